@@ -1,0 +1,50 @@
+// The root of every error that Fidelity raises on purpose. It lives on the ground floor so that each room can
+// subclass it, and the command line, the server and the studio can print one and the same text.
+
+/** What an error knows about the place where it happened; every field is optional and printed when present. */
+export interface ErrorDetails {
+  /** Where it happened: a path, an op with its trail, a tensor's name, a byte offset. */
+  readonly where?: string;
+  /** What was expected, in the reader's terms. */
+  readonly expected?: string;
+  /** What was found instead. */
+  readonly got?: string;
+  /** One concrete thing to try next. */
+  readonly hint?: string;
+  /** The underlying error, when there is one. */
+  readonly cause?: unknown;
+}
+
+/**
+ * An error that a person can act on. `message` is the whole text: what happened, where, expected and got, what to try.
+ * `name` is the name of the class that was constructed (`new.target.name`), so a subclass needs no constructor of its own.
+ */
+export class FidelityError extends Error {
+  readonly summary: string;
+  readonly details: ErrorDetails;
+
+  constructor(summary: string, details: ErrorDetails = {}) {
+    super(FidelityError.format(summary, details), details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = new.target.name;
+    this.summary = summary;
+    this.details = details;
+  }
+
+  /** The lines of an error, one fact a line. */
+  static format(summary: string, details: ErrorDetails): string {
+    const lines = [summary];
+    if (details.where !== undefined) lines.push(`  where:    ${details.where}`);
+    if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
+    if (details.got !== undefined) lines.push(`  got:      ${details.got}`);
+    if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
+    return lines.join("\n");
+  }
+}
+
+/** A broken promise inside Fidelity itself: never the user's fault, always worth a report. */
+export class InternalError extends FidelityError {}
+
+/** Throws an `InternalError` unless `condition` holds. For what the code around guarantees, not for input. */
+export function invariant(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new InternalError(`internal: ${what}`, { hint: "this is a bug in Fidelity; please report it" });
+}
