@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Brings in what the tests need beside npm: Debian's mlir-19-tools (mlir-opt-19 checks that printed graphs are valid
+# MLIR). `tools/setup.sh bench` adds the peer of the benchmarks, Debian's PyTorch. Quick when nothing is missing; where
+# it may not install (no Debian, not root), it says what is missing and leaves the machine alone.
+set -euo pipefail
+
+missing=()
+command -v mlir-opt-19 >/dev/null || missing+=(mlir-19-tools)
+if [ "${1:-}" = bench ]; then
+  python3 -c 'import torch' 2>/dev/null || missing+=(python3-torch)
+fi
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "setup: missing ${missing[*]}; on Debian: sudo apt-get install ${missing[*]}" >&2
+  exit 0
+fi
+echo "setup: installing ${missing[*]}"
+log=$(mktemp)
+install() { DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1; }
+# Package lists of a fresh image are missing or old; fetch them only when the first try fails.
+if ! install && ! { apt-get update >/dev/null 2>&1 && install; }; then
+  tail -n 20 "$log" >&2
+  echo "setup: could not install ${missing[*]}" >&2
+fi
+rm -f "$log"
