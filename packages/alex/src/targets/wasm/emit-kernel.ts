@@ -1,0 +1,248 @@
+// One kernel of the loop IR as one WebAssembly function. Values that are used once, next to where they are defined, stay
+// on the operand stack; the others live in typed locals, which are given back at the end of their block. Instructions
+// keep their order: the generator chose it with registers in mind, and the engine does not reorder memory accesses.
+// Vector constants are set once at the function's start, because engines rebuild them at every use otherwise.
+// Left out: strength reduction and hoisting, which are passes over the loop IR.
+
+import { formatLoopType } from "@fidelity/core";
+import type { Block, Kernel, LoopInst, LoopType, LoopValue } from "@fidelity/core";
+import { invariant } from "@fidelity/units";
+import type { FunctionBody, ValueType } from "./encoder.ts";
+import { VALUE } from "./encoder.ts";
+import { emitOperation, vectorShape, wasmType } from "./emit-operation.ts";
+import type { OperandStack } from "./emit-operation.ts";
+import { OP, SIMD } from "./opcodes.ts";
+import { KernelUses } from "./uses.ts";
+import type { PureInst } from "./uses.ts";
+
+type ForInst = Extract<LoopInst, { readonly op: "for" }>;
+type IfInst = Extract<LoopInst, { readonly op: "if" }>;
+
+/** The parameters of a kernel's function: chunk, scratch, then the buffers' addresses. */
+export function kernelParameters(kernel: Kernel): readonly ValueType[] {
+  return kernel.body.args.map(() => VALUE.i32);
+}
+
+/**
+ * Emits `kernel` into `body`, whose parameters are `kernelParameters(kernel)`.
+ * @throws WasmTargetError for types and operations that 128-bit SIMD does not have.
+ */
+export function emitKernel(kernel: Kernel, body: FunctionBody): void {
+  new KernelEmitter(kernel, body).emit();
+}
+
+class KernelEmitter implements OperandStack {
+  readonly body: FunctionBody;
+  readonly #kernel: Kernel;
+  readonly #uses: KernelUses;
+  /** Locals by value id. */
+  readonly #locals: (number | undefined)[];
+  /** Locals of ended blocks, by value type. */
+  readonly #free = new Map<ValueType, number[]>();
+  /** Locals taken in each open block, innermost last. */
+  readonly #scopes: { readonly type: ValueType; readonly local: number }[][] = [[]];
+  /** Single-use values not yet emitted, in order of definition. */
+  #pending = new Map<LoopValue, PureInst>();
+
+  constructor(kernel: Kernel, body: FunctionBody) {
+    this.#kernel = kernel;
+    this.#uses = new KernelUses(kernel);
+    this.#locals = new Array<number | undefined>(kernel.valueCount);
+    this.body = body;
+  }
+
+  emit(): void {
+    this.#kernel.body.args.forEach((argument, index) => (this.#locals[argument.id] = index));
+    this.#emitVectorConstants();
+    this.#insts(this.#kernel.body);
+    this.#flush();
+  }
+
+  /** Pushes a value: from its local, as a constant, or by emitting its pending definition here. */
+  push(value: LoopValue): void {
+    const local = this.#locals[value.id];
+    if (local !== undefined) {
+      this.body.get(local);
+      return;
+    }
+    const constant = this.#uses.constant(value);
+    if (constant !== undefined) {
+      this.#constant(value.type, constant);
+      return;
+    }
+    const inst = this.#pending.get(value);
+    invariant(inst !== undefined, `value ${value.id} of kernel ${this.#kernel.name} is not available`);
+    this.#pending.delete(value);
+    emitOperation(inst, this);
+  }
+
+  /** Pushes an address and gives the constant offset to add in the instruction. */
+  pushAddress(address: LoopValue, offset: number): number {
+    const folded = this.#uses.foldAddress(address, offset);
+    this.push(folded.base);
+    return folded.offset;
+  }
+
+  /** A temporary of the current block. */
+  temporary(type: ValueType): number {
+    const local = this.#free.get(type)?.pop() ?? this.body.local(type);
+    this.#scopes.at(-1)?.push({ type, local });
+    return local;
+  }
+
+  #scoped(emit: () => void): void {
+    this.#scopes.push([]);
+    emit();
+    for (const { type, local } of this.#scopes.pop() ?? []) {
+      const free = this.#free.get(type);
+      if (free === undefined) this.#free.set(type, [local]);
+      else free.push(local);
+    }
+  }
+
+  #localOf(value: LoopValue): number {
+    return (this.#locals[value.id] = this.temporary(wasmType(value.type)));
+  }
+
+  #constant(type: LoopType, value: number): void {
+    if (type.lanes > 1) {
+      this.body.op(SIMD.const).immediates(...vectorConstantBytes(type, value));
+    } else if (type.kind === "f32") {
+      this.body.f32(value);
+    } else if (type.kind === "f64") {
+      this.body.f64(value);
+    } else {
+      this.body.i32(value);
+    }
+  }
+
+  #emitVectorConstants(): void {
+    const known = new Map<string, number>();
+    for (const value of this.#uses.vectorConstants) {
+      const number = this.#uses.constant(value) ?? 0;
+      const bytes = vectorConstantBytes(value.type, number);
+      if (bytes.every((byte) => byte === 0)) continue;
+      const key = bytes.join();
+      let local = known.get(key);
+      if (local === undefined) {
+        known.set(key, (local = this.temporary(VALUE.v128)));
+        this.#constant(value.type, number);
+        this.body.set(local);
+      }
+      this.#locals[value.id] = local;
+    }
+  }
+
+  /** Sets the pending values to locals, so that what follows cannot pass them. */
+  #flush(): void {
+    // Backwards, so that a pending value takes its pending operands with it.
+    for (const value of [...this.#pending.keys()].reverse()) {
+      const inst = this.#pending.get(value);
+      if (inst === undefined) continue;
+      this.#pending.delete(value);
+      emitOperation(inst, this);
+      this.body.set(this.#localOf(value));
+    }
+  }
+
+  #insts(block: Block): void {
+    for (const inst of block.insts) {
+      if (inst.op === "store") {
+        emitOperation(inst, this, () => this.#flush());
+      } else if (inst.op === "for") {
+        this.#for(inst);
+      } else if (inst.op === "if") {
+        this.#if(inst);
+      } else if (inst.op !== "const" && this.#uses.isUsed(inst.result)) {
+        this.#pure(inst);
+      }
+    }
+  }
+
+  #pure(inst: PureInst): void {
+    if (this.#uses.isSingleUse(inst.result)) {
+      this.#pending.set(inst.result, inst);
+      return;
+    }
+    emitOperation(inst, this);
+    // Below the value on the stack: what was defined before keeps its place before what follows.
+    this.#flush();
+    this.body.set(this.#localOf(inst.result));
+  }
+
+  /** Emits a nested block and leaves what it yields in `targets`, all assigned at once. */
+  #nested(block: Block, targets: readonly LoopValue[], after: () => void = () => {}): void {
+    this.#scoped(() => {
+      this.#insts(block);
+      const moved = targets.map((_, index) => index).filter((index) => block.yields[index] !== block.args[index + 1]);
+      for (const index of moved) this.push(block.yields[index]);
+      this.#flush();
+      for (const index of moved.toReversed()) this.body.set(this.#locals[targets[index].id] ?? -1);
+      after();
+    });
+  }
+
+  #for(inst: ForInst): void {
+    const low = this.#uses.constant(inst.low);
+    const high = this.#uses.constant(inst.high);
+    inst.inits.forEach((init, index) => {
+      this.push(init);
+      const local = this.#localOf(inst.results[index]);
+      // The carried argument and the result are one variable: the first is dead when the second begins to live.
+      this.#locals[inst.body.args[index + 1].id] = local;
+      this.body.set(local);
+    });
+    const counter = this.#localOf(inst.body.args[0]);
+    this.push(inst.low);
+    this.body.set(counter);
+    if (high === undefined && this.#locals[inst.high.id] === undefined) {
+      this.push(inst.high);
+      this.body.set(this.#localOf(inst.high));
+    }
+    this.#flush();
+    const guarded = low === undefined || high === undefined || low >= high;
+    if (guarded) {
+      this.body.get(counter);
+      this.push(inst.high);
+      this.body.op(OP.i32LtU).if();
+    }
+    this.body.loop();
+    this.#nested(inst.body, inst.results, () => {
+      this.body.get(counter).i32(inst.step).op(OP.i32Add).tee(counter);
+      this.push(inst.high);
+      this.body.op(OP.i32LtU).brIf(0);
+    });
+    this.body.end();
+    if (guarded) this.body.end();
+  }
+
+  #if(inst: IfInst): void {
+    for (const result of inst.results) this.#localOf(result);
+    this.push(inst.condition);
+    this.#flush();
+    this.body.if();
+    this.#nested(inst.then, inst.results);
+    if (inst.else.insts.length > 0 || inst.results.length > 0) {
+      this.body.else();
+      this.#nested(inst.else, inst.results);
+    }
+    this.body.end();
+  }
+}
+
+/** The 16 bytes of a vector constant, little-endian; true lanes of a mask are all ones. */
+function vectorConstantBytes(type: LoopType, value: number): Uint8Array {
+  const shape = vectorShape(type);
+  const view = new DataView(new ArrayBuffer(16));
+  const laneBytes = 16 / type.lanes;
+  for (let at = 0; at < 16; at += laneBytes) {
+    if (type.kind === "mask") for (let i = 0; i < laneBytes; i++) view.setUint8(at + i, value === 0 ? 0 : 0xff);
+    else if (shape === "f32x4") view.setFloat32(at, value, true);
+    else if (shape === "f64x2") view.setFloat64(at, value, true);
+    else if (shape === "i32x4") view.setInt32(at, value, true);
+    else if (shape === "i16x8") view.setInt16(at, value, true);
+    else if (shape === "i8x16") view.setInt8(at, value);
+    else invariant(false, `no constants of ${formatLoopType(type)}`);
+  }
+  return new Uint8Array(view.buffer);
+}

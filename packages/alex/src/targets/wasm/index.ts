@@ -1,0 +1,6 @@
+// The wasm target: programs of the loop IR to WebAssembly modules.
+
+export { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
+export type { WasmProgramExports, WasmProgramOptions } from "./emit-program.ts";
+export { WasmTargetError } from "./emit-operation.ts";
+export { CONTROL_BYTES } from "./team.ts";

@@ -1,0 +1,119 @@
+// The loop IR: what ops lower to and what targets print. Static shapes, structured loops with carried values, vectors
+// with an explicit lane count, and memory as an address plus a constant offset. It is SSA: every value is defined once,
+// by one instruction or as a block argument. It knows nothing of tensors, graphs or targets.
+// The shape follows MLIR's `scf`, `arith` and `vector` dialects, so that printing to MLIR stays a walk.
+// Left out: function calls, unstructured control flow, and atomics (the schedule of a program owns those).
+
+/** Element kinds. `index` is an address or a counter in bytes or elements; `mask` is the result of a comparison. */
+export type LoopKind = "index" | "i8" | "i16" | "i32" | "f32" | "f64" | "mask";
+
+/** A scalar (`lanes` 1) or a vector type. Types are interned: compare them with `===`. */
+export interface LoopType {
+  readonly kind: LoopKind;
+  readonly lanes: number;
+}
+
+const internedTypes = new Map<string, LoopType>();
+
+/** The interned type of `lanes` elements of `kind`. */
+export function loopType(kind: LoopKind, lanes = 1): LoopType {
+  const key = `${kind}x${lanes}`;
+  let type = internedTypes.get(key);
+  if (type === undefined) internedTypes.set(key, (type = Object.freeze({ kind, lanes })));
+  return type;
+}
+
+export const INDEX = loopType("index");
+export const I32 = loopType("i32");
+export const F32 = loopType("f32");
+export const F64 = loopType("f64");
+
+/** `f32x4`, or `f32` for a scalar. */
+export function formatLoopType(type: LoopType): string {
+  return type.lanes === 1 ? type.kind : `${type.kind}x${type.lanes}`;
+}
+
+/** An SSA value. */
+export interface LoopValue {
+  readonly type: LoopType;
+  /** Unique within its kernel, in order of definition. */
+  readonly id: number;
+}
+
+/** Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed). */
+export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
+export type BinaryOp =
+  | "add" | "sub" | "mul" | "div" | "rem" | "min" | "max"
+  | "and" | "or" | "xor" | "shl" | "shr_s" | "shr_u"
+  | "eq" | "ne" | "lt" | "le" | "gt" | "ge";
+
+/** How a memory cell is narrower than the register: sign- or zero-extended on load, truncated on store. */
+export type MemoryKind = "i8" | "u8" | "i16" | "u16";
+
+export type LoopInst =
+  | { readonly op: "const"; readonly value: number; readonly result: LoopValue }
+  | { readonly op: UnaryOp; readonly a: LoopValue; readonly result: LoopValue }
+  | { readonly op: BinaryOp; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
+  /** a * b + c. */
+  | { readonly op: "fma"; readonly a: LoopValue; readonly b: LoopValue; readonly c: LoopValue; readonly result: LoopValue }
+  | { readonly op: "select"; readonly mask: LoopValue; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
+  /** Value conversion: int to float (signed), float to int (truncating, saturating), f32 to f64 and back, i32 to index and back. */
+  | { readonly op: "convert"; readonly a: LoopValue; readonly result: LoopValue }
+  /** The same bits under another type of the same size. */
+  | { readonly op: "bitcast"; readonly a: LoopValue; readonly result: LoopValue }
+  | { readonly op: "splat"; readonly a: LoopValue; readonly result: LoopValue }
+  | { readonly op: "extract"; readonly a: LoopValue; readonly lane: number; readonly result: LoopValue }
+  | { readonly op: "insert"; readonly a: LoopValue; readonly b: LoopValue; readonly lane: number; readonly result: LoopValue }
+  /** Lanes of the concatenation of a and b, both of the result's type. */
+  | { readonly op: "shuffle"; readonly a: LoopValue; readonly b: LoopValue; readonly lanes: readonly number[]; readonly result: LoopValue }
+  /** i32 lane i: c[i] + sum over j < 4 of a[4i + j] * b[4i + j]; a is signed bytes, b must lie in 0..127. */
+  | { readonly op: "dot4"; readonly a: LoopValue; readonly b: LoopValue; readonly c: LoopValue; readonly result: LoopValue }
+  /** i32 pairs to i16, or i16 pairs to i8, saturating, or f64 pairs to f32: lanes of a, then of b. */
+  | { readonly op: "narrow"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
+  /** The low or high half of the lanes, twice as wide: i8 to i16, i16 to i32, f32 to f64. */
+  | { readonly op: "widen"; readonly a: LoopValue; readonly half: "low" | "high"; readonly signed: boolean; readonly result: LoopValue }
+  /** Loads from address + offset; with `memory`, each lane is read from a narrower cell. */
+  | { readonly op: "load"; readonly address: LoopValue; readonly offset: number; readonly memory?: MemoryKind; readonly result: LoopValue }
+  /** Loads one scalar and repeats it in every lane. */
+  | { readonly op: "load_splat"; readonly address: LoopValue; readonly offset: number; readonly result: LoopValue }
+  | { readonly op: "store"; readonly address: LoopValue; readonly offset: number; readonly memory?: MemoryKind; readonly value: LoopValue }
+  /**
+   * For iv = low; iv < high; iv += step: `body` has arguments [iv, ...carried] and yields the next carried values;
+   * `results` are the carried values after the last iteration (the inits when there was none).
+   */
+  | {
+      readonly op: "for";
+      readonly low: LoopValue;
+      readonly high: LoopValue;
+      readonly step: number;
+      readonly inits: readonly LoopValue[];
+      readonly body: Block;
+      readonly results: readonly LoopValue[];
+    }
+  | {
+      readonly op: "if";
+      readonly condition: LoopValue;
+      readonly then: Block;
+      readonly else: Block;
+      readonly results: readonly LoopValue[];
+    };
+
+/** A straight run of instructions; its arguments are visible inside, as are all values defined before it. */
+export interface Block {
+  readonly args: readonly LoopValue[];
+  readonly insts: readonly LoopInst[];
+  readonly yields: readonly LoopValue[];
+}
+
+/**
+ * One kernel. The body's arguments are [chunk, scratch, ...buffers], all `index`: which chunk of the work to do, the
+ * address of this team member's own scratch memory (64-byte aligned), and the base address of each buffer.
+ */
+export interface Kernel {
+  readonly name: string;
+  readonly bufferCount: number;
+  readonly scratchBytes: number;
+  readonly body: Block;
+  /** Number of SSA values; ids run below it. */
+  readonly valueCount: number;
+}
