@@ -1,0 +1,83 @@
+// A model file seen as a list of named tensors over bytes that stay where they are. Every reader in this room presents
+// its format in this one shape, and whoever loads a model never knows which format it was. Nothing is decoded or
+// copied here: `bytes()` is a view into the file, which may be a mapped region.
+//
+// Leaves out: block-quantised layouts, which no format in this room holds yet, and big-endian hosts.
+
+import { InvalidTensorError } from "./errors.ts";
+
+/** A value that JSON and the model container can both hold. */
+export type PlainValue = string | number | boolean;
+
+/** Element types that a source may hold; little-endian, densely packed. */
+export type SourceDtype = "f32" | "f16" | "bf16" | "i32" | "i8" | "u8";
+
+/** One tensor of a file: where it lies, and a view of it. */
+export interface SourceTensor {
+  /** Dotted path in Fidelity's terms, such as `blocks.0.attention.query.weight`. */
+  readonly name: string;
+  readonly dtype: SourceDtype;
+  /** Row-major: the last axis is contiguous. A linear layer's weight is [out, in]. */
+  readonly shape: readonly number[];
+  /** Position of the first byte, counted from the start of the file. */
+  readonly byteOffset: number;
+  readonly sizeBytes: number;
+  /** A view of the tensor's bytes, never a copy. */
+  bytes(): Uint8Array;
+}
+
+/** A model file: what it is, how the model is built, and its tensors in file order. */
+export interface TensorSource {
+  readonly format: string;
+  readonly config: Readonly<Record<string, PlainValue>>;
+  readonly tensors: readonly SourceTensor[];
+}
+
+/** Finds a tensor by name. Throws `InvalidTensorError` that lists what is there when it is missing. */
+export function findTensor(source: TensorSource, name: string): SourceTensor {
+  const found = source.tensors.find((tensor) => tensor.name === name);
+  if (found !== undefined) return found;
+  const names = source.tensors.map((tensor) => tensor.name);
+  throw new InvalidTensorError(`the ${source.format} file has no tensor "${name}"`, {
+    expected: `one of the file's ${names.length} tensors`,
+    got: names.length <= 8 ? names.join(", ") : `${names.slice(0, 8).join(", ")}, ...`,
+    hint: "check that the file holds the architecture that you are loading",
+  });
+}
+
+/**
+ * The elements of an f32 tensor. It is a view when the bytes lie on a multiple of 4, as they do in a mapped file, and a
+ * copy otherwise, because a Float32Array cannot start elsewhere.
+ */
+export function float32Values(tensor: SourceTensor): Float32Array {
+  if (tensor.dtype !== "f32") {
+    throw new InvalidTensorError(`tensor "${tensor.name}" does not hold 32-bit floats`, {
+      expected: "f32",
+      got: tensor.dtype,
+    });
+  }
+  const bytes = tensor.bytes();
+  // Not bytes.slice(): on a Node Buffer it is another view.
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : new Uint8Array(bytes);
+  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
+}
+
+/**
+ * Reads every f32 tensor once and throws `InvalidTensorError` at the first NaN or infinity. It touches every page of
+ * the file, so readers leave it to whoever wants to spend that time.
+ */
+export function assertFinite(source: TensorSource): void {
+  for (const tensor of source.tensors) {
+    if (tensor.dtype !== "f32") continue;
+    const values = float32Values(tensor);
+    for (let index = 0; index < values.length; index++) {
+      if (Number.isFinite(values[index])) continue;
+      throw new InvalidTensorError(`tensor "${tensor.name}" holds a value that is not finite`, {
+        where: `element ${index} of shape [${tensor.shape.join(", ")}], byte ${tensor.byteOffset + 4 * index}`,
+        expected: "finite numbers",
+        got: String(values[index]),
+        hint: "the file is damaged or its training diverged; fetch it again or use an earlier checkpoint",
+      });
+    }
+  }
+}

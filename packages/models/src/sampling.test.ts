@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { LogitsError, Sampler, SamplingOptionError } from "./sampling.ts";
+import type { SamplerOptions } from "./sampling.ts";
+
+/** Logits whose softmax is exactly these probabilities. */
+const logitsOf = (...probabilities: number[]): Float32Array => Float32Array.from(probabilities, Math.log);
+
+function frequencies(logits: Float32Array, options: SamplerOptions, drawCount = 20_000): number[] {
+  const sampler = new Sampler(logits.length, options);
+  const counts = new Array<number>(logits.length).fill(0);
+  for (let draw = 0; draw < drawCount; draw++) counts[sampler.sample(logits)]++;
+  return counts.map((count) => count / drawCount);
+}
+
+/** Within four standard errors of a binomial proportion, and exactly zero where zero is expected. */
+function assertDistribution(got: readonly number[], expected: readonly number[], drawCount = 20_000): void {
+  assert.equal(got.length, expected.length);
+  expected.forEach((probability, token) => {
+    const tolerance = 4 * Math.sqrt((probability * (1 - probability)) / drawCount);
+    assert.ok(Math.abs(got[token] - probability) <= tolerance, `token ${token}: ${got[token]}, not ${probability}`);
+  });
+}
+
+const softmaxLogits = logitsOf(0.1, 0.4, 0.05, 0.3, 0.15);
+
+test("without filters the model's own distribution is drawn", () => {
+  assertDistribution(frequencies(softmaxLogits, { seed: 1 }), [0.1, 0.4, 0.05, 0.3, 0.15]);
+});
+
+test("temperature sharpens: probabilities to the power of its inverse", () => {
+  const powers = [0.1, 0.4, 0.05, 0.3, 0.15].map((probability) => probability ** 2);
+  const sum = powers.reduce((total, power) => total + power, 0);
+  assertDistribution(frequencies(softmaxLogits, { temperature: 0.5, seed: 2 }), powers.map((power) => power / sum));
+});
+
+test("top-k, top-p and min-p keep what they should and keep its proportions", () => {
+  assertDistribution(frequencies(softmaxLogits, { topK: 2, seed: 3 }), [0, 4 / 7, 0, 3 / 7, 0]);
+  assertDistribution(frequencies(softmaxLogits, { topP: 0.75, seed: 4 }), [0, 8 / 17, 0, 6 / 17, 3 / 17]);
+  assertDistribution(frequencies(softmaxLogits, { minP: 0.3, seed: 5 }), [0, 8 / 17, 0, 6 / 17, 3 / 17]);
+  // Within the best three (sum 0.85), 0.75 of them is reached by the best two.
+  assertDistribution(frequencies(softmaxLogits, { topK: 3, topP: 0.75, seed: 6 }), [0, 4 / 7, 0, 3 / 7, 0]);
+  assertDistribution(frequencies(softmaxLogits, { topP: 1e-9, seed: 7 }, 100), [0, 1, 0, 0, 0], 100);
+  assertDistribution(frequencies(softmaxLogits, { minP: 1, seed: 7 }, 100), [0, 1, 0, 0, 0], 100);
+});
+
+test("temperature 0 takes the likeliest token, the lowest id among equals", () => {
+  const sampler = new Sampler(5, { temperature: 0 });
+  assert.equal(sampler.sample(Float32Array.of(1, 3, 2, 3, -Infinity)), 1);
+  assert.equal(sampler.sample(Float32Array.of(-4, -5, -4, -9, -8)), 0);
+  fc.assert(
+    fc.property(fc.array(fc.float({ noNaN: true, noDefaultInfinity: true }), { minLength: 1 }), (values) => {
+      const logits = Float32Array.from(values);
+      assert.equal(new Sampler(logits.length, { temperature: 0 }).sample(logits), logits.indexOf(Math.max(...logits)));
+    }),
+  );
+});
+
+test("equal logits at the edge of top-k keep the lowest ids", () => {
+  const seen = frequencies(new Float32Array(8), { topK: 3, seed: 8 }, 300);
+  assert.deepEqual(seen.map((share) => share > 0), [true, true, true, false, false, false, false, false]);
+});
+
+test("every filter agrees with a plain sort over random logits", () => {
+  const logitArrays = fc.array(fc.integer({ min: -30, max: 30 }), { minLength: 2, maxLength: 40 });
+  const options = fc.record({
+    topK: fc.integer({ min: 0, max: 45 }), topP: fc.double({ min: 0.05, max: 1, noNaN: true }),
+    minP: fc.double({ min: 0, max: 0.9, noNaN: true }), seed: fc.integer({ min: 0, max: 1000 }),
+  });
+  fc.assert(
+    fc.property(logitArrays, options, (values, { topK, topP, minP, seed }) => {
+      const logits = Float32Array.from(values, (value) => value / 7);
+      const best = Math.max(...logits);
+      let kept = Array.from(logits, (logit, token) => ({ token, weight: Math.exp(logit - best) }));
+      kept.sort((a, b) => b.weight - a.weight || a.token - b.token);
+      if (topK > 0) kept = kept.slice(0, topK);
+      const total = kept.reduce((sum, { weight }) => sum + weight, 0);
+      let before = 0;
+      kept = kept.filter(({ weight }, rank) => {
+        const keep = rank === 0 || (before < topP * total * (1 + 1e-9) && weight >= minP);
+        before += weight;
+        return keep;
+      });
+      const token = new Sampler(logits.length, { topK, topP, minP, seed }).sample(logits);
+      assert.ok(kept.some((candidate) => candidate.token === token));
+    }),
+  );
+});
+
+test("the penalty divides positive and multiplies negative logits of tokens in the window, once each", () => {
+  const logits = Float32Array.of(4, 3, -1, -1.5);
+  const greedy = (observed: number[], repetitionPenalty: number, repetitionWindow = 64): number => {
+    const sampler = new Sampler(4, { temperature: 0, repetitionPenalty, repetitionWindow });
+    for (const token of observed) sampler.observe(token);
+    return sampler.sample(logits);
+  };
+  assert.equal(greedy([0], 1), 0);
+  assert.equal(greedy([0], 1.3), 0); // 4 / 1.3 = 3.08 stays ahead of 3
+  assert.equal(greedy([0, 0, 0], 1.3), 0); // three times in the window is still one penalty
+  assert.equal(greedy([0], 1.4), 1);
+  assert.equal(greedy([0, 2, 3], 1.4, 2), 0); // token 0 has left the window
+  assert.equal(greedy([0], 100, 0), 0);
+  const negative = new Sampler(2, { temperature: 0, repetitionPenalty: 2 });
+  negative.observe(0);
+  assert.equal(negative.sample(Float32Array.of(-1, -1.5)), 1);
+});
+
+test("the same seed gives the same tokens, reset starts again, and the logits stay as they were", () => {
+  const logits = softmaxLogits.slice();
+  const draw = (sampler: Sampler): number[] => Array.from({ length: 30 }, () => sampler.sample(logits));
+  const options = { seed: 11, repetitionPenalty: 1.2, topP: 0.9 };
+  const sampler = new Sampler(5, options);
+  const first = draw(sampler);
+  assert.deepEqual(draw(new Sampler(5, options)), first);
+  assert.notDeepEqual(draw(new Sampler(5, { ...options, seed: 12 })), first);
+  sampler.reset();
+  assert.deepEqual(draw(sampler), first);
+  assert.deepEqual(logits, softmaxLogits);
+});
+
+test("impossible options and logits are named", () => {
+  const wrong: readonly (readonly [options: SamplerOptions, message: RegExp])[] = [
+    [{ temperature: -1 }, /temperature cannot be -1/],
+    [{ temperature: NaN }, /temperature cannot be NaN/],
+    [{ topK: 1.5 }, /topK cannot be 1\.5/],
+    [{ topP: 0 }, /topP cannot be 0(.|\n)*above 0 and up to 1/],
+    [{ minP: 1.1 }, /minP/],
+    [{ repetitionPenalty: 0 }, /repetitionPenalty/],
+    [{ repetitionWindow: 1e9 }, /repetitionWindow/],
+    [{ seed: -3 }, /seed cannot be -3/],
+  ];
+  for (const [options, message] of wrong) {
+    assert.throws(() => new Sampler(4, options), (error) => {
+      assert.ok(error instanceof SamplingOptionError);
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+  const sampler = new Sampler(3);
+  assert.throws(() => sampler.sample(Float32Array.of(0, NaN, 1)), /logit 1 is NaN/);
+  assert.throws(() => sampler.sample(Float32Array.of(0, 1, Infinity)), /logit 2 is Infinity/);
+  assert.throws(() => sampler.sample(new Float32Array(3).fill(-Infinity)), LogitsError);
+  assert.throws(() => sampler.sample(new Float32Array(4)), /3 logits(.|\n)*4 logits/);
+});
