@@ -1,0 +1,173 @@
+// Writing files so that they are whole or not there: a temporary file beside the target, written, synced, renamed
+// over it, and the folder synced (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014). What the system
+// refuses comes back as a `FileError` in words. Left out: ownership, extended attributes, hard links of the old file.
+
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import type { Stats } from "node:fs";
+import { hostname } from "node:os";
+import { basename, dirname, join } from "node:path";
+
+import { FidelityError } from "@fidelity/units";
+import { writeContainer } from "./container.ts";
+import type { ContainerInput } from "./container.ts";
+
+const WRITE_BYTES_MAX = 2 ** 30; // one system call takes less than 2 GiB
+
+/** A file could not be read or written. `code` is the system's name for the reason, such as "ENOSPC". */
+export class FileError extends FidelityError {
+  readonly path: string;
+  readonly code: string;
+
+  constructor(
+    operation: "read" | "write",
+    path: string,
+    code: string,
+    details: { got?: string; cause?: unknown } = {},
+  ) {
+    const { reason, hint } = REASONS[code] ?? {
+      reason: `the system says ${code}`,
+      hint: "check the path and the disk",
+    };
+    super(`cannot ${operation} a file: ${reason}`, { where: path, hint, ...details });
+    this.path = path;
+    this.code = code;
+  }
+}
+
+const REASONS: Readonly<Record<string, { readonly reason: string; readonly hint: string }>> = {
+  ENOENT: {
+    reason: "there is no such file or folder",
+    hint: "check the path, and create the folder before writing to it",
+  },
+  EISDIR: { reason: "the path is a folder", hint: "give the path of a file" },
+  ENOTDIR: { reason: "a part of the path is a file and not a folder", hint: "check the path" },
+  EACCES: {
+    reason: "permission is denied",
+    hint: "check the owner and mode of the file and its folder, or use another folder",
+  },
+  EPERM: { reason: "the system does not permit it", hint: "check the owner and attributes of the file and its folder" },
+  EROFS: { reason: "the file system is read-only", hint: "write to another folder, or mount the file system writable" },
+  ENOSPC: { reason: "the disk is full", hint: "make room or use another disk; what was there before is unchanged" },
+  EDQUOT: { reason: "the disk quota is used up", hint: "make room; what was there before is unchanged" },
+  EFBIG: {
+    reason: "the file is larger than the system allows",
+    hint: "raise the limit (ulimit -f) or use another disk",
+  },
+  EMFILE: { reason: "too many files are open", hint: "raise the limit (ulimit -n)" },
+  ENAMETOOLONG: { reason: "the name is too long", hint: "use a shorter name" },
+  EIO: { reason: "the disk reports an error", hint: "check the disk and its cable; take another copy of the file" },
+  TRUNCATED: { reason: "it ends too early", hint: "copy or download the file again" },
+  NOT_REGULAR: { reason: "it is not a regular file", hint: "save its contents to a file first" },
+};
+
+/** The `FileError` for what a call of `node:fs` threw; anything else comes back as it is, to be thrown again. */
+export function toFileError(error: unknown, operation: "read" | "write", path: string): unknown {
+  const isSystemError = error instanceof Error && "code" in error && typeof error.code === "string" && "errno" in error;
+  return isSystemError ? new FileError(operation, path, error.code as string, { cause: error }) : error;
+}
+
+/**
+ * Writes the pieces to `path`: all of them, or the file stays as it was and no trace is left. Links are followed, the
+ * mode of an existing file is kept; devices and pipes are written to directly. Returns the number of bytes.
+ * Throws `FileError`, or what the pieces throw.
+ */
+export function writeFileAtomic(path: string, pieces: Iterable<Uint8Array>): number {
+  try {
+    const old = statSync(path, { throwIfNoEntry: false });
+    if (old?.isDirectory()) throw new FileError("write", path, "EISDIR");
+    if (old !== undefined && !old.isFile()) return writeTo(openSync(path, "w"), pieces);
+    return replaceFile(old === undefined ? path : realpathSync(path), old, pieces);
+  } catch (error) {
+    throw toFileError(error, "write", path);
+  }
+}
+
+/** Writes a model container to `path`, as `writeFileAtomic` does; tensors are not copied. Returns its size in bytes. */
+export function writeContainerFile(path: string, input: ContainerInput): number {
+  return writeFileAtomic(path, writeContainer(input));
+}
+
+function replaceFile(target: string, old: Stats | undefined, pieces: Iterable<Uint8Array>): number {
+  const folder = dirname(target);
+  const prefix = `.${basename(target)}.${hostname()}-`;
+  removeStale(folder, prefix);
+  const temporary = join(folder, `${prefix}${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+  const descriptor = openSync(temporary, "wx");
+  try {
+    const sizeBytes = writeTo(descriptor, pieces, (fd) => {
+      if (old !== undefined) fchmodSync(fd, old.mode & 0o777);
+      fsyncSync(fd);
+    });
+    renameSync(temporary, target);
+    syncFolder(folder);
+    return sizeBytes;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+function writeTo(descriptor: number, pieces: Iterable<Uint8Array>, finish?: (descriptor: number) => void): number {
+  try {
+    let sizeBytes = 0;
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length;) {
+        at += writeSync(descriptor, piece, at, Math.min(piece.length - at, WRITE_BYTES_MAX));
+      }
+      sizeBytes += piece.length;
+    }
+    finish?.(descriptor);
+    return sizeBytes;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+// The rename is on disk only when the folder is. Systems that cannot sync a folder (Windows, some network drives) say
+// so by an error that means nothing for the file.
+function syncFolder(folder: string): void {
+  if (process.platform === "win32") return;
+  const descriptor = openSync(folder, "r");
+  try {
+    fsyncSync(descriptor);
+  } catch (error) {
+    if (!hasCode(error, "EINVAL") && !hasCode(error, "ENOTSUP")) throw error;
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+// A process that is killed while it writes leaves its temporary file. The name says which process of which host made
+// it, so the next writer of the same target can take away those whose process is gone.
+function removeStale(folder: string, prefix: string): void {
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(prefix) || !name.endsWith(".tmp")) continue;
+    const pid = Number.parseInt(name.slice(prefix.length), 10);
+    if (Number.isSafeInteger(pid) && pid > 0 && !isRunning(pid)) rmSync(join(folder, name), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !hasCode(error, "ESRCH");
+  }
+}
+
+function hasCode(error: unknown, code: string): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
+}

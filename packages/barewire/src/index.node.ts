@@ -1,0 +1,7 @@
+// The public face of BAREWire in Node: files, mappings and native calls. Import the rest from "@fidelity/barewire".
+
+export { loadFfi } from "./ffi.node.ts";
+export type { Ffi, FfiResult } from "./ffi.node.ts";
+export { FileError, toFileError, writeContainerFile, writeFileAtomic } from "./file.node.ts";
+export { MappedFile, OpenContainer, mapFile, openContainer, readContainerHeader } from "./map.node.ts";
+export type { HowMapped, MapOptions } from "./map.node.ts";
