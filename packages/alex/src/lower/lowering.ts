@@ -1,0 +1,267 @@
+// From units to kernel calls. Each unit of the fused graph becomes calls over buffers that have a size and a role but no
+// place yet; kernels that come out the same for two units (layers of a model) are kept once.
+
+import type { BufferHandle, Graph, Kernel, LowerContext, Node, Tensor } from "@fidelity/core";
+import { buildKernel, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
+import { invariant } from "@fidelity/units";
+import type { Unit } from "../passes/fuse.ts";
+import { resolveAlias } from "../passes/fuse.ts";
+import { generateRowProgram, planRowProgram } from "./row_program.ts";
+import { lowerCopy } from "./copy.ts";
+import { lowerColumnReduce } from "./column_reduce.ts";
+import { lowerBroadcast } from "./broadcast.ts";
+import { lowerScan } from "./scan.ts";
+
+/** Memory that calls work on. */
+export interface VirtualBuffer {
+  readonly id: number;
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** A caller's tensor by binding slot, a constant, or intermediate memory. */
+  readonly role: { readonly kind: "binding"; readonly slot: number } | { readonly kind: "constant"; readonly bytes: Uint8Array } | { readonly kind: "arena" };
+}
+
+/** A place in a buffer; inside a loop it advances by `strideBytes[depth]` an iteration. */
+export interface BufferView {
+  readonly buffer: VirtualBuffer;
+  readonly offsetBytes: number;
+  readonly strideBytes: readonly number[];
+}
+
+/** One kernel over buffers, before it has a place in a schedule. */
+export interface Call {
+  readonly kind: "call";
+  readonly kernel: number;
+  readonly chunks: number;
+  readonly work: number;
+  readonly label: string;
+  readonly views: readonly BufferView[];
+  /** How many of the views, from the end, are written. */
+  readonly writes: number;
+}
+
+/** Calls that are repeated `count` times. */
+export interface CallLoop {
+  readonly kind: "loop";
+  readonly count: number;
+  readonly items: readonly CallItem[];
+}
+
+export type CallItem = Call | CallLoop;
+
+/** What lowering has made so far. */
+export class Lowering {
+  readonly lanes: number;
+  readonly kernels: Kernel[] = [];
+  readonly buffers: VirtualBuffer[] = [];
+  readonly #kernelByText = new Map<string, number>();
+
+  constructor(lanes: number) {
+    this.lanes = lanes;
+  }
+
+  buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
+    const buffer = { id: this.buffers.length, name, sizeBytes, role };
+    this.buffers.push(buffer);
+    return buffer;
+  }
+
+  /** The index of a kernel, found again when one with the same instructions exists. */
+  kernel(kernel: Kernel): number {
+    // Kernels are plain data with ids in order of definition, so equal generators give equal text.
+    const text = JSON.stringify(kernel, exactNumber);
+    let index = this.#kernelByText.get(text);
+    if (index === undefined) {
+      index = this.kernels.length;
+      this.kernels.push(kernel);
+      this.#kernelByText.set(text, index);
+    }
+    return index;
+  }
+}
+
+/** JSON has no infinities, NaN or -0; kernels have. */
+function exactNumber(_key: string, value: unknown): unknown {
+  return typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)) ? `${value} ${1 / value}` : value;
+}
+
+/** Where the values of one graph are; bodies of loops have a scope of their own. */
+export class Scope {
+  readonly lowering: Lowering;
+  readonly views = new Map<Tensor, BufferView>();
+  readonly items: CallItem[] = [];
+  /** Number of loops around. */
+  readonly depth: number;
+
+  constructor(lowering: Lowering, depth: number) {
+    this.lowering = lowering;
+    this.depth = depth;
+  }
+
+  view(tensor: Tensor): BufferView {
+    const base = resolveAlias(tensor);
+    const known = this.views.get(base);
+    if (known !== undefined) return known;
+    invariant(base.node.op.name === "constant", `${base} is read before it is computed`);
+    const bytes = new Uint8Array(roundUp(storageBytes(base.type), 8));
+    encodeTensor({ type: base.type, data: base.node.attrs["data"] as Float64Array }, bytes);
+    const made = whole(this.lowering.buffer("constant", bytes.byteLength, { kind: "constant", bytes }));
+    this.views.set(base, made);
+    return made;
+  }
+
+  /** Memory for a result, unless it already has a place (a result of the graph, or of an input updated in place). */
+  define(tensor: Tensor): BufferView {
+    let view = this.views.get(tensor);
+    if (view === undefined) {
+      view = whole(this.lowering.buffer(`${tensor.node.op.name}.${tensor.node.id}`, storageBytes(tensor.type)));
+      this.views.set(tensor, view);
+    }
+    return view;
+  }
+}
+
+export function whole(buffer: VirtualBuffer): BufferView {
+  return { buffer, offsetBytes: 0, strideBytes: [] };
+}
+
+/**
+ * Lowers `units`, which compute `graph`, so that result i ends up at `targets[i]`: computed there when it can be, copied
+ * there otherwise (a parameter, a value that has a place already, or a target that `mayPlace` reserves).
+ */
+export function lowerGraph(
+  scope: Scope,
+  graph: Graph,
+  units: readonly Unit[],
+  targets: readonly BufferView[],
+  mayPlace: (result: number) => boolean,
+): void {
+  const copies: { readonly from: Tensor; readonly to: BufferView }[] = [];
+  graph.results.forEach((result, i) => {
+    const base = resolveAlias(result);
+    const computed = base.node.op.lowering.kind !== "source" && !scope.views.has(base);
+    if (computed && mayPlace(i)) scope.views.set(base, targets[i]!);
+    else copies.push({ from: result, to: targets[i]! });
+  });
+  lowerUnits(scope, units);
+  // Copies happen at once: what one copy overwrites, another may still have to read.
+  const overwritten = new Set(copies.map(({ to }) => to.buffer));
+  const staged = copies.map(({ from, to }) => {
+    const view = scope.view(from);
+    const bytes = storageBytes(from.type);
+    if (sameView(view, to)) return undefined;
+    if (!overwritten.has(view.buffer)) return { view, to, bytes };
+    const temporary = whole(scope.lowering.buffer("staged", bytes));
+    copyView(scope, view, temporary, bytes);
+    return { view: temporary, to, bytes };
+  });
+  for (const copy of staged) if (copy !== undefined) copyView(scope, copy.view, copy.to, copy.bytes);
+}
+
+/** Adds the calls of `units` to the scope. */
+function lowerUnits(scope: Scope, units: readonly Unit[]): void {
+  const users = countUsers(units);
+  for (const unit of units) {
+    if (unit.kind === "fused") lowerFused(scope, unit);
+    else if (unit.kind === "loop") lowerScan(scope, unit.node);
+    else lowerKernelNode(scope, unit.node, users);
+  }
+}
+
+function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void {
+  const program = planRowProgram(unit, scope.lowering.lanes);
+  const views = [...program.loads.map((load) => scope.view(load)), ...unit.outputs.map((output) => scope.define(output))];
+  const label = unit.nodes.map((node) => node.op.name).join("+");
+  const kernel = buildKernel("row_program", views.length, (k, buffers) => generateRowProgram(k, program, buffers));
+  scope.items.push({
+    kind: "call", kernel: scope.lowering.kernel(kernel), chunks: program.chunks, work: program.work, label, views, writes: unit.outputs.length,
+  });
+}
+
+/** How many units read each value; an op may take over the memory of an input that only it reads. */
+function countUsers(units: readonly Unit[]): Map<Tensor, number> {
+  const users = new Map<Tensor, number>();
+  for (const unit of units) {
+    const nodes = unit.kind === "fused" ? unit.nodes : [unit.node];
+    for (const base of new Set(nodes.flatMap((node) => node.inputs.map(resolveAlias)))) {
+      users.set(base, (users.get(base) ?? 0) + 1);
+    }
+  }
+  return users;
+}
+
+function lowerKernelNode(scope: Scope, node: Node, users: ReadonlyMap<Tensor, number>): void {
+  const { lowering } = node.op;
+  const context = new NodeContext(scope, node, lowering.kind === "kernel" ? lowering.inPlace : undefined, users);
+  if (lowering.kind === "kernel") lowering.lower(context, node.attrs);
+  else if (lowering.kind === "reduce") lowerColumnReduce(context, lowering.combine);
+  else if (lowering.kind === "broadcast") lowerBroadcast(context);
+  else invariant(false, `${node.op.name} has no loops of its own`);
+}
+
+/** What one node's lowering sees: its inputs, then its results, then temporaries, as handles. */
+class NodeContext implements LowerContext {
+  readonly node: Node;
+  readonly lanes: number;
+  readonly inPlace: boolean;
+  readonly #scope: Scope;
+  readonly #views: BufferView[];
+
+  constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
+    this.node = node;
+    this.lanes = scope.lowering.lanes;
+    this.#scope = scope;
+    const inputs = node.inputs.map((input) => scope.view(input));
+    if (inPlace !== undefined) takeOver(scope, node, inPlace, users);
+    this.#views = [...inputs, ...node.results.map((result) => scope.define(result))];
+    this.inPlace = inPlace !== undefined && sameView(this.#views[inPlace]!, this.#views[node.inputs.length]!);
+  }
+
+  input(index: number): BufferHandle {
+    return index as BufferHandle;
+  }
+
+  result(index: number): BufferHandle {
+    return (this.node.inputs.length + index) as BufferHandle;
+  }
+
+  temporary(sizeBytes: number): BufferHandle {
+    this.#views.push(whole(this.#scope.lowering.buffer(`${this.node.op.name}.temporary`, sizeBytes)));
+    return (this.#views.length - 1) as BufferHandle;
+  }
+
+  call(...[name, chunks, work, buffers, generate]: Parameters<LowerContext["call"]>): void {
+    // Reads first: what the call writes is everything that is not an input.
+    const reads = buffers.filter((handle) => handle < this.node.inputs.length);
+    const ordered = [...reads, ...buffers.filter((handle) => handle >= this.node.inputs.length)];
+    const kernel = buildKernel(name, ordered.length, (k, values) => {
+      generate(k, buffers.map((handle) => values[ordered.indexOf(handle)]!));
+    });
+    this.#scope.items.push({
+      kind: "call", kernel: this.#scope.lowering.kernel(kernel), chunks, work, label: name,
+      views: ordered.map((handle) => this.#views[handle]!),
+      writes: ordered.length - reads.length,
+    });
+  }
+}
+
+/** Gives the result the memory of an intermediate input that nobody else reads. */
+function takeOver(scope: Scope, node: Node, inPlace: number, users: ReadonlyMap<Tensor, number>): void {
+  const [result] = node.results;
+  const base = resolveAlias(node.inputs[inPlace]!);
+  const view = scope.view(base);
+  const free = view.buffer.role.kind === "arena" && view.strideBytes.length === 0 && users.get(base) === 1;
+  if (free && !scope.views.has(result!) && sameType(base.type, result!.type)) scope.views.set(result!, view);
+}
+
+function sameView(a: BufferView, b: BufferView): boolean {
+  return a.buffer === b.buffer && a.offsetBytes === b.offsetBytes;
+}
+
+/** Adds a copy of one value's bytes. */
+export function copyView(scope: Scope, from: BufferView, to: BufferView, sizeBytes: number): void {
+  const { kernel, chunks } = lowerCopy(sizeBytes);
+  scope.items.push({
+    kind: "call", kernel: scope.lowering.kernel(kernel), chunks, work: sizeBytes / 16, label: "copy", views: [from, to], writes: 1,
+  });
+}

@@ -1,0 +1,90 @@
+// canonicalise: one form for what can be written in several ways, so that later passes see fewer cases.
+// - commutative operands in one order, which also lets hash-consing find more common subexpressions;
+// - transpositions of matrices become flags of the product that reads them;
+// - every reduction is over the last axis of [rows, columns], or over the middle axis of [outer, rows, columns];
+//   a reduction of everything is done in two steps, so that the first can run in parallel and join its producers.
+
+import type { Graph, Node, Tensor } from "@fidelity/core";
+import { elementCount, emit, emitOne, reshape } from "@fidelity/core";
+import type { Rewrite } from "./rewrite.ts";
+import { deep, rewriteGraph } from "./rewrite.ts";
+
+const COMMUTATIVE = new Set(["add", "mul", "maximum", "minimum", "eq"]);
+
+/** Longest row of the first step of a full reduction. */
+const ROW_LIMIT = 1024;
+
+export function canonicalise(graph: Graph): Graph {
+  const inner = deep(canonicalise);
+  return rewriteGraph(graph, (node, inputs) => inner(node, inputs) ?? RULES[node.op.lowering.kind]?.(node, inputs));
+}
+
+const RULES: Partial<Record<Node["op"]["lowering"]["kind"], Rewrite>> = {
+  elementwise: sortOperands,
+  kernel: foldTranspositions,
+  reduce: splitReduction,
+};
+
+function sortOperands(node: Node, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
+  const [a, b] = inputs;
+  if (!COMMUTATIVE.has(node.op.name) || a === undefined || b === undefined || a.node.id <= b.node.id) return undefined;
+  return emit(node.op, [b, a], node.attrs);
+}
+
+/** The matrix under a transposition of the last two axes, if `tensor` is one. */
+function transposedMatrix(tensor: Tensor): Tensor | undefined {
+  const { op, attrs, inputs } = tensor.node;
+  if (op.name !== "transpose") return undefined;
+  const permutation = attrs["permutation"] as readonly number[];
+  const rank = permutation.length;
+  const expected = permutation.map((_, i) => (i === rank - 2 ? rank - 1 : i === rank - 1 ? rank - 2 : i));
+  return permutation.every((axis, i) => axis === expected[i]) ? inputs[0] : undefined;
+}
+
+function foldTranspositions(node: Node, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
+  if (node.op.name !== "matmul") return undefined;
+  const [a, b] = inputs.map((input) => transposedMatrix(input));
+  if (a === undefined && b === undefined) return undefined;
+  const { transposeA, transposeB } = node.attrs;
+  return emit(node.op, [a ?? inputs[0]!, b ?? inputs[1]!], {
+    transposeA: a === undefined ? transposeA! : !transposeA,
+    transposeB: b === undefined ? transposeB! : !transposeB,
+  });
+}
+
+function splitReduction(node: Node, inputs: readonly Tensor[]): readonly Tensor[] {
+  const axes = [...(node.attrs["axes"] as readonly number[])];
+  let x = inputs[0]!;
+  while (axes.length > 0) {
+    // The trailing run of adjacent axes, until none is left.
+    const last = axes.pop()!;
+    let first = last;
+    while (axes[axes.length - 1] === first - 1) first = axes.pop()!;
+    const outer = elementCount(x.shape.slice(0, first));
+    const rows = elementCount(x.shape.slice(first, last + 1));
+    const columns = elementCount(x.shape.slice(last + 1));
+    const shape = x.shape.map((dim, axis) => (axis >= first && axis <= last ? 1 : dim));
+    x = reshape(columns === 1 ? reduceRows(node, x, outer, rows) : reduceMiddle(node, x, outer, rows, columns), shape);
+  }
+  return [x];
+}
+
+function reduceMiddle(node: Node, x: Tensor, outer: number, rows: number, columns: number): Tensor {
+  return emitOne(node.op, [reshape(x, [outer, rows, columns])], { axes: [1] });
+}
+
+/** [outer, rows] to [outer, 1]; a single long row is folded first. */
+function reduceRows(node: Node, x: Tensor, outer: number, rows: number): Tensor {
+  if (outer > 1 || rows <= ROW_LIMIT) return emitOne(node.op, [reshape(x, [outer, rows])], { axes: [1] });
+  const width = largestDivisor(rows, ROW_LIMIT, x.shape[x.rank - 1]!);
+  if (width === 1) return emitOne(node.op, [reshape(x, [1, rows])], { axes: [1] });
+  const partial = emitOne(node.op, [reshape(x, [rows / width, width])], { axes: [1] });
+  return reduceRows(node, partial, 1, rows / width);
+}
+
+/** `preferred` (the tensor's own row length, which keeps fusion possible) if it fits, else the largest divisor below. */
+function largestDivisor(count: number, limit: number, preferred: number): number {
+  if (preferred > 1 && preferred <= limit && count % preferred === 0) return preferred;
+  for (let width = limit; width > 1; width--) if (count % width === 0) return width;
+  return 1;
+}

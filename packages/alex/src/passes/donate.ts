@@ -1,0 +1,130 @@
+// donate: results that take over the memory of a parameter (weights, optimiser moments, caches). The unit that computes
+// such a result must be the last to read the parameter, so it is moved behind the other readers where nothing forbids
+// it; where something does, the result is computed elsewhere and copied at the end.
+
+import type { Graph, Node, Tensor } from "@fidelity/core";
+import type { FusedUnit, Unit } from "./fuse.ts";
+import { accessOf, resolveAlias } from "./fuse.ts";
+import { planRowProgram } from "../lower/row_program.ts";
+
+export interface Donation {
+  readonly parameter: number;
+  readonly result: number;
+}
+
+/** Units in an order that lets donated results be computed in place, and the results that can be. */
+export function planDonations(
+  graph: Graph,
+  units: readonly Unit[],
+  donations: readonly Donation[],
+  lanes: number,
+): { readonly units: readonly Unit[]; readonly inPlace: ReadonlySet<number> } {
+  const order = new UnitOrder(units);
+  const inPlace = new Set<number>();
+  for (const { parameter, result } of donations) {
+    const source = graph.parameters[parameter]!;
+    const target = resolveAlias(graph.results[result]!);
+    const producer = order.producerOf(target);
+    if (producer === undefined || !canOverwrite(producer, source, target, lanes)) continue;
+    const readers = order.readersOf(source).filter((reader) => reader !== producer);
+    if (readers.some((reader) => order.dependsOn(reader, producer))) continue;
+    for (const reader of readers) order.require(producer, reader);
+    inPlace.add(result);
+  }
+  return { units: order.sorted(), inPlace };
+}
+
+function nodesOf(unit: Unit): readonly Node[] {
+  return unit.kind === "fused" ? unit.nodes : [unit.node];
+}
+
+/** Whether a unit reads each element of `source` before it writes the same element of `target`. */
+function canOverwrite(unit: Unit, source: Tensor, target: Tensor, lanes: number): boolean {
+  if (unit.kind === "loop") return !unit.node.inputs.some((input) => resolveAlias(input) === source);
+  if (unit.kind === "fused") return fusedCanOverwrite(unit, source, target, lanes);
+  const { lowering } = unit.node.op;
+  const reads = unit.node.inputs.flatMap((input, i) => (resolveAlias(input) === source ? [i] : []));
+  return reads.length === 0 || (lowering.kind === "kernel" && reads.length === 1 && lowering.inPlace === reads[0]);
+}
+
+function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor, lanes: number): boolean {
+  const program = planRowProgram(unit, lanes);
+  const written = program.passOf.get(target)!;
+  return unit.nodes.every((node) =>
+    node.inputs.every((input) => {
+      const access = accessOf(input, unit.rows, unit.columns);
+      if (access === undefined || access.base !== source) return true;
+      if (access.rows !== "same" || access.columns !== "same" || program.perRow.has(node.results[0]!)) return false;
+      return program.passOf.get(node.results[0]!)! <= written;
+    }),
+  );
+}
+
+/** The dependencies between units, which donations add to. */
+class UnitOrder {
+  readonly #units: readonly Unit[];
+  readonly #producer = new Map<Tensor, Unit>();
+  readonly #readers = new Map<Tensor, Unit[]>();
+  readonly #dependencies = new Map<Unit, Set<Unit>>();
+
+  constructor(units: readonly Unit[]) {
+    this.#units = units;
+    for (const unit of units) for (const node of nodesOf(unit)) for (const result of node.results) this.#producer.set(result, unit);
+    for (const unit of units) {
+      const read = new Set<Tensor>();
+      const visit = (tensor: Tensor): void => {
+        const base = resolveAlias(tensor);
+        if (read.has(base)) return;
+        read.add(base);
+        // Virtual nodes (broadcasts) belong to no unit: their readers read what is behind them.
+        if (!this.#producer.has(base)) base.node.inputs.forEach(visit);
+      };
+      for (const node of nodesOf(unit)) node.inputs.forEach(visit);
+      const dependencies = new Set<Unit>();
+      for (const base of read) {
+        const producer = this.#producer.get(base);
+        if (producer !== undefined && producer !== unit) dependencies.add(producer);
+        this.#readers.set(base, [...(this.#readers.get(base) ?? []), unit]);
+      }
+      this.#dependencies.set(unit, dependencies);
+    }
+  }
+
+  producerOf(tensor: Tensor): Unit | undefined {
+    return this.#producer.get(tensor);
+  }
+
+  readersOf(tensor: Tensor): readonly Unit[] {
+    return this.#readers.get(tensor) ?? [];
+  }
+
+  require(unit: Unit, before: Unit): void {
+    this.#dependencies.get(unit)!.add(before);
+  }
+
+  dependsOn(unit: Unit, on: Unit): boolean {
+    const seen = new Set<Unit>();
+    const stack = [unit];
+    while (stack.length > 0) {
+      const next = stack.pop()!;
+      if (next === on) return true;
+      if (seen.has(next)) continue;
+      seen.add(next);
+      stack.push(...this.#dependencies.get(next)!);
+    }
+    return false;
+  }
+
+  sorted(): Unit[] {
+    const sorted: Unit[] = [];
+    const done = new Set<Unit>();
+    const visit = (unit: Unit): void => {
+      if (done.has(unit)) return;
+      done.add(unit);
+      for (const dependency of this.#dependencies.get(unit)!) visit(dependency);
+      sorted.push(unit);
+    };
+    this.#units.forEach(visit);
+    return sorted;
+  }
+}

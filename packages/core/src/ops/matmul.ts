@@ -1,0 +1,118 @@
+// matmul: batched matrix products with optional transposition of either operand. Batch dims must be equal; the front
+// end folds a batched left operand into rows when the right one has none.
+
+import type { Shape } from "@fidelity/units";
+import type { FloatDtype } from "../dtype.ts";
+import { isFloat } from "../dtype.ts";
+import type { Tensor, TensorType } from "../graph.ts";
+import { emitOne, sameShape } from "../graph.ts";
+import type { OpDef } from "../op.ts";
+import { requireShape } from "../op.ts";
+import { elementCount } from "../storage.ts";
+import { add } from "./add.ts";
+import { lowerMatmul } from "./kernels/gemm.ts";
+import { reshape } from "./reshape.ts";
+
+export type MatmulAttrs = { readonly transposeA: boolean; readonly transposeB: boolean };
+
+/** Sizes of a product: [batch..., m, k] x [batch..., k, n], whatever the storage order of the operands. */
+export interface MatmulDims {
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+export function matmulDims(a: TensorType, b: TensorType, { transposeA, transposeB }: MatmulAttrs): MatmulDims {
+  const [rowsA = 1, columnsA = 1] = a.shape.slice(-2);
+  const [rowsB = 1, columnsB = 1] = b.shape.slice(-2);
+  return {
+    batch: elementCount(a.shape.slice(0, -2)),
+    m: transposeA ? columnsA : rowsA,
+    k: transposeA ? rowsA : columnsA,
+    n: transposeB ? rowsB : columnsB,
+  };
+}
+
+export const matmulOp: OpDef<MatmulAttrs> = {
+  name: "matmul",
+  summary: "y[..., i, j] = sum over k of a[..., i, k] b[..., k, j]",
+  infer(inputs, attrs) {
+    const [a, b] = inputs as [TensorType, TensorType];
+    requireShape(isFloat(a.dtype) && a.dtype === b.dtype, "matmul", "takes two f32 or two f64 tensors", inputs);
+    requireShape(a.shape.length >= 2 && a.shape.length === b.shape.length, "matmul", "ranks differ or are below 2", inputs);
+    requireShape(sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), "matmul", "batch dimensions differ", inputs);
+    const { m, n, k } = matmulDims(a, b, attrs);
+    const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
+    requireShape(k === innerB, "matmul", `inner dimensions differ: ${k} and ${innerB}`, inputs);
+    return [{ dtype: a.dtype, shape: [...a.shape.slice(0, -2), m, n] }];
+  },
+  evaluate([a, b], attrs, [type]) {
+    const { batch, m, n, k } = matmulDims(a!.type, b!.type, attrs);
+    const data = new Float64Array(batch * m * n);
+    const [strideM, strideKa] = attrs.transposeA ? [1, m] : [k, 1];
+    const [strideKb, strideN] = attrs.transposeB ? [1, k] : [n, 1];
+    for (let p = 0; p < batch; p++) {
+      for (let i = 0; i < m; i++) {
+        for (let j = 0; j < n; j++) {
+          let sum = 0;
+          let at = p * m * k + i * strideM;
+          let bt = p * k * n + j * strideN;
+          for (let l = 0; l < k; l++, at += strideKa, bt += strideKb) sum += a!.data[at]! * b!.data[bt]!;
+          data[(p * m + i) * n + j] = sum;
+        }
+      }
+    }
+    return [{ type: type!, data }];
+  },
+  derivative: {
+    kind: "rules",
+    jvp({ inputs: [a, b] }, [da, db], attrs) {
+      const left = da && emitOne(matmulOp, [da, b!], attrs);
+      const right = db && emitOne(matmulOp, [a!, db], attrs);
+      return [left === undefined ? right : right === undefined ? left : add(left, right)];
+    },
+    // With Y = op(A) op(B): d op(A) = Y' op(B)^T and d op(B) = op(A)^T Y'; a transposed operand gets the transpose.
+    transpose({ inputs: [a, b] }, [ct], [inA, inB], { transposeA, transposeB }) {
+      const ctA = !inA ? undefined : transposeA
+        ? emitOne(matmulOp, [b!, ct!], { transposeA: transposeB, transposeB: true })
+        : emitOne(matmulOp, [ct!, b!], { transposeA: false, transposeB: !transposeB });
+      const ctB = !inB ? undefined : transposeB
+        ? emitOne(matmulOp, [ct!, a!], { transposeA: true, transposeB: transposeA })
+        : emitOne(matmulOp, [a!, ct!], { transposeA: !transposeA, transposeB: false });
+      return [ctA, ctB];
+    },
+  },
+  lowering: { kind: "kernel", lower: lowerMatmul },
+  sample(draw) {
+    const [m, n, k] = [draw.int(1, 19), draw.int(1, 19), draw.int(1, 21)];
+    const batch = draw.pick([[], [2], [2, 3]]);
+    const attrs = { transposeA: draw.int(0, 1) === 1, transposeB: draw.int(0, 1) === 1 };
+    const a: TensorType = { dtype: "f32", shape: [...batch, ...(attrs.transposeA ? [k, m] : [m, k])] };
+    const b: TensorType = { dtype: "f32", shape: [...batch, ...(attrs.transposeB ? [n, k] : [k, n])] };
+    return { inputs: [a, b], attrs };
+  },
+};
+
+export interface MatmulOptions {
+  /** Read the last two axes of a as [k, m]. */
+  readonly transposeA?: boolean;
+  /** Read the last two axes of b as [n, k], the usual order of weights: [outputs, inputs]. */
+  readonly transposeB?: boolean;
+}
+
+/**
+ * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
+ * @throws ShapeMismatchError when inner or batch dimensions differ.
+ */
+export function matmul<D extends FloatDtype>(
+  a: Tensor<Shape, D>,
+  b: Tensor<Shape, D>,
+  { transposeA = false, transposeB = false }: MatmulOptions = {},
+): Tensor<readonly number[], D> {
+  const attrs = { transposeA, transposeB };
+  if (b.rank !== 2 || a.rank <= 2 || transposeA) return emitOne(matmulOp, [a, b], attrs) as Tensor<readonly number[], D>;
+  const lead = a.shape.slice(0, -1);
+  const rows = emitOne(matmulOp, [reshape(a, [elementCount(lead), a.shape[a.rank - 1]!]), b], attrs);
+  return reshape(rows, [...lead, rows.shape[1]!]) as Tensor<readonly number[], D>;
+}
