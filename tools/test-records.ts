@@ -32,11 +32,12 @@ export function recordOf(event: TestEvent): TestRecord | undefined {
 }
 
 function firstLine(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message : String(cause ?? "");
-  return text.split("\n", 1)[0];
+  const text = cause instanceof Error ? cause.message : cause;
+  return typeof text === "string" ? text.split("\n", 1)[0] : "";
 }
 
 // node:test takes a reporter as the default export of its module.
+// oxlint-disable-next-line import/no-default-export
 export default async function* records(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const event of events) {
     const record = recordOf(event);

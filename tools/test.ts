@@ -34,7 +34,7 @@ async function main(): Promise<void> {
   report(records);
 }
 
-/** Runs `files` in one `node --test` and returns what became of each test; a run that dies adds a failure of its own. */
+/** Runs `files` in one `node --test`: what became of each test, and a failure more if the run itself died. */
 async function run(files: string[], flags: string[]): Promise<TestRecord[]> {
   if (files.length === 0) return [];
   const folder = mkdtempSync(join(tmpdir(), "fidelity-test-"));

@@ -36,7 +36,7 @@ function runHere() {
 function silenceFfiWarning() {
   var emitWarning = process.emitWarning;
   process.emitWarning = function (warning) {
-    if (/^FFI is an experimental feature/.test(String(warning))) return;
+    if (String(warning).indexOf("FFI is an experimental feature") === 0) return;
     emitWarning.apply(process, arguments);
   };
 }
@@ -58,7 +58,7 @@ function findBundledNode() {
       "  expected: Node " + NODE_MAJOR + ", or the package " + names.join(" or ") + " beside fidelity",
       "  got:      Node " + process.versions.node + " on " + process.platform + "-" + process.arch,
       "  try:      install again without --omit=optional, or install Node " + NODE_MAJOR + " from https://nodejs.org",
-    ].join("\n")
+    ].join("\n"),
   );
   process.exit(69);
 }

@@ -27,10 +27,14 @@ function compile(name: string, source: string): string {
   writeFileSync(path, PRELUDE + source);
   const tsc = fileURLToPath(new URL("../../../node_modules/typescript/bin/tsc", import.meta.url));
   const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024", "--types", ""];
-  const result = spawnSync(process.execPath, [tsc, ...flags, "--allowImportingTsExtensions", "--extendedDiagnostics", path], {
-    cwd: folder,
-    encoding: "utf8",
-  });
+  const result = spawnSync(
+    process.execPath,
+    [tsc, ...flags, "--allowImportingTsExtensions", "--extendedDiagnostics", path],
+    {
+      cwd: folder,
+      encoding: "utf8",
+    },
+  );
   assert.equal(result.error, undefined);
   return result.stdout;
 }

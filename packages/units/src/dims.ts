@@ -50,21 +50,20 @@ export type SameDim<A extends Dim, B extends Dim> = [A] extends [B]
 export type BroadcastDim<A extends Dim, B extends Dim> = [A] extends [1] ? B : [B] extends [1] ? A : SameDim<A, B>;
 
 /** The shape of two operands that must agree dim by dim, or a `ShapeError` that begins with `Op`. */
-export type SameShape<A extends Shape, B extends Shape, Op extends string = "shapes"> = IsWide<A, B> extends true
-  ? Shape
-  : AsShape<SameDims<A, B, [], ShapeError<Differ<Op, A, B>>>>;
+export type SameShape<A extends Shape, B extends Shape, Op extends string = "shapes"> =
+  IsWide<A, B> extends true ? Shape : AsShape<SameDims<A, B, [], ShapeError<Differ<Op, A, B>>>>;
 
 /** The shape that two shapes broadcast to, aligned at their last dims, or a `ShapeError` that begins with `Op`. */
-export type Broadcast<A extends Shape, B extends Shape, Op extends string = "broadcast"> = IsWide<A, B> extends true
-  ? Shape
-  : AsShape<BroadcastDims<A, B, [], ShapeError<Differ<Op, A, B>>>>;
+export type Broadcast<A extends Shape, B extends Shape, Op extends string = "broadcast"> =
+  IsWide<A, B> extends true ? Shape : AsShape<BroadcastDims<A, B, [], ShapeError<Differ<Op, A, B>>>>;
 
 /** The dims of `S` in the order of `Axes`, as in `Permute<["a", "b"], [1, 0]>`; axes count from 0. */
-export type Permute<S extends Shape, Axes extends readonly number[]> = IsWide<S, Axes> extends true
-  ? Shape
-  : Axes["length"] extends S["length"]
-    ? AsShape<{ [Position in keyof Axes]: S[Axes[Position]] }>
-    : ShapeError<`permute: ${ShowShape<Axes>} does not name every axis of ${ShowShape<S>}`>;
+export type Permute<S extends Shape, Axes extends readonly number[]> =
+  IsWide<S, Axes> extends true
+    ? Shape
+    : Axes["length"] extends S["length"]
+      ? AsShape<{ [Position in keyof Axes]: S[Axes[Position]] }>
+      : ShapeError<`permute: ${ShowShape<Axes>} does not name every axis of ${ShowShape<S>}`>;
 
 /** `S` with its last two dims exchanged. */
 export type SwapLastTwo<S extends Shape> = number extends S["length"]
@@ -76,7 +75,7 @@ export type SwapLastTwo<S extends Shape> = number extends S["length"]
 /** `S` without the dim at `Axis`; a negative axis counts from the end. */
 export type Drop<S extends Shape, Axis extends number> = ReplaceAt<S, Axis, []>;
 
-/** `S` with the dim at `Axis` exchanged for the dims `Into`: `[]` drops it, `[1]` keeps it as 1, `[number]` frees it. */
+/** `S` with the dim at `Axis` exchanged for the dims `Into`: `[]` drops it, `[1]` keeps it, `[number]` frees it. */
 export type ReplaceAt<S extends Shape, Axis extends number, Into extends Shape> = number extends Axis | S["length"]
   ? Shape
   : AsShape<
@@ -124,16 +123,26 @@ type BroadcastDims<A extends Shape, B extends Shape, Done extends Shape, Otherwi
   : [...B, ...Done];
 
 // `Seen` counts the axes passed: an index, never a dim.
-type ReplaceFromStart<S extends Shape, Axis extends string, Into extends Shape, Seen extends Shape, Otherwise> =
-  S extends readonly [infer First extends Dim, ...infer Rest extends Shape]
-    ? `${Seen["length"]}` extends Axis
-      ? [...Seen, ...Into, ...Rest]
-      : ReplaceFromStart<Rest, Axis, Into, [...Seen, First], Otherwise>
-    : Otherwise;
+type ReplaceFromStart<
+  S extends Shape,
+  Axis extends string,
+  Into extends Shape,
+  Seen extends Shape,
+  Otherwise,
+> = S extends readonly [infer First extends Dim, ...infer Rest extends Shape]
+  ? `${Seen["length"]}` extends Axis
+    ? [...Seen, ...Into, ...Rest]
+    : ReplaceFromStart<Rest, Axis, Into, [...Seen, First], Otherwise>
+  : Otherwise;
 
-type ReplaceFromEnd<S extends Shape, FromEnd extends string, Into extends Shape, Seen extends Shape, Otherwise> =
-  S extends readonly [...infer Rest extends Shape, infer Last extends Dim]
-    ? `${[Last, ...Seen]["length"]}` extends FromEnd
-      ? [...Rest, ...Into, ...Seen]
-      : ReplaceFromEnd<Rest, FromEnd, Into, [Last, ...Seen], Otherwise>
-    : Otherwise;
+type ReplaceFromEnd<
+  S extends Shape,
+  FromEnd extends string,
+  Into extends Shape,
+  Seen extends Shape,
+  Otherwise,
+> = S extends readonly [...infer Rest extends Shape, infer Last extends Dim]
+  ? `${[Last, ...Seen]["length"]}` extends FromEnd
+    ? [...Rest, ...Into, ...Seen]
+    : ReplaceFromEnd<Rest, FromEnd, Into, [Last, ...Seen], Otherwise>
+  : Otherwise;

@@ -39,7 +39,10 @@ test("a subclass is named after itself and keeps the cause", () => {
 
 test("invariant throws an InternalError only when broken", () => {
   invariant(true, "one plus one");
-  assert.throws(() => invariant(false, "order lost"), (error: unknown) => {
-    return error instanceof InternalError && error.message.startsWith("internal: order lost\n");
-  });
+  assert.throws(
+    () => invariant(false, "order lost"),
+    (error: unknown) => {
+      return error instanceof InternalError && error.message.startsWith("internal: order lost\n");
+    },
+  );
 });

@@ -17,7 +17,7 @@ export interface ErrorDetails {
 
 /**
  * An error that a person can act on. `message` is the whole text: what happened, where, expected and got, what to try.
- * `name` is the name of the class that was constructed (`new.target.name`), so a subclass needs no constructor of its own.
+ * `name` is that of the constructed class (`new.target.name`), so that a subclass needs no constructor of its own.
  */
 export class FidelityError extends Error {
   readonly summary: string;
