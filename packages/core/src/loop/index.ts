@@ -3,3 +3,5 @@
 export * from "./ir.ts";
 export * from "./builder.ts";
 export * from "./program.ts";
+export * from "./math.ts";
+export { evaluateKernel, evaluateProgram } from "./evaluate.ts";

@@ -207,8 +207,8 @@ function conversion(inst: Inst<"convert">): readonly number[] {
   const integers: readonly LoopKind[] = ["i8", "i16", "i32", "index"];
   if (from.lanes === 1) {
     if (integers.includes(from.kind)) {
-      if (to.kind === "f32") return [OP.f32ConvertI32S];
-      if (to.kind === "f64") return [OP.f64ConvertI32S];
+      if (to.kind === "f32" && from.kind !== "index") return [OP.f32ConvertI32S];
+      if (to.kind === "f64" && from.kind !== "index") return [OP.f64ConvertI32S];
       if (to.kind === "i8") return [OP.i32Extend8S];
       if (to.kind === "i16") return [OP.i32Extend16S];
       if (to.kind === "i32" || to.kind === "index") return [];

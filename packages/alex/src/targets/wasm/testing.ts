@@ -1,0 +1,72 @@
+// Support for this folder's tests: kernels and programs compiled and instantiated over a small shared memory.
+
+import { buildKernel } from "@fidelity/core";
+import type { Kernel, KernelBuilder, KernelCall, LoopType, LoopValue, Program } from "@fidelity/core";
+import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
+import type { WasmProgramExports } from "./emit-program.ts";
+
+export const PAGES = 4;
+
+/** Where `instantiate` puts things in memory. */
+export const LAYOUT = { bindings: 64, control: 1024, scratch: 4096, arena: 32768 } as const;
+
+export function sharedMemory(): WebAssembly.Memory {
+  return new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
+}
+
+/** The `run` export of a program's module over `memory`. */
+export function instantiate(bytes: Uint8Array, memory: WebAssembly.Memory): WasmProgramExports["run"] {
+  const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+  return new WebAssembly.Instance(module, { env: { memory } }).exports.run as WasmProgramExports["run"];
+}
+
+/** A program that runs one kernel over buffers placed one after another in the arena, `sizeBytes` each. */
+export function programOf(kernel: Kernel, sizeBytes: number, chunks = 1): Program {
+  const buffers = Array.from({ length: kernel.bufferCount }, (_, i) => i);
+  const call: KernelCall = {
+    kernel: 0,
+    chunks,
+    args: buffers.map((buffer) => ({ buffer, offsetBytes: 0 })),
+    label: kernel.name,
+  };
+  return {
+    name: kernel.name,
+    kernels: [kernel],
+    buffers: buffers.map((i) => ({
+      name: `b${i}`,
+      sizeBytes,
+      placement: { kind: "arena", offsetBytes: i * sizeBytes },
+    })),
+    bindingCount: 0,
+    arenaBytes: sizeBytes * buffers.length,
+    scratchBytes: kernel.scratchBytes,
+    schedule: [{ kind: "parallel", calls: [call] }],
+    constants: [],
+  };
+}
+
+/** Runs a program once on a team of one. */
+export function runAlone(program: Program, memory: WebAssembly.Memory): void {
+  const run = instantiate(compileProgramToWasm(program, { maximumPages: PAGES }), memory);
+  if (scratchStrideBytes(program) > LAYOUT.arena - LAYOUT.scratch) throw new RangeError("too much scratch memory");
+  run(0, 1, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
+}
+
+/** Applies an elementwise function to an array by a compiled kernel; the array's length must divide into vectors. */
+export function mapByKernel<Values extends Float32Array | Float64Array>(
+  input: Values,
+  type: LoopType,
+  apply: (k: KernelBuilder, x: LoopValue) => LoopValue,
+): Values {
+  const bytes = input.BYTES_PER_ELEMENT;
+  const kernel = buildKernel("map", 2, (k, [source, target]) => {
+    k.loop(0, input.length, type.lanes, (i) => {
+      k.store(apply(k, k.load(type, k.offset(source, i, bytes))), k.offset(target, i, bytes));
+    });
+  });
+  const memory = sharedMemory();
+  const create = input.constructor as new (buffer: ArrayBufferLike, offset: number, length: number) => Values;
+  create.prototype.set.call(new create(memory.buffer, LAYOUT.arena, input.length), input);
+  runAlone(programOf(kernel, input.byteLength), memory);
+  return new create(memory.buffer, LAYOUT.arena + input.byteLength, input.length);
+}
