@@ -7,7 +7,13 @@ const text = (value: string): Uint8Array => Uint8Array.from(value, (character) =
 
 test("known and foreign files are told apart by their first bytes", () => {
   const header = {
-    dim: 2, hiddenDim: 1, layerCount: 123, headCount: 1, keyValueHeadCount: 1, vocabSize: 1, contextLength: 1,
+    dim: 2,
+    hiddenDim: 1,
+    layerCount: 123,
+    headCount: 1,
+    keyValueHeadCount: 1,
+    vocabSize: 1,
+    contextLength: 1,
     tiedEmbeddings: true,
   };
   const elementCount = (name: string): number => (/query|key|value|output/.test(name) ? 4 : 2);

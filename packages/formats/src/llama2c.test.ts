@@ -8,7 +8,13 @@ import { FileSizeError, InvalidHeaderError, InvalidTensorError, llama2cFileSizeB
 import type { Llama2cHeader } from "./index.ts";
 
 const small: Llama2cHeader = {
-  dim: 8, hiddenDim: 12, layerCount: 2, headCount: 4, keyValueHeadCount: 2, vocabSize: 16, contextLength: 6,
+  dim: 8,
+  hiddenDim: 12,
+  layerCount: 2,
+  headCount: 4,
+  keyValueHeadCount: 2,
+  vocabSize: 16,
+  contextLength: 6,
   tiedEmbeddings: true,
 };
 const sharedModel = join(import.meta.dirname, "../../../../shared/data/stories260K/stories260K.bin");
@@ -116,11 +122,14 @@ test("absurd headers are named before anything is allocated", () => {
     [0, 0x616b3432, /version 12(.|\n)*--version 0/],
   ];
   for (const [index, value, message] of cases) {
-    assert.throws(() => readLlama2c(withField(index, value)), (error) => {
-      assert.ok(error instanceof InvalidHeaderError);
-      assert.match(error.message, message);
-      return true;
-    });
+    assert.throws(
+      () => readLlama2c(withField(index, value)),
+      (error) => {
+        assert.ok(error instanceof InvalidHeaderError);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   }
 });
 

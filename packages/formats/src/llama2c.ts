@@ -116,7 +116,12 @@ export function readLlama2cHeader(bytes: Uint8Array, fileName = "the llama2.c fi
   const fields = fieldOrder.map((_, index) => view.getInt32(4 * index, true));
   const [dim, hiddenDim, layerCount, headCount, keyValueHeadCount, signedVocabSize, contextLength] = fields;
   const header: Llama2cHeader = {
-    dim, hiddenDim, layerCount, headCount, keyValueHeadCount, contextLength,
+    dim,
+    hiddenDim,
+    layerCount,
+    headCount,
+    keyValueHeadCount,
+    contextLength,
     vocabSize: Math.abs(signedVocabSize),
     tiedEmbeddings: signedVocabSize > 0,
   };
@@ -165,7 +170,9 @@ function sections(header: Llama2cHeader): readonly Section[] {
   const headSize = dim / headCount;
   const keyValueDim = headSize * keyValueHeadCount;
   const perLayer = (name: string, ...shape: number[]): Section => ({
-    name: `blocks.{i}.${name}.weight`, shape, copies: layerCount,
+    name: `blocks.{i}.${name}.weight`,
+    shape,
+    copies: layerCount,
   });
   return [
     { name: "embedding.weight", shape: [vocabSize, dim], copies: 1 },
@@ -187,7 +194,11 @@ function sections(header: Llama2cHeader): readonly Section[] {
 function viewTensor(file: Uint8Array, name: string, shape: readonly number[], byteOffset: number): SourceTensor {
   const sizeBytes = sizeBytesOf(shape);
   return {
-    name, dtype: "f32", shape, byteOffset, sizeBytes,
+    name,
+    dtype: "f32",
+    shape,
+    byteOffset,
+    sizeBytes,
     bytes: () => file.subarray(byteOffset, byteOffset + sizeBytes),
   };
 }
@@ -206,7 +217,10 @@ function checkHeader(header: Llama2cHeader, fileName: string): void {
   const { dim, headCount, keyValueHeadCount } = header;
   const refuse = (expected: string, got: string): never => {
     throw new InvalidHeaderError(`${fileName} has a header that contradicts itself`, {
-      where: fileName, expected, got, hint: "this is probably not a llama2.c version 0 checkpoint",
+      where: fileName,
+      expected,
+      got,
+      hint: "this is probably not a llama2.c version 0 checkpoint",
     });
   };
   if (dim % headCount !== 0) refuse("a width that the heads divide", `dim ${dim} with ${headCount} heads`);

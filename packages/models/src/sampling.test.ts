@@ -32,7 +32,10 @@ test("without filters the model's own distribution is drawn", () => {
 test("temperature sharpens: probabilities to the power of its inverse", () => {
   const powers = [0.1, 0.4, 0.05, 0.3, 0.15].map((probability) => probability ** 2);
   const sum = powers.reduce((total, power) => total + power, 0);
-  assertDistribution(frequencies(softmaxLogits, { temperature: 0.5, seed: 2 }), powers.map((power) => power / sum));
+  assertDistribution(
+    frequencies(softmaxLogits, { temperature: 0.5, seed: 2 }),
+    powers.map((power) => power / sum),
+  );
 });
 
 test("top-k, top-p and min-p keep what they should and keep its proportions", () => {
@@ -59,14 +62,19 @@ test("temperature 0 takes the likeliest token, the lowest id among equals", () =
 
 test("equal logits at the edge of top-k keep the lowest ids", () => {
   const seen = frequencies(new Float32Array(8), { topK: 3, seed: 8 }, 300);
-  assert.deepEqual(seen.map((share) => share > 0), [true, true, true, false, false, false, false, false]);
+  assert.deepEqual(
+    seen.map((share) => share > 0),
+    [true, true, true, false, false, false, false, false],
+  );
 });
 
 test("every filter agrees with a plain sort over random logits", () => {
   const logitArrays = fc.array(fc.integer({ min: -30, max: 30 }), { minLength: 2, maxLength: 40 });
   const options = fc.record({
-    topK: fc.integer({ min: 0, max: 45 }), topP: fc.double({ min: 0.05, max: 1, noNaN: true }),
-    minP: fc.double({ min: 0, max: 0.9, noNaN: true }), seed: fc.integer({ min: 0, max: 1000 }),
+    topK: fc.integer({ min: 0, max: 45 }),
+    topP: fc.double({ min: 0.05, max: 1, noNaN: true }),
+    minP: fc.double({ min: 0, max: 0.9, noNaN: true }),
+    seed: fc.integer({ min: 0, max: 1000 }),
   });
   fc.assert(
     fc.property(logitArrays, options, (values, { topK, topP, minP, seed }) => {
@@ -131,11 +139,14 @@ test("impossible options and logits are named", () => {
     [{ seed: -3 }, /seed cannot be -3/],
   ];
   for (const [options, message] of wrong) {
-    assert.throws(() => new Sampler(4, options), (error) => {
-      assert.ok(error instanceof SamplingOptionError);
-      assert.match(error.message, message);
-      return true;
-    });
+    assert.throws(
+      () => new Sampler(4, options),
+      (error) => {
+        assert.ok(error instanceof SamplingOptionError);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   }
   const sampler = new Sampler(3);
   assert.throws(() => sampler.sample(Float32Array.of(0, NaN, 1)), /logit 1 is NaN/);

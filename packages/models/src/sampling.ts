@@ -47,11 +47,13 @@ const optionRules: Readonly<Record<keyof SamplerOptions, OptionRule>> = {
   topP: { fallback: 1, range: "a number above 0 and up to 1", accepts: (value) => value > 0 && value <= 1 },
   minP: { fallback: 0, range: "a number from 0 to 1", accepts: (value) => value >= 0 && value <= 1 },
   repetitionPenalty: {
-    fallback: 1, range: "a number above 0 and up to 100, usually 1 to 1.5",
+    fallback: 1,
+    range: "a number above 0 and up to 100, usually 1 to 1.5",
     accepts: (value) => value > 0 && value <= 100,
   },
   repetitionWindow: {
-    fallback: 64, range: `an integer from 0 to ${largestWindow}`,
+    fallback: 64,
+    range: `an integer from 0 to ${largestWindow}`,
     accepts: (value) => isSeed(value) && value <= largestWindow,
   },
   seed: { fallback: 0, range: "an integer from 0 to 2^53 - 1", accepts: isSeed },
@@ -71,8 +73,13 @@ export function samplerOptions(options: SamplerOptions): Required<SamplerOptions
     });
   };
   return {
-    temperature: option("temperature"), topK: option("topK"), topP: option("topP"), minP: option("minP"),
-    repetitionPenalty: option("repetitionPenalty"), repetitionWindow: option("repetitionWindow"), seed: option("seed"),
+    temperature: option("temperature"),
+    topK: option("topK"),
+    topP: option("topP"),
+    minP: option("minP"),
+    repetitionPenalty: option("repetitionPenalty"),
+    repetitionWindow: option("repetitionWindow"),
+    seed: option("seed"),
   };
 }
 

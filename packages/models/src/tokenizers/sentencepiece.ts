@@ -110,7 +110,7 @@ export class SentencePieceTokenizer implements Tokenizer {
     const tokens = new Int32Array(bytes.length + 1);
     tokens[0] = this.#spaceToken;
     let count = 1;
-    for (let start = 0; start < bytes.length; ) {
+    for (let start = 0; start < bytes.length;) {
       let end = start + 1;
       while (end < bytes.length && (bytes[end] & 0xc0) === 0x80) end++;
       const token = this.#tokens.get(bytesToKey(bytes.subarray(start, end)));

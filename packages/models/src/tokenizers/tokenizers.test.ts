@@ -76,7 +76,10 @@ test("every tokenizer gives a text back, at once and token by token, and survive
 
 test("a stream waits for the last byte of a character, and marks one that never came", () => {
   const stream = new ByteTokenizer().stream();
-  assert.deepEqual([0xf0, 0x9f, 0x98, 0x80].map((byte) => stream.push(byte)), ["", "", "", "😀"]);
+  assert.deepEqual(
+    [0xf0, 0x9f, 0x98, 0x80].map((byte) => stream.push(byte)),
+    ["", "", "", "😀"],
+  );
   assert.equal(stream.push(0xe2), "");
   assert.equal(stream.end(), "\uFFFD");
   assert.equal(stream.push(0x41), "A");
@@ -85,11 +88,14 @@ test("a stream waits for the last byte of a character, and marks one that never 
 test("characters are numbered in rising code points, and an unknown one is named with its place", () => {
   assert.deepEqual(Array.from(CharacterTokenizer.fromTexts(["b\na", "😀a"]).encode("\nab😀")), [0, 1, 2, 3]);
   const tokenizer = CharacterTokenizer.fromTexts(["abc\n"]);
-  assert.throws(() => tokenizer.encode("abc\nab😀"), (error) => {
-    assert.ok(error instanceof UnknownCharacterError);
-    assert.match(error.message, /"😀" \(U\+1F600\)\n +where: +line 2, column 3/);
-    return true;
-  });
+  assert.throws(
+    () => tokenizer.encode("abc\nab😀"),
+    (error) => {
+      assert.ok(error instanceof UnknownCharacterError);
+      assert.match(error.message, /"😀" \(U\+1F600\)\n +where: +line 2, column 3/);
+      return true;
+    },
+  );
   assert.throws(() => CharacterTokenizer.fromTexts([""]), VocabularyError);
   assert.throws(() => new CharacterTokenizer("ba"), /out of order(.|\n)*token 1/);
   assert.throws(() => new CharacterTokenizer("aab"), VocabularyError);
@@ -110,10 +116,14 @@ test("the heap merges as llama2.c's scan does, ties and byte fallback included",
 test("random scores with many ties merge alike", () => {
   const score = fc.integer({ min: -4, max: 0 });
   const merges = fc.uniqueArray(fc.string({ unit: fc.constantFrom(..." ab"), minLength: 2, maxLength: 5 }), {
-    minLength: 1, maxLength: 30,
+    minLength: 1,
+    maxLength: 30,
   });
   fc.assert(
-    fc.property(merges, fc.array(score, { minLength: 30, maxLength: 30 }), fc.string({ unit: fc.constantFrom(..." ab") }),
+    fc.property(
+      merges,
+      fc.array(score, { minLength: 30, maxLength: 30 }),
+      fc.string({ unit: fc.constantFrom(..." ab") }),
       (words, scores, text) => {
         const pieces = [
           ...syntheticPieces().slice(0, 259),
@@ -122,7 +132,8 @@ test("random scores with many ties merge alike", () => {
         ];
         const tokenizer = new SentencePieceTokenizer(writeVocabularyFile(pieces));
         assert.deepEqual(Array.from(tokenizer.encode(text)), slowEncode(pieces, text));
-      }),
+      },
+    ),
   );
 });
 
@@ -163,11 +174,14 @@ test("hostile vocabulary files are refused with the offset", () => {
     [writeVocabularyFile(syntheticPieces().slice(0, 259)), /single space/],
   ];
   for (const [file, message] of cases) {
-    assert.throws(() => new SentencePieceTokenizer(file, "tok.bin"), (error) => {
-      assert.ok(error instanceof VocabularyError);
-      assert.match(error.message, message);
-      return true;
-    });
+    assert.throws(
+      () => new SentencePieceTokenizer(file, "tok.bin"),
+      (error) => {
+        assert.ok(error instanceof VocabularyError);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   }
   fc.assert(
     fc.property(fc.integer({ min: 0, max: good.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
@@ -184,8 +198,15 @@ test("hostile vocabulary files are refused with the offset", () => {
 
 test("a model file's description of a tokenizer is checked like any input", () => {
   const specs: readonly unknown[] = [
-    null, 5, {}, { kind: "word" }, { kind: "character" }, { kind: "character", characters: "" },
-    { kind: "sentencepiece", file: "?" }, { kind: "sentencepiece", file: "AAAA" }, undefined,
+    null,
+    5,
+    {},
+    { kind: "word" },
+    { kind: "character" },
+    { kind: "character", characters: "" },
+    { kind: "sentencepiece", file: "?" },
+    { kind: "sentencepiece", file: "AAAA" },
+    undefined,
   ];
   for (const spec of specs) assert.throws(() => tokenizerFromJSON(spec), VocabularyError);
 });

@@ -24,7 +24,9 @@ const smallestVocabSize = firstByteToken + 256;
 export function readVocabularyFile(file: Uint8Array, fileName: string): VocabularyPiece[] {
   const refuse = (byteOffset: number, expected: string, got: string): VocabularyError =>
     new VocabularyError(`${fileName} is not a llama2.c tokenizer file`, {
-      where: `${fileName}, byte ${byteOffset}`, expected, got,
+      where: `${fileName}, byte ${byteOffset}`,
+      expected,
+      got,
       hint: "fetch the file again; it is called tokenizer.bin or tok512.bin next to the model",
     });
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -61,7 +63,11 @@ export function writeVocabularyFile(pieces: readonly VocabularyPiece[]): Uint8Ar
   const sizeBytes = pieces.reduce((sum, piece) => sum + 8 + piece.bytes.byteLength, 4);
   const file = new Uint8Array(sizeBytes);
   const view = new DataView(file.buffer);
-  view.setInt32(0, pieces.reduce((longest, piece) => Math.max(longest, piece.bytes.byteLength), 0), true);
+  view.setInt32(
+    0,
+    pieces.reduce((longest, piece) => Math.max(longest, piece.bytes.byteLength), 0),
+    true,
+  );
   let byteOffset = 4;
   for (const piece of pieces) {
     view.setFloat32(byteOffset, piece.score, true);
