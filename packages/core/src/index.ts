@@ -1,1 +1,106 @@
+// The public face of `core`: the graph IR and its ops, the tensor front end, the reference interpreter, what the two
+// levels of IR print as and must satisfy, and the loop IR that ops lower to.
+
+// Types of values, and where they lie.
+export { DTYPES, isDtype, isFloat } from "./dtype.ts";
+export type { Dtype, DtypeInfo, FloatDtype } from "./dtype.ts";
+export { elementCount, q8Layout, roundUp, rowCount, storageBytes, ternaryLayout } from "./storage.ts";
+export type { Q8Layout, TernaryLayout } from "./storage.ts";
+export { bf16Bits, bf16Value, decodeTensor, encodeTensor, hostValues, zerosHost } from "./host.ts";
+export type { HostTensor } from "./host.ts";
+export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";
+
+// Graphs.
+export {
+  emit, emitOne, formatType, inline, inTrace, sameShape, sameType, substitute, Tensor, topologicalOrder, TraceError,
+} from "./graph.ts";
+export type { Attrs, AttrValue, Graph, Node, Substitution, TensorType } from "./graph.ts";
+export { isTensor, isTensorType, parameter, tensorType, trace } from "./trace.ts";
+export type { Traced, TypedTensorType } from "./trace.ts";
+export { flattenTree, mapTree, TreeMismatchError } from "./tree.ts";
+export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
+
+// What an op is, and all of them.
+export { IndexRangeError, requireShape, ShapeMismatchError } from "./op.ts";
+export type {
+  BufferHandle, CaseDraw, Derivative, ElementContext, Lowering, LowerContext, MaybeTensor, OpCase, OpDef,
+} from "./op.ts";
+export { OPS } from "./ops/index.ts";
+export type { OpName } from "./ops/index.ts";
+
+// Execution.
+export { createInterpreter, ExecutionError, interpret } from "./interpreter.ts";
+export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
+
+// Differentiation: what furnace builds on.
+export { closeGraph } from "./derive/close.ts";
+export type { ClosedGraph } from "./derive/close.ts";
+export { NotDifferentiableError } from "./derive/errors.ts";
+export { linearize, tangentType } from "./derive/linearize.ts";
+export { transpose as transposeLinear } from "./derive/transpose.ts";
+export { applyCustomVjp, requireForwardMode } from "./ops/custom_vjp.ts";
+export { keepCarries } from "./ops/scan_derivative.ts";
+
+// The loop IR.
 export * from "./loop/index.ts";
+export { elementLoopType } from "./ops/loop-types.ts";
+export { bf16RoundOf } from "./ops/cast.ts";
+export { broadcastStrides } from "./ops/broadcast.ts";
+
+// The front end: functions of tensors.
+export { abs } from "./ops/abs.ts";
+export { add } from "./ops/add.ts";
+export { broadcastTo } from "./ops/broadcast.ts";
+export { cast } from "./ops/cast.ts";
+export { concat } from "./ops/concat.ts";
+export { constant } from "./ops/constant.ts";
+export { cos } from "./ops/cos.ts";
+export { crossEntropy } from "./ops/cross_entropy.ts";
+export { div } from "./ops/div.ts";
+export { dynamicSlice } from "./ops/dynamic_slice.ts";
+export { dynamicUpdateSlice } from "./ops/dynamic_update_slice.ts";
+export { eq } from "./ops/eq.ts";
+export { exp } from "./ops/exp.ts";
+export { floor } from "./ops/floor.ts";
+export { gather } from "./ops/gather.ts";
+export { gelu } from "./ops/gelu.ts";
+export { iota } from "./ops/iota.ts";
+export { le } from "./ops/le.ts";
+export { log } from "./ops/log.ts";
+export { logSoftmax } from "./ops/log_softmax.ts";
+export { logicalAnd } from "./ops/logical_and.ts";
+export { logicalNot } from "./ops/logical_not.ts";
+export { lt } from "./ops/lt.ts";
+export { matmul } from "./ops/matmul.ts";
+export type { MatmulOptions } from "./ops/matmul.ts";
+export { max } from "./ops/max.ts";
+export { mean } from "./ops/mean.ts";
+export { min } from "./ops/min.ts";
+export { mul } from "./ops/mul.ts";
+export { neg } from "./ops/neg.ts";
+export { pad } from "./ops/pad.ts";
+export { pow } from "./ops/pow.ts";
+export { reduceMax } from "./ops/reduce_max.ts";
+export { reduceSum } from "./ops/reduce_sum.ts";
+export { relu } from "./ops/relu.ts";
+export { reshape } from "./ops/reshape.ts";
+export { rmsNorm } from "./ops/rms_norm.ts";
+export { round } from "./ops/round.ts";
+export { rsqrt } from "./ops/rsqrt.ts";
+export { scan } from "./ops/scan.ts";
+export type { ScanOptions } from "./ops/scan.ts";
+export { scatterAdd } from "./ops/scatter_add.ts";
+export { select } from "./ops/select.ts";
+export { sigmoid } from "./ops/sigmoid.ts";
+export { silu } from "./ops/silu.ts";
+export { sin } from "./ops/sin.ts";
+export { slice, sliceAxis } from "./ops/slice.ts";
+export { softmax } from "./ops/softmax.ts";
+export { softplus } from "./ops/softplus.ts";
+export { splat, zerosLike } from "./ops/splat.ts";
+export { sqrt } from "./ops/sqrt.ts";
+export { square } from "./ops/square.ts";
+export { stopGradient } from "./ops/stop_gradient.ts";
+export { sub } from "./ops/sub.ts";
+export { tanh } from "./ops/tanh.ts";
+export { transpose } from "./ops/transpose.ts";

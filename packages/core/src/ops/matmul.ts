@@ -114,5 +114,5 @@ export function matmul<D extends FloatDtype>(
   if (b.rank !== 2 || a.rank <= 2 || transposeA) return emitOne(matmulOp, [a, b], attrs) as Tensor<readonly number[], D>;
   const lead = a.shape.slice(0, -1);
   const rows = emitOne(matmulOp, [reshape(a, [elementCount(lead), a.shape[a.rank - 1]!]), b], attrs);
-  return reshape(rows, [...lead, rows.shape[1]!]) as Tensor<readonly number[], D>;
+  return reshape(rows, [...lead, rows.shape[1]!]) as unknown as Tensor<readonly number[], D>;
 }

@@ -1,0 +1,33 @@
+// Data types. A dtype says how values are stored, not only how precise they are: `ternary` and `q8` carry their packed
+// layout (storage.ts), so that a quantised weight is a dtype of a tensor and never a second model definition.
+
+/** What each dtype stores, and in which dtype its derivatives live (`null`: it has none). */
+export interface DtypeInfo {
+  /** Bytes an element for the plain dtypes; the packed ones have `null`, see storage.ts. */
+  readonly elementBytes: number | null;
+  /** The dtype of a tangent or cotangent of a tensor of this dtype. */
+  readonly tangent: "f32" | "f64" | null;
+  readonly summary: string;
+}
+
+export const DTYPES = {
+  f64: { elementBytes: 8, tangent: "f64", summary: "IEEE double precision" },
+  f32: { elementBytes: 4, tangent: "f32", summary: "IEEE single precision" },
+  bf16: { elementBytes: 2, tangent: "f32", summary: "the upper half of a float32" },
+  i32: { elementBytes: 4, tangent: null, summary: "signed 32-bit integer" },
+  bool: { elementBytes: 4, tangent: null, summary: "0 or 1, stored as i32" },
+  q8: { elementBytes: null, tangent: "f32", summary: "int8 codes with one float32 scale a row (last axis)" },
+  ternary: { elementBytes: null, tangent: "f32", summary: "2-bit codes of -1, 0, 1 in 16-row blocks, one float32 scale" },
+} as const satisfies Record<string, DtypeInfo>;
+
+export type Dtype = keyof typeof DTYPES;
+/** Dtypes that ordinary arithmetic works on. */
+export type FloatDtype = "f32" | "f64";
+
+export function isDtype(text: string): text is Dtype {
+  return Object.hasOwn(DTYPES, text);
+}
+
+export function isFloat(dtype: Dtype): dtype is FloatDtype {
+  return dtype === "f32" || dtype === "f64";
+}

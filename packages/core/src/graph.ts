@@ -1,0 +1,201 @@
+// The graph IR: typed, immutable SSA, hash-consed. A `Tensor` is an SSA value; a `Node` applies one op to tensors; a
+// `Graph` names some parameters and some results. Nodes are made by `emit` inside a trace, which gives the same node
+// for the same op, inputs and attributes, so common subexpressions never exist twice.
+// There is one concept for values: what user code calls a tensor is what passes and derivative rules rewrite.
+
+import { FidelityError, invariant } from "@fidelity/units";
+import type { Shape } from "@fidelity/units";
+import type { Dtype } from "./dtype.ts";
+import type { OpDef } from "./op.ts";
+
+/** The run-time type of a tensor: every dim is a number by the time a graph is built. */
+export interface TensorType {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** `f32[2, 3]`. */
+export function formatType(type: TensorType): string {
+  return `${type.dtype}[${type.shape.join(", ")}]`;
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((dim, i) => dim === b[i]);
+}
+
+export function sameType(a: TensorType, b: TensorType): boolean {
+  return a.dtype === b.dtype && sameShape(a.shape, b.shape);
+}
+
+/** What an op is parametrised by, besides its inputs. Graphs and data arrays compare by identity. */
+export type AttrValue = number | string | boolean | readonly number[] | readonly boolean[] | Float64Array | Graph | object;
+export type Attrs = Readonly<Record<string, AttrValue>>;
+
+/** One application of an op. */
+export interface Node {
+  readonly id: number;
+  readonly op: OpDef;
+  readonly inputs: readonly Tensor[];
+  readonly attrs: Attrs;
+  readonly results: readonly Tensor[];
+}
+
+/**
+ * A value of a graph. `S` is its shape in the type system (dims are literals or names, see `@fidelity/units`), `D` its
+ * dtype; at run time both are in `type`. Tensors are immutable and hold no data.
+ */
+export class Tensor<S extends Shape = Shape, D extends Dtype = Dtype> {
+  declare readonly _shape: S;
+  declare readonly _dtype: D;
+  readonly node: Node;
+  /** Which of the node's results this is. */
+  readonly index: number;
+  readonly type: TensorType;
+
+  constructor(node: Node, index: number, type: TensorType) {
+    this.node = node;
+    this.index = index;
+    this.type = type;
+  }
+
+  get shape(): readonly number[] {
+    return this.type.shape;
+  }
+
+  get dtype(): D {
+    return this.type.dtype as D;
+  }
+
+  get rank(): number {
+    return this.type.shape.length;
+  }
+
+  toString(): string {
+    return `%${this.node.id}${this.node.results.length > 1 ? `#${this.index}` : ""}: ${formatType(this.type)}`;
+  }
+}
+
+/** Parameters and results of a traced function. The nodes between them are found by walking back from the results. */
+export interface Graph {
+  readonly name: string;
+  readonly parameters: readonly Tensor[];
+  readonly results: readonly Tensor[];
+}
+
+/** A tensor operation outside `trace`, or with a tensor of another trace. */
+export class TraceError extends FidelityError {}
+
+/** The scope in which nodes are made unique. */
+class Trace {
+  readonly interned = new Map<string, Node>();
+}
+
+let current: Trace | undefined;
+let nextNodeId = 0;
+let nextObjectId = 0;
+const objectIds = new WeakMap<object, number>();
+
+/** Runs `body` in a trace of its own, or in the one that is already open: derivatives of inner functions are traced
+ * where they are used. */
+export function inTrace<R>(body: () => R): R {
+  if (current !== undefined) return body();
+  current = new Trace();
+  try {
+    return body();
+  } finally {
+    current = undefined;
+  }
+}
+
+function attrKey(value: AttrValue): string {
+  if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
+  if (Array.isArray(value)) return `[${value.join(",")}]`;
+  if (value instanceof Float64Array && value.length <= 8) return `f64[${Array.from(value, bitsKey).join(",")}]`;
+  let id = objectIds.get(value);
+  if (id === undefined) objectIds.set(value, (id = nextObjectId++));
+  return `@${id}`;
+}
+
+function bitsKey(value: number): string {
+  return Object.is(value, -0) ? "-0" : String(value);
+}
+
+/**
+ * Applies an op: checks the inputs by its shape rule, and gives the results of the node that does exactly this, made
+ * now or found. Throws what the shape rule throws, and `TraceError` outside a trace.
+ */
+export function emit<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], attrs: A): readonly Tensor[] {
+  if (current === undefined) {
+    throw new TraceError(`${op.name}: tensors only exist while a function is traced`, {
+      hint: "call tensor functions inside a function given to trace(), compile() or grad()",
+    });
+  }
+  const simplified = op.simplify?.(inputs, attrs);
+  if (simplified !== undefined) return simplified;
+  const inputKey = inputs.map((input) => `${input.node.id}.${input.index}`).join(",");
+  const attributeKey = Object.keys(attrs).sort().map((key) => `${key}=${attrKey(attrs[key]!)}`).join(";");
+  const key = `${op.name}|${inputKey}|${attributeKey}`;
+  const found = current.interned.get(key);
+  if (found !== undefined) return found.results;
+  const types = op.infer(inputs.map((input) => input.type), attrs);
+  const results: Tensor[] = [];
+  const node: Node = { id: nextNodeId++, op: op as unknown as OpDef, inputs: [...inputs], attrs, results };
+  for (const [index, type] of types.entries()) results.push(new Tensor(node, index, Object.freeze(type)));
+  current.interned.set(key, node);
+  return results;
+}
+
+/** `emit` for an op with one result. */
+export function emitOne<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], attrs: A): Tensor {
+  return emit(op, inputs, attrs)[0]!;
+}
+
+/** Every node that the tensors depend on, inputs before users, each once. Iterative: graphs are deeper than stacks. */
+export function topologicalOrder(roots: readonly Tensor[]): Node[] {
+  const order: Node[] = [];
+  const seen = new Set<Node>();
+  const stack: { node: Node; next: number }[] = [];
+  for (const root of roots) {
+    if (seen.has(root.node)) continue;
+    seen.add(root.node);
+    stack.push({ node: root.node, next: 0 });
+    while (stack.length > 0) {
+      const top = stack[stack.length - 1]!;
+      const input = top.node.inputs[top.next++];
+      if (input === undefined) {
+        order.push(top.node);
+        stack.pop();
+      } else if (!seen.has(input.node)) {
+        seen.add(input.node);
+        stack.push({ node: input.node, next: 0 });
+      }
+    }
+  }
+  return order;
+}
+
+/** Maps tensors to other tensors while a graph is rebuilt. */
+export type Substitution = Map<Tensor, Tensor>;
+
+/**
+ * Rebuilds what `roots` depend on, with the tensors in `substitution` replaced. Nodes that do not depend on them are
+ * kept as they are. `substitution` is extended with every tensor that was rebuilt.
+ */
+export function substitute(roots: readonly Tensor[], substitution: Substitution): Tensor[] {
+  for (const node of topologicalOrder(roots)) {
+    if (node.results.every((result) => substitution.has(result))) continue;
+    if (!node.inputs.some((input) => substitution.get(input) !== undefined)) continue;
+    const inputs = node.inputs.map((input) => substitution.get(input) ?? input);
+    const results = emit(node.op, inputs, node.attrs);
+    node.results.forEach((result, i) => {
+      if (!substitution.has(result)) substitution.set(result, results[i]!);
+    });
+  }
+  return roots.map((root) => substitution.get(root) ?? root);
+}
+
+/** Applies a graph to arguments: its results with the parameters replaced. */
+export function inline(graph: Graph, args: readonly Tensor[]): Tensor[] {
+  invariant(args.length === graph.parameters.length, `inline ${graph.name}: ${args.length} arguments`);
+  return substitute(graph.results, new Map(graph.parameters.map((parameter, i) => [parameter, args[i]!])));
+}

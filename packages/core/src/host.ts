@@ -1,0 +1,146 @@
+// Tensors on the host, as the reference interpreter computes with them and as users hand them in: float64 values, and
+// for the packed dtypes integer codes with their scales. `encodeTensor` and `decodeTensor` convert to and from storage.
+
+import { invariant } from "@fidelity/units";
+import type { TensorType } from "./graph.ts";
+import { elementCount, q8Layout, rowCount, storageBytes, ternaryLayout } from "./storage.ts";
+
+export interface HostTensor {
+  readonly type: TensorType;
+  /** Values in row-major order; for q8 and ternary the integer codes. */
+  readonly data: Float64Array;
+  /** q8: one scale a row. ternary: one scale. Absent otherwise. */
+  readonly scales?: Float64Array;
+}
+
+/** A host tensor of zeros (scales of 1). */
+export function zerosHost(type: TensorType): HostTensor {
+  const data = new Float64Array(elementCount(type.shape));
+  if (type.dtype === "q8") return { type, data, scales: new Float64Array(rowCount(type.shape)).fill(1) };
+  if (type.dtype === "ternary") return { type, data, scales: new Float64Array(1).fill(1) };
+  return { type, data };
+}
+
+/** The real numbers that a host tensor stands for: codes times scales for the packed dtypes. */
+export function hostValues(tensor: HostTensor): Float64Array {
+  const { scales, data, type } = tensor;
+  if (scales === undefined) return data;
+  if (type.dtype === "ternary") return data.map((code) => code * scales[0]!);
+  const columns = type.shape[type.shape.length - 1] ?? 1;
+  return data.map((code, i) => code * scales[Math.floor(i / columns)]!);
+}
+
+/** Writes a host tensor into `bytes` (at least `storageBytes(type)`, 8-byte aligned) in its storage layout. */
+export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
+  const { type, data } = tensor;
+  invariant(bytes.byteLength >= storageBytes(type), `encodeTensor: ${bytes.byteLength} bytes for ${storageBytes(type)}`);
+  const at = bytes.byteOffset;
+  switch (type.dtype) {
+    case "f64": new Float64Array(bytes.buffer, at, data.length).set(data); return;
+    case "f32": new Float32Array(bytes.buffer, at, data.length).set(data); return;
+    case "i32":
+    case "bool": new Int32Array(bytes.buffer, at, data.length).set(data); return;
+    case "bf16": {
+      const cells = new Uint16Array(bytes.buffer, at, data.length);
+      for (let i = 0; i < data.length; i++) cells[i] = bf16Bits(data[i]!);
+      return;
+    }
+    case "q8": encodeQ8(tensor, bytes); return;
+    case "ternary": encodeTernary(tensor, bytes); return;
+  }
+}
+
+/** Reads a tensor of `type` from its storage layout. */
+export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
+  const count = elementCount(type.shape);
+  const at = bytes.byteOffset;
+  switch (type.dtype) {
+    case "f64": return { type, data: new Float64Array(bytes.buffer, at, count).slice() };
+    case "f32": return { type, data: Float64Array.from(new Float32Array(bytes.buffer, at, count)) };
+    case "i32":
+    case "bool": return { type, data: Float64Array.from(new Int32Array(bytes.buffer, at, count)) };
+    case "bf16": return { type, data: Float64Array.from(new Uint16Array(bytes.buffer, at, count), bf16Value) };
+    case "q8": return decodeQ8(type, bytes);
+    case "ternary": return decodeTernary(type, bytes);
+  }
+}
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/** The bf16 bits nearest to `value`, ties to even. */
+export function bf16Bits(value: number): number {
+  scratch.setFloat32(0, value);
+  const bits = scratch.getUint32(0);
+  if (Number.isNaN(value)) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** The number that bf16 `bits` stand for. */
+export function bf16Value(bits: number): number {
+  scratch.setUint32(0, bits << 16);
+  return scratch.getFloat32(0);
+}
+
+function encodeQ8({ type, data, scales }: HostTensor, bytes: Uint8Array): void {
+  const layout = q8Layout(type.shape);
+  const codes = new Int8Array(bytes.buffer, bytes.byteOffset, layout.scalesOffset).fill(0);
+  const scaleCells = new Float32Array(bytes.buffer, bytes.byteOffset + layout.scalesOffset, layout.rows);
+  const sums = new Int32Array(bytes.buffer, bytes.byteOffset + layout.sumsOffset, layout.rows);
+  for (let row = 0; row < layout.rows; row++) {
+    let sum = 0;
+    for (let column = 0; column < layout.columns; column++) {
+      const code = data[row * layout.columns + column]!;
+      codes[row * layout.rowBytes + column] = code;
+      sum += code;
+    }
+    scaleCells[row] = scales![row]!;
+    sums[row] = sum;
+  }
+}
+
+function decodeQ8(type: TensorType, bytes: Uint8Array): HostTensor {
+  const layout = q8Layout(type.shape);
+  const codes = new Int8Array(bytes.buffer, bytes.byteOffset, layout.scalesOffset);
+  const scales = new Float32Array(bytes.buffer, bytes.byteOffset + layout.scalesOffset, layout.rows);
+  const data = new Float64Array(layout.rows * layout.columns);
+  for (let row = 0; row < layout.rows; row++) {
+    for (let column = 0; column < layout.columns; column++) {
+      data[row * layout.columns + column] = codes[row * layout.rowBytes + column]!;
+    }
+  }
+  return { type, data, scales: Float64Array.from(scales) };
+}
+
+/** The byte and the bit shift at which a ternary tensor keeps the weight of (row, column). */
+function ternaryCell(blockBytes: number, row: number, column: number): { byte: number; shift: number } {
+  const lane = ((row >> 4) * blockBytes) + (column >> 4) * 64 + (row & 15) * 4;
+  return { byte: lane + (column & 3), shift: ((column >> 2) & 3) * 2 };
+}
+
+function encodeTernary({ type, data, scales }: HostTensor, bytes: Uint8Array): void {
+  const layout = ternaryLayout(type.shape);
+  // 0b01010101: weight 0 everywhere, padding included.
+  bytes.fill(0x55, 0, layout.scaleOffset);
+  bytes.fill(0, layout.scaleOffset, layout.sizeBytes);
+  for (let row = 0; row < layout.rows; row++) {
+    for (let column = 0; column < layout.columns; column++) {
+      const { byte, shift } = ternaryCell(layout.blockBytes, row, column);
+      const code = data[row * layout.columns + column]! + 1;
+      bytes[byte] = (bytes[byte]! & ~(3 << shift)) | (code << shift);
+    }
+  }
+  new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0] = scales![0]!;
+}
+
+function decodeTernary(type: TensorType, bytes: Uint8Array): HostTensor {
+  const layout = ternaryLayout(type.shape);
+  const data = new Float64Array(layout.rows * layout.columns);
+  for (let row = 0; row < layout.rows; row++) {
+    for (let column = 0; column < layout.columns; column++) {
+      const { byte, shift } = ternaryCell(layout.blockBytes, row, column);
+      data[row * layout.columns + column] = ((bytes[byte]! >> shift) & 3) - 1;
+    }
+  }
+  const scale = new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0]!;
+  return { type, data, scales: Float64Array.of(scale) };
+}

@@ -1,0 +1,161 @@
+// What an op is: one value that holds its shape rule, its reference in float64, its derivative, its lowering, and the
+// cases that every suite runs. Each op is one file in ops/, and one line in the table ops/index.ts.
+
+import { FidelityError } from "@fidelity/units";
+import type { Attrs, Node, Tensor, TensorType } from "./graph.ts";
+import { formatType } from "./graph.ts";
+import type { HostTensor } from "./host.ts";
+import type { KernelBuilder } from "./loop/builder.ts";
+import type { LoopValue } from "./loop/ir.ts";
+
+/** A tensor or nothing: the derivative of what does not depend on the inputs is known to be zero, and is never built. */
+export type MaybeTensor = Tensor | undefined;
+
+/** How an op is differentiated. Reverse mode is the transposition of the linear part that `jvp` builds. */
+export type Derivative<A extends Attrs> =
+  /** Piecewise constant, or not a number at all. */
+  | { readonly kind: "zero" }
+  /** As what `lowering.expand` (or `expand` here) rewrites it to. */
+  | { readonly kind: "expand"; readonly expand?: (inputs: readonly Tensor[], attrs: A) => readonly Tensor[] }
+  | {
+      readonly kind: "rules";
+      /** Tangents of the results from tangents of the inputs; at least one of them is given. */
+      jvp(node: Node, tangents: readonly MaybeTensor[], attrs: A): readonly MaybeTensor[];
+      /**
+       * For an op that is linear in the inputs marked in `linear`: their cotangents, from those of the results. At least
+       * one of `cotangents` is given. What is not linear in any input has no such rule.
+       */
+      transpose?(
+        node: Node,
+        cotangents: readonly MaybeTensor[],
+        linear: readonly boolean[],
+        attrs: A,
+      ): readonly MaybeTensor[];
+    };
+
+/** Where an elementwise op finds itself: element (row, column) of its result seen as [rows, last axis]. */
+export interface ElementContext<A extends Attrs> {
+  readonly k: KernelBuilder;
+  readonly attrs: A;
+  readonly result: TensorType;
+  /** Lanes of the values handed in and expected back; 1 in tails and for values that are one a row. */
+  readonly lanes: number;
+  /** Index along the last axis, an i32 vector of `lanes`. */
+  columnIndex(): LoopValue;
+}
+
+/** A buffer of the program under construction. */
+export type BufferHandle = number & { readonly _buffer: unique symbol };
+
+/** What a kernel lowering may use. Calls run in the order in which they are added. */
+export interface LowerContext {
+  readonly node: Node;
+  /** float32 lanes of the target's vectors. */
+  readonly lanes: number;
+  input(index: number): BufferHandle;
+  result(index: number): BufferHandle;
+  /** Memory that lives only during this lowering's calls. */
+  temporary(sizeBytes: number): BufferHandle;
+  /** Whether the result lies in the memory of the input that `inPlace` names. */
+  readonly inPlace: boolean;
+  /**
+   * Adds `chunks` independent runs of one kernel over these buffers. Kernels that come out the same are compiled once.
+   * `work` is an estimate of operations in all chunks together; small calls are not shared among threads.
+   */
+  call(
+    name: string,
+    chunks: number,
+    work: number,
+    buffers: readonly BufferHandle[],
+    generate: (k: KernelBuilder, buffers: readonly LoopValue[]) => void,
+  ): void;
+}
+
+/** How an op becomes loops. */
+export type Lowering<A extends Attrs> =
+  /** One value from the values of the inputs at the same place; joined with its neighbours into one loop. */
+  | { readonly kind: "elementwise"; value(context: ElementContext<A>, operands: readonly LoopValue[]): LoopValue }
+  /** Combines elements along `attrs.axes`; the last axis joins elementwise neighbours, others have their own loop. */
+  | { readonly kind: "reduce"; readonly combine: "sum" | "max" }
+  /** Repeats along axes of size 1; joins elementwise neighbours as an access pattern. */
+  | { readonly kind: "broadcast" }
+  /** Rewritten to other ops before lowering. */
+  | { readonly kind: "expand"; expand(inputs: readonly Tensor[], attrs: A): readonly Tensor[] }
+  /** The same bytes under another type. */
+  | { readonly kind: "alias" }
+  /** Loops of its own. */
+  | {
+      readonly kind: "kernel";
+      /** The input whose memory the (only) result may take over when nobody else needs it. */
+      readonly inPlace?: number;
+      lower(context: LowerContext, attrs: A): void;
+    }
+  /** A value with no computation: parameters and constants. */
+  | { readonly kind: "source" }
+  /** A loop over a body graph; the compiler knows how to schedule it. */
+  | { readonly kind: "loop" };
+
+/** One instance of an op to test: input types, attributes, and the range that inputs are drawn from. */
+export interface OpCase {
+  readonly inputs: readonly TensorType[];
+  readonly attrs: Attrs;
+  /** Bounds of each input's values; [-2, 2] where absent. Integer dtypes draw integers. */
+  readonly ranges?: readonly (readonly [low: number, high: number] | undefined)[];
+}
+
+/** Draws integers for random cases: `int(1, 5)` is in 1..5. */
+export interface CaseDraw {
+  int(low: number, high: number): number;
+  pick<T>(options: readonly T[]): T;
+}
+
+export interface OpDef<A extends Attrs = Attrs> {
+  readonly name: string;
+  /** One line with the equation, for the documentation's table. */
+  readonly summary: string;
+  /** The shape rule: result types, or a `ShapeMismatchError`. */
+  infer(inputs: readonly TensorType[], attrs: A): readonly TensorType[];
+  /** The reference: plain loops in float64. */
+  evaluate(inputs: readonly HostTensor[], attrs: A, results: readonly TensorType[]): readonly HostTensor[];
+  readonly derivative: Derivative<A>;
+  readonly lowering: Lowering<A>;
+  /** A cheaper equal form known at construction, such as x + 0. */
+  simplify?(inputs: readonly Tensor[], attrs: A): readonly Tensor[] | undefined;
+  /** A random instance with small dims, for the suites that run over the registry. */
+  sample(draw: CaseDraw): OpCase;
+  /** Largest error of a compiled float32 result, relative to the largest magnitude in the result. Default 1e-5. */
+  readonly tolerance?: number;
+}
+
+/** Shapes or dtypes that an op cannot take. */
+export class ShapeMismatchError extends FidelityError {
+  readonly op: string;
+  readonly inputs: readonly TensorType[];
+
+  constructor(op: string, problem: string, inputs: readonly TensorType[], hint?: string) {
+    super(`${op}: ${problem}`, { got: inputs.map(formatType).join(", "), ...(hint !== undefined && { hint }) });
+    this.op = op;
+    this.inputs = inputs;
+  }
+}
+
+/** An index, found at run time, that lies outside what it indexes. */
+export class IndexRangeError extends FidelityError {
+  readonly op: string;
+
+  constructor(op: string, problem: string) {
+    super(`${op}: ${problem}`, { hint: "compiled programs clamp such an index instead of failing" });
+    this.op = op;
+  }
+}
+
+/** A precise `ShapeMismatchError` unless `condition` holds. */
+export function requireShape(
+  condition: boolean,
+  op: string,
+  problem: string,
+  inputs: readonly TensorType[],
+  hint?: string,
+): asserts condition {
+  if (!condition) throw new ShapeMismatchError(op, problem, inputs, hint);
+}

@@ -1,0 +1,120 @@
+// The table of ops: one line an op. Every suite and every table of rules runs over it.
+
+import type { OpDef } from "../op.ts";
+import { absOp } from "./abs.ts";
+import { addOp } from "./add.ts";
+import { broadcastOp } from "./broadcast.ts";
+import { castOp } from "./cast.ts";
+import { concatOp } from "./concat.ts";
+import { constantOp } from "./constant.ts";
+import { cosOp } from "./cos.ts";
+import { crossEntropyOp } from "./cross_entropy.ts";
+import { customVjpOp, customVjpTangentOp } from "./custom_vjp.ts";
+import { divOp } from "./div.ts";
+import { dynamicSliceOp } from "./dynamic_slice.ts";
+import { dynamicUpdateSliceOp } from "./dynamic_update_slice.ts";
+import { eqOp } from "./eq.ts";
+import { expOp } from "./exp.ts";
+import { floorOp } from "./floor.ts";
+import { gatherOp } from "./gather.ts";
+import { geluOp } from "./gelu.ts";
+import { iotaOp } from "./iota.ts";
+import { leOp } from "./le.ts";
+import { logOp } from "./log.ts";
+import { logSoftmaxOp } from "./log_softmax.ts";
+import { logicalAndOp } from "./logical_and.ts";
+import { logicalNotOp } from "./logical_not.ts";
+import { ltOp } from "./lt.ts";
+import { matmulOp } from "./matmul.ts";
+import { maxOp } from "./max.ts";
+import { minOp } from "./min.ts";
+import { mulOp } from "./mul.ts";
+import { negOp } from "./neg.ts";
+import { padOp } from "./pad.ts";
+import { parameterOp } from "./parameter.ts";
+import { powOp } from "./pow.ts";
+import { reduceMaxOp } from "./reduce_max.ts";
+import { reduceSumOp } from "./reduce_sum.ts";
+import { reluOp } from "./relu.ts";
+import { reshapeOp } from "./reshape.ts";
+import { rmsNormOp } from "./rms_norm.ts";
+import { roundOp } from "./round.ts";
+import { rsqrtOp } from "./rsqrt.ts";
+import { scanOp } from "./scan.ts";
+import { scatterAddOp } from "./scatter_add.ts";
+import { selectOp } from "./select.ts";
+import { sigmoidOp } from "./sigmoid.ts";
+import { siluOp } from "./silu.ts";
+import { sinOp } from "./sin.ts";
+import { sliceOp } from "./slice.ts";
+import { softmaxOp } from "./softmax.ts";
+import { softplusOp } from "./softplus.ts";
+import { splatOp } from "./splat.ts";
+import { sqrtOp } from "./sqrt.ts";
+import { stopGradientOp } from "./stop_gradient.ts";
+import { subOp } from "./sub.ts";
+import { tanhOp } from "./tanh.ts";
+import { transposeOp } from "./transpose.ts";
+
+const TABLE = {
+  abs: absOp,
+  add: addOp,
+  broadcast: broadcastOp,
+  cast: castOp,
+  concat: concatOp,
+  constant: constantOp,
+  cos: cosOp,
+  cross_entropy: crossEntropyOp,
+  custom_vjp: customVjpOp,
+  custom_vjp_tangent: customVjpTangentOp,
+  div: divOp,
+  dynamic_slice: dynamicSliceOp,
+  dynamic_update_slice: dynamicUpdateSliceOp,
+  eq: eqOp,
+  exp: expOp,
+  floor: floorOp,
+  gather: gatherOp,
+  gelu: geluOp,
+  iota: iotaOp,
+  le: leOp,
+  log: logOp,
+  log_softmax: logSoftmaxOp,
+  logical_and: logicalAndOp,
+  logical_not: logicalNotOp,
+  lt: ltOp,
+  matmul: matmulOp,
+  max: maxOp,
+  min: minOp,
+  mul: mulOp,
+  neg: negOp,
+  pad: padOp,
+  parameter: parameterOp,
+  pow: powOp,
+  reduce_max: reduceMaxOp,
+  reduce_sum: reduceSumOp,
+  relu: reluOp,
+  reshape: reshapeOp,
+  rms_norm: rmsNormOp,
+  round: roundOp,
+  rsqrt: rsqrtOp,
+  scan: scanOp,
+  scatter_add: scatterAddOp,
+  select: selectOp,
+  sigmoid: sigmoidOp,
+  silu: siluOp,
+  sin: sinOp,
+  slice: sliceOp,
+  softmax: softmaxOp,
+  softplus: softplusOp,
+  splat: splatOp,
+  sqrt: sqrtOp,
+  stop_gradient: stopGradientOp,
+  sub: subOp,
+  tanh: tanhOp,
+  transpose: transposeOp,
+};
+
+export type OpName = keyof typeof TABLE;
+
+/** Every op by its name. */
+export const OPS = TABLE as unknown as Readonly<Record<OpName, OpDef>>;
