@@ -1,0 +1,85 @@
+// Transposition: the backward pass. A graph that is linear in some tensors is walked from its results to them; each
+// linear op hands the cotangents of its results to its inputs (`transpose` of the op), and cotangents that meet add up.
+
+import { invariant } from "@fidelity/units";
+import type { Node, Substitution, Tensor } from "../graph.ts";
+import { emit, formatType, sameShape, topologicalOrder } from "../graph.ts";
+import type { MaybeTensor } from "../op.ts";
+import { add } from "../ops/add.ts";
+import { NotDifferentiableError, trailTo } from "./errors.ts";
+import { dependents, expandNode } from "./linearize.ts";
+
+/**
+ * The cotangents of `wrt` from the `cotangents` of `roots`, which must be linear in `wrt` (as `linearize` builds them).
+ * `undefined` stands for zero on both sides. Throws `NotDifferentiableError` at an op that has no transpose.
+ */
+export function transpose(
+  roots: readonly MaybeTensor[],
+  wrt: readonly Tensor[],
+  cotangents: readonly MaybeTensor[],
+): MaybeTensor[] {
+  const live = roots.flatMap((root, i) => (root !== undefined && cotangents[i] !== undefined ? [i] : []));
+  const linear = expandLinear(live.map((i) => roots[i]!), wrt);
+  const sums = new Map<Tensor, Tensor>();
+  const accumulate = (tensor: Tensor, cotangent: Tensor): void => {
+    const sum = sums.get(tensor);
+    sums.set(tensor, sum === undefined ? cotangent : add(sum, cotangent));
+  };
+  live.forEach((i, at) => accumulate(linear.roots[at]!, cotangents[i]!));
+
+  const sources = new Set(wrt.map((tensor) => tensor.node));
+  for (const node of linear.order.toReversed()) {
+    if (sources.has(node) || !linear.nodes.has(node)) continue;
+    const received = node.results.map((result) => sums.get(result));
+    if (received.every((cotangent) => cotangent === undefined)) continue;
+    const isLinear = node.inputs.map((input) => linear.nodes.has(input.node));
+    const handed = transposeNode(node, received, isLinear, linear.roots);
+    node.inputs.forEach((input, i) => {
+      const cotangent = isLinear[i] ? handed[i] : undefined;
+      if (cotangent === undefined) return;
+      const fits = sameShape(cotangent.shape, input.shape) && cotangent.dtype === input.dtype;
+      invariant(fits, `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(cotangent.type)}`);
+      accumulate(input, cotangent);
+    });
+  }
+  return wrt.map((tensor) => sums.get(tensor));
+}
+
+function transposeNode(
+  node: Node,
+  cotangents: readonly MaybeTensor[],
+  isLinear: readonly boolean[],
+  roots: readonly Tensor[],
+): readonly MaybeTensor[] {
+  const { derivative, name } = node.op;
+  if (derivative.kind === "rules" && derivative.transpose !== undefined) {
+    return derivative.transpose(node, cotangents, isLinear, node.attrs);
+  }
+  throw new NotDifferentiableError(`${name} has no reverse-mode derivative`, {
+    op: name,
+    where: trailTo(node, roots),
+    expected: "an op with a transpose rule in the linear part of the function",
+    hint: "use stopGradient on its input, customVjp around it, or forward mode (jvp)",
+  });
+}
+
+/** A linear graph in which no op is left that is differentiated through its expansion. */
+function expandLinear(
+  roots: readonly Tensor[],
+  wrt: readonly Tensor[],
+): { roots: readonly Tensor[]; order: readonly Node[]; nodes: Set<Node> } {
+  const order = topologicalOrder(roots);
+  const nodes = dependents(order, wrt);
+  const expands = (node: Node): boolean => nodes.has(node) && node.op.derivative.kind === "expand";
+  if (!order.some(expands)) return { roots, order, nodes };
+  const map: Substitution = new Map();
+  for (const node of order) {
+    const inputs = node.inputs.map((input) => map.get(input) ?? input);
+    const changed = inputs.some((input, i) => input !== node.inputs[i]);
+    if (!changed && !expands(node)) continue;
+    const results = expands(node) ? expandNode(node, inputs) : emit(node.op, inputs, node.attrs);
+    node.results.forEach((result, i) => map.set(result, results[i]!));
+  }
+  // An expansion may hold further ops of this kind.
+  return expandLinear(roots.map((root) => map.get(root) ?? root), wrt);
+}

@@ -1,0 +1,48 @@
+// AdamW: Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101, algorithm 2):
+//   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
+//   p = p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay p).
+// The step number t and the rate are inputs of the program, so that one program serves all steps.
+
+import { add, cast, div, exp, lt, mul, select, sqrt, sub } from "@fidelity/core";
+import type { FloatDtype, Tensor } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
+import { leafwise } from "./optimizer.ts";
+import type { Optimizer } from "./optimizer.ts";
+
+export interface AdamWOptions {
+  readonly beta1?: number;
+  readonly beta2?: number;
+  readonly epsilon?: number;
+  readonly weightDecay?: number;
+  /** Which parameters decay, by path and shape. By default those of rank 2 and more: gains and biases do not. */
+  readonly decayMask?: (path: string, shape: readonly number[]) => boolean;
+}
+
+/** AdamW with betas 0.9 and 0.999, epsilon 1e-8 and decay 0.01 unless told otherwise. State: `first`, `second`. */
+export function adamW(options: AdamWOptions = {}): Optimizer {
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
+  const decays = options.decayMask ?? ((_path, shape) => shape.length >= 2);
+  return leafwise("adamW", ["first", "second"], ({ learningRate, step }) => ({ path, value, grad, moments }) => {
+    const time = cast(step, value.dtype);
+    const rate = cast(learningRate, value.dtype);
+    const first = add(mul(moments[0]!, beta1), mul(grad, 1 - beta1));
+    const second = add(mul(moments[1]!, beta2), mul(mul(grad, grad), 1 - beta2));
+    // One scalar per program and beta: the same nodes come out for every parameter.
+    const scale = div(rate, oneMinusPower(beta1, time));
+    const spread = sqrt(div(second, oneMinusPower(beta2, time)));
+    const change = mul(scale, div(first, add(spread, epsilon)));
+    const kept = decays(path, value.shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
+    return [sub(kept, change), first, second];
+  });
+}
+
+/**
+ * 1 - base^t for a scalar t >= 1. In float32 the difference of 1 and 0.999 keeps four digits only, so that small
+ * exponents go through the series of -expm1(z) = -z (1 + z/2 (1 + z/3 (...))).
+ */
+function oneMinusPower(base: number, time: Tensor<Shape, FloatDtype>): Tensor<Shape, FloatDtype> {
+  const z = mul(time, Math.log(base));
+  let series = add(mul(z, 1 / 8), 1);
+  for (let i = 7; i >= 2; i--) series = add(mul(mul(z, 1 / i), series), 1);
+  return select(lt(z, -0.25), sub(1, exp(z)), mul(mul(z, -1), series)) as Tensor<Shape, FloatDtype>;
+}

@@ -1,0 +1,149 @@
+// Reverse mode as linearisation and transposition: `fn` is traced at fresh parameters, its derivative is built as a
+// graph that is linear in tangents of those (forward mode), and that linear graph is transposed into the one that takes
+// cotangents of the results to cotangents of the inputs. Only then are the parameters replaced by the actual inputs,
+// which is what keeps nested derivatives apart.
+
+import {
+  formatType,
+  isTensor,
+  keepCarries,
+  linearize,
+  NotDifferentiableError,
+  splat,
+  substitute,
+  tangentType,
+  transposeLinear,
+} from "@fidelity/core";
+import type { FloatDtype, Substitution, Tensor } from "@fidelity/core";
+import type { Leaves, Tangent } from "./tangent.ts";
+import {
+  instantiate,
+  leavesOf,
+  matchTangents,
+  placeholders,
+  requireDifferentiable,
+  tangentParameters,
+  withLeaves,
+} from "./tangent.ts";
+
+/** What `vjp` gives. */
+export interface VjpResult<A, R> {
+  readonly value: R;
+  /** Takes cotangents of `value` to those of the inputs (one tree an argument): J^T v. Call it in the same trace. */
+  pullback(cotangents: Tangent<R>): Tangent<A>;
+}
+
+/**
+ * The function that gives `fn` and the transpose of its derivative at the primals. All leaves of arguments and result
+ * must be of dtypes that have derivatives: close over integers instead.
+ */
+export function vjp<A extends readonly unknown[], R>(fn: (...args: A) => R): (...primals: A) => VjpResult<A, R> {
+  return (...primals) => {
+    const reverse = reverseMode("vjp", (args: A) => ({ value: fn(...args), aux: [] }), primals);
+    return {
+      value: reverse.value,
+      pullback(cotangents) {
+        const given = matchTangents("vjp: the tree of cotangents", cotangents, reverse.results);
+        return withLeaves(primals, reverse.pullback(given)) as unknown as Tangent<A>;
+      },
+    };
+  };
+}
+
+/** The value of a function and its gradient with respect to one argument. */
+export interface ValueAndGrad<V, G> {
+  readonly value: V;
+  readonly grad: Tangent<G>;
+}
+
+/** ... and what else the function computed. */
+export interface ValueGradAux<V, G, X> extends ValueAndGrad<V, G> {
+  readonly aux: X;
+}
+
+/** Which argument to differentiate, and whether the function returns `[value, aux]`. */
+export interface GradOptions<N extends number, Aux extends boolean> {
+  /** Index of the argument; 0 by default. Others may hold integers, or anything else. */
+  readonly argument?: N;
+  /** The function returns `[value, aux]`; `aux` is a tree of tensors that is not differentiated. */
+  readonly aux?: Aux;
+}
+
+/**
+ * The function that gives the scalar `fn` together with its gradient with respect to one argument, a tree of tensors.
+ * Throws `NotDifferentiableError` when the value is no scalar, or the argument holds integers.
+ */
+export function valueAndGrad<A extends readonly unknown[], V extends Tensor, N extends number = 0>(
+  fn: (...args: A) => V,
+  options?: GradOptions<N, false>,
+): (...args: A) => ValueAndGrad<V, A[N]>;
+export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, N extends number = 0>(
+  fn: (...args: A) => readonly [V, X],
+  options: GradOptions<N, true> & { readonly aux: true },
+): (...args: A) => ValueGradAux<V, A[N], X>;
+export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, N extends number>(
+  fn: (...args: A) => V | readonly [V, X],
+  options: GradOptions<N, boolean> = {},
+): (...args: A) => ValueAndGrad<V, A[N]> & { aux?: X } {
+  const { argument = 0, aux = false } = options;
+  return (...args) => {
+    const of = (primal: A[N]): { value: V; aux: X | readonly [] } => {
+      const result = fn(...(args.toSpliced(argument, 1, primal) as unknown as A));
+      if (!aux) return { value: result as V, aux: [] };
+      const [value, rest] = result as readonly [V, X];
+      return { value, aux: rest };
+    };
+    const reverse = reverseMode("grad", of, args[argument] as A[N]);
+    const { value } = reverse;
+    if (!isTensor(value) || value.rank !== 0) throw nonScalar(value);
+    const one = splat(1, [], tangentType(value.type)!.dtype as FloatDtype);
+    const grad = withLeaves(args[argument], reverse.pullback([one])) as Tangent<A[N]>;
+    return aux ? { value, grad, aux: reverse.aux as X } : { value, grad };
+  };
+}
+
+/** The gradient of the scalar function `fn` with respect to its first argument, a tree of tensors. */
+export function grad<A extends readonly unknown[], V extends Tensor>(fn: (...args: A) => V): (...args: A) => Tangent<A[0]> {
+  const both = valueAndGrad<A, V>(fn);
+  return (...args) => both(...args).grad;
+}
+
+interface ReverseMode<R, X> {
+  readonly value: R;
+  readonly aux: X;
+  /** The leaves of `value`. */
+  readonly results: Leaves<R>["leaves"];
+  /** Cotangents of the primal's leaves from those of the results. */
+  pullback(cotangents: readonly Tensor[]): Tensor[];
+}
+
+function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: X }, primal: P): ReverseMode<R, X> {
+  const inputs = leavesOf(primal);
+  requireDifferentiable(`${name}: an input`, inputs.leaves, "close over it, or pass it as another argument");
+  const { tree, parameters } = placeholders(primal);
+  const traced = fn(tree);
+  const value = leavesOf(traced.value);
+  const aux = leavesOf(traced.aux);
+  requireDifferentiable(`${name}: a result`, value.leaves, "return it beside the value, with { aux: true }");
+
+  const kept = keepCarries([...value.leaves, ...aux.leaves].map(({ leaf }) => leaf), parameters);
+  const roots = kept.slice(0, value.leaves.length);
+  const tangents = tangentParameters(parameters);
+  const derivatives = linearize(roots, parameters, tangents);
+  const map: Substitution = new Map(parameters.map((parameter, i) => [parameter, inputs.leaves[i]!.leaf]));
+  const results = substitute(kept, map);
+  return {
+    value: withLeaves(traced.value, results.slice(0, roots.length)),
+    aux: withLeaves(traced.aux, results.slice(roots.length)),
+    results: value.leaves,
+    pullback: (cotangents) => substitute(instantiate(transposeLinear(derivatives, tangents, cotangents), parameters), map),
+  };
+}
+
+function nonScalar(value: unknown): NotDifferentiableError {
+  return new NotDifferentiableError("grad: the function does not return a scalar", {
+    expected: "one tensor of shape []",
+    got: isTensor(value) ? formatType(value.type) : "a tree of tensors",
+    hint: "take the sum or the mean, or use vjp for results that are no scalars",
+  });
+}
