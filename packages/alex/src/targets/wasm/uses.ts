@@ -2,6 +2,7 @@
 // additions to an address are folded into the instruction's offset field, and what nothing uses is not emitted.
 // "Single use" is what lets a value stay on the operand stack instead of taking a local.
 
+import { operandsOf } from "@fidelity/core";
 import type { Block, Kernel, LoopInst, LoopValue } from "@fidelity/core";
 
 /** An instruction that gives one value and has no effect besides. */
@@ -15,30 +16,6 @@ export interface FoldedAddress {
 
 /** memarg offsets stay below this, so that base + offset cannot pass a valid address by wrapping. */
 const OFFSET_MAX = 2 ** 30;
-
-/** The values that an instruction reads, blocks aside. */
-export function operandsOf(inst: LoopInst): readonly LoopValue[] {
-  switch (inst.op) {
-    case "const":
-      return [];
-    case "load":
-    case "load_splat":
-      return [inst.address];
-    case "store":
-      return [inst.address, inst.value];
-    case "for":
-      return [inst.low, inst.high, ...inst.inits];
-    case "if":
-      return [inst.condition];
-    case "select":
-      return [inst.mask, inst.a, inst.b];
-    case "fma":
-    case "dot4":
-      return [inst.a, inst.b, inst.c];
-    default:
-      return "b" in inst ? [inst.a, inst.b] : [inst.a];
-  }
-}
 
 /** Who defines and who uses the values of one kernel. */
 export class KernelUses {
