@@ -7,7 +7,7 @@ import type { Dtype, KernelBuilder, LoopValue, Node, Tensor, TensorType } from "
 import { DTYPES, elementCount, elementLoopType, loopType, I32 } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
-import { accessOf, isInline, rowsAndColumns } from "../passes/fuse.ts";
+import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
 
 /** Elements of the domain that one chunk covers. */
 const CHUNK_ELEMENTS = 8192;
@@ -69,7 +69,7 @@ function isFlat(unit: FusedUnit): boolean {
     if (node.op.lowering.kind !== "elementwise") return false;
     const own = rowsAndColumns(node.results[0]!.shape);
     if (own.rows * own.columns !== unit.rows * unit.columns) return false;
-    return node.inputs.every((operand) => {
+    return operandsOf(node).every((operand) => {
       const access = domainAccess(unit, operand);
       if (isInline(operand, access, unit.columns)) return access === undefined || access.base.node.op.name === "splat";
       if (access === undefined) return false;
@@ -91,7 +91,7 @@ function lanesOf(unit: FusedUnit, f32Lanes: number): number {
 function loadsOf(unit: FusedUnit): Tensor[] {
   const members = new Set(unit.nodes);
   const loads = new Set<Tensor>();
-  for (const operand of unit.nodes.flatMap((node) => node.inputs)) {
+  for (const operand of unit.nodes.flatMap(operandsOf)) {
     const access = domainAccess(unit, operand);
     if (isInline(operand, access, unit.columns)) continue;
     invariant(access !== undefined, `no access to ${operand} in [${unit.rows}, ${unit.columns}]`);
@@ -102,7 +102,7 @@ function loadsOf(unit: FusedUnit): Tensor[] {
 
 /** Values of the unit that a node reads. */
 function membersRead(unit: FusedUnit, members: ReadonlySet<Node>, node: Node): Tensor[] {
-  return node.inputs.flatMap((operand) => {
+  return operandsOf(node).flatMap((operand) => {
     const access = domainAccess(unit, operand);
     return access !== undefined && members.has(access.base.node) ? [access.base] : [];
   });
@@ -221,7 +221,7 @@ class RowEmitter {
     this.#rowAddresses = new Map();
     this.#rowValues = new Map();
     this.#repeated = new Map();
-    for (const operand of unit.nodes.flatMap((node) => node.inputs)) {
+    for (const operand of unit.nodes.flatMap(operandsOf)) {
       const access = domainAccess(unit, operand);
       if (access === undefined || isInline(operand, access, unit.columns) || this.#members.has(access.base.node)) continue;
       const bytes = cellBytes(access.base.dtype);
@@ -335,7 +335,7 @@ class RowEmitter {
   }
 
   #compute(node: Node, place: Place, pass = Infinity): LoopValue {
-    const operands = node.inputs.map((_operand, i) => this.#operand(node, i, place, pass));
+    const operands = operandsOf(node).map((_operand, i) => this.#operand(node, i, place, pass));
     if (node.op.lowering.kind === "broadcast") return operands[0]!;
     return this.#apply(node, place, operands);
   }
@@ -350,7 +350,7 @@ class RowEmitter {
 
   #operand(node: Node, index: number, place: Place, pass: number): LoopValue {
     const { unit } = this.#program;
-    const operand = node.inputs[index]!;
+    const operand = operandsOf(node)[index]!;
     const access = domainAccess(unit, operand);
     if (isInline(operand, access, unit.columns)) return this.#inline(operand, access, place);
     invariant(access !== undefined, `no access to ${operand}`);

@@ -4,7 +4,7 @@
 
 import type { Graph, Node, Tensor } from "@fidelity/core";
 import type { FusedUnit, Unit } from "./fuse.ts";
-import { accessOf, resolveAlias } from "./fuse.ts";
+import { accessOf, operandsOf, resolveAlias } from "./fuse.ts";
 import { planRowProgram } from "../lower/row_program.ts";
 
 export interface Donation {
@@ -51,7 +51,7 @@ function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor, lane
   const program = planRowProgram(unit, lanes);
   const written = program.passOf.get(target)!;
   return unit.nodes.every((node) =>
-    node.inputs.every((input) => {
+    operandsOf(node).every((input) => {
       const access = accessOf(input, unit.rows, unit.columns);
       if (access === undefined || access.base !== source) return true;
       if (access.rows !== "same" || access.columns !== "same" || program.perRow.has(node.results[0]!)) return false;

@@ -113,6 +113,11 @@ function broadcastAccess(to: Tensor, from: Tensor, rows: number, columns: number
   return { base, rows: modulo === rows ? "same" : { modulo }, columns: columnAccess };
 }
 
+/** What a node of a row program reads; a broadcast that is written out reads its own result's access pattern. */
+export function operandsOf(node: Node): readonly Tensor[] {
+  return node.op.lowering.kind === "broadcast" ? node.results : node.inputs;
+}
+
 /** Splits a graph into units in an order in which they can run. */
 export function fuse(graph: Graph): Unit[] {
   return new Fuser(graph).run();
@@ -235,7 +240,7 @@ class Fuser {
     const perRow = own.rows === domain.rows && own.columns === 1;
     if (!full && !perRow) return false;
     const reduces = node.op.lowering.kind === "reduce";
-    return node.inputs.every((input) => {
+    return operandsOf(node).every((input) => {
       const access = accessOf(input, domain.rows, domain.columns);
       if (isInline(input, access, domain.columns)) return reduces || full || !readsColumns(access);
       if (access === undefined) return false;

@@ -287,10 +287,10 @@ function storeBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, sums: r
   const vectorBytes = vector.lanes * bytes;
   const rowBytes = dims.n * bytes;
   const writeFull = (): readonly LoopValue[] => {
-    sums.forEach((sum, i) => {
-      const offset = Math.floor(i / schedule.vectors) * rowBytes + (i % schedule.vectors) * vectorBytes;
-      k.store(product.first ? sum : k.add(k.load(vector, product.c, offset), sum), product.c, offset);
-    });
+    const offsets = sums.map((_, i) => Math.floor(i / schedule.vectors) * rowBytes + (i % schedule.vectors) * vectorBytes);
+    // All loads come before all stores, or engines cannot join neighbouring vectors into wider ones.
+    const totals = product.first ? sums : sums.map((sum, i) => k.add(k.load(vector, product.c, offsets[i]), sum));
+    totals.forEach((total, i) => k.store(total, product.c, offsets[i]));
     return [];
   };
   const width = schedule.vectors * vector.lanes;
