@@ -1,0 +1,147 @@
+// attention_tangent: the tangents of attention's results, linear in those of its queries, keys and values:
+//   ds = scale (dq . k + q . dk),  dlse = sum p ds,  do = sum p ds v + sum p dv - dlse o,   p = exp(s - lse)
+// Reverse mode never computes it: its transpose is attention_grad. Forward and nested modes rewrite it to products.
+
+import type { Tensor, TensorType } from "../graph.ts";
+import { emit, emitOne } from "../graph.ts";
+import type { MaybeTensor, OpDef } from "../op.ts";
+import { add } from "./add.ts";
+import type { AttentionAttrs } from "./attention.ts";
+import { accumulate, attentionDims, dot, forEachQuery, requireHeads, sampleAttention } from "./attention.ts";
+import { attentionGradOp } from "./attention_grad.ts";
+import { attentionWeights, headsFirst, headsLast, repeatHeads } from "./attention_parts.ts";
+import { matmulOp } from "./matmul.ts";
+import { mul } from "./mul.ts";
+import { reduceSum } from "./reduce_sum.ts";
+import { reshape } from "./reshape.ts";
+import { requirePosition } from "./rope.ts";
+import { zerosLike } from "./splat.ts";
+import { sub } from "./sub.ts";
+import { transpose } from "./transpose.ts";
+
+/** Inputs and results of an attention. */
+export interface AttentionValues {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly o: Tensor;
+  readonly lse: Tensor;
+  readonly position: Tensor;
+}
+
+/** Inputs: q, k, v, o, lse, dq, dk, dv, position. */
+export const attentionTangentOp: OpDef<AttentionAttrs> = {
+  name: "attention_tangent",
+  summary: "do = sum p (ds v + dv) - dlse o, dlse = sum p ds, ds = scale (dq k + q dk)",
+  infer(inputs) {
+    requireHeads("attention_tangent", inputs);
+    requireHeads("attention_tangent", inputs.slice(5));
+    requirePosition("attention_tangent", inputs[8]!, inputs);
+    return [inputs[3]!, inputs[4]!];
+  },
+  evaluate([q, k, v, o, lse, dq, dk, dv, position], { scale }, [oType, lseType]) {
+    const dims = attentionDims(q!.type, k!.type);
+    const { size } = dims;
+    const dO = new Float64Array(o!.data.length);
+    const dLse = new Float64Array(lse!.data.length);
+    forEachQuery(dims, position!.data[0]!, ({ query, keys, row }) => {
+      for (const key of keys) {
+        const p = Math.exp(scale * dot(q!.data, query, k!.data, key, size) - lse!.data[row]!);
+        const ds = scale * (dot(dq!.data, query, k!.data, key, size) + dot(q!.data, query, dk!.data, key, size));
+        accumulate(dO, query, v!.data, key, p * ds, size);
+        accumulate(dO, query, dv!.data, key, p, size);
+        dLse[row]! += p * ds;
+      }
+      accumulate(dO, query, o!.data, query, -dLse[row]!, size);
+    });
+    return [{ type: oType!, data: dO }, { type: lseType!, data: dLse }];
+  },
+  derivative: {
+    kind: "rules",
+    jvp: (node, tangents, attrs) =>
+      tangents.slice(0, 5).every((tangent) => tangent === undefined)
+        ? attentionTangent(valuesOf(node.inputs), tangents.slice(5, 8), attrs)
+        : secondTangent(node.inputs, tangents, attrs),
+    transpose({ inputs: [q, k, v, o, lse, , , , position] }, [ctO, ctLse], linear, attrs) {
+      const dO = ctO ?? zerosLike(o!);
+      const rows = reshape(reduceSum(mul(dO, o!), [3]), o!.shape.slice(0, 3));
+      const delta = ctLse === undefined ? rows : sub(rows, transpose(ctLse, [0, 2, 1]));
+      const grads = emit(attentionGradOp, [q!, k!, v!, lse!, dO, delta, position!], attrs);
+      const given = linear.slice(5, 8).map((isLinear, i) => (isLinear ? grads[i]! : undefined));
+      return [undefined, undefined, undefined, undefined, undefined, ...given, undefined];
+    },
+  },
+  lowering: { kind: "expand", expand: expandTangent },
+  sample(draw) {
+    const { q, kv, scale, range } = sampleAttention(draw);
+    const lse: TensorType = { dtype: "f32", shape: [q.shape[0]!, q.shape[2]!, q.shape[1]!] };
+    return {
+      inputs: [q, kv, kv, q, lse, q, kv, kv, { dtype: "i32", shape: [] }],
+      attrs: { scale },
+      ranges: [...Array<undefined>(4), [1, 4], ...Array<undefined>(3), range],
+    };
+  },
+};
+
+function valuesOf([q, k, v, o, lse, , , , position]: readonly Tensor[]): AttentionValues {
+  return { q: q!, k: k!, v: v!, o: o!, lse: lse!, position: position! };
+}
+
+/** The tangents of attention's output and log-sum-exp from those of q, k and v, of which absent ones are zero. */
+export function attentionTangent(
+  { q, k, v, o, lse, position }: AttentionValues,
+  [dq, dk, dv]: readonly MaybeTensor[],
+  attrs: AttentionAttrs,
+): readonly Tensor[] {
+  const tangents = [dq ?? zerosLike(q), dk ?? zerosLike(k), dv ?? zerosLike(v)];
+  return emit(attentionTangentOp, [q, k, v, o, lse, ...tangents, position], attrs);
+}
+
+/** What both orders of tangents need, with heads before time and keys repeated for each head of their group. */
+function tangentParts(inputs: readonly Tensor[], { scale }: AttentionAttrs) {
+  const [q, k, v, o, lse, dq, dk, dv, position] = inputs as readonly Tensor[];
+  const heads = q!.shape[2]!;
+  const keys = (x: Tensor): Tensor => repeatHeads(headsFirst(x), heads);
+  const scores = (queries: Tensor, by: Tensor): Tensor => mul(matmulOf(queries, by, true), scale);
+  const [q_, k_, v_, o_] = [headsFirst(q!), keys(k!), keys(v!), headsFirst(o!)];
+  const [dq_, dk_, dv_] = [headsFirst(dq!), keys(dk!), keys(dv!)];
+  const p = attentionWeights(scores(q_, k_), lse!, position!);
+  const ds = add(scores(dq_, k_), scores(q_, dk_));
+  const pds = mul(p, ds);
+  return { q: q_, k: k_, v: v_, o: o_, dq: dq_, dk: dk_, dv: dv_, p, ds, pds, dLse: rowSums(pds), keys, scores };
+}
+
+function expandTangent(inputs: readonly Tensor[], attrs: AttentionAttrs): readonly Tensor[] {
+  const { v, o, dv, p, pds, dLse } = tangentParts(inputs, attrs);
+  const dO = sub(add(matmulOf(pds, v), matmulOf(p, dv)), mul(dLse, o));
+  return [headsLast(dO), reshape(dLse, inputs[4]!.shape)];
+}
+
+/** The tangents of `expandTangent`'s results, by the product rule; a' below is the tangent of a. */
+function secondTangent(
+  inputs: readonly Tensor[],
+  tangents: readonly MaybeTensor[],
+  attrs: AttentionAttrs,
+): readonly Tensor[] {
+  const { q, k, v, o, dq, dk, dv, p, ds, pds, dLse, keys, scores } = tangentParts(inputs, attrs);
+  const tangent = (i: number): Tensor => tangents[i] ?? zerosLike(inputs[i]!);
+  const [q1, o1, dq1] = [headsFirst(tangent(0)), headsFirst(tangent(3)), headsFirst(tangent(5))];
+  const [k1, v1, dk1, dv1] = [keys(tangent(1)), keys(tangent(2)), keys(tangent(6)), keys(tangent(7))];
+  const lse1 = reshape(tangent(4), [...inputs[4]!.shape, 1]);
+  const p1 = mul(p, sub(add(scores(q1, k), scores(q, k1)), lse1));
+  const ds1 = add(add(scores(dq1, k), scores(dq, k1)), add(scores(q1, dk), scores(q, dk1)));
+  const pds1 = add(mul(p1, ds), mul(p, ds1));
+  const dLse1 = rowSums(pds1);
+  const values = add(add(matmulOf(pds1, v), matmulOf(pds, v1)), add(matmulOf(p1, dv), matmulOf(p, dv1)));
+  const dO1 = sub(values, add(mul(dLse1, o), mul(dLse, o1)));
+  return [headsLast(dO1), reshape(dLse1, inputs[4]!.shape)];
+}
+
+function matmulOf(a: Tensor, b: Tensor, transposeB = false): Tensor {
+  return emitOne(matmulOp, [a, b], { transposeA: false, transposeB });
+}
+
+/** Sums over keys, kept with size 1. */
+function rowSums(x: Tensor): Tensor {
+  return reduceSum(x as Tensor<readonly number[], "f32">, [3], true);
+}

@@ -1,0 +1,35 @@
+// dequantize: the real numbers that a packed tensor stands for, code times scale, as float32.
+// Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values.
+
+import type { Shape } from "@fidelity/units";
+import type { Tensor } from "../graph.ts";
+import { emitOne } from "../graph.ts";
+import { hostValues } from "../host.ts";
+import type { OpDef } from "../op.ts";
+import { requireShape } from "../op.ts";
+import type { NoAttrs } from "./elementwise.ts";
+import { sampleShape } from "./elementwise.ts";
+import { lowerDequantize } from "./kernels/dequantize.ts";
+
+export const dequantizeOp: OpDef<NoAttrs> = {
+  name: "dequantize",
+  summary: "y = code * scale",
+  infer(inputs) {
+    const x = inputs[0]!;
+    requireShape(x.dtype === "q8" || x.dtype === "ternary", "dequantize", `${x.dtype} is not packed`, inputs);
+    return [{ dtype: "f32", shape: x.shape }];
+  },
+  evaluate: ([x], _attrs, [type]) => [{ type: type!, data: hostValues(x!) }],
+  derivative: { kind: "rules", jvp: (_node, [dx]) => [dx] },
+  lowering: { kind: "kernel", lower: lowerDequantize },
+  sample(draw) {
+    const k = draw.int(1, 70);
+    if (draw.int(0, 1) === 1) return { inputs: [{ dtype: "ternary", shape: [draw.int(1, 37), k] }], attrs: {} };
+    return { inputs: [{ dtype: "q8", shape: [...sampleShape(draw).slice(0, 2), k] }], attrs: {} };
+  },
+};
+
+/** The float32 values of a packed tensor. */
+export function dequantize<S extends Shape>(x: Tensor<S, "q8"> | Tensor<S, "ternary">): Tensor<S, "f32"> {
+  return emitOne(dequantizeOp, [x], {}) as unknown as Tensor<S, "f32">;
+}
