@@ -1,6 +1,7 @@
 // Support for this folder's tests: kernels and programs compiled and instantiated over a small shared memory.
 
-import { buildKernel } from "@fidelity/core";
+import assert from "node:assert/strict";
+import { buildKernel, evaluateProgram } from "@fidelity/core";
 import type { Kernel, KernelBuilder, KernelCall, LoopType, LoopValue, Program } from "@fidelity/core";
 import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
 import type { WasmProgramExports } from "./emit-program.ts";
@@ -50,6 +51,29 @@ export function runAlone(program: Program, memory: WebAssembly.Memory): void {
   const run = instantiate(compileProgramToWasm(program, { maximumPages: PAGES }), memory);
   if (scratchStrideBytes(program) > LAYOUT.arena - LAYOUT.scratch) throw new RangeError("too much scratch memory");
   run(0, 1, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
+}
+
+/**
+ * Runs a program as WebAssembly and on the evaluator, both over arenas that begin with `inputs`, and asserts that they
+ * leave the same bytes; two NaN count as the same whatever their payload.
+ */
+export function compareWithEvaluator(program: Program, inputs: Uint8Array): void {
+  const memory = sharedMemory();
+  new Uint8Array(memory.buffer).set(inputs, LAYOUT.arena);
+  const expected = new Uint8Array(memory.buffer).slice().buffer;
+  evaluateProgram(program, expected, [], LAYOUT.arena, LAYOUT.scratch);
+  runAlone(program, memory);
+  const got = new DataView(memory.buffer, LAYOUT.arena, program.arenaBytes);
+  const wanted = new DataView(expected, LAYOUT.arena, program.arenaBytes);
+  for (let at = 0; at + 4 <= program.arenaBytes; at += 4) {
+    if (got.getInt32(at, true) === wanted.getInt32(at, true)) continue;
+    const pair = at - (at % 8);
+    const bothNaN =
+      (Number.isNaN(got.getFloat32(at, true)) && Number.isNaN(wanted.getFloat32(at, true))) ||
+      (Number.isNaN(got.getFloat64(pair, true)) && Number.isNaN(wanted.getFloat64(pair, true)));
+    const bits = (view: DataView): string => view.getUint32(at, true).toString(16);
+    assert.ok(bothNaN, `${program.name}: byte ${at} of the arena is ${bits(got)}, not ${bits(wanted)}`);
+  }
 }
 
 /** Applies an elementwise function to an array by a compiled kernel; the array's length must divide into vectors. */
