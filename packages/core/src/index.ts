@@ -28,6 +28,10 @@ export type {
 export { OPS } from "./ops/index.ts";
 export type { OpName } from "./ops/index.ts";
 
+// Printing and verifying.
+export { printGraph } from "./print.ts";
+export { GraphVerifyError, verifyGraph } from "./verify.ts";
+
 // Execution.
 export { createInterpreter, ExecutionError, interpret } from "./interpreter.ts";
 export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
@@ -50,12 +54,15 @@ export { broadcastStrides } from "./ops/broadcast.ts";
 // The front end: functions of tensors.
 export { abs } from "./ops/abs.ts";
 export { add } from "./ops/add.ts";
+export { attention } from "./ops/attention.ts";
+export type { AttentionOptions, AttentionResult } from "./ops/attention.ts";
 export { broadcastTo } from "./ops/broadcast.ts";
 export { cast } from "./ops/cast.ts";
 export { concat } from "./ops/concat.ts";
 export { constant } from "./ops/constant.ts";
 export { cos } from "./ops/cos.ts";
 export { crossEntropy } from "./ops/cross_entropy.ts";
+export { dequantize } from "./ops/dequantize.ts";
 export { div } from "./ops/div.ts";
 export { dynamicSlice } from "./ops/dynamic_slice.ts";
 export { dynamicUpdateSlice } from "./ops/dynamic_update_slice.ts";
@@ -66,6 +73,7 @@ export { gather } from "./ops/gather.ts";
 export { gelu } from "./ops/gelu.ts";
 export { iota } from "./ops/iota.ts";
 export { le } from "./ops/le.ts";
+export { linearRecurrence } from "./ops/linear_recurrence.ts";
 export { log } from "./ops/log.ts";
 export { logSoftmax } from "./ops/log_softmax.ts";
 export { logicalAnd } from "./ops/logical_and.ts";
@@ -80,11 +88,14 @@ export { mul } from "./ops/mul.ts";
 export { neg } from "./ops/neg.ts";
 export { pad } from "./ops/pad.ts";
 export { pow } from "./ops/pow.ts";
+export { quantizeActivations } from "./ops/quantize_activations.ts";
 export { reduceMax } from "./ops/reduce_max.ts";
 export { reduceSum } from "./ops/reduce_sum.ts";
 export { relu } from "./ops/relu.ts";
 export { reshape } from "./ops/reshape.ts";
 export { rmsNorm } from "./ops/rms_norm.ts";
+export { rope } from "./ops/rope.ts";
+export type { RopeOptions, RopePairing } from "./ops/rope.ts";
 export { round } from "./ops/round.ts";
 export { rsqrt } from "./ops/rsqrt.ts";
 export { scan } from "./ops/scan.ts";
@@ -103,4 +114,6 @@ export { square } from "./ops/square.ts";
 export { stopGradient } from "./ops/stop_gradient.ts";
 export { sub } from "./ops/sub.ts";
 export { tanh } from "./ops/tanh.ts";
+export { ternarize } from "./ops/ternarize.ts";
+export { ternaryLinear } from "./ops/ternary_linear.ts";
 export { transpose } from "./ops/transpose.ts";

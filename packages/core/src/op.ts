@@ -19,6 +19,8 @@ export type Derivative<A extends Attrs> =
   | { readonly kind: "expand"; readonly expand?: (inputs: readonly Tensor[], attrs: A) => readonly Tensor[] }
   | {
       readonly kind: "rules";
+      /** The rules are not those of the function but of a smooth stand-in (straight-through estimators). */
+      readonly surrogate?: true;
       /** Tangents of the results from tangents of the inputs; at least one of them is given. */
       jvp(node: Node, tangents: readonly MaybeTensor[], attrs: A): readonly MaybeTensor[];
       /**

@@ -3,6 +3,9 @@
 import type { OpDef } from "../op.ts";
 import { absOp } from "./abs.ts";
 import { addOp } from "./add.ts";
+import { attentionOp } from "./attention.ts";
+import { attentionGradOp } from "./attention_grad.ts";
+import { attentionTangentOp } from "./attention_tangent.ts";
 import { broadcastOp } from "./broadcast.ts";
 import { castOp } from "./cast.ts";
 import { concatOp } from "./concat.ts";
@@ -10,6 +13,7 @@ import { constantOp } from "./constant.ts";
 import { cosOp } from "./cos.ts";
 import { crossEntropyOp } from "./cross_entropy.ts";
 import { customVjpOp, customVjpTangentOp } from "./custom_vjp.ts";
+import { dequantizeOp } from "./dequantize.ts";
 import { divOp } from "./div.ts";
 import { dynamicSliceOp } from "./dynamic_slice.ts";
 import { dynamicUpdateSliceOp } from "./dynamic_update_slice.ts";
@@ -20,6 +24,8 @@ import { gatherOp } from "./gather.ts";
 import { geluOp } from "./gelu.ts";
 import { iotaOp } from "./iota.ts";
 import { leOp } from "./le.ts";
+import { linearRecurrenceOp } from "./linear_recurrence.ts";
+import { linearRecurrenceAdjointOp } from "./linear_recurrence_adjoint.ts";
 import { logOp } from "./log.ts";
 import { logSoftmaxOp } from "./log_softmax.ts";
 import { logicalAndOp } from "./logical_and.ts";
@@ -33,11 +39,13 @@ import { negOp } from "./neg.ts";
 import { padOp } from "./pad.ts";
 import { parameterOp } from "./parameter.ts";
 import { powOp } from "./pow.ts";
+import { quantizeActivationsOp } from "./quantize_activations.ts";
 import { reduceMaxOp } from "./reduce_max.ts";
 import { reduceSumOp } from "./reduce_sum.ts";
 import { reluOp } from "./relu.ts";
 import { reshapeOp } from "./reshape.ts";
 import { rmsNormOp } from "./rms_norm.ts";
+import { ropeOp } from "./rope.ts";
 import { roundOp } from "./round.ts";
 import { rsqrtOp } from "./rsqrt.ts";
 import { scanOp } from "./scan.ts";
@@ -54,11 +62,16 @@ import { sqrtOp } from "./sqrt.ts";
 import { stopGradientOp } from "./stop_gradient.ts";
 import { subOp } from "./sub.ts";
 import { tanhOp } from "./tanh.ts";
+import { ternarizeOp } from "./ternarize.ts";
+import { ternaryLinearOp } from "./ternary_linear.ts";
 import { transposeOp } from "./transpose.ts";
 
 const TABLE = {
   abs: absOp,
   add: addOp,
+  attention: attentionOp,
+  attention_grad: attentionGradOp,
+  attention_tangent: attentionTangentOp,
   broadcast: broadcastOp,
   cast: castOp,
   concat: concatOp,
@@ -67,6 +80,7 @@ const TABLE = {
   cross_entropy: crossEntropyOp,
   custom_vjp: customVjpOp,
   custom_vjp_tangent: customVjpTangentOp,
+  dequantize: dequantizeOp,
   div: divOp,
   dynamic_slice: dynamicSliceOp,
   dynamic_update_slice: dynamicUpdateSliceOp,
@@ -77,6 +91,8 @@ const TABLE = {
   gelu: geluOp,
   iota: iotaOp,
   le: leOp,
+  linear_recurrence: linearRecurrenceOp,
+  linear_recurrence_adjoint: linearRecurrenceAdjointOp,
   log: logOp,
   log_softmax: logSoftmaxOp,
   logical_and: logicalAndOp,
@@ -90,11 +106,13 @@ const TABLE = {
   pad: padOp,
   parameter: parameterOp,
   pow: powOp,
+  quantize_activations: quantizeActivationsOp,
   reduce_max: reduceMaxOp,
   reduce_sum: reduceSumOp,
   relu: reluOp,
   reshape: reshapeOp,
   rms_norm: rmsNormOp,
+  rope: ropeOp,
   round: roundOp,
   rsqrt: rsqrtOp,
   scan: scanOp,
@@ -111,6 +129,8 @@ const TABLE = {
   stop_gradient: stopGradientOp,
   sub: subOp,
   tanh: tanhOp,
+  ternarize: ternarizeOp,
+  ternary_linear: ternaryLinearOp,
   transpose: transposeOp,
 };
 

@@ -1,0 +1,137 @@
+// Lowerings to the loop IR against the references, through the loop IR's own evaluator: no target is involved. Whole
+// graphs, fused and compiled, are checked where they are compiled.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Node } from "./graph.ts";
+import type { HostTensor } from "./host.ts";
+import { decodeTensor, encodeTensor, hostValues } from "./host.ts";
+import { interpret } from "./interpreter.ts";
+import { buildKernel } from "./loop/builder.ts";
+import type { KernelBuilder } from "./loop/builder.ts";
+import { evaluateKernel } from "./loop/evaluate.ts";
+import type { LoopValue } from "./loop/ir.ts";
+import { I32, loopType } from "./loop/ir.ts";
+import type { BufferHandle, LowerContext, OpCase, OpDef } from "./op.ts";
+import { elementLoopType } from "./ops/loop-types.ts";
+import { elementCount, roundUp, storageBytes } from "./storage.ts";
+import { drawCase, graphOf, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
+
+const SEEDS = [1, 2, 3, 4, 5, 6];
+const MEMORY_BYTES = 1 << 20;
+const SCRATCH_BYTES = 1 << 17;
+
+/** Tensors placed one after the other in one memory, after a scratch area. */
+class Placement {
+  readonly memory = new ArrayBuffer(MEMORY_BYTES);
+  #next = SCRATCH_BYTES;
+
+  reserve(sizeBytes: number): number {
+    const at = this.#next;
+    this.#next = roundUp(at + sizeBytes, 64);
+    assert.ok(this.#next <= MEMORY_BYTES, "the case is too large for the test's memory");
+    return at;
+  }
+
+  write(tensor: HostTensor): number {
+    const at = this.reserve(storageBytes(tensor.type));
+    encodeTensor(tensor, new Uint8Array(this.memory, at, storageBytes(tensor.type)));
+    return at;
+  }
+}
+
+/** Runs an op's kernel lowering. Result memory starts as rubbish: kernels must write all of it. */
+function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[]): HostTensor[] {
+  assert.ok(op.lowering.kind === "kernel");
+  const placement = new Placement();
+  const inputAt = inputs.map((input) => placement.write(input));
+  const resultAt = node.results.map(({ type }) => {
+    const at = placement.reserve(storageBytes(type));
+    new Uint8Array(placement.memory, at, storageBytes(type)).fill(0xa5);
+    return at;
+  });
+  const context: LowerContext = {
+    node,
+    lanes: 4,
+    inPlace: false,
+    input: (index) => inputAt[index] as BufferHandle,
+    result: (index) => resultAt[index] as BufferHandle,
+    temporary: (sizeBytes) => placement.reserve(sizeBytes) as BufferHandle,
+    call(name, chunks, _work, buffers, generate) {
+      const kernel = buildKernel(name, buffers.length, generate);
+      assert.ok(kernel.scratchBytes <= SCRATCH_BYTES, `${name}: ${kernel.scratchBytes} bytes of scratch`);
+      // Chunks are independent: the last one may run first.
+      for (let chunk = chunks - 1; chunk >= 0; chunk--) evaluateKernel(kernel, placement.memory, chunk, 0, buffers);
+    },
+  };
+  op.lowering.lower(context, node.attrs);
+  return node.results.map(({ type }, i) => decodeTensor(type, new Uint8Array(placement.memory, resultAt[i], storageBytes(type))));
+}
+
+/** Runs an elementwise lowering over the elements in rows of `lanes`, one vector at a time. */
+function runElementwise(op: OpDef, node: Node, inputs: readonly HostTensor[], lanes: number): HostTensor[] {
+  const { lowering } = op;
+  assert.ok(lowering.kind === "elementwise");
+  const placement = new Placement();
+  const result = node.results[0]!;
+  const columns = result.shape[result.rank - 1]!;
+  const bases = inputs.map((input) => placement.write(input));
+  const resultAt = placement.reserve(storageBytes(result.type));
+  const bytesOf = (dtype: string): number => (dtype === "f64" ? 8 : dtype === "bf16" ? 2 : 4);
+  const generate = (k: KernelBuilder, buffers: readonly LoopValue[], width: number): void => {
+    const loadBf16 = (at: LoopValue): LoopValue =>
+      k.bitcast(loopType("f32", width), k.shift("shl", k.load(loopType("i32", width), at, 0, "u16"), 16));
+    const operands = inputs.map(({ type: { dtype } }, i) => {
+      const at = k.offset(buffers[i]!, k.chunk, bytesOf(dtype));
+      return dtype === "bf16" ? loadBf16(at) : k.load(elementLoopType(dtype, width), at);
+    });
+    const column = k.convert(I32, k.rem(k.chunk, k.index(columns)));
+    const columnIndex = (): LoopValue => {
+      let value = k.splat(column, width);
+      for (let lane = 1; lane < width; lane++) value = k.insert(value, k.add(column, k.i32(lane)), lane);
+      return value;
+    };
+    const value = lowering.value({ k, attrs: node.attrs, result: result.type, lanes: width, columnIndex }, operands);
+    const at = k.offset(buffers[inputs.length]!, k.chunk, bytesOf(result.dtype));
+    if (result.dtype !== "bf16") k.store(value, at);
+    else k.store(k.shift("shr_u", k.bitcast(loopType("i32", width), value), 16), at, 0, "u16");
+  };
+  const kernels = [lanes, 1].map((width) => buildKernel(op.name, inputs.length + 1, (k, buffers) => generate(k, buffers, width)));
+  const count = elementCount(result.shape);
+  for (let at = 0; at < count; ) {
+    const whole = (at % columns) + lanes <= columns;
+    evaluateKernel(kernels[whole ? 0 : 1]!, placement.memory, at, 0, [...bases, resultAt]);
+    at += whole ? lanes : 1;
+  }
+  return [decodeTensor(result.type, new Uint8Array(placement.memory, resultAt, storageBytes(result.type)))];
+}
+
+function checkCase(op: OpDef, opCase: OpCase, seed: number, run: (node: Node, inputs: readonly HostTensor[]) => HostTensor[]): void {
+  const inputs = randomInputs(opCase, seededRandom(seed));
+  const graph = graphOf(op, opCase.inputs, opCase.attrs);
+  const { node } = graph.results[0]!;
+  if (node.op !== op) return;
+  const expected = interpret(graph, inputs);
+  run(node, inputs).forEach((actual, i) => {
+    const error = relativeError(hostValues(actual), hostValues(expected[i]!));
+    const tolerance = op.tolerance ?? 1e-5;
+    assert.ok(error <= tolerance, `${op.name}, seed ${seed}, result ${i}: relative error ${error}`);
+  });
+}
+
+for (const op of SAMPLED_OPS) {
+  if (op.lowering.kind === "kernel") {
+    test(`${op.name}: kernels compute the reference`, () => {
+      for (const seed of SEEDS) checkCase(op, drawCase(op, seed), seed, (node, inputs) => runKernels(op, node, inputs));
+    });
+  }
+  if (op.lowering.kind === "elementwise") {
+    for (const lanes of [1, 4]) {
+      test(`${op.name}: ${lanes} lanes compute the reference`, () => {
+        for (const seed of SEEDS) {
+          checkCase(op, drawCase(op, seed), seed, (node, inputs) => runElementwise(op, node, inputs, lanes));
+        }
+      });
+    }
+  }
+}

@@ -1,0 +1,89 @@
+// What suites over the op table share: random cases from an op's `sample`, random inputs, and graphs of one op. Kept out
+// of the package's face; import it as `@fidelity/core/testing`.
+
+import { invariant } from "@fidelity/units";
+import type { Attrs, Graph, TensorType } from "./graph.ts";
+import { emit, inTrace } from "./graph.ts";
+import type { HostTensor } from "./host.ts";
+import { bf16Bits, bf16Value } from "./host.ts";
+import type { CaseDraw, OpCase, OpDef } from "./op.ts";
+import { OPS } from "./ops/index.ts";
+import { elementCount, rowCount } from "./storage.ts";
+import { parameter } from "./trace.ts";
+
+/** A source of random numbers in [0, 1). */
+export type Random = () => number;
+
+/** A small generator with a seed: mulberry32, by Tommy Ettinger (public domain). */
+export function seededRandom(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Ops that have a value of their own: parameters have none, and neither has the marker that custom rules leave. */
+export const SAMPLED_OPS: readonly OpDef[] = Object.values(OPS).filter(
+  (op) => op.name !== "parameter" && op.name !== "custom_vjp_tangent",
+);
+
+/** A random case of an op, the same for the same seed. */
+export function drawCase(op: OpDef, seed: number): OpCase {
+  const random = seededRandom(seed);
+  const int = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
+  const draw: CaseDraw = { int, pick: (options) => options[int(0, options.length - 1)]! };
+  return op.sample(draw);
+}
+
+/** Random contents for a tensor, within `range` ([-2, 2] where absent) and exact in the storage of its dtype. */
+export function randomHost(
+  type: TensorType,
+  random: Random,
+  range: readonly [low: number, high: number] = [-2, 2],
+): HostTensor {
+  const [low, high] = range;
+  const real = (): number => low + random() * (high - low);
+  const int = (from: number, to: number): number => from + Math.floor(random() * (to - from + 1));
+  const fill = (next: () => number): Float64Array => Float64Array.from({ length: elementCount(type.shape) }, next);
+  switch (type.dtype) {
+    case "f64": return { type, data: fill(real) };
+    case "f32": return { type, data: fill(() => Math.fround(real())) };
+    case "bf16": return { type, data: fill(() => bf16Value(bf16Bits(real()))) };
+    case "i32": return { type, data: fill(() => int(Math.ceil(low), Math.floor(high))) };
+    case "bool": return { type, data: fill(() => int(0, 1)) };
+    case "ternary": return { type, data: fill(() => int(-1, 1)), scales: Float64Array.of(Math.fround(0.5 + random())) };
+    case "q8": {
+      const scales = Float64Array.from({ length: rowCount(type.shape) }, () => Math.fround((0.5 + random()) / 64));
+      return { type, data: fill(() => int(-127, 127)), scales };
+    }
+  }
+}
+
+/** Random inputs for a case. */
+export function randomInputs({ inputs, ranges }: OpCase, random: Random): HostTensor[] {
+  return inputs.map((type, i) => randomHost(type, random, ranges?.[i]));
+}
+
+/** A graph that applies one op to parameters. */
+export function graphOf(op: OpDef, types: readonly TensorType[], attrs: Attrs): Graph {
+  return inTrace(() => {
+    const parameters = types.map((type, i) => parameter(`x${i}`, type));
+    return { name: op.name, parameters, results: emit(op, parameters, attrs) };
+  });
+}
+
+/** The largest difference between two arrays, relative to the largest magnitude in `expected` and at least to 1. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  invariant(actual.length === expected.length, `${actual.length} numbers compared with ${expected.length}`);
+  const scale = expected.length === 0 ? 1 : Math.max(1, ...Array.from(expected, Math.abs).filter(Number.isFinite));
+  let worst = 0;
+  for (let i = 0; i < expected.length; i++) {
+    if (Object.is(actual[i], expected[i])) continue;
+    const difference = Math.abs(actual[i]! - expected[i]!);
+    worst = Math.max(worst, Number.isNaN(difference) ? Infinity : difference);
+  }
+  return worst / scale;
+}
