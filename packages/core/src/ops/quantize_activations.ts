@@ -42,7 +42,7 @@ export const quantizeActivationsOp: OpDef<NoAttrs> = {
     return [{ type: type!, data, scales }];
   },
   // A tangent of a q8 tensor is an f32 tensor of its shape.
-  derivative: { kind: "rules", jvp: (_node, [dx]) => [dx] },
+  derivative: { kind: "rules", surrogate: true, jvp: (_node, [dx]) => [dx] },
   lowering: { kind: "kernel", lower: lowerQuantizeActivations },
   sample: (draw) => ({ inputs: [{ dtype: "f32", shape: [...sampleShape(draw).slice(0, 2), draw.int(1, 70)] }], attrs: {} }),
   // A float32 product that falls on the other side of a tie is one code off.

@@ -31,7 +31,7 @@ export const ternarizeOp: OpDef<NoAttrs> = {
     const data = w!.data.map((value) => Math.min(1, Math.max(-1, roundHalfEven(value / scale))));
     return [{ type: type!, data, scales: Float64Array.of(scale) }];
   },
-  derivative: { kind: "rules", jvp: (_node, [dw]) => [dw] },
+  derivative: { kind: "rules", surrogate: true, jvp: (_node, [dw]) => [dw] },
   lowering: { kind: "kernel", lower: lowerTernarize },
   sample: (draw) => ({ inputs: [{ dtype: "f32", shape: [draw.int(1, 37), draw.int(1, 70)] }], attrs: {} }),
 };
