@@ -1,0 +1,213 @@
+// The wasm device: tensors in one shared memory, programs compiled to WebAssembly, a thread team that runs them.
+// Programs of a device never run at the same time, so they share one arena for intermediate values and one set of
+// scratch memories, as large as the largest of them needs; only bindings and constants are each program's own.
+// What differs between Node and a browser (workers, where reports go) is injected; see device.node.ts.
+
+import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import type { Allocation, Region } from "@fidelity/barewire";
+import { formatType, storageBytes, topologicalOrder } from "@fidelity/core";
+import type { CompileOptions, Device, Graph, Program, TensorType } from "@fidelity/core";
+import { compileProgramToWasm, scratchStrideBytes } from "../targets/wasm/index.ts";
+import { checkDonations } from "./binding.ts";
+import type { Signature } from "./binding.ts";
+import { describeProgram, ms, SILENT, splitSchedule } from "./debug.ts";
+import type { DebugSink } from "./debug.ts";
+import { DeviceClosedError, DeviceOptionError } from "./errors.ts";
+import { WasmExecutable } from "./executable.ts";
+import type { ProgramPart } from "./executable.ts";
+import { teamBlockBytes } from "./protocol.ts";
+import { ThreadTeam } from "./team.ts";
+import type { MemberSpawner, Workspace } from "./team.ts";
+import { checkTensorRegion, RegionTensor } from "./tensor.ts";
+
+/** Turns a graph into a program. */
+export type GraphCompiler = (graph: Graph, options: CompileOptions) => Program;
+
+export interface WasmDeviceOptions {
+  /** Members of the team, the calling thread included in synchronous runs; 1 to 256. */
+  readonly threads: number;
+  /** The most memory that tensors and programs may take: up to 4 GiB, which is the default. */
+  readonly maximumBytes?: number;
+  readonly compileGraph: GraphCompiler;
+  readonly spawn: MemberSpawner;
+  readonly debug?: DebugSink;
+}
+
+const THREADS_MAX = 256;
+const MEMORY_BYTES_MAX = 2 ** 32;
+const INITIAL_BYTES = 2 ** 20;
+
+/** A device that compiles to WebAssembly and runs on a thread team. */
+export class WasmDevice implements Device {
+  readonly target = "wasm";
+  readonly threads: number;
+  /** The memory that everything lies in; model files are mapped or read into regions of it. */
+  readonly arena: SharedArena;
+  readonly #compileGraph: GraphCompiler;
+  readonly #debug: DebugSink;
+  readonly #team: ThreadTeam;
+  readonly #block: Allocation;
+  readonly #workspace: Workspace = { arena: 0, scratch: 0 };
+  #arenaRegion: Allocation | undefined;
+  #scratchRegion: Allocation | undefined;
+  readonly #tensors = new Map<RegionTensor, Allocation>();
+  readonly #executables = new Set<WasmExecutable>();
+  #freedCount = 0;
+  #isClosed = false;
+
+  /** Throws `DeviceOptionError`, and `OutOfMemoryError` when the system refuses the address space. */
+  constructor(options: WasmDeviceOptions) {
+    const { threads } = options;
+    if (!Number.isInteger(threads) || threads < 1 || threads > THREADS_MAX) {
+      throw new DeviceOptionError("a device cannot have this number of threads", {
+        expected: `a whole number from 1 to ${THREADS_MAX}`,
+        got: `${threads}`,
+      });
+    }
+    this.threads = threads;
+    this.#compileGraph = options.compileGraph;
+    this.#debug = options.debug ?? SILENT;
+    const maximumBytes = options.maximumBytes ?? MEMORY_BYTES_MAX;
+    this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
+    this.#block = this.#allocate(teamBlockBytes(threads), "thread team");
+    const { memory } = this.arena;
+    this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn: options.spawn });
+  }
+
+  /** Throws `OutOfMemoryError`, which says how much is needed and how much there is. */
+  tensor(type: TensorType): RegionTensor {
+    this.#checkOpen();
+    const region = this.#allocate(storageBytes(type), formatType(type));
+    const tensor = new RegionTensor(type, region, (freed) => this.#free(freed));
+    this.#tensors.set(tensor, region);
+    return tensor;
+  }
+
+  /**
+   * A tensor over a region of the device's memory that stays its holder's: a weight of a mapped model file. The bytes
+   * must be in the storage layout of the type. Throws `BindError` when the region is elsewhere, too small or unaligned.
+   */
+  tensorAt(region: Region, type: TensorType): RegionTensor {
+    this.#checkOpen();
+    checkTensorRegion(this.arena.memory, region, type);
+    return new RegionTensor(type, region.sub(0, storageBytes(type)));
+  }
+
+  /** Throws what the compiler throws, `BindError` on impossible donations, and `OutOfMemoryError`. */
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<WasmExecutable> {
+    const name = options.name ?? graph.name;
+    const signature: Signature = {
+      parameterTypes: graph.parameters.map((parameter) => parameter.type),
+      resultTypes: graph.results.map((result) => result.type),
+      donations: options.donations ?? [],
+    };
+    this.#checkOpen();
+    checkDonations(name, signature);
+    const started = performance.now();
+    const program = this.#compileGraph(graph, options);
+    if (this.#debug.level >= 1) {
+      const nodes = topologicalOrder(graph.results).length;
+      this.#debug.line(`${name}: ${nodes} nodes to a program in ${ms(performance.now() - started)}`);
+    }
+    return this.load(program, signature);
+  }
+
+  /**
+   * Makes a program executable. Its binding slots are the parameters, then the results, then its constants, which get
+   * memory of their own. `signature` types the first two.
+   */
+  async load(program: Program, signature: Signature): Promise<WasmExecutable> {
+    this.#checkOpen();
+    checkDonations(program.name, signature);
+    const started = performance.now();
+    const pieces = this.#debug.level >= 3 ? splitSchedule(program) : [program];
+    const binaries = pieces.map((piece) => compileProgramToWasm(piece, { maximumPages: this.#maximumPages }));
+    const modules = await Promise.all(binaries.map((binary) => WebAssembly.compile(binary as Uint8Array<ArrayBuffer>)));
+    const wasmBytes = binaries.reduce((sum, binary) => sum + binary.byteLength, 0);
+    if (this.#debug.level >= 1) {
+      this.#debug.line(describeProgram(program, wasmBytes, performance.now() - started, this.#debug.level));
+    }
+    await this.#reserveWorkspace(program);
+    this.#checkOpen();
+    const parts: ProgramPart[] = pieces.map((piece, i) => {
+      return { program: piece, loaded: this.#team.load(piece.name, modules[i]) };
+    });
+    return this.#makeExecutable(program, signature, parts);
+  }
+
+  /** Waits for the runs in progress, ends the team and frees all memory; tensors and executables are dead afterwards. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#team.close();
+    for (const executable of this.#executables) executable.free();
+    for (const tensor of this.#tensors.keys()) tensor.free();
+    for (const region of [this.#block, this.#arenaRegion, this.#scratchRegion]) {
+      if (region !== undefined) this.arena.free(region);
+    }
+    this.arena[Symbol.dispose]();
+  }
+
+  get #maximumPages(): number {
+    return this.arena.maximumBytes / WASM_PAGE_BYTES;
+  }
+
+  #makeExecutable(program: Program, signature: Signature, parts: readonly ProgramPart[]): WasmExecutable {
+    const home = {
+      arena: this.arena,
+      team: this.#team,
+      workspace: this.#workspace,
+      debug: this.#debug,
+      freedCount: () => this.#freedCount,
+      onFree: (freed: WasmExecutable) => void this.#executables.delete(freed),
+    };
+    try {
+      const executable = new WasmExecutable(home, program, signature, parts);
+      this.#executables.add(executable);
+      return executable;
+    } catch (error) {
+      for (const { loaded } of parts) this.#team.unload(loaded);
+      throw error;
+    }
+  }
+
+  /** Makes arena and scratch large enough for a program, when nothing runs: runs in progress use the old ones. */
+  async #reserveWorkspace(program: Program): Promise<void> {
+    const arenaBytes = program.arenaBytes;
+    const scratchBytes = scratchStrideBytes(program) * this.threads;
+    const fits = (region: Allocation | undefined, bytes: number): boolean => bytes <= (region?.sizeBytes ?? 0);
+    if (fits(this.#arenaRegion, arenaBytes) && fits(this.#scratchRegion, scratchBytes)) return;
+    await this.#team.exclusive(() => {
+      this.#arenaRegion = this.#grow(this.#arenaRegion, arenaBytes, "arena of programs");
+      this.#workspace.arena = this.#arenaRegion?.byteOffset ?? 0;
+      this.#scratchRegion = this.#grow(this.#scratchRegion, scratchBytes, "scratch of programs");
+      this.#workspace.scratch = this.#scratchRegion?.byteOffset ?? 0;
+    });
+  }
+
+  #grow(region: Allocation | undefined, sizeBytes: number, label: string): Allocation | undefined {
+    if (sizeBytes <= (region?.sizeBytes ?? 0)) return region;
+    // The new one comes first: when there is no memory for it, the programs that are loaded keep theirs.
+    const larger = this.arena.alloc(sizeBytes, undefined, label);
+    if (region !== undefined) this.arena.free(region);
+    return larger;
+  }
+
+  #allocate(sizeBytes: number, label: string): Allocation {
+    const region = this.arena.alloc(sizeBytes, undefined, label);
+    region.u8().fill(0);
+    return region;
+  }
+
+  #free(tensor: RegionTensor): void {
+    const region = this.#tensors.get(tensor);
+    if (region === undefined) return;
+    this.#tensors.delete(tensor);
+    this.#freedCount++;
+    this.arena.free(region);
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new DeviceClosedError("the device was closed", { hint: "create another device" });
+  }
+}

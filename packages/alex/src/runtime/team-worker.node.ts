@@ -1,0 +1,9 @@
+// The entry of a worker thread that is a member of a team. See team.node.ts.
+
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
+import { serveMember } from "./member.ts";
+import type { MemberInit, MemberMail } from "./protocol.ts";
+
+const { init, port } = workerData as { init: MemberInit; port: MessagePort };
+serveMember(init, () => receiveMessageOnPort(port)?.message as MemberMail | undefined);

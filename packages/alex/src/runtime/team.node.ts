@@ -1,0 +1,40 @@
+// Team members as Node worker threads. They get their mail through a port of their own, read synchronously, because
+// they never return to their event loop.
+
+import { MessageChannel, Worker } from "node:worker_threads";
+import type { MemberInit } from "./protocol.ts";
+import type { MemberHandle, MemberSpawner } from "./team.ts";
+
+// The source tree runs as TypeScript and the package as JavaScript; a URL is not rewritten by the compiler.
+const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? "team-worker.node.ts" : "team-worker.node.js", import.meta.url);
+
+/** Starts a member as a worker thread. It does not keep the process alive. */
+export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reason: string) => void): MemberHandle => {
+  const { port1, port2 } = new MessageChannel();
+  const worker = new Worker(WORKER_URL, {
+    name: `fidelity-member-${init.member}`,
+    workerData: { init, port: port2 },
+    transferList: [port2],
+    // Flags of the main thread are not for members: loaders and test reporters would only slow their start.
+    execArgv: [],
+  });
+  let hasEnded = false;
+  let reason = "exited";
+  worker.on("error", (error) => {
+    reason = error instanceof Error ? error.message : String(error);
+  });
+  worker.on("exit", () => {
+    port1.close();
+    if (!hasEnded) onExit(reason);
+  });
+  worker.unref();
+  return {
+    post: (mail) => port1.postMessage(mail),
+    hold: () => worker.ref(),
+    release: () => worker.unref(),
+    end: async () => {
+      hasEnded = true;
+      await worker.terminate();
+    },
+  };
+};
