@@ -3,8 +3,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  add, broadcastTo, cast, div, emit, exp, inTrace, matmul, mul, NotDifferentiableError, parameter, reduceSum, reshape, select,
-  lt, sigmoid, sin, splat, stopGradient, sub, tanh, tensorType, topologicalOrder, trace, TreeMismatchError,
+  add,
+  broadcastTo,
+  cast,
+  div,
+  emit,
+  exp,
+  inTrace,
+  matmul,
+  mul,
+  NotDifferentiableError,
+  parameter,
+  reduceSum,
+  reshape,
+  select,
+  lt,
+  sigmoid,
+  sin,
+  splat,
+  stopGradient,
+  tanh,
+  tensorType,
+  topologicalOrder,
+  trace,
+  TreeMismatchError,
 } from "@fidelity/core";
 import type { OpDef, Tensor } from "@fidelity/core";
 import { grad, jvp, valueAndGrad, vjp } from "./index.ts";
@@ -29,15 +51,25 @@ test("the gradient of a small network agrees with central differences in every i
 
 test("forward and reverse mode agree: w . (J v) = (J^T w) . v", () => {
   const outputs = (x: F64, first: F64): F64[] => [tanh(matmul(x, first)), mul(reduceSum(x), reduceSum(first))] as F64[];
-  const inputs = [values([3, 4], 1), values([4, 5], 2), values([3, 4], 5), values([4, 5], 6), values([3, 5], 7), values([], 8)];
+  const inputs = [
+    values([3, 4], 1),
+    values([4, 5], 2),
+    values([3, 4], 5),
+    values([4, 5], 6),
+    values([3, 5], 7),
+    values([], 8),
+  ];
   const dot = (a: F64, b: F64): F64 => reduceSum(mul(a, b)) as F64;
-  const [forward, backward] = run((x, first, dx, dfirst, w1, w2) => {
-    const { tangent } = jvp(outputs)([x!, first!], [dx!, dfirst!] as never);
-    const [j1, j2] = tangent as unknown as F64[];
-    const { pullback } = vjp(outputs)(x!, first!);
-    const [cx, cfirst] = pullback([w1!, w2!]);
-    return [add(dot(w1!, j1!), dot(w2!, j2!)), add(dot(cx as F64, dx!), dot(cfirst as F64, dfirst!))];
-  }, ...inputs);
+  const [forward, backward] = run(
+    (x, first, dx, dfirst, w1, w2) => {
+      const { tangent } = jvp(outputs)([x!, first!], [dx!, dfirst!] as never);
+      const [j1, j2] = tangent as unknown as F64[];
+      const { pullback } = vjp(outputs)(x!, first!);
+      const [cx, cfirst] = pullback([w1!, w2!]);
+      return [add(dot(w1!, j1!), dot(w2!, j2!)), add(dot(cx as F64, dx!), dot(cfirst as F64, dfirst!))];
+    },
+    ...inputs,
+  );
   assertClose(forward!, backward!, 1e-12);
 });
 
@@ -65,20 +97,41 @@ test("trees: gradients have the structure of the argument, aux is passed through
       };
       return valueAndGrad(loss, { aux: true })(params, index);
     },
-    [{ layers: [{ weight: tensorType("f64", [2]) }, { weight: tensorType("f64", [2]) }], scale: tensorType("f64", []) }, tensorType("i32", [2])],
+    [
+      {
+        layers: [{ weight: tensorType("f64", [2]) }, { weight: tensorType("f64", [2]) }],
+        scale: tensorType("f64", []),
+      },
+      tensorType("i32", [2]),
+    ],
   );
-  assert.deepEqual(resultPaths, ["value", "grad.layers.0.weight", "grad.layers.1.weight", "grad.scale", "aux.sum", "aux.mask"]);
+  assert.deepEqual(resultPaths, [
+    "value",
+    "grad.layers.0.weight",
+    "grad.layers.1.weight",
+    "grad.scale",
+    "aux.sum",
+    "aux.mask",
+  ]);
   assert.equal(graph.results[5], graph.parameters[3]);
 });
 
 test("what does not depend on the input has gradient zero; stopGradient makes it so", () => {
-  assert.deepEqual(run((x, y) => grad((_x: F64, z: F64) => reduceSum(z) as F64)(x!, y!), vector(1, 2), vector(3)), [[0, 0]]);
+  assert.deepEqual(
+    run((x, y) => grad((_x: F64, z: F64) => reduceSum(z) as F64)(x!, y!), vector(1, 2), vector(3)),
+    [[0, 0]],
+  );
   const fn = (x: F64): F64 => mul(x, stopGradient(mul(x, x))) as F64;
-  assert.equal(runScalar((x) => grad(fn)(x!), scalar(3)), 9);
+  assert.equal(
+    runScalar((x) => grad(fn)(x!), scalar(3)),
+    9,
+  );
 });
 
 test("a gradient is in the tangent dtype of its tensor", () => {
-  const { graph } = trace("dtypes", (x: Tensor) => grad((y: Tensor) => reduceSum(cast(y, "f32")))(x), [tensorType("bf16", [3])]);
+  const { graph } = trace("dtypes", (x: Tensor) => grad((y: Tensor) => reduceSum(cast(y, "f32")))(x), [
+    tensorType("bf16", [3]),
+  ]);
   assert.deepEqual(graph.results[0]!.type, { dtype: "f32", shape: [3] });
 });
 
@@ -145,6 +198,9 @@ test("an op without a transpose is named with the way from the output", () => {
     const error = thrown(() => grad((y: Tensor) => reduceSum(mul(emit(crooked, [y], {})[0]!, y) as never))(x));
     assert.ok(error instanceof NotDifferentiableError);
     assert.equal(error.op, "crooked");
-    assert.match(error.message, /crooked has no reverse-mode derivative[^]*where: +.*reduce_sum <- add <- mul <- crooked/);
+    assert.match(
+      error.message,
+      /crooked has no reverse-mode derivative[^]*where: +.*reduce_sum <- add <- mul <- crooked/,
+    );
   });
 });

@@ -28,7 +28,10 @@ export function jvp<A extends readonly unknown[], R>(
     const opened = placeholders(primals);
     const value = leavesOf(fn(...(opened.tree as unknown as A)));
     requireDifferentiable("jvp: a result", value.leaves, "return only what is to be differentiated");
-    const roots = keepCarries(value.leaves.map(({ leaf }) => leaf), opened.parameters);
+    const roots = keepCarries(
+      value.leaves.map(({ leaf }) => leaf),
+      opened.parameters,
+    );
     const derivatives = linearize(roots, opened.parameters, directions);
     requireForwardMode(derivatives);
     const map: Substitution = new Map(opened.parameters.map((parameter, i) => [parameter, inputs.leaves[i]!.leaf]));

@@ -30,7 +30,11 @@ export function values(shape: readonly number[], seed = 1): Values {
 
 /** Traces `fn` in float64 and interprets it: the data of all leaves of its result. */
 export function run(fn: TensorFunction, ...inputs: Values[]): number[][] {
-  const { graph } = trace("test", fn as (...args: Tensor[]) => unknown, inputs.map(({ shape }) => tensorType("f64", shape)));
+  const { graph } = trace(
+    "test",
+    fn as (...args: Tensor[]) => unknown,
+    inputs.map(({ shape }) => tensorType("f64", shape)),
+  );
   const hosts = inputs.map(({ shape, data }) => ({ type: tensorType("f64", shape), data: Float64Array.from(data) }));
   return interpret(graph, hosts).map(({ data }) => Array.from(data));
 }

@@ -19,11 +19,12 @@ import type { Dtype, MaybeTensor, NamedLeaf, Tensor, TensorType } from "@fidelit
 export type TangentDtype<D extends Dtype> = D extends "f64" ? "f64" : D extends "i32" | "bool" ? never : "f32";
 
 /** The tree of derivatives of `T`. */
-export type Tangent<T> = T extends Tensor<infer S, infer D>
-  ? Tensor<S, TangentDtype<D>>
-  : T extends readonly unknown[] | { readonly [key: string]: unknown }
-    ? { [K in keyof T]: Tangent<T[K]> }
-    : T;
+export type Tangent<T> =
+  T extends Tensor<infer S, infer D>
+    ? Tensor<S, TangentDtype<D>>
+    : T extends readonly unknown[] | { readonly [key: string]: unknown }
+      ? { [K in keyof T]: Tangent<T[K]> }
+      : T;
 
 /** A tree of tensors with its leaves in order. */
 export interface Leaves<T> {
@@ -70,7 +71,7 @@ export function tangentParameters(tensors: readonly Tensor[]): Tensor[] {
   return tensors.map((tensor) => parameter("tangent", tangentType(tensor.type)!));
 }
 
-/** The leaves of a tree of derivatives; throws `TreeMismatchError`, naming the leaf, if they do not fit those of `of`. */
+/** The leaves of a tree of derivatives. Throws `TreeMismatchError`, naming the leaf, if they do not fit those of `of`. */
 export function matchTangents(what: string, tree: unknown, of: readonly NamedLeaf<Tensor>[]): Tensor[] {
   const given = flattenTree(tree, isTensor);
   const places = Math.max(given.length, of.length);

@@ -103,7 +103,9 @@ export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, 
 }
 
 /** The gradient of the scalar function `fn` with respect to its first argument, a tree of tensors. */
-export function grad<A extends readonly unknown[], V extends Tensor>(fn: (...args: A) => V): (...args: A) => Tangent<A[0]> {
+export function grad<A extends readonly unknown[], V extends Tensor>(
+  fn: (...args: A) => V,
+): (...args: A) => Tangent<A[0]> {
   const both = valueAndGrad<A, V>(fn);
   return (...args) => both(...args).grad;
 }
@@ -126,7 +128,10 @@ function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: 
   const aux = leavesOf(traced.aux);
   requireDifferentiable(`${name}: a result`, value.leaves, "return it beside the value, with { aux: true }");
 
-  const kept = keepCarries([...value.leaves, ...aux.leaves].map(({ leaf }) => leaf), parameters);
+  const kept = keepCarries(
+    [...value.leaves, ...aux.leaves].map(({ leaf }) => leaf),
+    parameters,
+  );
   const roots = kept.slice(0, value.leaves.length);
   const tangents = tangentParameters(parameters);
   const derivatives = linearize(roots, parameters, tangents);
@@ -136,7 +141,8 @@ function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: 
     value: withLeaves(traced.value, results.slice(0, roots.length)),
     aux: withLeaves(traced.aux, results.slice(roots.length)),
     results: value.leaves,
-    pullback: (cotangents) => substitute(instantiate(transposeLinear(derivatives, tangents, cotangents), parameters), map),
+    pullback: (cotangents) =>
+      substitute(instantiate(transposeLinear(derivatives, tangents, cotangents), parameters), map),
   };
 }
 

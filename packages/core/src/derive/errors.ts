@@ -12,7 +12,10 @@ export class NotDifferentiableError extends FidelityError {
   /** The op without a derivative; absent where the request itself is wrong, such as the gradient of a vector. */
   readonly op: string | undefined;
 
-  constructor(problem: string, options: { op?: string; where?: string; expected?: string; got?: string; hint?: string }) {
+  constructor(
+    problem: string,
+    options: { op?: string; where?: string; expected?: string; got?: string; hint?: string },
+  ) {
     const { op, ...details } = options;
     super(problem, details);
     this.op = op;
@@ -22,7 +25,9 @@ export class NotDifferentiableError extends FidelityError {
 /** The ops on a shortest way from one of `roots` back to `node`: `reduce_sum <- mul <- foo`. */
 export function trailTo(node: Node, roots: readonly Tensor[]): string {
   // Inputs come before users in this order, so each node's distance to `node` is known when its users are reached.
-  const next = new Map<Node, { distance: number; toward: Node | undefined }>([[node, { distance: 0, toward: undefined }]]);
+  const next = new Map<Node, { distance: number; toward: Node | undefined }>([
+    [node, { distance: 0, toward: undefined }],
+  ]);
   for (const user of topologicalOrder(roots)) {
     for (const input of user.inputs) {
       const way = next.get(input.node);

@@ -19,7 +19,10 @@ export function transpose(
   cotangents: readonly MaybeTensor[],
 ): MaybeTensor[] {
   const live = roots.flatMap((root, i) => (root !== undefined && cotangents[i] !== undefined ? [i] : []));
-  const linear = expandLinear(live.map((i) => roots[i]!), wrt);
+  const linear = expandLinear(
+    live.map((i) => roots[i]!),
+    wrt,
+  );
   const sums = new Map<Tensor, Tensor>();
   const accumulate = (tensor: Tensor, cotangent: Tensor): void => {
     const sum = sums.get(tensor);
@@ -38,7 +41,10 @@ export function transpose(
       const cotangent = isLinear[i] ? handed[i] : undefined;
       if (cotangent === undefined) return;
       const fits = sameShape(cotangent.shape, input.shape) && cotangent.dtype === input.dtype;
-      invariant(fits, `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(cotangent.type)}`);
+      invariant(
+        fits,
+        `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(cotangent.type)}`,
+      );
       accumulate(input, cotangent);
     });
   }
@@ -81,5 +87,8 @@ function expandLinear(
     node.results.forEach((result, i) => map.set(result, results[i]!));
   }
   // An expansion may hold further ops of this kind.
-  return expandLinear(roots.map((root) => map.get(root) ?? root), wrt);
+  return expandLinear(
+    roots.map((root) => map.get(root) ?? root),
+    wrt,
+  );
 }

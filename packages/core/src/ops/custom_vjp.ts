@@ -1,5 +1,5 @@
-// custom_vjp: a function whose reverse-mode derivative its author writes, as in JAX. The node holds the function's graph,
-// which is what runs; its jvp builds an opaque linear node, and the transpose of that calls the author's backward rule.
+// custom_vjp: a function whose reverse-mode derivative its author writes, as in JAX. The node holds the function's
+// graph, which is what runs; its jvp builds an opaque linear node, and the transpose of that calls the backward rule.
 //
 // The rules stay functions and are traced only where a derivative is taken, so that a rule may use the function that it
 // belongs to. For the same reason none of the three functions may use tensors from outside: such a tensor could belong
@@ -37,7 +37,8 @@ export const customVjpOp: OpDef<CustomVjpAttrs> = {
   name: "custom_vjp",
   summary: "y = f(x), differentiated by the author's rule",
   infer(inputs, { body }) {
-    const fits = inputs.length === body.parameters.length && inputs.every((type, i) => sameType(type, body.parameters[i]!.type));
+    const fits =
+      inputs.length === body.parameters.length && inputs.every((type, i) => sameType(type, body.parameters[i]!.type));
     invariant(fits, "custom_vjp: inputs do not fit the body");
     return body.results.map(({ type }) => type);
   },
@@ -129,7 +130,11 @@ function customTranspose(
 }
 
 /** One cotangent for each leaf of the arguments, zeros where the rule gave `undefined` for a whole argument. */
-function matchArguments(name: string, answer: readonly unknown[], args: readonly (readonly NamedLeaf<Tensor>[])[]): Tensor[] {
+function matchArguments(
+  name: string,
+  answer: readonly unknown[],
+  args: readonly (readonly NamedLeaf<Tensor>[])[],
+): Tensor[] {
   if (!Array.isArray(answer) || answer.length !== args.length) {
     throw new TreeMismatchError(`${name}: backward gives the wrong number of cotangents`, {
       expected: `an array with one entry for each of ${args.length} arguments (undefined for none)`,
@@ -143,7 +148,8 @@ function matchArguments(name: string, answer: readonly unknown[], args: readonly
     leaves.forEach(({ path, leaf }, at) => {
       const expected = tangentType(leaf.type);
       const got = given[at];
-      if (expected === undefined || (got !== undefined && got.path === path && sameType(got.leaf.type, expected))) return;
+      if (expected === undefined || (got !== undefined && got.path === path && sameType(got.leaf.type, expected)))
+        return;
       throw new TreeMismatchError(`${name}: backward gives a cotangent that does not fit its argument`, {
         where: path === "" ? `argument ${i}` : `argument ${i}, ${path}`,
         expected: formatType(expected),

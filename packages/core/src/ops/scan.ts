@@ -80,7 +80,12 @@ function inferScan(inputs: readonly TensorType[], { body, constants, carries, le
       return stackedType(type, length);
     }
     const carry = parameters[constants + i]!.type;
-    requireShape(sameType(type, carry), "scan", `carry ${i} goes in as ${formatType(carry)} and comes out as ${formatType(type)}`, inputs);
+    requireShape(
+      sameType(type, carry),
+      "scan",
+      `carry ${i} goes in as ${formatType(carry)} and comes out as ${formatType(type)}`,
+      inputs,
+    );
     return type;
   });
 }
@@ -139,18 +144,20 @@ export function emitLoop(parts: LoopParts): { carries: readonly Tensor[]; stacks
 }
 
 /** The tree with the leading axis of each leaf taken away. */
-export type SliceOf<T> = T extends Tensor<infer S, infer D>
-  ? Tensor<S extends readonly [unknown, ...infer Rest extends Shape] ? Rest : Shape, D>
-  : T extends readonly unknown[] | { readonly [key: string]: unknown }
-    ? { [K in keyof T]: SliceOf<T[K]> }
-    : T;
+export type SliceOf<T> =
+  T extends Tensor<infer S, infer D>
+    ? Tensor<S extends readonly [unknown, ...infer Rest extends Shape] ? Rest : S, D>
+    : T extends readonly unknown[] | { readonly [key: string]: unknown }
+      ? { [K in keyof T]: SliceOf<T[K]> }
+      : T;
 
 /** The tree with a leading axis given to each leaf. */
-export type StackOf<T> = T extends Tensor<infer S, infer D>
-  ? Tensor<readonly [number, ...S], D>
-  : T extends readonly unknown[] | { readonly [key: string]: unknown }
-    ? { [K in keyof T]: StackOf<T[K]> }
-    : T;
+export type StackOf<T> =
+  T extends Tensor<infer S, infer D>
+    ? Tensor<readonly [number, ...S], D>
+    : T extends readonly unknown[] | { readonly [key: string]: unknown }
+      ? { [K in keyof T]: StackOf<T[K]> }
+      : T;
 
 export interface ScanOptions {
   /** Number of steps; needed only when `xs` has no leaves. */
@@ -165,7 +172,8 @@ export interface ScanOptions {
  * keeps its structure, shapes and dtypes. `body` may use tensors from outside; it is traced once.
  *
  * Its derivative keeps the carry of every step (T times the carry's size) and computes everything else of a step again.
- * Throws `ShapeMismatchError` where leading axes differ or there is no step, `TreeMismatchError` where the carry changes.
+ * Throws `ShapeMismatchError` where leading axes differ or there is no step, and `TreeMismatchError` where the carry
+ * changes.
  */
 export function scan<C, X, Y>(
   body: (carry: C, x: SliceOf<X>) => { readonly carry: C; readonly y: Y },
@@ -211,7 +219,12 @@ function commonLength(stacks: readonly NamedLeaf<Tensor>[], given: number | unde
   const types = stacks.map(({ leaf }) => leaf.type);
   const length = given ?? stacks[0]?.leaf.shape[0];
   if (length === undefined) {
-    throw new ShapeMismatchError("scan", "the number of steps is unknown", types, "give xs with a leading axis, or options.length");
+    throw new ShapeMismatchError(
+      "scan",
+      "the number of steps is unknown",
+      types,
+      "give xs with a leading axis, or options.length",
+    );
   }
   for (const { path, leaf } of stacks) {
     const named = path === "" ? "xs" : `xs.${path}`;

@@ -1,8 +1,8 @@
 // The derivative of scan. Forward mode runs the loop once more over tangents; reverse mode runs that loop backwards.
 //
-// Both need the carries that the primal loop had at every step. `keepCarries` therefore rewrites the loops of a function
-// that is about to be differentiated so that they give those as further stacked outputs: T times the size of the carry
-// is kept, and everything else that a step computed is computed again in the derivative's body (the trade of
+// Both need the carries that the primal loop had at every step. `keepCarries` therefore rewrites the loops of a
+// function that is about to be differentiated so that they give those as further stacked outputs: T times the size of
+// the carry is kept, and everything else that a step computed is computed again in the derivative's body (the trade of
 // checkpointing every step). A function that is not differentiated keeps nothing.
 //
 // The tangent loop is linear in its tangents: its carries and its tangent inputs. Its transpose runs the other way,
@@ -76,7 +76,10 @@ export function scanJvp(node: Node, tangents: readonly MaybeTensor[], attrs: Sca
   }
   const isActive = (result: number): boolean => result < carries && placeholders[constants + result] !== undefined;
   const live = body.results.flatMap((_result, i) => (derivatives[i] !== undefined || isActive(i) ? [i] : []));
-  const next = substitute(live.map((i) => derivatives[i] ?? tangentZeros(body.results[i]!)), map);
+  const next = substitute(
+    live.map((i) => derivatives[i] ?? tangentZeros(body.results[i]!)),
+    map,
+  );
   const carried = live.filter((i) => i < carries);
   const loop = emitLoop({
     name: `${body.name}_jvp`,
@@ -139,7 +142,11 @@ export function scanTranspose(
   const received = body.results.map(({ type }, i) => {
     return i < carries || cotangents[i] !== undefined ? parameter("cotangent", type) : undefined;
   });
-  const transposed = transpose(body.results, indices.map((i) => body.parameters[i]!), received);
+  const transposed = transpose(
+    body.results,
+    indices.map((i) => body.parameters[i]!),
+    received,
+  );
   const handed = new Map(indices.map((i, at) => [i, transposed[at]]));
 
   const sums = indices.filter((i) => i < constants && handed.get(i) !== undefined);
@@ -147,21 +154,29 @@ export function scanTranspose(
   const totals = sums.map((i) => parameter("sum", body.parameters[i]!.type));
   const map: Substitution = new Map();
   for (let i = 0; i < constants; i++) if (!isLinear[i]) map.set(body.parameters[i]!, node.inputs[i]!);
-  const carryResults = body.results.slice(0, carries).map((result, i) => handed.get(constants + i) ?? zerosLike(result));
+  const carryResults = body.results
+    .slice(0, carries)
+    .map((result, i) => handed.get(constants + i) ?? zerosLike(result));
   const sumResults = sums.map((i, at) => add(totals[at]!, handed.get(i)!));
   const next = substitute([...carryResults, ...sumResults, ...sliced.map((i) => handed.get(i)!)], map);
 
   const loop = emitLoop({
     name: `${body.name}_transpose`,
     carries: [
-      ...carryResults.map((result, i) => ({ parameter: received[i]!, init: cotangents[i] ?? zerosLike(result), next: next[i]! })),
+      ...carryResults.map((result, i) => ({
+        parameter: received[i]!,
+        init: cotangents[i] ?? zerosLike(result),
+        next: next[i]!,
+      })),
       ...totals.map((total, at) => ({ parameter: total, init: zerosLike(total), next: next[carries + at]! })),
     ],
     slices: [
       ...body.parameters.flatMap((slice, i) => {
         return i < constants + carries || isLinear[i] ? [] : [{ parameter: slice, stack: node.inputs[i]! }];
       }),
-      ...received.flatMap((slice, i) => (i < carries || slice === undefined ? [] : [{ parameter: slice, stack: cotangents[i]! }])),
+      ...received.flatMap((slice, i) =>
+        i < carries || slice === undefined ? [] : [{ parameter: slice, stack: cotangents[i]! }],
+      ),
     ],
     outputs: next.slice(carries + sums.length),
     length,

@@ -31,7 +31,8 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
     const scale = div(rate, oneMinusPower(beta1, time));
     const spread = sqrt(div(second, oneMinusPower(beta2, time)));
     const change = mul(scale, div(first, add(spread, epsilon)));
-    const kept = decays(path, value.shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
+    const kept =
+      decays(path, value.shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
     return [sub(kept, change), first, second];
   });
 }

@@ -48,7 +48,9 @@ export function leafwise(
 ): Optimizer {
   return {
     init<T>(types: T) {
-      return Object.fromEntries(moments.map((moment) => [moment, mapTree(types, isTensorType, requireFloat(name)) as T]));
+      return Object.fromEntries(
+        moments.map((moment) => [moment, mapTree(types, isTensorType, requireFloat(name)) as T]),
+      );
     },
     update<P>(params: P, grads: Tangent<P>, state: OptimizerState<P>, inputs: StepInputs) {
       const leaves = flattenTree(params, isTensor);
@@ -61,7 +63,11 @@ export function leafwise(
         const [value, grad, ...own] = all;
         return step({ path, value: value!, grad: grad!, moments: own });
       });
-      const tree = (at: number): P => withLeaves(params, updated.map((tensors) => tensors[at]!));
+      const tree = (at: number): P =>
+        withLeaves(
+          params,
+          updated.map((tensors) => tensors[at]!),
+        );
       return { params: tree(0), state: Object.fromEntries(moments.map((moment, i) => [moment, tree(i + 1)])) };
     },
   };
