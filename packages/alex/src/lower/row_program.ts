@@ -352,7 +352,7 @@ class RowEmitter {
     const { unit } = this.#program;
     const operand = operandsOf(node)[index]!;
     const access = domainAccess(unit, operand);
-    if (isInline(operand, access, unit.columns)) return this.#inline(operand, access, place);
+    if (isInline(operand, access, unit.columns)) return this.#inline(operand, place);
     invariant(access !== undefined, `no access to ${operand}`);
     const { base } = access;
     if (this.#members.has(base.node)) return this.#value(base, place, pass);
@@ -361,11 +361,11 @@ class RowEmitter {
   }
 
   /** A number or counter, computed here. */
-  #inline(operand: Tensor, access: Access | undefined, place: Place): LoopValue {
+  #inline(operand: Tensor, place: Place): LoopValue {
     let source = operand;
     while (source.node.inputs.length > 0) source = source.node.inputs[0]!;
-    const counts = source.node.op.name !== "splat" && access?.columns === "zero";
-    if (counts) return this.#k.constant(elementLoopType(source.dtype, place.lanes), 0);
+    const isFirst = source.node.op.name !== "splat" && rowsAndColumns(source.shape).columns === 1;
+    if (isFirst) return this.#k.constant(elementLoopType(source.dtype, place.lanes), 0);
     return this.#apply(source.node, place, []);
   }
 

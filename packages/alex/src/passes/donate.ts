@@ -26,6 +26,8 @@ export function planDonations(
     const target = resolveAlias(graph.results[result]!);
     const producer = order.producerOf(target);
     if (producer === undefined || !canOverwrite(producer, source, target, lanes)) continue;
+    // A parameter that is itself a result is read when everything else is done.
+    if (graph.results.some((other) => resolveAlias(other) === source)) continue;
     const readers = order.readersOf(source).filter((reader) => reader !== producer);
     if (readers.some((reader) => order.dependsOn(reader, producer))) continue;
     for (const reader of readers) order.require(producer, reader);

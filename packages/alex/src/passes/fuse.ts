@@ -299,7 +299,9 @@ export function isInline(operand: Tensor, access: Access | undefined, columns: n
   const source = sourceOf(operand);
   if (source.inputs.length > 0 || source.op.lowering.kind !== "elementwise") return false;
   if (source.op.name === "splat") return true;
-  return access !== undefined && access.base.node === source && rowsAndColumns(access.base.shape).columns === columns;
+  if (access === undefined || access.base.node !== source) return false;
+  const own = rowsAndColumns(access.base.shape).columns;
+  return own === 1 || (own === columns && access.columns === "same");
 }
 
 function readsColumns(access: Access | undefined): boolean {

@@ -56,7 +56,10 @@ export class KernelBuilder {
 
   binary(op: BinaryOp, a: LoopValue, b: LoopValue): LoopValue {
     const shift = op === "shl" || op === "shr_s" || op === "shr_u";
-    invariant(shift ? b.type === I32 : a.type === b.type, `${op} of ${formatLoopType(a.type)} and ${formatLoopType(b.type)}`);
+    invariant(
+      shift ? b.type === I32 : a.type === b.type,
+      `${op} of ${formatLoopType(a.type)} and ${formatLoopType(b.type)}`,
+    );
     const folded = a.type.kind === "index" ? this.#foldIndex(op, a, b) : undefined;
     if (folded !== undefined) return folded;
     const compares = op === "eq" || op === "ne" || op === "lt" || op === "le" || op === "gt" || op === "ge";
@@ -85,14 +88,30 @@ export class KernelBuilder {
     return undefined;
   }
 
-  add(a: LoopValue, b: LoopValue): LoopValue { return this.binary("add", a, b); }
-  sub(a: LoopValue, b: LoopValue): LoopValue { return this.binary("sub", a, b); }
-  mul(a: LoopValue, b: LoopValue): LoopValue { return this.binary("mul", a, b); }
-  div(a: LoopValue, b: LoopValue): LoopValue { return this.binary("div", a, b); }
-  rem(a: LoopValue, b: LoopValue): LoopValue { return this.binary("rem", a, b); }
-  min(a: LoopValue, b: LoopValue): LoopValue { return this.binary("min", a, b); }
-  max(a: LoopValue, b: LoopValue): LoopValue { return this.binary("max", a, b); }
-  compare(op: "eq" | "ne" | "lt" | "le" | "gt" | "ge", a: LoopValue, b: LoopValue): LoopValue { return this.binary(op, a, b); }
+  add(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("add", a, b);
+  }
+  sub(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("sub", a, b);
+  }
+  mul(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("mul", a, b);
+  }
+  div(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("div", a, b);
+  }
+  rem(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("rem", a, b);
+  }
+  min(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("min", a, b);
+  }
+  max(a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary("max", a, b);
+  }
+  compare(op: "eq" | "ne" | "lt" | "le" | "gt" | "ge", a: LoopValue, b: LoopValue): LoopValue {
+    return this.binary(op, a, b);
+  }
 
   /** base + index * scale, for addresses. */
   offset(base: LoopValue, index: IndexLike, scale = 1): LoopValue {

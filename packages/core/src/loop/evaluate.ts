@@ -159,7 +159,12 @@ class KernelEvaluator {
         const address = this.#get(inst.address)[0] + inst.offset;
         return each(() => readCell(this.#memory, address, type.kind));
       }
-      case "neg": case "abs": case "sqrt": case "floor": case "nearest": case "not":
+      case "neg":
+      case "abs":
+      case "sqrt":
+      case "floor":
+      case "nearest":
+      case "not":
         return this.#get(inst.a).map((lane) => wrap(unary(inst.op, type.kind, lane)));
       default: {
         const b = this.#get(inst.b);

@@ -43,9 +43,25 @@ export interface LoopValue {
 /** Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed). */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
-  | "add" | "sub" | "mul" | "div" | "rem" | "min" | "max"
-  | "and" | "or" | "xor" | "shl" | "shr_s" | "shr_u"
-  | "eq" | "ne" | "lt" | "le" | "gt" | "ge";
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "rem"
+  | "min"
+  | "max"
+  | "and"
+  | "or"
+  | "xor"
+  | "shl"
+  | "shr_s"
+  | "shr_u"
+  | "eq"
+  | "ne"
+  | "lt"
+  | "le"
+  | "gt"
+  | "ge";
 
 /** How a memory cell is narrower than the register: sign- or zero-extended on load, truncated on store. */
 export type MemoryKind = "i8" | "u8" | "i16" | "u16";
@@ -55,28 +71,76 @@ export type LoopInst =
   | { readonly op: UnaryOp; readonly a: LoopValue; readonly result: LoopValue }
   | { readonly op: BinaryOp; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** a * b + c. */
-  | { readonly op: "fma"; readonly a: LoopValue; readonly b: LoopValue; readonly c: LoopValue; readonly result: LoopValue }
-  | { readonly op: "select"; readonly mask: LoopValue; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
+  | {
+      readonly op: "fma";
+      readonly a: LoopValue;
+      readonly b: LoopValue;
+      readonly c: LoopValue;
+      readonly result: LoopValue;
+    }
+  | {
+      readonly op: "select";
+      readonly mask: LoopValue;
+      readonly a: LoopValue;
+      readonly b: LoopValue;
+      readonly result: LoopValue;
+    }
   /** Value conversion: int to float (signed), float to int (truncating, saturating), f32 to f64 and back, i32 to index and back. */
   | { readonly op: "convert"; readonly a: LoopValue; readonly result: LoopValue }
   /** The same bits under another type of the same size. */
   | { readonly op: "bitcast"; readonly a: LoopValue; readonly result: LoopValue }
   | { readonly op: "splat"; readonly a: LoopValue; readonly result: LoopValue }
   | { readonly op: "extract"; readonly a: LoopValue; readonly lane: number; readonly result: LoopValue }
-  | { readonly op: "insert"; readonly a: LoopValue; readonly b: LoopValue; readonly lane: number; readonly result: LoopValue }
+  | {
+      readonly op: "insert";
+      readonly a: LoopValue;
+      readonly b: LoopValue;
+      readonly lane: number;
+      readonly result: LoopValue;
+    }
   /** Lanes of the concatenation of a and b, both of the result's type. */
-  | { readonly op: "shuffle"; readonly a: LoopValue; readonly b: LoopValue; readonly lanes: readonly number[]; readonly result: LoopValue }
+  | {
+      readonly op: "shuffle";
+      readonly a: LoopValue;
+      readonly b: LoopValue;
+      readonly lanes: readonly number[];
+      readonly result: LoopValue;
+    }
   /** i32 lane i: c[i] + sum over j < 4 of a[4i + j] * b[4i + j]; a is signed bytes, b must lie in 0..127. */
-  | { readonly op: "dot4"; readonly a: LoopValue; readonly b: LoopValue; readonly c: LoopValue; readonly result: LoopValue }
+  | {
+      readonly op: "dot4";
+      readonly a: LoopValue;
+      readonly b: LoopValue;
+      readonly c: LoopValue;
+      readonly result: LoopValue;
+    }
   /** i32 pairs to i16, or i16 pairs to i8, saturating, or f64 pairs to f32: lanes of a, then of b. */
   | { readonly op: "narrow"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** The low or high half of the lanes, twice as wide: i8 to i16, i16 to i32, f32 to f64. */
-  | { readonly op: "widen"; readonly a: LoopValue; readonly half: "low" | "high"; readonly signed: boolean; readonly result: LoopValue }
+  | {
+      readonly op: "widen";
+      readonly a: LoopValue;
+      readonly half: "low" | "high";
+      readonly signed: boolean;
+      readonly result: LoopValue;
+    }
   /** Loads from address + offset; with `memory`, each lane is read from a narrower cell. */
-  | { readonly op: "load"; readonly address: LoopValue; readonly offset: number; readonly memory?: MemoryKind; readonly result: LoopValue }
+  | {
+      readonly op: "load";
+      readonly address: LoopValue;
+      readonly offset: number;
+      readonly memory?: MemoryKind;
+      readonly result: LoopValue;
+    }
   /** Loads one scalar and repeats it in every lane. */
   | { readonly op: "load_splat"; readonly address: LoopValue; readonly offset: number; readonly result: LoopValue }
-  | { readonly op: "store"; readonly address: LoopValue; readonly offset: number; readonly memory?: MemoryKind; readonly value: LoopValue }
+  | {
+      readonly op: "store";
+      readonly address: LoopValue;
+      readonly offset: number;
+      readonly memory?: MemoryKind;
+      readonly value: LoopValue;
+    }
   /**
    * For iv = low; iv < high; iv += step: `body` has arguments [iv, ...carried] and yields the next carried values;
    * `results` are the carried values after the last iteration (the inits when there was none).

@@ -57,7 +57,7 @@ interface ExpParameters {
 
 const EXP32: ExpParameters = {
   round: 1.5 * 2 ** 23 + 127,
-  ln2: [0.693359375, -2.12194440e-4],
+  ln2: [0.693359375, -2.1219444e-4],
   half: 0.346571,
   low: -87.3365,
   high: 88.722835,
@@ -206,7 +206,7 @@ export function cosOf(k: KernelBuilder, x: LoopValue): LoopValue {
 }
 
 /** pi/2 in three parts, the first two of 33 bits, so that their products with n < 2^20 are exact (fdlibm). */
-const HALF_PI = [1.57079632673412561417, 6.07710050630396597660e-11, 2.02226624879595063154e-21];
+const HALF_PI = [1.57079632673412561417, 6.0771005063039659766e-11, 2.02226624879595063154e-21];
 
 interface Quadrant {
   /** x - n pi/2, within pi/4 of zero. */
@@ -249,7 +249,15 @@ function sine(k: KernelBuilder, x: LoopValue, shift: number): LoopValue {
   const constant = (value: number): LoopValue => k.constant(x.type, value);
   const { r, quadrant } = single ? reduceFloat32(k, x, shift) : reduce(k, x, shift);
   const z = k.mul(r, r);
-  const sin = k.fma(k.mul(z, r), polynomial(k, z, alternating(3, single ? 9 : 17).map((c) => -c)), r);
+  const sin = k.fma(
+    k.mul(z, r),
+    polynomial(
+      k,
+      z,
+      alternating(3, single ? 9 : 17).map((c) => -c),
+    ),
+    r,
+  );
   const cosTail = k.mul(k.mul(z, z), polynomial(k, z, alternating(4, single ? 10 : 18)));
   const cos = k.add(k.sub(constant(1), k.mul(constant(0.5), z)), cosTail);
   const first = k.compare("eq", quadrant, constant(1));

@@ -61,7 +61,9 @@ const program: Program = {
 };
 
 test("prints one line an instruction with operands, attributes and types", () => {
-  const text = printKernel(buildKernel("scale", 1, (k, [a]) => k.store(k.mul(k.load(F32, a, 4), k.constant(F32, 2)), a)));
+  const text = printKernel(
+    buildKernel("scale", 1, (k, [a]) => k.store(k.mul(k.load(F32, a, 4), k.constant(F32, 2)), a)),
+  );
   assert.equal(
     text,
     `"loop.kernel"() ({
@@ -80,7 +82,10 @@ const parser = "mlir-opt-19";
 const missing = spawnSync(parser, ["--version"]).status !== 0;
 
 test("MLIR parses a printed program", { skip: missing && `${parser} is not installed` }, () => {
-  const result = spawnSync(parser, ["--allow-unregistered-dialect"], { input: printProgram(program), encoding: "utf8" });
+  const result = spawnSync(parser, ["--allow-unregistered-dialect"], {
+    input: printProgram(program),
+    encoding: "utf8",
+  });
   assert.equal(result.stderr, "");
   assert.equal(result.status, 0);
   assert.match(result.stdout, /"loop.call"\(\)/);

@@ -42,7 +42,8 @@ function kernelLines(kernel: Kernel): string[] {
 
 function itemLines(program: Program, items: readonly ScheduleItem[]): string[] {
   return items.flatMap((item) => {
-    const inner = item.kind === "loop" ? itemLines(program, item.items) : item.calls.map((call) => callLine(program, call));
+    const inner =
+      item.kind === "loop" ? itemLines(program, item.items) : item.calls.map((call) => callLine(program, call));
     const attributes = item.kind === "loop" ? ` {count = ${item.count} : i64}` : "";
     return [`"loop.${item.kind}"() ({`, ...indent(inner), `})${attributes} : () -> ()`];
   });
@@ -50,7 +51,8 @@ function itemLines(program: Program, items: readonly ScheduleItem[]): string[] {
 
 function callLine(program: Program, call: KernelCall): string {
   const args = call.args.map(({ buffer, offsetBytes, strideBytes }) => {
-    const strides = strideBytes === undefined ? "" : `, stride_bytes = [${strideBytes.map((s) => `${s} : i64`).join(", ")}]`;
+    const strides =
+      strideBytes === undefined ? "" : `, stride_bytes = [${strideBytes.map((s) => `${s} : i64`).join(", ")}]`;
     return `{buffer = ${quote(program.buffers[buffer].name)}, offset_bytes = ${offsetBytes} : i64${strides}}`;
   });
   const attributes = [
@@ -95,7 +97,10 @@ function attributesOf(inst: LoopInst): string[] {
       return [`half = ${quote(inst.half)}`, `signed = ${inst.signed}`];
     case "load":
     case "store":
-      return [`offset = ${inst.offset} : i64`, ...(inst.memory === undefined ? [] : [`memory = ${quote(inst.memory)}`])];
+      return [
+        `offset = ${inst.offset} : i64`,
+        ...(inst.memory === undefined ? [] : [`memory = ${quote(inst.memory)}`]),
+      ];
     case "load_splat":
       return [`offset = ${inst.offset} : i64`];
     case "for":

@@ -48,6 +48,6 @@ export interface Program {
   readonly arenaBytes: number;
   readonly scratchBytes: number;
   readonly schedule: readonly ScheduleItem[];
-  /** Constant data to be written once into arena buffers when the program is loaded. */
+  /** Constant data, and the bound buffers (behind the caller's slots) that hold it from load to unload. */
   readonly constants: readonly { readonly buffer: number; readonly bytes: Uint8Array }[];
 }

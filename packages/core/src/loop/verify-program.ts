@@ -22,8 +22,8 @@ export function verifyProgram(program: Program): void {
   for (const buffer of program.buffers) verifyBuffer(program, buffer);
   for (const { buffer, bytes } of program.constants) {
     const target = program.buffers[buffer];
-    if (target === undefined || target.placement.kind !== "arena" || bytes.length > target.sizeBytes) {
-      throw new LoopVerifyError(program.name, `constant in buffer ${buffer}`, "a constant fills an arena buffer");
+    if (target === undefined || target.placement.kind !== "binding" || bytes.length > target.sizeBytes) {
+      throw new LoopVerifyError(program.name, `constant in buffer ${buffer}`, "a constant fills a bound buffer");
     }
   }
   verifyItems(program, program.schedule, []);
@@ -58,7 +58,8 @@ function verifyItems(program: Program, items: readonly ScheduleItem[], counts: r
     } else {
       for (const call of item.calls) verifyCall(program, call, counts);
       const total = item.calls.reduce((sum, call) => sum + call.chunks, 0);
-      if (total >= 2 ** 30) throw new LoopVerifyError(program.name, item.kind, "too many chunks", "below 2^30", `${total}`);
+      if (total >= 2 ** 30)
+        throw new LoopVerifyError(program.name, item.kind, "too many chunks", "below 2^30", `${total}`);
     }
   }
 }
@@ -72,7 +73,13 @@ function verifyCall(program: Program, call: KernelCall, counts: readonly number[
   }
   if (call.args.length !== kernel.bufferCount) {
     const got = `${call.args.length} arguments`;
-    throw new LoopVerifyError(program.name, where, "wrong argument count", `${kernel.bufferCount} for ${kernel.name}`, got);
+    throw new LoopVerifyError(
+      program.name,
+      where,
+      "wrong argument count",
+      `${kernel.bufferCount} for ${kernel.name}`,
+      got,
+    );
   }
   call.args.forEach((argument, index) => verifyArgument(program, `argument ${index} of ${where}`, argument, counts));
 }

@@ -41,7 +41,11 @@ test("accepts loops, branches and every elementary function in all its types", (
       const kernel = buildKernel("good", 1, (k, [a]) => {
         k.loop(k.chunk, 10, 2, (i) => {
           const positive = k.compare("gt", i, k.index(3));
-          const [value] = k.if(positive, () => [apply(k, k.load(type, a))], () => [k.constant(type, 1)]);
+          const [value] = k.if(
+            positive,
+            () => [apply(k, k.load(type, a))],
+            () => [k.constant(type, 1)],
+          );
           k.store(value, k.offset(a, i, 8));
         });
       });
@@ -66,8 +70,24 @@ test("rejects types that do not fit", () => {
   rejects(/no cells of u8/, (k, [a]) => k.store(k.load(F32, a, 0, "u8"), a));
   rejects(/no cells of i16/, (k, [a]) => k.store(k.load(loopType("i16", 8), a), a, 0, "i16"));
   rejects(/offset -4/, (k, [a]) => k.store(k.load(F32, a, -4), a));
-  rejects(/has the wrong type/, (k, [a]) => void k.if(k.i32(1), () => [a], () => [a]));
-  rejects(/has the wrong type/, (k, [a]) => void k.if(k.compare("eq", a, a), () => [a], () => [k.i32(1)]));
+  rejects(
+    /has the wrong type/,
+    (k, [a]) =>
+      void k.if(
+        k.i32(1),
+        () => [a],
+        () => [a],
+      ),
+  );
+  rejects(
+    /has the wrong type/,
+    (k, [a]) =>
+      void k.if(
+        k.compare("eq", a, a),
+        () => [a],
+        () => [k.i32(1)],
+      ),
+  );
   rejects(/yields 0 of 1/, (k, [a]) => void k.if(k.compare("eq", a, a), () => [a]));
 });
 
@@ -82,7 +102,12 @@ test("rejects uses before definition, outside the block, and double definitions"
     k.loop(0, 4, 1, (i) => void (leaked = k.add(i, a)));
     k.store(k.load(F32, leaked), a);
   });
-  rejectsInst(/used before it is defined/, (a) => ({ op: "store", address: a, offset: 0, value: { type: I32, id: 50 } }));
+  rejectsInst(/used before it is defined/, (a) => ({
+    op: "store",
+    address: a,
+    offset: 0,
+    value: { type: I32, id: 50 },
+  }));
   rejectsInst(/defined twice/, (a) => ({ op: "const", value: 1, result: { type: INDEX, id: a.id } }));
   rejectsInst(/out of range/, () => ({ op: "const", value: 1, result: { type: INDEX, id: 100 } }));
 });

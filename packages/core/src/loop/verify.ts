@@ -153,7 +153,8 @@ class KernelVerifier {
     this.#check(type.kind !== "mask", "masks are not in memory");
     if (memory === undefined) return;
     this.#check(type.kind !== "index" || memory === "u8" || memory === "u16", "an index is read from unsigned cells");
-    const legal: readonly MemoryKind[] = type.kind === "i16" && type.lanes > 1 ? ["i8", "u8"] : ["i8", "u8", "i16", "u16"];
+    const legal: readonly MemoryKind[] =
+      type.kind === "i16" && type.lanes > 1 ? ["i8", "u8"] : ["i8", "u8", "i16", "u16"];
     const narrows = type.kind === "i32" || type.kind === "index" || (type.kind === "i16" && type.lanes > 1);
     if (!narrows || !legal.includes(memory)) this.#fail(`${formatLoopType(type)} has no cells of ${memory}`);
   }
@@ -168,7 +169,12 @@ class KernelVerifier {
     switch (inst.op) {
       case "const":
         return this.#constant(type, inst.value);
-      case "neg": case "abs": case "sqrt": case "floor": case "nearest": case "not":
+      case "neg":
+      case "abs":
+      case "sqrt":
+      case "floor":
+      case "nearest":
+      case "not":
         this.#checkType(inst.a, type);
         return this.#unary(inst.op, type);
       case "fma":
@@ -193,7 +199,12 @@ class KernelVerifier {
         this.#checkType(inst.c, type);
         this.#checkType(inst.a, loopType("i8", type.lanes * 4));
         return this.#checkType(inst.b, loopType("i8", type.lanes * 4));
-      case "splat": case "extract": case "insert": case "shuffle": case "narrow": case "widen":
+      case "splat":
+      case "extract":
+      case "insert":
+      case "shuffle":
+      case "narrow":
+      case "widen":
         return this.#lanes(inst);
       default:
         return this.#binary(inst);
@@ -202,16 +213,22 @@ class KernelVerifier {
 
   #constant(type: LoopType, value: number): void {
     if (isFloat(type)) return;
-    const [low, high] = type.kind === "mask" ? [0, 1] : [-(2 ** (KIND_BITS[type.kind] - 1)), 2 ** KIND_BITS[type.kind] - 1];
+    const [low, high] =
+      type.kind === "mask" ? [0, 1] : [-(2 ** (KIND_BITS[type.kind] - 1)), 2 ** KIND_BITS[type.kind] - 1];
     if (!Number.isInteger(value) || value < low || value > high) {
-      this.#fail(`the constant does not fit ${formatLoopType(type)}`, `a whole number from ${low} to ${high}`, `${value}`);
+      this.#fail(
+        `the constant does not fit ${formatLoopType(type)}`,
+        `a whole number from ${low} to ${high}`,
+        `${value}`,
+      );
     }
   }
 
   #unary(op: "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not", type: LoopType): void {
     if (op === "not") return this.#check(!isFloat(type) && hasArithmetic(type), "not is of masks and integers");
     const integersToo = op === "neg" || op === "abs";
-    const legal = isFloat(type) || (integersToo && type.kind !== "mask" && type.kind !== "index" && hasArithmetic(type));
+    const legal =
+      isFloat(type) || (integersToo && type.kind !== "mask" && type.kind !== "index" && hasArithmetic(type));
     this.#check(legal, `${op} is not defined for ${formatLoopType(type)}`);
   }
 
@@ -252,7 +269,9 @@ class KernelVerifier {
     }
   }
 
-  #lanes(inst: Extract<LoopInst, { readonly op: "splat" | "extract" | "insert" | "shuffle" | "narrow" | "widen" }>): void {
+  #lanes(
+    inst: Extract<LoopInst, { readonly op: "splat" | "extract" | "insert" | "shuffle" | "narrow" | "widen" }>,
+  ): void {
     const { type } = inst.result;
     const lane = (number: number, count: number): void =>
       this.#check(Number.isInteger(number) && number >= 0 && number < count, `lane ${number} is below ${count}`);
@@ -272,7 +291,10 @@ class KernelVerifier {
       case "shuffle":
         this.#checkType(inst.a, type);
         this.#checkType(inst.b, type);
-        this.#check(inst.lanes.length === type.lanes && type.lanes > 1 && type.kind !== "mask", "shuffle names each lane");
+        this.#check(
+          inst.lanes.length === type.lanes && type.lanes > 1 && type.kind !== "mask",
+          "shuffle names each lane",
+        );
         return inst.lanes.forEach((number) => lane(number, type.lanes * 2));
       case "narrow":
         this.#checkType(inst.b, inst.a.type);

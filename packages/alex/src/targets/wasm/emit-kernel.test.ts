@@ -45,7 +45,13 @@ test("carried values are assigned all at once", () => {
 
 test("loops run from low to below high, and not at all when there is nothing between", () => {
   agrees("bounds", (k, [, , out]) => {
-    const bounds = [[0, 0], [5, 3], [0, 1], [2, 9], [7, 8]];
+    const bounds = [
+      [0, 0],
+      [5, 3],
+      [0, 1],
+      [2, 9],
+      [7, 8],
+    ];
     bounds.forEach(([low, high], i) => {
       const dynamic = (value: number): LoopValue => k.add(k.index(value), k.chunk);
       const count = (from: LoopValue, to: LoopValue): LoopValue =>
@@ -61,7 +67,11 @@ test("branches give values, with and without an else", () => {
     k.loop(0, 8, 1, (i) => {
       const value = k.load(F32, k.offset(a, i, 4));
       const negative = k.compare("lt", value, k.constant(F32, 0));
-      const [x, y] = k.if(negative, () => [value, k.unary("neg", value)], () => [k.unary("neg", value), value]);
+      const [x, y] = k.if(
+        negative,
+        () => [value, k.unary("neg", value)],
+        () => [k.unary("neg", value), value],
+      );
       k.store(x, k.offset(out, i, 4));
       k.store(y, k.offset(out, i, 4), 64);
       k.if(k.compare("ge", i, k.index(5)), () => {
@@ -88,11 +98,15 @@ test("a load keeps its place among the stores around it", () => {
 });
 
 test("chunks and scratch memory reach the kernel", () => {
-  agrees("chunks", (k, [a, , out]) => {
-    const scratch = k.allocateScratch(16);
-    k.store(k.load(F32, k.offset(a, k.chunk, 4)), scratch);
-    k.store(k.load(F32, scratch), k.offset(out, k.chunk, 4));
-  }, 9);
+  agrees(
+    "chunks",
+    (k, [a, , out]) => {
+      const scratch = k.allocateScratch(16);
+      k.store(k.load(F32, k.offset(a, k.chunk, 4)), scratch);
+      k.store(k.load(F32, scratch), k.offset(out, k.chunk, 4));
+    },
+    9,
+  );
 });
 
 test("constant parts of an address become the instruction's offset, negative ones do not", () => {
@@ -182,9 +196,13 @@ class RandomKernel {
         k.store(this.#value(type, values), this.#address(type, values), tape.below(4) * 16);
         return [];
       case 2:
-        return [k.binary(tape.pick(isFloat ? FLOAT_OPS : INTEGER_OPS), this.#value(type, values), this.#value(type, values))];
+        return [
+          k.binary(tape.pick(isFloat ? FLOAT_OPS : INTEGER_OPS), this.#value(type, values), this.#value(type, values)),
+        ];
       case 3:
-        return [k.select(k.compare("lt", this.#value(type, values), this.#value(type, values)), ...this.#pair(type, values))];
+        return [
+          k.select(k.compare("lt", this.#value(type, values), this.#value(type, values)), ...this.#pair(type, values)),
+        ];
       case 4:
         return [k.unary(isFloat ? "floor" : "not", this.#value(type, values))];
       case 5:
@@ -221,10 +239,14 @@ class RandomKernel {
 test("random kernels of nested loops and branches agree with the evaluator", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(1000), { minLength: 10, maxLength: 250, size: "max" }), (choices) => {
-      agrees("random", (k, buffers) => {
-        const random = new RandomKernel(k, new Tape(choices), buffers);
-        random.keep(random.grow([k.chunk, k.load(F32, buffers[0]), k.load(I32, buffers[1])], 0, 60));
-      }, 2);
+      agrees(
+        "random",
+        (k, buffers) => {
+          const random = new RandomKernel(k, new Tape(choices), buffers);
+          random.keep(random.grow([k.chunk, k.load(F32, buffers[0]), k.load(I32, buffers[1])], 0, 60));
+        },
+        2,
+      );
     }),
     { numRuns: 300 },
   );

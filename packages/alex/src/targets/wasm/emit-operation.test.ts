@@ -51,14 +51,18 @@ const typeBytes = (type: LoopType): number => (type.lanes > 1 ? 16 : type.kind =
 function operands(k: KernelBuilder, type: LoopType, input: LoopValue): readonly (readonly [LoopValue, LoopValue])[] {
   const at = INPUT_AT[type.kind];
   const size = typeBytes(type);
-  return [0, 1, 2].map((i) => [k.load(type, input, at + i * size), k.load(type, input, at + (i === 2 ? 0 : i + 1) * size)]);
+  return [0, 1, 2].map((i) => [
+    k.load(type, input, at + i * size),
+    k.load(type, input, at + (i === 2 ? 0 : i + 1) * size),
+  ]);
 }
 
 /** Numbers are stored as they are, masks as 0 and 1 of a type with as many lanes. */
 function keep(k: KernelBuilder, value: LoopValue, output: LoopValue, place: number): void {
   const { lanes, kind } = value.type;
   if (kind !== "mask") return k.store(value, output, place * 16);
-  const as = lanes === 1 ? I32 : lanes === 2 ? vector.f64 : lanes === 4 ? vector.i32 : lanes === 8 ? vector.i16 : vector.i8;
+  const as =
+    lanes === 1 ? I32 : lanes === 2 ? vector.f64 : lanes === 4 ? vector.i32 : lanes === 8 ? vector.i16 : vector.i8;
   k.store(k.select(value, k.constant(as, 1), k.constant(as, 0)), output, place * 16);
 }
 
@@ -68,7 +72,10 @@ test("binary operations of every type", () => {
     [["mul"], NUMBERS.filter((type) => type !== vector.i8)],
     [["div"], [...FLOATS, INDEX]],
     [["rem"], [INDEX]],
-    [["and", "or", "xor"], [...INTEGERS, INDEX]],
+    [
+      ["and", "or", "xor"],
+      [...INTEGERS, INDEX],
+    ],
   ];
   for (const [ops, types] of table) {
     for (const op of ops) {
@@ -101,7 +108,10 @@ test("shifts by a run-time count, taken modulo the lane's bits", () => {
 
 test("unary operations of every type", () => {
   const table: readonly [readonly UnaryOp[], readonly LoopType[]][] = [
-    [["neg", "abs"], [...FLOATS, ...INTEGERS]],
+    [
+      ["neg", "abs"],
+      [...FLOATS, ...INTEGERS],
+    ],
     [["floor", "nearest"], FLOATS],
     [["not"], INTEGERS],
   ];
@@ -165,7 +175,16 @@ test("lanes are splat, extracted, inserted and shuffled", () => {
       const last = type.lanes - 1;
       keep(k, k.splat(k.extract(a, last), type.lanes), output, 0);
       keep(k, k.insert(a, k.extract(b, 0), last), output, 1);
-      keep(k, k.shuffle(a, b, Array.from({ length: type.lanes }, (_, i) => (i * 5 + 1) % (2 * type.lanes))), output, 2);
+      keep(
+        k,
+        k.shuffle(
+          a,
+          b,
+          Array.from({ length: type.lanes }, (_, i) => (i * 5 + 1) % (2 * type.lanes)),
+        ),
+        output,
+        2,
+      );
       keep(k, k.loadSplat(type, input, INPUT_AT[type.kind] + 8), output, 3);
       keep(k, k.extract(b, 1), output, 4);
     });

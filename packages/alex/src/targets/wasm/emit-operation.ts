@@ -57,7 +57,12 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
   switch (inst.op) {
     case "const":
       return unsupported(inst, inst.result.type);
-    case "neg": case "abs": case "sqrt": case "floor": case "nearest": case "not":
+    case "neg":
+    case "abs":
+    case "sqrt":
+    case "floor":
+    case "nearest":
+    case "not":
       return emitUnary(inst, stack);
     case "fma":
       return emitFma(inst, stack);
@@ -156,7 +161,7 @@ function emitBinary(inst: Extract<PureInst, { readonly b: LoopValue }>, stack: O
     return;
   }
   const minimum = inst.op === "min";
-  if ((!minimum && inst.op !== "max") || (type !== inst.result.type) || type.lanes > 1) return unsupported(inst, type);
+  if ((!minimum && inst.op !== "max") || type !== inst.result.type || type.lanes > 1) return unsupported(inst, type);
   if (type.kind !== "i32" && type.kind !== "index") return unsupported(inst, type);
   const less = type.kind === "i32" ? OP.i32LtS : OP.i32LtU;
   const greater = type.kind === "i32" ? OP.i32GtS : OP.i32GtU;
@@ -165,7 +170,12 @@ function emitBinary(inst: Extract<PureInst, { readonly b: LoopValue }>, stack: O
   stack.push(inst.a);
   body.tee(a);
   stack.push(inst.b);
-  body.tee(b).get(a).get(b).op(minimum ? less : greater).op(OP.select);
+  body
+    .tee(b)
+    .get(a)
+    .get(b)
+    .op(minimum ? less : greater)
+    .op(OP.select);
 }
 
 function emitFma(inst: Inst<"fma">, stack: OperandStack): void {
@@ -262,7 +272,10 @@ function emitNarrow(inst: Inst<"narrow">, stack: OperandStack): void {
   if (shape === "f64x2") {
     body.op(SIMD.f32x4DemoteF64x2Zero);
     stack.push(inst.b);
-    body.op(SIMD.f32x4DemoteF64x2Zero).op(SIMD.shuffle).immediates(...byteLanes([0, 1, 4, 5], 4));
+    body
+      .op(SIMD.f32x4DemoteF64x2Zero)
+      .op(SIMD.shuffle)
+      .immediates(...byteLanes([0, 1, 4, 5], 4));
     return;
   }
   stack.push(inst.b);
@@ -284,7 +297,11 @@ function emitWiden(inst: Inst<"widen">, stack: OperandStack): void {
   if (shape === "f32x4") {
     if (inst.half === "high") {
       const a = stack.temporary(VALUE.v128);
-      body.tee(a).get(a).op(SIMD.shuffle).immediates(...byteLanes([2, 3, 2, 3], 4));
+      body
+        .tee(a)
+        .get(a)
+        .op(SIMD.shuffle)
+        .immediates(...byteLanes([2, 3, 2, 3], 4));
     }
     body.op(SIMD.f64x2PromoteLowF32x4);
     return;
@@ -378,7 +395,11 @@ function emitStore(inst: StoreInst, stack: OperandStack, beforeStore: (() => voi
     return cell * laneBytes + (byte % cellBytes);
   });
   const vector = stack.temporary(VALUE.v128);
-  body.tee(vector).get(vector).op(SIMD.shuffle).immediates(...low);
+  body
+    .tee(vector)
+    .get(vector)
+    .op(SIMD.shuffle)
+    .immediates(...low);
   const whole = cellBytes * type.lanes === 8;
   body.memory(whole ? SIMD.store64Lane : SIMD.store32Lane, whole ? 3 : 2, offset).immediates(0);
 }

@@ -101,7 +101,7 @@ class ScheduleEmitter {
 
   /** Serial items ride on the barrier after the parallel item before them: its last member to arrive does them. */
   #items(items: readonly ScheduleItem[]): void {
-    for (let at = 0; at < items.length; ) {
+    for (let at = 0; at < items.length;) {
       const item = items[at++];
       if (item.kind === "loop") {
         this.#loop(item.count, item.items);

@@ -12,11 +12,26 @@ function encoded(write: (sink: ByteSink) => void): number[] {
 }
 
 test("LEB128 as in the DWARF and WebAssembly specifications", () => {
-  assert.deepEqual(encoded((sink) => sink.u32(624485)), [0xe5, 0x8e, 0x26]);
-  assert.deepEqual(encoded((sink) => sink.u32(2 ** 32 - 1)), [0xff, 0xff, 0xff, 0xff, 0x0f]);
-  assert.deepEqual(encoded((sink) => sink.i32(-123456)), [0xc0, 0xbb, 0x78]);
-  assert.deepEqual(encoded((sink) => sink.i32(64)), [0xc0, 0x00]);
-  assert.deepEqual(encoded((sink) => sink.i32(-64)), [0x40]);
+  assert.deepEqual(
+    encoded((sink) => sink.u32(624485)),
+    [0xe5, 0x8e, 0x26],
+  );
+  assert.deepEqual(
+    encoded((sink) => sink.u32(2 ** 32 - 1)),
+    [0xff, 0xff, 0xff, 0xff, 0x0f],
+  );
+  assert.deepEqual(
+    encoded((sink) => sink.i32(-123456)),
+    [0xc0, 0xbb, 0x78],
+  );
+  assert.deepEqual(
+    encoded((sink) => sink.i32(64)),
+    [0xc0, 0x00],
+  );
+  assert.deepEqual(
+    encoded((sink) => sink.i32(-64)),
+    [0x40],
+  );
 });
 
 test("numbers outside 32 bits are refused", () => {

@@ -1,0 +1,11 @@
+// The public face of alex: the compiler from graphs to programs, the wasm target, and the device that runs programs on a
+// thread team. In Node, `@fidelity/alex/node` makes devices.
+
+export { compileGraph, emitAfter, PASSES, UnknownPassError } from "./compile.ts";
+export type { Compilation, CompilerOptions, Pass } from "./compile.ts";
+export type { MemoryPlan } from "./passes/memory_plan.ts";
+export { compileProgramToWasm, CONTROL_BYTES, scratchStrideBytes, WasmTargetError } from "./targets/wasm/index.ts";
+export type { WasmProgramExports, WasmProgramOptions } from "./targets/wasm/index.ts";
+export { WasmDevice } from "./runtime/device.ts";
+export type { GraphCompiler, WasmDeviceOptions } from "./runtime/device.ts";
+export * from "./runtime/errors.ts";
