@@ -71,7 +71,7 @@ export function tangentParameters(tensors: readonly Tensor[]): Tensor[] {
   return tensors.map((tensor) => parameter("tangent", tangentType(tensor.type)!));
 }
 
-/** The leaves of a tree of derivatives. Throws `TreeMismatchError`, naming the leaf, if they do not fit those of `of`. */
+/** The leaves of a tree of derivatives. Throws `TreeMismatchError`, naming the leaf, where they do not fit `of`. */
 export function matchTangents(what: string, tree: unknown, of: readonly NamedLeaf<Tensor>[]): Tensor[] {
   const given = flattenTree(tree, isTensor);
   const places = Math.max(given.length, of.length);
