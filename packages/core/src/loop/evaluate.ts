@@ -1,6 +1,6 @@
 // A slow interpreter of the loop IR over a plain buffer: what every target's output is compared with. It does one lane
 // at a time in JavaScript numbers; float32 results are rounded after each operation, and `fma` rounds twice.
-// Left out: speed, threads (chunks run in order), and traps on addresses outside the memory beyond what DataView raises.
+// Left out: speed, threads (chunks run in order), and traps beyond DataView's for addresses outside the memory.
 
 import { InternalError, invariant } from "@fidelity/units";
 import { formatLoopType } from "./ir.ts";

@@ -4,7 +4,10 @@
 // The shape follows MLIR's `scf`, `arith` and `vector` dialects, so that printing to MLIR stays a walk.
 // Left out: function calls, unstructured control flow, and atomics (the schedule of a program owns those).
 
-/** Element kinds. `index` is an address or a counter in bytes or elements; `mask` is the result of a comparison. */
+/**
+ * Element kinds. `index` is an address or a counter in bytes or elements, a scalar: unsigned in division, comparison,
+ * min and max. Integers wrap. Scalars of i8 and i16 are only moved and converted. `mask` is a comparison's result.
+ */
 export type LoopKind = "index" | "i8" | "i16" | "i32" | "f32" | "f64" | "mask";
 
 /** A scalar (`lanes` 1) or a vector type. Types are interned: compare them with `===`. */
@@ -40,7 +43,10 @@ export interface LoopValue {
   readonly id: number;
 }
 
-/** Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed). */
+/**
+ * Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed); `min` and `max` of floats
+ * give NaN when either is; `nearest` rounds halves to even; shift counts are i32 scalars, modulo the lane's bits.
+ */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
   | "add"
@@ -85,7 +91,10 @@ export type LoopInst =
       readonly b: LoopValue;
       readonly result: LoopValue;
     }
-  /** Value conversion: int to float (signed), float to int (truncating, saturating), f32 to f64 and back, i32 to index and back. */
+  /**
+   * Value conversion: integer to float (signed), float to i32 (truncating, saturating, NaN to 0), f32 to f64 and back,
+   * i32 to index and back, scalar i8 and i16 to i32 (signed) and back (the low bits).
+   */
   | { readonly op: "convert"; readonly a: LoopValue; readonly result: LoopValue }
   /** The same bits under another type of the same size. */
   | { readonly op: "bitcast"; readonly a: LoopValue; readonly result: LoopValue }

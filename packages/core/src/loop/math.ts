@@ -1,5 +1,5 @@
-// Elementary functions as loop IR, for float32 and float64, scalars and vectors of any number of lanes. Each reduces its
-// argument to a small interval and evaluates a polynomial there; signs, infinities and NaN come out as in IEEE 754.
+// Elementary functions as loop IR, for float32 and float64, scalars and vectors of any number of lanes. Each reduces
+// its argument to a small interval and evaluates a polynomial there; signs, infinities and NaN come out as in IEEE 754.
 // Method and splitting of constants after Cody and Waite, "Software Manual for the Elementary Functions" (1980); the
 // rational approximation of tanh in float64 is that of the Cephes library. Polynomials are Taylor series where they
 // are short enough, else minimax fits (Remez), as each says.

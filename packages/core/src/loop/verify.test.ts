@@ -147,7 +147,7 @@ test("accepts a program and rejects what does not fit together", () => {
     [/not inside the arena/, programWith({ arenaBytes: 63 })],
     [/no such binding slot/, programWith({ bindingCount: 0 })],
     [/too little scratch/, programWith({ scratchBytes: 64 })],
-    [/fills an arena buffer/, programWith({ constants: [{ buffer: 1, bytes: new Uint8Array(4) }] })],
+    [/fills a bound buffer/, programWith({ constants: [{ buffer: 0, bytes: new Uint8Array(4) }] })],
     [/1 or more times/, programWith({ schedule: [{ kind: "loop", count: 0, items: [] }] })],
   ];
   for (const [pattern, program] of bad) {

@@ -1,7 +1,7 @@
-// One kernel of the loop IR as one WebAssembly function. Values that are used once, next to where they are defined, stay
-// on the operand stack; the others live in typed locals, which are given back at the end of their block. Instructions
-// keep their order: the generator chose it with registers in mind, and the engine does not reorder memory accesses.
-// Vector constants are set once at the function's start, because engines rebuild them at every use otherwise.
+// One kernel of the loop IR as one WebAssembly function. Values that are used once, next to where they are defined,
+// stay on the operand stack; the others live in typed locals, which are given back at the end of their block.
+// Instructions keep their order: the generator chose it with registers in mind, and the engine does not reorder memory
+// accesses. Vector constants are set once at the function's start, because engines rebuild them at every use.
 // Left out: strength reduction and hoisting, which are passes over the loop IR.
 
 import { formatLoopType } from "@fidelity/core";

@@ -1,5 +1,5 @@
-// Use counts of a kernel's values, seen as the wasm emitter will emit them: constants are repeated at each use, constant
-// additions to an address are folded into the instruction's offset field, and what nothing uses is not emitted.
+// Use counts of a kernel's values, seen as the wasm emitter will emit them: constants are repeated at each use,
+// constant additions to an address are folded into the instruction's offset field, and what nothing uses is left out.
 // "Single use" is what lets a value stay on the operand stack instead of taking a local.
 
 import { operandsOf } from "@fidelity/core";
