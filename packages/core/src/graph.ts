@@ -108,15 +108,17 @@ export function inTrace<R>(body: () => R): R {
 }
 
 function attrKey(value: AttrValue): string {
+  if (typeof value === "number") return numberKey(value);
   if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
-  if (Array.isArray(value)) return `[${value.join(",")}]`;
-  if (value instanceof Float64Array && value.length <= 8) return `f64[${Array.from(value, bitsKey).join(",")}]`;
+  if (Array.isArray(value)) return `[${value.map(attrKey).join(",")}]`;
+  if (value instanceof Float64Array && value.length <= 8) return `f64[${Array.from(value, numberKey).join(",")}]`;
   let id = objectIds.get(value);
   if (id === undefined) objectIds.set(value, (id = nextObjectId++));
   return `@${id}`;
 }
 
-function bitsKey(value: number): string {
+/** 0 and -0 are different numbers to an op. */
+function numberKey(value: number): string {
   return Object.is(value, -0) ? "-0" : String(value);
 }
 

@@ -16,7 +16,7 @@ export {
 } from "./graph.ts";
 export type { Attrs, AttrValue, Graph, Node, Substitution, TensorType } from "./graph.ts";
 export { isTensor, isTensorType, parameter, tensorType, trace } from "./trace.ts";
-export type { Traced, TypedTensorType } from "./trace.ts";
+export type { TensorsOf, Traced, TypedTensorType } from "./trace.ts";
 export { flattenTree, mapTree, TreeMismatchError } from "./tree.ts";
 export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 

@@ -6,7 +6,6 @@ import type { Dtype } from "./dtype.ts";
 import type { Graph, TensorType } from "./graph.ts";
 import { Tensor, emitOne, inTrace } from "./graph.ts";
 import { parameterOp } from "./ops/parameter.ts";
-import type { MapTree } from "./tree.ts";
 import { flattenTree, mapTree } from "./tree.ts";
 
 /** The type of a tensor to trace with, carrying its shape in the type system. */
@@ -27,6 +26,13 @@ export function isTensor(value: unknown): value is Tensor {
 export function isTensorType(value: unknown): value is TensorType {
   return typeof value === "object" && value !== null && "dtype" in value && "shape" in value && !(value instanceof Tensor);
 }
+
+/** A tree of tensor types as a traced function sees it: tensors of these shapes and dtypes. */
+export type TensorsOf<T> = T extends TypedTensorType<infer S, infer D>
+  ? Tensor<S, D>
+  : T extends readonly unknown[] | { readonly [key: string]: unknown }
+    ? { [K in keyof T]: TensorsOf<T[K]> }
+    : T;
 
 let nextParameter = 0;
 
@@ -50,7 +56,7 @@ export interface Traced<R> {
  */
 export function trace<I extends readonly unknown[], R>(
   name: string,
-  fn: (...args: { [K in keyof I]: MapTree<I[K], TensorType, Tensor> }) => R,
+  fn: (...args: { [K in keyof I]: TensorsOf<I[K]> }) => R,
   inputs: readonly [...I],
 ): Traced<R> {
   return inTrace(() => {
@@ -64,7 +70,7 @@ export function trace<I extends readonly unknown[], R>(
         return made;
       }),
     );
-    const results = fn(...(args as { [K in keyof I]: MapTree<I[K], TensorType, Tensor> }));
+    const results = fn(...(args as { [K in keyof I]: TensorsOf<I[K]> }));
     const leaves = flattenTree(results, isTensor);
     const graph: Graph = { name, parameters, results: leaves.map(({ leaf }) => leaf) };
     return { graph, inputPaths, resultPaths: leaves.map(({ path }) => path), results };

@@ -2,14 +2,15 @@
 // are inferred again, values must be defined before they are used, and a graph uses no parameters but its own.
 
 import { FidelityError } from "@fidelity/units";
-import type { Graph, Node, Tensor } from "./graph.ts";
+import type { ErrorDetails } from "@fidelity/units";
+import type { Graph, Node, Tensor, TensorType } from "./graph.ts";
 import { formatType, sameType, topologicalOrder } from "./graph.ts";
 
 /** A graph that no correct pass makes. `node` is where it is broken, when it is one node. */
 export class GraphVerifyError extends FidelityError {
   readonly node: Node | undefined;
 
-  constructor(graph: Graph, problem: string, node?: Node, facts: { expected?: string; got?: string } = {}) {
+  constructor(graph: Graph, problem: string, node?: Node, facts: ErrorDetails = {}) {
     const where = node === undefined ? graph.name : `${graph.name}, node ${node.id}: ${node.op.name}`;
     super(`invalid graph: ${problem}`, { where, ...facts, hint: "verify between passes to see which one broke it" });
     this.node = node;
@@ -48,7 +49,7 @@ function verifyNode(graph: Graph, node: Node, defined: ReadonlySet<Node>): void 
     requireResult(graph, input, node);
     if (!defined.has(input.node)) throw new GraphVerifyError(graph, `${String(input)} is used before it is defined`, node);
   }
-  const inferred = node.op.infer(node.inputs.map((input) => input.type), node.attrs);
+  const inferred = inferAgain(graph, node);
   const types = node.results.map((result) => result.type);
   const agrees = inferred.length === types.length && inferred.every((type, i) => sameType(type, types[i]!));
   if (!agrees) {
@@ -56,6 +57,15 @@ function verifyNode(graph: Graph, node: Node, defined: ReadonlySet<Node>): void 
       expected: inferred.map(formatType).join(", "),
       got: types.map(formatType).join(", "),
     });
+  }
+}
+
+function inferAgain(graph: Graph, node: Node): readonly TensorType[] {
+  try {
+    return node.op.infer(node.inputs.map((input) => input.type), node.attrs);
+  } catch (cause) {
+    const reason = cause instanceof FidelityError ? cause.summary : String(cause);
+    throw new GraphVerifyError(graph, "its op refuses the inputs", node, { got: reason, cause });
   }
 }
 

@@ -3,7 +3,7 @@
 // The derivative is the straight-through estimator (Bengio et al. 2013, arXiv 1308.3432): identity in w, and the scale
 // counts as a constant.
 
-import type { Dim } from "@fidelity/units";
+import type { Shape } from "@fidelity/units";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -40,8 +40,6 @@ export const ternarizeOp: OpDef<NoAttrs> = {
  * `w` [n, k] as ternary weights with one scale. Gradients pass through unchanged.
  * @throws ShapeMismatchError when w is not an f32 matrix.
  */
-export function ternarize<N extends Dim, K extends Dim>(
-  w: Tensor<readonly [N, K], "f32">,
-): Tensor<readonly [N, K], "ternary"> {
-  return emitOne(ternarizeOp, [w], {}) as unknown as Tensor<readonly [N, K], "ternary">;
+export function ternarize<S extends Shape>(w: Tensor<S, "f32">): Tensor<S, "ternary"> {
+  return emitOne(ternarizeOp, [w], {}) as unknown as Tensor<S, "ternary">;
 }

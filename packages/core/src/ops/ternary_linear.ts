@@ -3,7 +3,7 @@
 // as in BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764). Its derivative is that of the product of the dequantised
 // factors; quantize_activations and ternarize pass their cotangents straight through.
 
-import type { Dim, SameDim, Shape, ShapeError } from "@fidelity/units";
+import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -66,25 +66,24 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
   },
 };
 
-/** The result's shape: the last dim of `X` gives way to the outputs of `W`. */
-export type TernaryLinearShape<X extends Shape, N extends Dim, K extends Dim> = number extends X["length"]
+/** The result's shape: the last dim of the activations `X` gives way to the outputs of the weights `W`. */
+export type TernaryLinearShape<X extends Shape, W extends Shape> = number extends X["length"] | W["length"]
   ? Shape
   : X extends readonly [...infer Rows extends Shape, infer Inner extends Dim]
-    ? [SameDim<Inner, K>] extends [never]
-      ? ShapeError<`ternaryLinear: inner dimensions differ: ${Inner} and ${K}`>
-      : readonly [...Rows, N]
+    ? W extends readonly [infer Outputs extends Dim, infer K extends Dim]
+      ? [SameDim<Inner, K>] extends [never]
+        ? ShapeError<`ternaryLinear: inner dimensions differ: ${Inner} and ${K}`>
+        : readonly [...Rows, Outputs]
+      : ShapeError<`ternaryLinear: ${ShowShape<W>} is not a matrix`>
     : ShapeError<"ternaryLinear: the activations have no axes">;
 
 /**
  * Activations `x` [..., k] times weights `w` [n, k]: [..., n] in f32.
  * @throws ShapeMismatchError when dtypes or inner dimensions do not fit.
  */
-export function ternaryLinear<X extends Shape, N extends Dim, K extends Dim>(
+export function ternaryLinear<X extends Shape, W extends Shape>(
   x: Tensor<X, "q8">,
-  w: Tensor<readonly [N, K], "ternary">,
-): Tensor<TernaryLinearShape<X, N, K> extends infer R extends Shape ? R : never, "f32"> {
-  return emitOne(ternaryLinearOp, [x, w], {}) as unknown as Tensor<
-    TernaryLinearShape<X, N, K> extends infer R extends Shape ? R : never,
-    "f32"
-  >;
+  w: Checked<TernaryLinearShape<X, W>, Tensor<W, "ternary">>,
+): Tensor<TernaryLinearShape<X, W>, "f32"> {
+  return emitOne(ternaryLinearOp, [x, w as Tensor], {}) as unknown as Tensor<TernaryLinearShape<X, W>, "f32">;
 }
