@@ -1,0 +1,84 @@
+// The settings of a run: everything besides model, data and vocabulary that its losses depend on. They are plain JSON, go
+// into the run folder and the checkpoint, and must be the same when a run is resumed. What a run only shows or saves
+// (validation, checkpoints, threads) is not here, because it changes no loss.
+
+import { TrainSettingError } from "./errors.ts";
+
+/** How dense products are computed. Master weights, moments and losses are float32 either way. */
+export type Precision = "f32" | "bf16";
+
+export type TrainSettings = {
+  readonly steps: number;
+  /** Sequences a step. */
+  readonly batchSize: number;
+  /** Tokens a sequence. */
+  readonly contextLength: number;
+  /** An integer from 0 to 2^53 - 1, for first values and batches. */
+  readonly seed: number;
+  /** The peak, reached at the end of the warm-up. */
+  readonly learningRate: number;
+  readonly warmupSteps: number;
+  /** Learning rate of the last step as a share of the peak. */
+  readonly finalRatio: number;
+  /** Of matrices; gains and bounds do not decay. */
+  readonly weightDecay: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  /** The norm that gradients are clipped to. */
+  readonly clipNorm: number;
+  readonly precision: Precision;
+};
+
+/** Bounds of a number: at least `low`, at most `high`, and whole where `integer` says so. */
+interface Bounds {
+  readonly low: number;
+  readonly high: number;
+  readonly integer?: boolean;
+}
+
+const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision">, Bounds>> = {
+  steps: { low: 1, high: 1e9, integer: true },
+  batchSize: { low: 1, high: 1 << 20, integer: true },
+  contextLength: { low: 1, high: 1 << 20, integer: true },
+  seed: { low: 0, high: Number.MAX_SAFE_INTEGER, integer: true },
+  learningRate: { low: 0, high: 100 },
+  warmupSteps: { low: 0, high: 1e9, integer: true },
+  finalRatio: { low: 0, high: 1 },
+  weightDecay: { low: 0, high: 10 },
+  beta1: { low: 0, high: 0.9999999 },
+  beta2: { low: 0, high: 0.9999999 },
+  clipNorm: { low: 1e-6, high: 1e9 },
+};
+
+/**
+ * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
+ * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1. Throws
+ * `TrainSettingError` naming the first setting that cannot be.
+ */
+export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings, "steps">): TrainSettings {
+  const settings: TrainSettings = {
+    steps: given.steps,
+    batchSize: given.batchSize ?? 16,
+    contextLength: given.contextLength ?? 128,
+    seed: given.seed ?? 0,
+    learningRate: given.learningRate ?? 3e-3,
+    warmupSteps: given.warmupSteps ?? Math.ceil(given.steps / 20),
+    finalRatio: given.finalRatio ?? 0,
+    weightDecay: given.weightDecay ?? 0.1,
+    beta1: given.beta1 ?? 0.9,
+    beta2: given.beta2 ?? 0.99,
+    clipNorm: given.clipNorm ?? 1,
+    precision: given.precision ?? "f32",
+  };
+  for (const [name, { low, high, integer }] of Object.entries(bounds)) {
+    const value = settings[name as keyof typeof bounds];
+    const fits = value >= low && value <= high && (integer !== true || Number.isInteger(value));
+    if (!fits) refuse(name, `${integer ? "an integer" : "a number"} from ${low} to ${high}`, value);
+  }
+  if (settings.precision !== "f32" && settings.precision !== "bf16") refuse("precision", "f32 or bf16", settings.precision);
+  return settings;
+}
+
+function refuse(name: string, expected: string, got: unknown): never {
+  throw new TrainSettingError(`the setting ${name} cannot be ${String(got)}`, { expected, got: String(got) });
+}

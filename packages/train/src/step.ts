@@ -1,0 +1,172 @@
+// The programs of training. One step is one compiled program: forward, backward, clipping and AdamW, with parameters and
+// moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one for
+// float32 and for packed parameters.
+
+import { flattenTree, isTensorType, mapTree, tensorType, trace } from "@fidelity/core";
+import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
+import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
+import type { OptimizerState, Tangent } from "@fidelity/furnace";
+import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
+import type { DeviceParameters, Model } from "@fidelity/models";
+import type { Shape } from "@fidelity/units";
+import { invariant } from "@fidelity/units";
+import { roundProducts } from "./mixed-precision.ts";
+import type { Precision, TrainSettings } from "./settings.ts";
+
+type TokenTensor = Tensor<Shape, "i32">;
+type Scalar = Tensor<readonly [], "f32">;
+
+/** A training step that runs on a device, with the memory that it updates. */
+export class TrainStep {
+  readonly parameters: DeviceParameters;
+  /** AdamW's moments by name (`first`, `second`), each by the path of its parameter. */
+  readonly moments: ReadonlyMap<string, DeviceParameters>;
+  /** Inputs of the next run, i32 [batch, time]. */
+  readonly tokens: DeviceTensor;
+  readonly targets: DeviceTensor;
+  readonly executable: Executable;
+  readonly #step: DeviceTensor;
+  readonly #learningRate: DeviceTensor;
+  readonly #loss: DeviceTensor;
+  readonly #gradientNorm: DeviceTensor;
+
+  private constructor(device: Device, executable: Executable, paths: readonly string[], momentNames: readonly string[]) {
+    const types = executable.parameterTypes;
+    const tensors = types.map((type) => device.tensor(type));
+    const group = (at: number): DeviceParameters =>
+      new Map(paths.map((path, i) => [path, tensors[at * paths.length + i]]));
+    this.executable = executable;
+    this.parameters = group(0);
+    this.moments = new Map(momentNames.map((name, i) => [name, group(i + 1)]));
+    const updatedCount = (1 + momentNames.length) * paths.length;
+    invariant(types.length === updatedCount + 4, "a training step has four inputs besides what it updates");
+    [this.#step, this.#learningRate, this.tokens, this.targets] = tensors.slice(updatedCount);
+    this.#loss = device.tensor(tensorType("f32", []));
+    this.#gradientNorm = device.tensor(tensorType("f32", []));
+    executable.bind(tensors, [...tensors.slice(0, updatedCount), this.#loss, this.#gradientNorm]);
+  }
+
+  /** Compiles the step of a model. Parameters and moments are zeros. Throws what tracing, compiling and memory throw. */
+  static async compile(device: Device, model: Model, settings: TrainSettings): Promise<TrainStep> {
+    const { graph, momentNames } = traceStep(model, settings);
+    const paths = namedParameters(model.parameters).map(({ path }) => path);
+    const updatedCount = (1 + momentNames.length) * paths.length;
+    const donations = Array.from({ length: updatedCount }, (_, i) => ({ parameter: i, result: i }));
+    const executable = await device.compile(graph, { name: "train_step", donations });
+    return new TrainStep(device, executable, paths, momentNames);
+  }
+
+  /** Runs step number `step`, counted from 1, on the tokens and targets as they are. */
+  async run(step: number, learningRate: number): Promise<void> {
+    this.#step.f32()[0] = step;
+    this.#learningRate.f32()[0] = learningRate;
+    await this.executable.runAsync();
+  }
+
+  /** Loss of the last run, in nats a token. */
+  get loss(): number {
+    return this.#loss.f32()[0];
+  }
+
+  /** Norm of the gradients of the last run, before clipping. */
+  get gradientNorm(): number {
+    return this.#gradientNorm.f32()[0];
+  }
+
+  /** Frees everything but the parameters. */
+  free(): void {
+    this.executable.free();
+    for (const moment of this.moments.values()) for (const tensor of moment.values()) tensor.free();
+    for (const tensor of [this.tokens, this.targets, this.#step, this.#learningRate, this.#loss, this.#gradientNorm]) {
+      tensor.free();
+    }
+  }
+}
+
+function traceStep(model: Model, settings: TrainSettings) {
+  const { batchSize, contextLength, precision, weightDecay, beta1, beta2, clipNorm } = settings;
+  const decaying = new Set(namedParameters(model.parameters).flatMap(({ path, leaf }) => (leaf.role === "norm" ? [] : [path])));
+  const optimizer = adamW({ weightDecay, beta1, beta2, decayMask: (path) => decaying.has(path) });
+  const types = parameterTypes(model.parameters, { packed: false }) as Tree<TensorType>;
+  const moments = optimizer.init(types);
+  const scalar = tensorType("f32", []);
+  const batch = tensorType("i32", [batchSize, contextLength]);
+  const loss = valueAndGrad(lossOf(model, precision));
+  const inputs = [types, moments, scalar, scalar, batch, batch] as const;
+  const { graph } = trace(
+    "train_step",
+    (parameters: Tree<Tensor>, state: OptimizerState<Tree<Tensor>>, step: Scalar, learningRate: Scalar, tokens: TokenTensor, targets: TokenTensor) => {
+      const { value, grad } = loss(parameters, tokens, targets);
+      const { grads, norm } = clipByGlobalNorm(grad, clipNorm);
+      const updated = optimizer.update(parameters, grads as Tangent<Tree<Tensor>>, state, { learningRate, step });
+      return { parameters: updated.params, moments: updated.state, loss: value, gradientNorm: norm };
+    },
+    inputs as never,
+  );
+  return { graph, momentNames: Object.keys(moments) };
+}
+
+function lossOf(model: Model, precision: Precision) {
+  const loss = languageModelLoss(model);
+  return (parameters: Tree<Tensor>, tokens: TokenTensor, targets: TokenTensor): Scalar => {
+    const value = loss(parameters, tokens, targets);
+    return precision === "bf16" ? roundProducts(value) : value;
+  };
+}
+
+/** How a model is evaluated. */
+export interface EvaluateOptions {
+  readonly batchSize: number;
+  readonly contextLength: number;
+  /** "f32" by default. */
+  readonly precision?: Precision;
+}
+
+/** The loss of a model over batches, on parameters that stay as they are: float32, or packed. */
+export class Evaluation {
+  /** Inputs of the next run, i32 [batch, time]. */
+  readonly tokens: DeviceTensor;
+  readonly targets: DeviceTensor;
+  readonly #executable: Executable;
+  readonly #loss: DeviceTensor;
+
+  private constructor(device: Device, executable: Executable, parameters: readonly DeviceTensor[], batch: TensorType) {
+    this.tokens = device.tensor(batch);
+    this.targets = device.tensor(batch);
+    this.#loss = device.tensor(tensorType("f32", []));
+    this.#executable = executable;
+    executable.bind([...parameters, this.tokens, this.targets], [this.#loss]);
+  }
+
+  /** Compiles for the types of the given tensors: packed ones are computed with as they are. */
+  static async compile(
+    device: Device,
+    model: Model,
+    parameters: DeviceParameters,
+    { batchSize, contextLength, precision = "f32" }: EvaluateOptions,
+  ): Promise<Evaluation> {
+    const batch = tensorType("i32", [batchSize, contextLength]);
+    const types = mapTree(model.parameters, isParameterSpec, (_spec, path) => parameters.get(path)!.type);
+    const packed = flattenTree(types, isTensorType).some(({ leaf }) => leaf.dtype === "ternary");
+    const name = packed ? "evaluate_packed" : "evaluate";
+    const { graph } = trace(name, lossOf(model, precision), [types, batch, batch] as never);
+    const ordered = namedParameters(model.parameters).map(({ path }) => parameters.get(path)!);
+    return new Evaluation(device, await device.compile(graph, { name }), ordered, batch);
+  }
+
+  /** The mean loss over `count` batches, which `fill` writes to the tensors of tokens and targets, in nats a token. */
+  async mean(count: number, fill: (index: number, tokens: Int32Array, targets: Int32Array) => void): Promise<number> {
+    let sum = 0;
+    for (let index = 0; index < count; index++) {
+      fill(index, this.tokens.i32(), this.targets.i32());
+      await this.#executable.runAsync();
+      sum += this.#loss.f32()[0];
+    }
+    return sum / count;
+  }
+
+  free(): void {
+    this.#executable.free();
+    for (const tensor of [this.tokens, this.targets, this.#loss]) tensor.free();
+  }
+}
