@@ -1,5 +1,44 @@
-// The public face of models: tokenizers, random numbers and sampling.
+// The public face of `models`: architectures and the blocks they are made of, parameters, the loss, decoding,
+// tokenizers, sampling, and random numbers.
 
-export { isSeed, philox4x32, randomPurpose, RandomStream, SeedError } from "./random.ts";
-export * from "./sampling.ts";
-export * from "./tokenizers/index.ts";
+export { ArchitectureError, architectures, createModel } from "./architectures.ts";
+export type { Architecture } from "./architectures.ts";
+export { ModelConfigError, SIZE_LIMITS } from "./config.ts";
+export type { PlainConfig, PlainValue } from "./config.ts";
+export { PARAMETER_LIMIT_BYTES } from "./model.ts";
+export type { ForwardResult, Model, Past, StateSize } from "./model.ts";
+export { createLlama } from "./llama.ts";
+export type { LlamaConfig } from "./llama.ts";
+export { createMatmulFree } from "./matmul_free.ts";
+export type { MatmulFreeConfig } from "./matmul_free.ts";
+
+export {
+  countParameters, fillParameter, INIT_STD, initialise, isParameterSpec, namedParameters, parameterTypes, residualStd,
+} from "./parameters.ts";
+export type {
+  ParameterCount, ParameterInit, ParameterRole, ParameterSpec, ParameterTree, TensorsOf,
+} from "./parameters.ts";
+export { createParameters, freeParameters, packParameters, ParameterMismatchError } from "./device_parameters.ts";
+export type { DeviceParameters } from "./device_parameters.ts";
+
+export { languageModelLoss } from "./loss.ts";
+export type { LanguageModelLoss } from "./loss.ts";
+export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";
+export type { GenerateOptions, SessionOptions } from "./session.ts";
+
+export { selfAttention } from "./blocks/attention.ts";
+export { BIT_LINEAR_EPSILON, bitLinear } from "./blocks/bit_linear.ts";
+export { gatedChannelMixer } from "./blocks/gated_channel_mixer.ts";
+export { linear } from "./blocks/linear.ts";
+export { lowerBounds, mlgru } from "./blocks/mlgru.ts";
+export { norm } from "./blocks/norm.ts";
+export { swiglu } from "./blocks/swiglu.ts";
+
+export { randomPurpose, RandomStream, SeedError } from "./random.ts";
+export { LogitsError, Sampler, samplerOptions, SamplingOptionError } from "./sampling.ts";
+export type { SamplerOptions } from "./sampling.ts";
+export {
+  ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer, TokenizerError, tokenizerFromJSON, UnknownCharacterError,
+  UnknownTokenError, VocabularyError, writeVocabularyFile,
+} from "./tokenizers/index.ts";
+export type { Tokenizer, TokenizerSpec, TokenStream, VocabularyPiece } from "./tokenizers/index.ts";

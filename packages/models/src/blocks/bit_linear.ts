@@ -1,0 +1,36 @@
+// BitLinear (Zhu et al. 2024, arXiv 2406.02528, algorithm 1): RMSNorm, activations to int8 by the largest magnitude of
+// each token, weights to -1, 0 and 1 by their mean magnitude, and an exact integer product.
+//
+// The RMSNorm has no gain here: the norm before each block has one, and without a second one the projections that read
+// the same input share one normalisation and one quantisation, because equal nodes of a graph are one node. The
+// released code gives each projection a gain of its own.
+
+import type { Tensor } from "@fidelity/core";
+import { quantizeActivations, rmsNorm, ternarize, ternaryLinear } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
+import type { ParameterSpec, TensorsOf } from "../parameters.ts";
+import { matrix } from "../parameters.ts";
+
+/** Epsilon of the normalisation inside, as in the released code. */
+export const BIT_LINEAR_EPSILON = 1e-8;
+
+export type BitLinearParameters = { readonly weight: ParameterSpec<"ternary"> };
+
+export function bitLinearParameters(outputs: number, inputs: number, std?: number): BitLinearParameters {
+  return { weight: matrix("ternary", outputs, inputs, std) };
+}
+
+/**
+ * `x` [..., inputs] times the ternary weight: [..., outputs]. A float32 weight is ternarised here, with gradients that
+ * pass straight through; a packed one is used as it is. Both give the same numbers.
+ */
+export function bitLinear({ weight }: TensorsOf<BitLinearParameters>, x: Tensor<Shape, "f32">): Tensor<Shape, "f32"> {
+  const activations = quantizeActivations(rmsNorm(x, { epsilon: BIT_LINEAR_EPSILON }));
+  return ternaryLinear(activations, isPacked(weight) ? weight : ternarize(weight as Tensor<MatrixShape, "f32">));
+}
+
+type MatrixShape = readonly [number, number];
+
+function isPacked(weight: Tensor): weight is Tensor<MatrixShape, "ternary"> {
+  return weight.dtype === "ternary";
+}

@@ -1,0 +1,112 @@
+// Configurations of models come from files, flags and people, so each field is read by a rule: what it may be, and what
+// it is when it is absent. The result is plain values, which a model file's metadata can hold.
+
+import { FidelityError } from "@fidelity/units";
+import { nearestName } from "./nearest.ts";
+
+/** A value that JSON and the model container can both hold. */
+export type PlainValue = string | number | boolean;
+
+/** A configuration as the world hands it in. */
+export type PlainConfig = Readonly<Record<string, PlainValue>>;
+
+/** A configuration that no model can be built from. */
+export class ModelConfigError extends FidelityError {}
+
+/** What one field may be. */
+export interface FieldRule<T extends PlainValue> {
+  readonly expected: string;
+  accepts(value: unknown): value is T;
+  /** The value when the field is absent, from the fields read before it; required where this is missing. */
+  readonly fallback?: (before: PlainConfig) => T;
+}
+
+/** Rules for all fields of a configuration, read in their order. */
+export type ConfigRules<C extends Record<keyof C, PlainValue>> = { readonly [K in keyof C]-?: FieldRule<C[K]> };
+
+/** The largest sizes that any architecture here accepts: well above real models, and safe to multiply. */
+export const SIZE_LIMITS = {
+  dim: 1 << 17,
+  hiddenDim: 1 << 20,
+  layerCount: 1 << 12,
+  headCount: 1 << 12,
+  vocabSize: 1 << 24,
+  contextLength: 1 << 24,
+} as const;
+
+export function integerField(high: number, fallback?: (before: PlainConfig) => number): FieldRule<number> {
+  return {
+    expected: `an integer from 1 to ${high}`,
+    accepts: (value): value is number => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= high,
+    fallback,
+  };
+}
+
+export function positiveField(high: number, fallback: number): FieldRule<number> {
+  return {
+    expected: `a number above 0 and up to ${high}`,
+    accepts: (value): value is number => typeof value === "number" && value > 0 && value <= high,
+    fallback: () => fallback,
+  };
+}
+
+export function flagField(fallback: boolean): FieldRule<boolean> {
+  return {
+    expected: "true or false",
+    accepts: (value): value is boolean => typeof value === "boolean",
+    fallback: () => fallback,
+  };
+}
+
+/** One of a few words, the first of which is the default. */
+export function wordField<W extends string>(...words: readonly [W, ...W[]]): FieldRule<W> {
+  return {
+    expected: words.map((word) => `"${word}"`).join(" or "),
+    accepts: (value): value is W => words.some((word) => word === value),
+    fallback: () => words[0],
+  };
+}
+
+/**
+ * Reads a configuration by its rules, defaults filled in. Throws `ModelConfigError` that names the first field that is
+ * missing, impossible or unknown.
+ */
+export function readConfig<C extends Record<keyof C, PlainValue>>(
+  architecture: string,
+  rules: ConfigRules<C>,
+  value: unknown,
+): C {
+  const where = `configuration of a ${architecture} model`;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ModelConfigError("a model's configuration is not an object", { where, got: String(value) });
+  }
+  const given = new Map<string, unknown>(Object.entries(value));
+  const names = Object.keys(rules);
+  const unknownName = [...given.keys()].find((name) => !names.includes(name));
+  if (unknownName !== undefined) {
+    throw new ModelConfigError(`a ${architecture} model has no field "${unknownName}"`, {
+      where,
+      expected: names.join(", "),
+      hint: `did you mean "${nearestName(unknownName, names)}"?`,
+    });
+  }
+  const config: Record<string, PlainValue> = {};
+  for (const name of names) {
+    const rule = rules[name as keyof C] as FieldRule<PlainValue>;
+    const field = given.get(name) ?? rule.fallback?.(config);
+    if (!rule.accepts(field)) {
+      throw new ModelConfigError(`${name} is ${field === undefined ? "missing" : "impossible"}`, {
+        where,
+        expected: `${name}: ${rule.expected}`,
+        got: field === undefined ? "nothing" : String(field),
+      });
+    }
+    config[name] = field;
+  }
+  return config as C;
+}
+
+/** `value` rounded up to a multiple of `step`, as widths of feed-forward layers are. */
+export function roundUpWidth(value: number, step: number): number {
+  return step * Math.ceil(value / step);
+}

@@ -1,0 +1,96 @@
+// Parameters in the memory of a device: made, filled, and packed. They are kept by path, so that whatever reads a file
+// or averages weights finds them by the names that files use.
+
+import type { Device, DeviceTensor, Tensor, TensorType, Tree } from "@fidelity/core";
+import { flattenTree, formatType, isTensorType, sameShape, ternarize, trace } from "@fidelity/core";
+import { FidelityError } from "@fidelity/units";
+import type { Model } from "./model.ts";
+import { namedParameters } from "./parameters.ts";
+
+/** Tensors of a device by path, in the order of the model's parameters. */
+export type DeviceParameters = ReadonlyMap<string, DeviceTensor>;
+
+/** Parameters that are not those of the model. */
+export class ParameterMismatchError extends FidelityError {}
+
+/** Allocates a tensor for every type of a tree and lets `fill` write it. Frees all of them if anything throws. */
+export function createParameters(
+  device: Device,
+  types: Tree<TensorType>,
+  fill: (tensor: DeviceTensor, path: string) => void,
+): Map<string, DeviceTensor> {
+  const made = new Map<string, DeviceTensor>();
+  try {
+    for (const { path, leaf } of flattenTree(types, isTensorType)) {
+      const tensor = device.tensor(leaf);
+      made.set(path, tensor);
+      fill(tensor, path);
+    }
+  } catch (error) {
+    freeParameters(made);
+    throw error;
+  }
+  return made;
+}
+
+export function freeParameters(parameters: DeviceParameters): void {
+  for (const tensor of parameters.values()) tensor.free();
+}
+
+/**
+ * The same parameters with ternary weights packed to 2 bits, computed on the device by the op that training uses, so
+ * that both give the same logits. Only packed tensors are new; the others are those of `parameters`.
+ */
+export async function packParameters(
+  model: Model,
+  parameters: DeviceParameters,
+  device: Device,
+): Promise<Map<string, DeviceTensor>> {
+  orderedParameters(model, parameters);
+  const leaves = namedParameters(model.parameters);
+  const paths = leaves.filter(({ leaf }) => leaf.role === "ternary").map(({ path }) => path)
+    .filter((path) => parameters.get(path)!.type.dtype !== "ternary");
+  const result = new Map(leaves.map(({ path }) => [path, parameters.get(path)!]));
+  if (paths.length === 0) return result;
+  const sources = paths.map((path) => parameters.get(path)!);
+  const { graph } = trace(
+    "pack",
+    (weights) => weights.map((weight) => ternarize(weight as Tensor<readonly [number, number], "f32">)),
+    [sources.map(({ type }) => type)],
+  );
+  const program = await device.compile(graph);
+  try {
+    const packed = createParameters(device, graph.results.map(({ type }) => type), () => {});
+    program.bind(sources, [...packed.values()]);
+    program.run();
+    for (const [i, tensor] of [...packed.values()].entries()) result.set(paths[i], tensor);
+  } finally {
+    program.free();
+  }
+  return result;
+}
+
+/** The tensors of `parameters` in the order of the model. Throws `ParameterMismatchError` unless they fit it. */
+export function orderedParameters(model: Model, parameters: DeviceParameters): DeviceTensor[] {
+  const leaves = namedParameters(model.parameters);
+  const known = new Set(leaves.map(({ path }) => path));
+  const extra = [...parameters.keys()].find((path) => !known.has(path));
+  if (extra !== undefined) {
+    throw new ParameterMismatchError(`a ${model.architecture} model of this size has no parameter "${extra}"`, {
+      expected: `${known.size} parameters`,
+      got: `${parameters.size} parameters`,
+      hint: "check that the file and the configuration belong together",
+    });
+  }
+  return leaves.map(({ path, leaf }) => {
+    const tensor = parameters.get(path);
+    const dtypes: readonly string[] = leaf.role === "ternary" ? ["f32", "ternary"] : ["f32"];
+    if (tensor !== undefined && dtypes.includes(tensor.type.dtype) && sameShape(tensor.type.shape, leaf.shape)) return tensor;
+    throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {
+      where: `a ${model.architecture} model`,
+      expected: dtypes.map((dtype) => `${dtype}[${leaf.shape.join(", ")}]`).join(" or "),
+      got: tensor === undefined ? "nothing" : formatType(tensor.type),
+      hint: "check that the file and the configuration belong together",
+    });
+  });
+}

@@ -1,0 +1,94 @@
+// The MatMul-free language model (Zhu et al. 2024, arXiv 2406.02528): pre-norm residual blocks of an MLGRU token mixer and
+// a gated channel mixer, all of their projections ternary. The state is one vector a layer, whatever the position, so a
+// token costs the same at position 10 and at 100,000.
+//
+// The embedding and the head stay dense; the released code has a ternary head.
+
+import type { Tensor, TensorType } from "@fidelity/core";
+import { add, gather } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
+import { gatedChannelMixer, gatedChannelMixerParameters } from "./blocks/gated_channel_mixer.ts";
+import { linear } from "./blocks/linear.ts";
+import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
+import { norm, normParameters } from "./blocks/norm.ts";
+import type { ConfigRules } from "./config.ts";
+import { flagField, integerField, positiveField, readConfig, roundUpWidth, SIZE_LIMITS, wordField } from "./config.ts";
+import type { Model } from "./model.ts";
+import { defineModel } from "./model.ts";
+import { matrix, residualStd } from "./parameters.ts";
+
+/** Sizes of a MatMul-free language model. A type, so that it is a record of plain values. */
+export type MatmulFreeConfig = {
+  readonly architecture: "matmul-free";
+  /** Width of the residual stream, and of the state of each layer. */
+  readonly dim: number;
+  /** Width inside the channel mixer; 8 dim / 3, rounded up to a multiple of 256, by default. */
+  readonly hiddenDim: number;
+  readonly layerCount: number;
+  readonly vocabSize: number;
+  /** Whether the head is the embedding. False by default. */
+  readonly tiedEmbeddings: boolean;
+  /** Epsilon of the norms with a gain; 1e-6 by default. */
+  readonly normEpsilon: number;
+};
+
+const rules: ConfigRules<MatmulFreeConfig> = {
+  architecture: wordField("matmul-free"),
+  dim: integerField(SIZE_LIMITS.dim),
+  hiddenDim: integerField(SIZE_LIMITS.hiddenDim, ({ dim }) => roundUpWidth(Math.floor((8 * Number(dim)) / 3), 256)),
+  layerCount: integerField(SIZE_LIMITS.layerCount),
+  vocabSize: integerField(SIZE_LIMITS.vocabSize),
+  tiedEmbeddings: flagField(false),
+  normEpsilon: positiveField(1, 1e-6),
+};
+
+function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings }: MatmulFreeConfig) {
+  const std = residualStd(layerCount);
+  return {
+    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    lowerBounds: lowerBoundParameters(layerCount, dim),
+    blocks: Array.from({ length: layerCount }, () => ({
+      mixerNorm: normParameters(dim),
+      mixer: mlgruParameters(dim, std),
+      channelNorm: normParameters(dim),
+      channel: gatedChannelMixerParameters(dim, hiddenDim, std),
+    })),
+    finalNorm: normParameters(dim),
+    ...(tiedEmbeddings ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+  };
+}
+
+/** State: `blocks.{i}.hidden`, [batch, dim]. */
+type MatmulFreeState = { readonly blocks: readonly { readonly hidden: Tensor<Shape, "f32"> }[] };
+
+/** Builds the model of a configuration. Throws `ModelConfigError`. */
+export function createMatmulFree(value: unknown): Model {
+  const config = readConfig("matmul-free", rules, value);
+  const { dim, layerCount, vocabSize, normEpsilon } = config;
+  return defineModel<ReturnType<typeof parametersOf>, MatmulFreeState>({
+    architecture: "matmul-free",
+    config,
+    vocabSize,
+    contextLimit: null,
+    parameters: parametersOf(config),
+    stateTypes: ({ batch }) => ({
+      blocks: Array.from({ length: layerCount }, () => ({ hidden: { dtype: "f32", shape: [batch, dim] } as TensorType })),
+    }),
+    forward(parameters, tokens, past) {
+      const bounds = lowerBounds(parameters.lowerBounds);
+      let x: Tensor<Shape, "f32"> = gather(parameters.embedding.weight, tokens); // [batch, time, dim]
+      const blocks = parameters.blocks.map((block, i) => {
+        const { output, hidden } = mlgru(block.mixer, norm(block.mixerNorm, x, normEpsilon), {
+          lowerBound: bounds[i],
+          hidden: past?.state.blocks[i].hidden,
+          normEpsilon,
+        });
+        x = add(x, output);
+        x = add(x, gatedChannelMixer(block.channel, norm(block.channelNorm, x, normEpsilon)));
+        return { hidden };
+      });
+      const logits = linear(parameters.head ?? parameters.embedding, norm(parameters.finalNorm, x, normEpsilon));
+      return { logits, state: { blocks } };
+    },
+  });
+}

@@ -1,0 +1,76 @@
+// What every architecture gives. A model is a pure function over tensors, traced where it is needed: training and
+// evaluation trace it over whole sequences, decoding over one token and the state that the tokens before it left.
+// There is one definition for all of them, and the same one runs on float32 and on packed parameters.
+
+import type { Tensor, TensorType, Tree } from "@fidelity/core";
+import { formatBytes } from "@fidelity/units";
+import type { Shape } from "@fidelity/units";
+import type { PlainConfig } from "./config.ts";
+import { ModelConfigError } from "./config.ts";
+import type { ParameterTree, TensorsOf } from "./parameters.ts";
+import { countParameters } from "./parameters.ts";
+
+/** How much state to make room for. */
+export interface StateSize {
+  readonly batch: number;
+  /** Tokens that a cache must hold. What is recurrent does not look at it. */
+  readonly capacity: number;
+}
+
+/** What came before the tokens of a call. */
+export interface Past<S = Tree<Tensor>> {
+  readonly state: S;
+  /** Number of tokens before the first of this call. */
+  readonly position: Tensor<readonly [], "i32">;
+}
+
+/** What a model computes. */
+export interface ForwardResult<S = Tree<Tensor>> {
+  /** Unnormalised log-probabilities of each next token, [batch, time, vocabulary]. */
+  readonly logits: Tensor<Shape, "f32">;
+  /** The state after the last token, in the structure of `stateTypes`. */
+  readonly state: S;
+}
+
+/** An architecture with its sizes. It holds no values. */
+export interface Model {
+  readonly architecture: string;
+  /** Everything needed to build the model again with `createModel`. */
+  readonly config: PlainConfig;
+  readonly vocabSize: number;
+  /** The most tokens that a sequence may have; null where there is no limit. */
+  readonly contextLimit: number | null;
+  readonly parameters: ParameterTree;
+  stateTypes(size: StateSize): Tree<TensorType>;
+  /**
+   * Traces the model over `tokens`, i32 [batch, time]. Without `past` they start the sequence, and the state that comes
+   * out has a capacity of `time`.
+   */
+  forward(parameters: Tree<Tensor>, tokens: Tensor<Shape, "i32">, past?: Past): ForwardResult;
+}
+
+/** A model as its own file writes it, with the structure of its parameters and state in the types. */
+export interface ModelDefinition<P, S> extends Omit<Model, "parameters" | "stateTypes" | "forward"> {
+  readonly parameters: P;
+  stateTypes(size: StateSize): Tree<TensorType>;
+  forward(parameters: TensorsOf<P>, tokens: Tensor<Shape, "i32">, past: Past<S> | undefined): ForwardResult<S>;
+}
+
+/** The most bytes that the parameters of a model may have in float32. */
+export const PARAMETER_LIMIT_BYTES = 2 ** 36;
+
+/**
+ * Forgets the structure of a model's trees, which only its own file needs. Throws `ModelConfigError` for a model that
+ * is too large, before anybody allocates for it.
+ */
+export function defineModel<P, S>(definition: ModelDefinition<P, S>): Model {
+  const model = definition as unknown as Model;
+  const { parameters, float32Bytes } = countParameters(model.parameters);
+  if (float32Bytes <= PARAMETER_LIMIT_BYTES) return model;
+  throw new ModelConfigError("the model is too large", {
+    where: `configuration of a ${model.architecture} model`,
+    expected: `at most ${formatBytes(PARAMETER_LIMIT_BYTES)} of parameters in float32`,
+    got: `${parameters} parameters, ${formatBytes(float32Bytes)}`,
+    hint: "choose a smaller dim, layerCount or vocabSize",
+  });
+}

@@ -1,0 +1,142 @@
+// The parameters of a model before they have values: a tree whose leaves say shape, first value and role. The path of a
+// leaf, such as `blocks.0.mixer.forget.weight`, is its name in a model file and seeds its random numbers, so that adding
+// a layer never changes the first values of another.
+// The first values are those of GPT-2 (Radford et al. 2019): N(0, 0.02), and 1 / sqrt(2 L) of it for the two
+// projections of each of L layers that write to the residual stream.
+//
+// Leaves out: parameters of other dtypes than float32; packed weights are made from these.
+
+import type { HostTensor, NamedLeaf, Tensor, TensorType, Tree } from "@fidelity/core";
+import { elementCount, flattenTree, isTensorType, mapTree, storageBytes } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
+import { RandomStream } from "./random.ts";
+
+/**
+ * What a parameter is for. `ternary` weights may be packed to 2 bits; `dense` and `embedding` matrices stay float32;
+ * `norm` stands for gains and bounds, one number a channel, which weight decay leaves alone.
+ */
+export type ParameterRole = "ternary" | "dense" | "norm" | "embedding";
+
+/** The distribution of the first values. */
+export type ParameterInit =
+  | { readonly kind: "normal"; readonly std: number }
+  | { readonly kind: "ones" }
+  | { readonly kind: "zeros" };
+
+/** A parameter without its values. */
+export interface ParameterSpec<R extends ParameterRole = ParameterRole> extends TensorType {
+  readonly dtype: "f32";
+  readonly init: ParameterInit;
+  readonly role: R;
+}
+
+export type ParameterTree = Tree<ParameterSpec>;
+
+/** The tensors that a tree of specs stands for while a model is traced: ternary weights are float32 or packed. */
+export type TensorsOf<T> = T extends ParameterSpec<infer R>
+  ? Tensor<Shape, R extends "ternary" ? "f32" | "ternary" : "f32">
+  : { readonly [K in keyof T]: TensorsOf<T[K]> };
+
+/** Standard deviation of the first weights. */
+export const INIT_STD = 0.02;
+
+/** That of the projections whose sums make up the residual stream: two in each of `layerCount` layers. */
+export function residualStd(layerCount: number): number {
+  return INIT_STD / Math.sqrt(2 * layerCount);
+}
+
+/** A weight matrix [outputs, inputs] with normal first values. */
+export function matrix<R extends ParameterRole>(
+  role: R,
+  outputs: number,
+  inputs: number,
+  std: number = INIT_STD,
+): ParameterSpec<R> {
+  return { dtype: "f32", shape: [outputs, inputs], init: { kind: "normal", std }, role };
+}
+
+/** One number a channel, 1 at first. */
+export function gain(channels: number): ParameterSpec<"norm"> {
+  return { dtype: "f32", shape: [channels], init: { kind: "ones" }, role: "norm" };
+}
+
+export function isParameterSpec(value: unknown): value is ParameterSpec {
+  return isTensorType(value) && "role" in value && "init" in value;
+}
+
+/** The parameters with their paths, in the order in which `trace` and every model file list them. */
+export function namedParameters(tree: ParameterTree): NamedLeaf<ParameterSpec>[] {
+  return flattenTree(tree, isParameterSpec);
+}
+
+/** The types to trace or allocate with. `packed` makes ternary weights 2-bit. */
+export function parameterTypes(tree: ParameterTree, { packed }: { readonly packed: boolean }): Tree<TensorType> {
+  return mapParameters(tree, (spec): TensorType => ({
+    dtype: packed && spec.role === "ternary" ? "ternary" : "f32",
+    shape: spec.shape,
+  }));
+}
+
+/** `mapTree` over parameters of unknown structure: without the types of the nodes, which nobody knows. */
+export function mapParameters<M>(tree: ParameterTree, map: (spec: ParameterSpec, path: string) => M): Tree<M> {
+  return mapTree<ParameterSpec, M, unknown>(tree, isParameterSpec, map) as Tree<M>;
+}
+
+/**
+ * Writes the first values of the parameter at `path` to `out` [elements of its shape]. They depend on seed and path
+ * alone. Throws `SeedError` for a seed that is no integer from 0 to 2^53 - 1.
+ */
+export function fillParameter(spec: ParameterSpec, path: string, seed: number, out: Float32Array): void {
+  switch (spec.init.kind) {
+    case "ones":
+      out.fill(1);
+      return;
+    case "zeros":
+      out.fill(0);
+      return;
+    case "normal":
+      new RandomStream(seed, pathNumber(path)).fillNormal(out, 0, spec.init.std);
+      return;
+  }
+}
+
+/** A tree of host tensors with the first values, exact in float32. */
+export function initialise(tree: ParameterTree, seed: number): Tree<HostTensor> {
+  return mapParameters(tree, (spec, path): HostTensor => {
+    const values = new Float32Array(elementCount(spec.shape));
+    fillParameter(spec, path, seed, values);
+    return { type: { dtype: "f32", shape: spec.shape }, data: Float64Array.from(values) };
+  });
+}
+
+/** How large a model is. */
+export interface ParameterCount {
+  readonly parameters: number;
+  /** How many of them may be packed. */
+  readonly ternaryParameters: number;
+  /** Bytes of all parameters in float32. */
+  readonly float32Bytes: number;
+  /** Bytes with the ternary weights packed, padding and scales included. */
+  readonly packedBytes: number;
+}
+
+/** Adds up the parameters of a tree. Nothing is allocated. */
+export function countParameters(tree: ParameterTree): ParameterCount {
+  let [parameters, ternaryParameters, float32Bytes, packedBytes] = [0, 0, 0, 0];
+  for (const { leaf } of namedParameters(tree)) {
+    const elements = elementCount(leaf.shape);
+    const ternary = leaf.role === "ternary";
+    parameters += elements;
+    ternaryParameters += ternary ? elements : 0;
+    float32Bytes += storageBytes({ dtype: "f32", shape: leaf.shape });
+    packedBytes += storageBytes({ dtype: ternary ? "ternary" : "f32", shape: leaf.shape });
+  }
+  return { parameters, ternaryParameters, float32Bytes, packedBytes };
+}
+
+/** A number below 2^53 for a path: the upper bits of its 64-bit FNV-1a hash. */
+function pathNumber(path: string): number {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(path)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  return Number(hash >> 11n);
+}

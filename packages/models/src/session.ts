@@ -1,0 +1,283 @@
+// Decoding on a device, token by token. A session owns a state and the programs that advance it in place: one for a
+// single token, which gives logits, and one for a chunk of a prompt, which gives none and so never computes the head.
+// Both read the same parameters and write the same state.
+//
+// `step` allocates nothing. Leaves out: batches of sequences, and state that is saved or shared.
+
+import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
+import { flattenTree, isTensorType, trace } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
+import { FidelityError, invariant } from "@fidelity/units";
+import type { DeviceParameters } from "./device_parameters.ts";
+import { orderedParameters } from "./device_parameters.ts";
+import type { Model } from "./model.ts";
+import { mapParameters } from "./parameters.ts";
+import type { Sampler } from "./sampling.ts";
+
+/** The sequence is as long as the model or the session allows. */
+export class ContextLimitError extends FidelityError {}
+
+/** Tokens that the model cannot read. */
+export class TokenRangeError extends FidelityError {}
+
+export interface SessionOptions {
+  /** Tokens to make room for; the model's limit by default. What is recurrent needs no room and ignores it. */
+  readonly capacity?: number;
+  /** Tokens of a prompt that are read at once. Default 32. */
+  readonly chunkLength?: number;
+}
+
+export interface GenerateOptions {
+  readonly sampler: Pick<Sampler, "observe" | "sample">;
+  /** The most tokens to generate. */
+  readonly maxTokens: number;
+  /** Ends the text at a token for which it is true; that token is not given out. */
+  readonly stop?: (token: number) => boolean;
+}
+
+/**
+ * Opens a session at the start of a sequence. `parameters` stay the caller's, may be packed, and must outlive it.
+ * Throws `ParameterMismatchError` when they are not the model's, and `ContextLimitError` for an impossible capacity.
+ */
+export async function openSession(
+  model: Model,
+  parameters: DeviceParameters,
+  device: Device,
+  { capacity, chunkLength = 32 }: SessionOptions = {},
+): Promise<Session> {
+  invariant(Number.isInteger(chunkLength) && chunkLength >= 1, `a chunk of ${chunkLength} tokens`);
+  const limit = sessionLimit(model, capacity);
+  const programs = new SessionPrograms(model, parameters, device, limit);
+  try {
+    return new Session(model, programs, await programs.compile(1), limit, chunkLength);
+  } catch (error) {
+    programs.free();
+    throw error;
+  }
+}
+
+function sessionLimit(model: Model, capacity: number | undefined): number {
+  const most = model.contextLimit;
+  if (most === null) return Infinity;
+  if (capacity === undefined) return most;
+  if (Number.isInteger(capacity) && capacity >= 1 && capacity <= most) return capacity;
+  throw new ContextLimitError("the model's context is not that long", {
+    where: `a session of a ${model.architecture} model`,
+    expected: `a capacity from 1 to ${most} tokens`,
+    got: String(capacity),
+  });
+}
+
+/** A program with the tensor that it takes its tokens from. */
+interface SessionProgram {
+  readonly executable: Executable;
+  readonly tokens: DeviceTensor;
+}
+
+/** The memory of a session, and programs bound to it. */
+class SessionPrograms {
+  readonly state: readonly DeviceTensor[];
+  readonly position: DeviceTensor;
+  readonly logits: DeviceTensor;
+  readonly #model: Model;
+  readonly #device: Device;
+  readonly #parameters: DeviceParameters;
+  readonly #stateTypes: Tree<TensorType>;
+  readonly #owned: { free(): void }[] = [];
+
+  constructor(model: Model, parameters: DeviceParameters, device: Device, limit: number) {
+    orderedParameters(model, parameters);
+    this.#model = model;
+    this.#device = device;
+    this.#parameters = parameters;
+    this.#stateTypes = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1 });
+    try {
+      this.state = flattenTree(this.#stateTypes, isTensorType).map(({ leaf }) => this.#allocate(leaf));
+      this.position = this.#allocate({ dtype: "i32", shape: [] });
+      this.logits = this.#allocate({ dtype: "f32", shape: [1, 1, model.vocabSize] });
+    } catch (error) {
+      this.free();
+      throw error;
+    }
+  }
+
+  #allocate(type: TensorType): DeviceTensor {
+    const tensor = this.#device.tensor(type);
+    this.#owned.push(tensor);
+    return tensor;
+  }
+
+  /** The program that reads `length` tokens; it gives logits if that is one. */
+  async compile(length: number): Promise<SessionProgram> {
+    const tokensType: TensorType = { dtype: "i32", shape: [1, length] };
+    const types = mapParameters(this.#model.parameters, (_spec, path) => this.#parameters.get(path)!.type);
+    const positionType: TensorType = { dtype: "i32", shape: [] };
+    // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
+    const inputTypes: readonly [unknown, TensorType, unknown, TensorType] = [
+      types, tokensType, this.#stateTypes, positionType,
+    ];
+    const traced = trace(
+      length === 1 ? "step" : `prefill ${length}`,
+      (parameters, tokens, state, position) => {
+        const past = { state: state as Tree<Tensor>, position: position as Tensor<readonly [], "i32"> };
+        const result = this.#model.forward(parameters as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past);
+        return length === 1 ? result : { state: result.state };
+      },
+      inputTypes,
+    );
+    // The state of the results lies in the memory of the state of the inputs: `2.blocks.0.hidden`, `state.blocks.0...`.
+    const donations = traced.resultPaths.flatMap((path, result) => {
+      if (!path.startsWith("state.")) return [];
+      const parameter = traced.inputPaths.indexOf(`2.${path.slice("state.".length)}`);
+      invariant(parameter >= 0, `the state of a ${this.#model.architecture} model has no ${path}`);
+      return [{ parameter, result }];
+    });
+    const executable = await this.#device.compile(traced.graph, { donations });
+    this.#owned.push(executable);
+    const tokens = this.#allocate(tokensType);
+    const inputs = [...orderedParameters(this.#model, this.#parameters), tokens, ...this.state, this.position];
+    const results = traced.resultPaths.map((path, result) => {
+      const donation = donations.find((candidate) => candidate.result === result);
+      invariant(donation !== undefined || path === "logits", `the result ${path} has no tensor`);
+      return donation === undefined ? this.logits : inputs[donation.parameter];
+    });
+    executable.bind(inputs, results);
+    return { executable, tokens };
+  }
+
+  free(): void {
+    for (const owned of this.#owned.splice(0).reverse()) owned.free();
+  }
+}
+
+/** One sequence being read and written. Made by `openSession`. */
+export class Session {
+  readonly model: Model;
+  /** The most tokens that the sequence may have; Infinity where there is no limit. */
+  readonly limit: number;
+  readonly chunkLength: number;
+  readonly #programs: SessionPrograms;
+  readonly #step: SessionProgram;
+  #chunk: SessionProgram | undefined;
+  #position = 0;
+  // Views are taken again when the memory under them has moved, which empties them.
+  #tokenView: Int32Array;
+  #positionView: Int32Array;
+  #logitsView: Float32Array;
+
+  constructor(model: Model, programs: SessionPrograms, step: SessionProgram, limit: number, chunkLength: number) {
+    this.model = model;
+    this.limit = limit;
+    this.chunkLength = chunkLength;
+    this.#programs = programs;
+    this.#step = step;
+    this.#tokenView = step.tokens.i32();
+    this.#positionView = programs.position.i32();
+    this.#logitsView = programs.logits.f32();
+  }
+
+  /** Number of tokens read so far. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Bytes of the state, whatever the position. */
+  get stateBytes(): number {
+    return this.#programs.state.reduce((sum, tensor) => sum + tensor.bytes().byteLength, 0);
+  }
+
+  /**
+   * Reads one token and gives the logits [vocabulary] of the next: a view that the next step overwrites. Throws
+   * `ContextLimitError` at the end of the context and `TokenRangeError` for what is no token.
+   */
+  step(token: number): Float32Array {
+    this.#requireRoom(1);
+    this.#requireToken(token);
+    if (this.#tokenView.length === 0) this.#tokenView = this.#step.tokens.i32();
+    this.#tokenView[0] = token;
+    this.#run(this.#step, 1);
+    if (this.#logitsView.length === 0) this.#logitsView = this.#programs.logits.f32();
+    return this.#logitsView;
+  }
+
+  /**
+   * Reads a prompt, in chunks where it is long, and gives the logits after its last token as `step` does. Nothing is
+   * read if it does not fit or holds what is no token. An empty one throws `TokenRangeError`.
+   */
+  async prefill(tokens: ArrayLike<number>): Promise<Float32Array> {
+    if (tokens.length === 0) {
+      throw new TokenRangeError("the prompt is empty", {
+        expected: "at least one token",
+        hint: "start with the token that begins a text, or with a newline",
+      });
+    }
+    this.#requireRoom(tokens.length);
+    for (let i = 0; i < tokens.length; i++) this.#requireToken(tokens[i]);
+    let read = 0;
+    // The last token is left to `step`, which gives logits.
+    for (; tokens.length - read > this.chunkLength; read += this.chunkLength) {
+      const chunk = (this.#chunk ??= await this.#programs.compile(this.chunkLength));
+      const view = chunk.tokens.i32();
+      for (let i = 0; i < this.chunkLength; i++) view[i] = tokens[read + i];
+      this.#run(chunk, this.chunkLength);
+    }
+    for (; read < tokens.length - 1; read++) this.step(tokens[read]);
+    return this.step(tokens[read]);
+  }
+
+  /**
+   * Reads a prompt and gives out tokens, one by one, until `maxTokens` or `stop`. The last token given out has not been
+   * read: begin the prompt of a continuation with it. Each token is computed on the calling thread when it is asked
+   * for; whoever must hear timers and signals in between awaits one of them.
+   */
+  async *generate(
+    prompt: ArrayLike<number>,
+    { sampler, maxTokens, stop }: GenerateOptions,
+  ): AsyncGenerator<number, void, undefined> {
+    let logits = await this.prefill(prompt);
+    for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
+    for (let count = 0; count < maxTokens; count++) {
+      const token = sampler.sample(logits);
+      if (stop?.(token) === true) return;
+      yield token;
+      if (count + 1 < maxTokens) logits = this.step(token);
+    }
+  }
+
+  /** Back to the start of a sequence. */
+  reset(): void {
+    this.#position = 0;
+    for (const tensor of this.#programs.state) tensor.bytes().fill(0);
+  }
+
+  /** Gives the memory of state and programs back; the parameters stay. Harmless when repeated. */
+  close(): void {
+    this.#programs.free();
+  }
+
+  #run(program: SessionProgram, length: number): void {
+    if (this.#positionView.length === 0) this.#positionView = this.#programs.position.i32();
+    this.#positionView[0] = this.#position;
+    program.executable.run();
+    this.#position += length;
+  }
+
+  #requireRoom(count: number): void {
+    if (this.#position + count <= this.limit) return;
+    throw new ContextLimitError("the context is full", {
+      where: `a session of a ${this.model.architecture} model`,
+      expected: `at most ${this.limit} tokens`,
+      got: `${this.#position} tokens and ${count} more`,
+      hint: "generate fewer tokens, shorten the prompt, or use a recurrent model, which has no limit",
+    });
+  }
+
+  #requireToken(token: number): void {
+    if (Number.isInteger(token) && token >= 0 && token < this.model.vocabSize) return;
+    throw new TokenRangeError("the model has no such token", {
+      expected: `an integer from 0 to ${this.model.vocabSize - 1}`,
+      got: String(token),
+      hint: "use the tokenizer that the model was trained with",
+    });
+  }
+}
