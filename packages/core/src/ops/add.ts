@@ -18,4 +18,4 @@ export const addOp = elementwise({
 });
 
 /** a + b, elementwise. */
-export const add = binary(addOp);
+export const add = binary<"add">(addOp);

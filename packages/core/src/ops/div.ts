@@ -25,4 +25,4 @@ export const divOp = elementwise({
 });
 
 /** a / b, elementwise. */
-export const div = binary(divOp);
+export const div = binary<"div">(divOp);

@@ -1,7 +1,7 @@
 // What elementwise ops have in common: their shape rule, reference loop and lowering follow from one scalar function
 // and one loop-IR expression. The front-end functions broadcast, lift numbers, and leave a node over equal shapes.
 
-import type { Broadcast, Shape } from "@fidelity/units";
+import type { Broadcast, Checked, Shape } from "@fidelity/units";
 import type { Dtype, FloatDtype } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
 import type { TensorType } from "../graph.ts";
@@ -92,22 +92,29 @@ export function unary(op: OpDef<NoAttrs>): UnaryFunction {
   return ((x: Tensor) => emitOne(op, [x], {})) as UnaryFunction;
 }
 
+/** The dtype of a result: that of the operands, unless the op says otherwise. */
+type ResultDtype<R, D extends Dtype> = R extends Dtype ? R : D;
+
 /** An elementwise function of two tensors that broadcast together, or of a tensor and a number. */
-export interface BinaryFunction<R extends Dtype | "same" = "same"> {
-  <S extends Shape, D extends Dtype>(x: Tensor<S, D>, y: number): Tensor<S, R extends Dtype ? R : D>;
-  <S extends Shape, D extends Dtype>(x: number, y: Tensor<S, D>): Tensor<S, R extends Dtype ? R : D>;
+export interface BinaryFunction<Op extends string, R extends Dtype | "same" = "same"> {
+  <S extends Shape, D extends Dtype>(x: Tensor<S, D>, y: number): Tensor<S, ResultDtype<R, D>>;
+  <S extends Shape, D extends Dtype>(x: number, y: Tensor<S, D>): Tensor<S, ResultDtype<R, D>>;
+  <S extends Shape, D extends Dtype>(x: Tensor<S, D>, y: Tensor<S, NoInfer<D>>): Tensor<S, ResultDtype<R, D>>;
+  <T extends Tensor>(x: Tensor, y: Untyped<T>): Tensor<Shape, ResultDtype<R, Dtype>>;
+  // Last, because the compiler explains why the last one does not fit.
   <A extends Shape, B extends Shape, D extends Dtype>(
     x: Tensor<A, D>,
-    y: Tensor<B, D>,
-  ): Tensor<Broadcast<A, B>, R extends Dtype ? R : D>;
+    y: Checked<Broadcast<A, B, Op>, Tensor<B, NoInfer<D>>>,
+  ): Tensor<Broadcast<A, B, Op>, ResultDtype<R, D>>;
 }
 
-export function binary<R extends Dtype | "same" = "same">(op: OpDef<NoAttrs>): BinaryFunction<R> {
+/** The front end of an elementwise op with two inputs; `Op` is its name in the compiler's messages. */
+export function binary<Op extends string, R extends Dtype | "same" = "same">(op: OpDef<NoAttrs>): BinaryFunction<Op, R> {
   const apply = (x: Tensor | number, y: Tensor | number): Tensor => {
     const [a, b] = broadcastTogether(op.name, x, y);
     return emitOne(op, [a, b], {});
   };
-  return apply as unknown as BinaryFunction<R>;
+  return apply as BinaryFunction<Op, R>;
 }
 
 /** Both operands in their common shape, by NumPy's rule: aligned at the last axis, size 1 repeats. */

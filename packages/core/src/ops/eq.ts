@@ -6,4 +6,4 @@ import { binary } from "./elementwise.ts";
 export const eqOp = comparison("eq", "=", (a, b) => a === b);
 
 /** Whether a equals b, elementwise; a bool tensor. */
-export const eq = binary<"bool">(eqOp);
+export const eq = binary<"eq", "bool">(eqOp);

@@ -6,4 +6,4 @@ import { binary } from "./elementwise.ts";
 export const leOp = comparison("le", "<=", (a, b) => a <= b);
 
 /** Whether a is not above b, elementwise; a bool tensor. */
-export const le = binary<"bool">(leOp);
+export const le = binary<"le", "bool">(leOp);

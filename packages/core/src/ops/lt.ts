@@ -6,4 +6,4 @@ import { binary } from "./elementwise.ts";
 export const ltOp = comparison("lt", "<", (a, b) => a < b);
 
 /** Whether a is below b, elementwise; a bool tensor. */
-export const lt = binary<"bool">(ltOp);
+export const lt = binary<"lt", "bool">(ltOp);

@@ -1,7 +1,7 @@
 // matmul: batched matrix products with optional transposition of either operand. Batch dims must be equal; the front
 // end folds a batched left operand into rows when the right one has none.
 
-import type { Shape } from "@fidelity/units";
+import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { FloatDtype } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
@@ -101,18 +101,50 @@ export interface MatmulOptions {
   readonly transposeB?: boolean;
 }
 
+/** The shape of a product: a [..., K] times b [..., K, N], or [..., N, K] where b is read transposed. */
+export type MatmulShape<A extends Shape, B extends Shape, TransposeB extends boolean> = number extends
+  | A["length"]
+  | B["length"]
+  ? Shape
+  : A extends readonly [...infer Rows extends Shape, infer K extends Dim]
+    ? B extends readonly [...Shape, infer P extends Dim, infer Q extends Dim]
+      ? TransposeB extends true
+        ? Product<Rows, K, Q, P>
+        : Product<Rows, K, P, Q>
+      : ShapeError<`matmul: ${ShowShape<B>} has fewer than two dims`>
+    : ShapeError<`matmul: ${ShowShape<A>} has fewer than two dims`>;
+
+type Product<Rows extends Shape, K extends Dim, Inner extends Dim, N extends Dim> = [SameDim<K, Inner>] extends [never]
+  ? ShapeError<`matmul: inner dimensions differ: ${K} and ${Inner}`>
+  : readonly [...Rows, N];
+
+/** What `matmul` takes. */
+export interface MatmulFunction {
+  <A extends Shape, B extends Shape, D extends FloatDtype>(
+    a: Tensor<A, D>,
+    b: Checked<MatmulShape<A, B, true>, Tensor<B, NoInfer<D>>>,
+    options: { readonly transposeA?: false; readonly transposeB: true },
+  ): Tensor<MatmulShape<A, B, true>, D>;
+  <D extends FloatDtype>(
+    a: Tensor<Shape, D>,
+    b: Tensor<Shape, NoInfer<D>>,
+    options: MatmulOptions & { readonly transposeA: boolean },
+  ): Tensor<Shape, D>;
+  <A extends Shape, B extends Shape, D extends FloatDtype>(
+    a: Tensor<A, D>,
+    b: Checked<MatmulShape<A, B, false>, Tensor<B, NoInfer<D>>>,
+    options?: { readonly transposeA?: false; readonly transposeB?: false },
+  ): Tensor<MatmulShape<A, B, false>, D>;
+}
+
 /**
  * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
  * @throws ShapeMismatchError when inner or batch dimensions differ.
  */
-export function matmul<D extends FloatDtype>(
-  a: Tensor<Shape, D>,
-  b: Tensor<Shape, D>,
-  { transposeA = false, transposeB = false }: MatmulOptions = {},
-): Tensor<readonly number[], D> {
+export const matmul = ((a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor => {
   const attrs = { transposeA, transposeB };
-  if (b.rank !== 2 || a.rank <= 2 || transposeA) return emitOne(matmulOp, [a, b], attrs) as Tensor<readonly number[], D>;
+  if (b.rank !== 2 || a.rank <= 2 || transposeA) return emitOne(matmulOp, [a, b], attrs);
   const lead = a.shape.slice(0, -1);
   const rows = emitOne(matmulOp, [reshape(a, [elementCount(lead), a.shape[a.rank - 1]!]), b], attrs);
-  return reshape(rows, [...lead, rows.shape[1]!]) as unknown as Tensor<readonly number[], D>;
-}
+  return reshape(rows, [...lead, rows.shape[1]!]);
+}) as MatmulFunction;

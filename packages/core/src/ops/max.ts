@@ -19,4 +19,4 @@ export const maxOp = elementwise({
 });
 
 /** The larger of a and b, elementwise; NaN where either is. */
-export const max = binary(maxOp);
+export const max = binary<"max">(maxOp);

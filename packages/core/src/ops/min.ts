@@ -19,4 +19,4 @@ export const minOp = elementwise({
 });
 
 /** The smaller of a and b, elementwise; NaN where either is. */
-export const min = binary(minOp);
+export const min = binary<"min">(minOp);

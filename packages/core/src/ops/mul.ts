@@ -23,4 +23,4 @@ export const mulOp = elementwise({
 });
 
 /** a b, elementwise. */
-export const mul = binary(mulOp);
+export const mul = binary<"mul">(mulOp);

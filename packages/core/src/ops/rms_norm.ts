@@ -1,6 +1,6 @@
 // rms_norm: x over its root mean square along the last axis, times a weight (Zhang and Sennrich, arXiv 1910.07467).
 
-import type { Dim, Shape } from "@fidelity/units";
+import type { Shape } from "@fidelity/units";
 import type { FloatDtype } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
@@ -53,9 +53,9 @@ export const rmsNormOp: OpDef<RmsNormAttrs> = {
 };
 
 /** Options of `rmsNorm`. */
-export interface RmsNormOptions<W extends Dim, D extends FloatDtype> {
-  /** One number a column; 1 where absent. */
-  readonly weight?: Tensor<readonly [W], D>;
+export interface RmsNormOptions<D extends FloatDtype> {
+  /** [columns]; 1 where absent. */
+  readonly weight?: Tensor<Shape, D>;
   /** Added to the mean square. */
   readonly epsilon?: number;
 }
@@ -63,7 +63,7 @@ export interface RmsNormOptions<W extends Dim, D extends FloatDtype> {
 /** `x` over its root mean square along the last axis, times `weight`. */
 export function rmsNorm<S extends Shape, D extends FloatDtype>(
   x: Tensor<S, D>,
-  { weight, epsilon = 1e-6 }: RmsNormOptions<Dim, D> = {},
+  { weight, epsilon = 1e-6 }: RmsNormOptions<D> = {},
 ): Tensor<S, D> {
   return emitOne(rmsNormOp, weight === undefined ? [x] : [x, weight], { epsilon }) as unknown as Tensor<S, D>;
 }

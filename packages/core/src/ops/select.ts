@@ -67,7 +67,7 @@ export interface SelectFunction {
   <M extends Shape, A extends Shape, B extends Shape, D extends Dtype>(
     mask: Tensor<M, "bool">,
     a: Tensor<A, D>,
-    b: Tensor<B, D>,
+    b: Tensor<B, NoInfer<D>>,
   ): Tensor<Broadcast<M, Broadcast<A, B>>, D>;
 }
 

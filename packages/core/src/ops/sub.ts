@@ -19,4 +19,4 @@ export const subOp = elementwise({
 });
 
 /** a - b, elementwise. */
-export const sub = binary(subOp);
+export const sub = binary<"sub">(subOp);
