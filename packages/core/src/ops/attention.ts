@@ -1,10 +1,10 @@
-// attention: causal scaled dot-product attention with grouped heads over a cache (Vaswani et al. 2017, arXiv 1706.03762;
-// grouped queries: Ainslie et al. 2023, arXiv 2305.13245). Query t of head h sees keys 0..position + t of head h / (H/G):
+// attention: causal scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762) over a cache, with grouped
+// heads (Ainslie et al. 2023, arXiv 2305.13245). Query t of head h sees keys 0..position + t of key head h / (H/G):
 //   s = scale q . k,  lse = log sum exp s,  p = exp(s - lse),  o = sum p v
 // The logarithm of the normaliser is a second result, so that the reverse pass recomputes p instead of storing it (Dao
 // 2023, FlashAttention-2, arXiv 2307.08691). Left out: other masks, dropout, and bf16 caches.
 
-import type { Dim, Shape } from "@fidelity/units";
+import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
 import type { CaseDraw, OpCase, OpDef } from "../op.ts";
@@ -54,7 +54,10 @@ export const attentionOp: OpDef<AttentionAttrs> = {
       keys.forEach((key, s) => accumulate(o, query, v!.data, key, weights[s]! / total, dims.size));
       lse[row] = largest + Math.log(total);
     });
-    return [{ type: oType!, data: o }, { type: lseType!, data: lse }];
+    return [
+      { type: oType!, data: o },
+      { type: lseType!, data: lse },
+    ];
   },
   derivative: {
     kind: "rules",
@@ -64,7 +67,11 @@ export const attentionOp: OpDef<AttentionAttrs> = {
   lowering: { kind: "kernel", lower: lowerAttention },
   sample(draw) {
     const { q, kv, scale, range } = sampleAttention(draw);
-    return { inputs: [q, kv, kv, { dtype: "i32", shape: [] }], attrs: { scale }, ranges: [undefined, undefined, undefined, range] };
+    return {
+      inputs: [q, kv, kv, { dtype: "i32", shape: [] }],
+      attrs: { scale },
+      ranges: [undefined, undefined, undefined, range],
+    };
   },
 };
 
@@ -75,8 +82,14 @@ export function requireHeads(op: string, inputs: readonly TensorType[]): void {
     const heads = input.dtype === "f32" && input.shape.length === 4 && elementCount(input.shape) > 0;
     requireShape(heads, op, "takes f32 tensors [batch, time, heads, size]", inputs);
   }
-  requireShape(k.shape.every((dim, axis) => dim === v.shape[axis]), op, "keys and values differ", inputs);
-  const fits = q.shape[0] === k.shape[0] && q.shape[3] === k.shape[3] && q.shape[2]! % k.shape[2]! === 0;
+  requireShape(
+    k.shape.every((dim, axis) => dim === v.shape[axis]),
+    op,
+    "keys and values differ",
+    inputs,
+  );
+  const { heads, keyHeads } = attentionDims(q, k);
+  const fits = q.shape[0] === k.shape[0] && q.shape[3] === k.shape[3] && heads % keyHeads === 0;
   requireShape(fits, op, "batch or head sizes differ, or the key heads do not divide the heads", inputs);
 }
 
@@ -152,18 +165,34 @@ export interface AttentionResult<Q extends Shape> {
   readonly logSumExp: Tensor<Shape, "f32">;
 }
 
+/** The result's shape is that of the queries `Q`; batch and head size must be those of the keys `K`. */
+export type AttentionShape<Q extends Shape, K extends Shape> = number extends Q["length"] | K["length"]
+  ? Shape
+  : Q extends readonly [infer B extends Dim, Dim, Dim, infer D extends Dim]
+    ? K extends readonly [infer KeyB extends Dim, Dim, Dim, infer KeyD extends Dim]
+      ? [SameDim<B, KeyB>, SameDim<D, KeyD>] extends [infer Batch, infer Size]
+        ? [Batch] extends [never]
+          ? ShapeError<`attention: batches differ: ${B} and ${KeyB}`>
+          : [Size] extends [never]
+            ? ShapeError<`attention: head sizes differ: ${D} and ${KeyD}`>
+            : Q
+        : never
+      : ShapeError<`attention: keys ${ShowShape<K>} are not [batch, capacity, heads, size]`>
+    : ShapeError<`attention: queries ${ShowShape<Q>} are not [batch, time, heads, size]`>;
+
 /**
- * Causal attention of queries `q` [batch, time, heads, size] over a cache of keys and values [batch, capacity, key heads,
- * size]; key heads divide heads. Query t sees the keys 0..position + t, which must be within the capacity.
+ * Causal attention of queries `q` [batch, time, heads, size] over a cache of keys and values
+ * [batch, capacity, key heads, size]; key heads divide heads. Query t sees the keys 0..position + t, or the whole cache
+ * if that is beyond it.
  * @throws ShapeMismatchError when shapes do not fit.
  */
-export function attention<B extends Dim, T extends Dim, H extends Dim, D extends Dim, S extends Dim, G extends Dim>(
-  q: Tensor<readonly [B, T, H, D], "f32">,
-  k: Tensor<readonly [B, S, G, D], "f32">,
-  v: Tensor<readonly [B, S, G, D], "f32">,
+export function attention<Q extends Shape, K extends Shape>(
+  q: Tensor<Q, "f32">,
+  k: Checked<AttentionShape<Q, K>, Tensor<K, "f32">>,
+  v: Tensor<NoInfer<K>, "f32">,
   position: Tensor<readonly [], "i32">,
-  { scale = 1 / Math.sqrt(q.shape[3] ?? 1) }: AttentionOptions = {},
-): AttentionResult<readonly [B, T, H, D]> {
-  const [output, logSumExp] = emit(attentionOp, [q, k, v, position], { scale });
-  return { output, logSumExp } as unknown as AttentionResult<readonly [B, T, H, D]>;
+  { scale = 1 / Math.sqrt(q.shape[q.rank - 1] ?? 1) }: AttentionOptions = {},
+): AttentionResult<Q> {
+  const [output, logSumExp] = emit(attentionOp, [q, k as Tensor, v, position], { scale });
+  return { output, logSumExp } as unknown as AttentionResult<Q>;
 }

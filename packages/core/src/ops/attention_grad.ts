@@ -3,6 +3,7 @@
 //   p = exp(s - lse),  ds = scale p (dO . v - delta),  dq = sum ds k,  dk = sum ds q,  dv = sum p dO
 // delta [B, T, H] is dO . o, less the cotangent of lse. Nested derivatives rewrite it to products.
 
+import type { Shape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -28,13 +29,22 @@ export const attentionGradOp: OpDef<AttentionAttrs> = {
     requirePosition("attention_grad", position!, inputs);
     const [batch, time, heads] = q!.shape;
     const fits = sameShape(lse!.shape, [batch!, heads!, time!]) && sameShape(delta!.shape, [batch!, time!, heads!]);
-    requireShape(fits && sameShape(q!.shape, dO!.shape), "attention_grad", "lse, dO or delta do not fit the queries", inputs);
+    requireShape(
+      fits && sameShape(q!.shape, dO!.shape),
+      "attention_grad",
+      "lse, dO or delta do not fit the queries",
+      inputs,
+    );
     return [q!, k!, v!];
   },
   evaluate([q, k, v, lse, dO, delta, position], { scale }, types) {
     const dims = attentionDims(q!.type, k!.type);
     const { size } = dims;
-    const [dq, dk, dv] = [q!, k!, v!].map((x) => new Float64Array(x.data.length)) as [Float64Array, Float64Array, Float64Array];
+    const [dq, dk, dv] = [q!, k!, v!].map((x) => new Float64Array(x.data.length)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
     forEachQuery(dims, position!.data[0]!, ({ query, keys, row, timeRow }) => {
       for (const key of keys) {
         const p = Math.exp(scale * dot(q!.data, query, k!.data, key, size) - lse!.data[row]!);
@@ -66,8 +76,8 @@ function expandGrad(inputs: readonly Tensor[], { scale }: AttentionAttrs): reado
   const [heads, keyHeads] = [q!.shape[2]!, k!.shape[2]!];
   const [queries, cotangents] = [headsFirst(q!), headsFirst(dO!)];
   const [keys, values] = [repeatHeads(headsFirst(k!), heads), repeatHeads(headsFirst(v!), heads)];
-  const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor =>
-    emitOne(matmulOp, [a, b], { transposeA, transposeB });
+  const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor<Shape, "f32"> =>
+    emitOne(matmulOp, [a, b], { transposeA, transposeB }) as Tensor<Shape, "f32">;
   const p = attentionWeights(mul(product(queries, keys, false, true), scale), lse!, position!);
   const rows = transpose(delta!, [0, 2, 1]);
   const change = sub(product(cotangents, values, false, true), reshape(rows, [...rows.shape, 1]));

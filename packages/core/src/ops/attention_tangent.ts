@@ -2,6 +2,7 @@
 //   ds = scale (dq . k + q . dk),  dlse = sum p ds,  do = sum p ds v + sum p dv - dlse o,   p = exp(s - lse)
 // Reverse mode never computes it: its transpose is attention_grad. Forward and nested modes rewrite it to products.
 
+import type { Shape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit, emitOne } from "../graph.ts";
 import type { MaybeTensor, OpDef } from "../op.ts";
@@ -54,7 +55,10 @@ export const attentionTangentOp: OpDef<AttentionAttrs> = {
       }
       accumulate(dO, query, o!.data, query, -dLse[row]!, size);
     });
-    return [{ type: oType!, data: dO }, { type: lseType!, data: dLse }];
+    return [
+      { type: oType!, data: dO },
+      { type: lseType!, data: dLse },
+    ];
   },
   derivative: {
     kind: "rules",
@@ -137,8 +141,8 @@ function secondTangent(
   return [headsLast(dO1), reshape(dLse1, inputs[4]!.shape)];
 }
 
-function matmulOf(a: Tensor, b: Tensor, transposeB = false): Tensor {
-  return emitOne(matmulOp, [a, b], { transposeA: false, transposeB });
+function matmulOf(a: Tensor, b: Tensor, transposeB = false): Tensor<Shape, "f32"> {
+  return emitOne(matmulOp, [a, b], { transposeA: false, transposeB }) as Tensor<Shape, "f32">;
 }
 
 /** Sums over keys, kept with size 1. */

@@ -44,7 +44,10 @@ export const quantizeActivationsOp: OpDef<NoAttrs> = {
   // A tangent of a q8 tensor is an f32 tensor of its shape.
   derivative: { kind: "rules", surrogate: true, jvp: (_node, [dx]) => [dx] },
   lowering: { kind: "kernel", lower: lowerQuantizeActivations },
-  sample: (draw) => ({ inputs: [{ dtype: "f32", shape: [...sampleShape(draw).slice(0, 2), draw.int(1, 70)] }], attrs: {} }),
+  sample: (draw) => ({
+    inputs: [{ dtype: "f32", shape: [...sampleShape(draw).slice(0, 2), draw.int(1, 70)] }],
+    attrs: {},
+  }),
   // A float32 product that falls on the other side of a tie is one code off.
   tolerance: 0.01,
 };

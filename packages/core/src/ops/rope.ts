@@ -1,5 +1,5 @@
-// rope: rotary position embedding (Su et al. 2021, arXiv 2104.09864). Pairs of elements of a head are rotated by an angle
-// that grows with the position: pair i of the row at position p turns by p theta^(-2i/D).
+// rope: rotary position embedding (Su et al. 2021, arXiv 2104.09864). Pairs of elements of a head are rotated by an
+// angle that grows with the position: pair i of the row at position p turns by p theta^(-2i/D).
 //   y_a = x_a cos - x_b sin,  y_b = x_a sin + x_b cos
 // `adjacent` pairs elements 2i and 2i + 1 (llama2.c, the original paper); `halves` pairs i and i + D/2 (GPT-NeoX).
 // A rotation is linear in x, and its transpose is the rotation by the opposite angle.
@@ -21,7 +21,12 @@ export const ropeOp: OpDef<RopeAttrs> = {
   summary: "y = x with pair i of each head at position p turned by p theta^(-2i/D)",
   infer(inputs, { theta }) {
     const [x, position] = inputs as [TensorType, TensorType];
-    requireShape(x.dtype === "f32" && x.shape.length === 4, "rope", "takes an f32 tensor [batch, time, heads, size]", inputs);
+    requireShape(
+      x.dtype === "f32" && x.shape.length === 4,
+      "rope",
+      "takes an f32 tensor [batch, time, heads, size]",
+      inputs,
+    );
     requireShape(x.shape[3]! % 2 === 0 && elementCount(x.shape) > 0, "rope", "needs heads of even size", inputs);
     requirePosition("rope", position, inputs);
     requireShape(theta > 0, "rope", `theta is ${theta}`, inputs, "theta is usually 10000");
@@ -55,7 +60,10 @@ export const ropeOp: OpDef<RopeAttrs> = {
   sample(draw) {
     const shape = [draw.int(1, 3), draw.int(1, 5), draw.int(1, 3), 2 * draw.int(1, 9)];
     return {
-      inputs: [{ dtype: "f32", shape }, { dtype: "i32", shape: [] }],
+      inputs: [
+        { dtype: "f32", shape },
+        { dtype: "i32", shape: [] },
+      ],
       attrs: { theta: 10000, pairing: draw.pick(["adjacent", "halves"]), inverse: draw.int(0, 1) === 1 },
       ranges: [undefined, [0, 40]],
     };
@@ -69,7 +77,12 @@ export function ropeFrequency(theta: number, pair: number, size: number): number
 
 /** Requires the i32 scalar that says at which position the first row is. */
 export function requirePosition(op: string, position: TensorType, inputs: readonly TensorType[]): void {
-  requireShape(position.dtype === "i32" && position.shape.length === 0, op, "the position is not an i32 scalar", inputs);
+  requireShape(
+    position.dtype === "i32" && position.shape.length === 0,
+    op,
+    "the position is not an i32 scalar",
+    inputs,
+  );
 }
 
 export interface RopeOptions {

@@ -23,8 +23,13 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
   infer(inputs) {
     const [x, w] = inputs as [(typeof inputs)[0], (typeof inputs)[0]];
     const packed = x.dtype === "q8" && w.dtype === "ternary" && w.shape.length === 2;
-    requireShape(packed, "ternary_linear", "takes q8 activations and a ternary matrix", inputs,
-      "apply quantizeActivations and ternarize");
+    requireShape(
+      packed,
+      "ternary_linear",
+      "takes q8 activations and a ternary matrix",
+      inputs,
+      "apply quantizeActivations and ternarize",
+    );
     const inner = x.shape[x.shape.length - 1];
     requireShape(inner === w.shape[1], "ternary_linear", `inner dimensions differ: ${inner} and ${w.shape[1]}`, inputs);
     requireShape(elementCount(x.shape) > 0 && w.shape[0]! > 0, "ternary_linear", "empty tensors", inputs);
@@ -48,7 +53,8 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
       const rows = (value: Tensor): Tensor<Shape, "f32"> =>
         reshape(value as Tensor<Shape, "f32">, [rowCount(value.shape), value.shape[value.rank - 1]!]);
       const left = dx && matmul(rows(dx), dequantize(w as Tensor<Shape, "ternary">), { transposeB: true });
-      const right = dw && matmul(rows(dequantize(x as Tensor<Shape, "q8">)), dw as Tensor<Shape, "f32">, { transposeB: true });
+      const right =
+        dw && matmul(rows(dequantize(x as Tensor<Shape, "q8">)), dw as Tensor<Shape, "f32">, { transposeB: true });
       const dy = left === undefined ? right! : right === undefined ? left : add(left, right);
       return [reshape(dy, y!.shape)];
     },

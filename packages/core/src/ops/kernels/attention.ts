@@ -104,17 +104,23 @@ function writeScores(k: KernelBuilder, head: Head, t: LoopValue, visible: LoopVa
   const last = k.sub(visible, k.index(1));
   const masked = k.splat(k.constant(F32, MASKED), lanes);
   const factor = k.splat(k.constant(F32, scale), lanes);
-  const maxima = k.for(0, visible, lanes, limits.map(() => masked), (key, carried) => {
-    const rows = keyRows(k, head.keys, key, last, strides.key, lanes);
-    const products = dotRows(k, q, strides.query, height, rows, dims.size);
-    const keyIndex = k.add(lane, k.splat(k.convert(I32, key), lanes));
-    const to = k.offset(scores, key, 4);
-    return products.map((product, i) => {
-      const score = k.select(k.compare("le", keyIndex, limits[i]!), k.mul(product, factor), masked);
-      k.store(score, to, i * scoresStrideBytes);
-      return k.max(carried[i]!, score);
-    });
-  });
+  const maxima = k.for(
+    0,
+    visible,
+    lanes,
+    limits.map(() => masked),
+    (key, carried) => {
+      const rows = keyRows(k, head.keys, key, last, strides.key, lanes);
+      const products = dotRows(k, q, strides.query, height, rows, dims.size);
+      const keyIndex = k.add(lane, k.splat(k.convert(I32, key), lanes));
+      const to = k.offset(scores, key, 4);
+      return products.map((product, i) => {
+        const score = k.select(k.compare("le", keyIndex, limits[i]!), k.mul(product, factor), masked);
+        k.store(score, to, i * scoresStrideBytes);
+        return k.max(carried[i]!, score);
+      });
+    },
+  );
   return maxima.map((max) => foldLanes(k, max, (a, b) => k.max(a, b)));
 }
 
@@ -123,13 +129,19 @@ function exponentials(k: KernelBuilder, head: Head, visible: LoopValue, largest:
   const { lanes, scores, scoresStrideBytes } = head;
   const type = loopType("f32", lanes);
   const shifts = largest.map((value) => k.splat(value, lanes));
-  const totals = k.for(0, visible, lanes, shifts.map(() => k.constant(type, 0)), (key, carried) => {
-    const at = k.offset(scores, key, 4);
-    return carried.map((total, i) => {
-      const weight = expOf(k, k.sub(k.load(type, at, i * scoresStrideBytes), shifts[i]!));
-      k.store(weight, at, i * scoresStrideBytes);
-      return k.add(total, weight);
-    });
-  });
+  const totals = k.for(
+    0,
+    visible,
+    lanes,
+    shifts.map(() => k.constant(type, 0)),
+    (key, carried) => {
+      const at = k.offset(scores, key, 4);
+      return carried.map((total, i) => {
+        const weight = expOf(k, k.sub(k.load(type, at, i * scoresStrideBytes), shifts[i]!));
+        k.store(weight, at, i * scoresStrideBytes);
+        return k.add(total, weight);
+      });
+    },
+  );
   return totals.map((total) => foldLanes(k, total, (a, b) => k.add(a, b)));
 }

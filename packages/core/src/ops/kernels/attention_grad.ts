@@ -166,7 +166,14 @@ function queryRows(
       k.store(seen, k.offset(p, key, 4), i * rowBytes);
       return seen;
     });
-    const values = dotRows(k, dO, strides.query, count, keyRows(k, shared.values, key, last, strides.key, lanes), dims.size);
+    const values = dotRows(
+      k,
+      dO,
+      strides.query,
+      count,
+      keyRows(k, shared.values, key, last, strides.key, lanes),
+      dims.size,
+    );
     rows.forEach(({ delta }, i) => {
       const change = k.mul(k.mul(weights[i]!, k.sub(values[i]!, delta)), scale);
       k.store(change, k.offset(ds, key, 4), i * rowBytes);

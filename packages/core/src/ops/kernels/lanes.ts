@@ -14,7 +14,11 @@ export function foldLanes(
   let folded = vector;
   const { lanes } = vector.type;
   for (let half = lanes / 2; half >= 1; half /= 2) {
-    const upper = k.shuffle(folded, folded, Array.from({ length: lanes }, (_, lane) => (lane + half) % lanes));
+    const upper = k.shuffle(
+      folded,
+      folded,
+      Array.from({ length: lanes }, (_, lane) => (lane + half) % lanes),
+    );
     folded = combine(folded, upper);
   }
   return lanes === 1 ? vector : k.extract(folded, 0);
@@ -36,7 +40,14 @@ export function sumEach(k: KernelBuilder, vectors: readonly LoopValue[]): LoopVa
 function addHalves(k: KernelBuilder, a: LoopValue, b: LoopValue, width: number): LoopValue {
   const lower: number[] = [];
   for (let lane = 0; lane < 2 * a.type.lanes; lane++) if (lane % width < width / 2) lower.push(lane);
-  return k.add(k.shuffle(a, b, lower), k.shuffle(a, b, lower.map((lane) => lane + width / 2)));
+  return k.add(
+    k.shuffle(a, b, lower),
+    k.shuffle(
+      a,
+      b,
+      lower.map((lane) => lane + width / 2),
+    ),
+  );
 }
 
 /** The numbers 0, 1, 2, ... in i32 lanes. */

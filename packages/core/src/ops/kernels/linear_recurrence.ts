@@ -53,7 +53,14 @@ function lowerBlocks(context: LowerContext, name: string, buffers: readonly Buff
     const rest = channels % width;
     if (rest === 0) run(width);
     else if (blocks === 1) run(rest);
-    else whenLast(k, block, blocks, () => run(rest), () => run(width));
+    else
+      whenLast(
+        k,
+        block,
+        blocks,
+        () => run(rest),
+        () => run(width),
+      );
   });
 }
 

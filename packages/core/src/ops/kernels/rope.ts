@@ -1,6 +1,6 @@
 // rope as loops, in two calls: a table of cosines and signed sines for each position and element of a head, then the
-// rotation y = x C + partner(x) S of every head by it. Angles are reduced to one turn in float64, so that late positions
-// keep their phase in float32.
+// rotation y = x C + partner(x) S of every head by it. Angles are reduced to one turn in float64, so that late
+// positions keep their phase in float32.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, F64, I32, loopType } from "../../loop/ir.ts";

@@ -59,7 +59,12 @@ function lowerPacked(context: LowerContext, shapes: Shapes): void {
     const last = k.min(k.add(first, k.index(blocksPerChunk)), k.index(w.blocks));
     k.loop(first, last, 1, (block) => {
       k.loop(0, x.rows, 1, (row) => {
-        const sums = packedSums(k, shapes, k.offset(operands.x, row, x.rowBytes), k.offset(operands.w, block, w.blockBytes));
+        const sums = packedSums(
+          k,
+          shapes,
+          k.offset(operands.x, row, x.rowBytes),
+          k.offset(operands.w, block, w.blockBytes),
+        );
         finishRow(k, shapes, operands, row, block, sums);
       });
     });
@@ -80,8 +85,18 @@ function packedSums(k: KernelBuilder, shapes: Shapes, codes: LoopValue, block: L
     for (let quad = 0; quad < quads; quad++) {
       const word = k.load(words, at, quad * lanes * 4);
       const upper = k.shift("shr_u", word, 4);
-      const whole = dot(k, four[2]!, k.binary("and", upper, low), dot(k, four[0]!, k.binary("and", word, low), carried[2 * quad]!));
-      const shifted = dot(k, four[3]!, k.binary("and", upper, next), dot(k, four[1]!, k.binary("and", word, next), carried[2 * quad + 1]!));
+      const whole = dot(
+        k,
+        four[2]!,
+        k.binary("and", upper, low),
+        dot(k, four[0]!, k.binary("and", word, low), carried[2 * quad]!),
+      );
+      const shifted = dot(
+        k,
+        four[3]!,
+        k.binary("and", upper, next),
+        dot(k, four[1]!, k.binary("and", word, next), carried[2 * quad + 1]!),
+      );
       out.push(whole, shifted);
     }
     return out;
@@ -146,7 +161,9 @@ function panelSums(
     const activations = k.offset(codes, group, 16);
     const from = k.offset(panel, group, 256);
     for (let plane = 0; plane < 4; plane++) {
-      const four = Array.from({ length: height }, (_, i) => k.loadSplat(words, activations, i * x.rowBytes + plane * 4));
+      const four = Array.from({ length: height }, (_, i) =>
+        k.loadSplat(words, activations, i * x.rowBytes + plane * 4),
+      );
       for (let quad = 0; quad < quads; quad++) {
         const weights = k.load(words, from, plane * 64 + quad * lanes * 4);
         four.forEach((value, i) => (out[i * quads + quad] = dot(k, value, weights, out[i * quads + quad]!)));

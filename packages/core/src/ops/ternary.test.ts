@@ -1,0 +1,228 @@
+// The ternary path: quantize_activations, ternarize, dequantize and ternary_linear, against loops written here.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import type { TensorType } from "../graph.ts";
+import type { HostTensor } from "../host.ts";
+import { encodeTensor, hostValues } from "../host.ts";
+import { interpret } from "../interpreter.ts";
+import type { OpDef } from "../op.ts";
+import { ShapeMismatchError } from "../op.ts";
+import { q8Layout, storageBytes } from "../storage.ts";
+import { graphOf, randomHost, relativeError, seededRandom } from "../testing.ts";
+import { tensorType, trace } from "../trace.ts";
+import { dequantize, dequantizeOp } from "./dequantize.ts";
+import { runKernels } from "./kernels/testing.ts";
+import { quantizeActivations, quantizeActivationsOp, roundHalfEven } from "./quantize_activations.ts";
+import { ternarize, ternarizeOp } from "./ternarize.ts";
+import { ternaryLinear, ternaryLinearOp } from "./ternary_linear.ts";
+
+const f32 = (...shape: number[]): TensorType => ({ dtype: "f32", shape });
+const host = (shape: readonly number[], data: readonly number[]): HostTensor => ({
+  type: f32(...shape),
+  data: Float64Array.from(data, Math.fround),
+});
+
+/** The interpreter and the kernels at two vector widths. */
+function everyWay(op: OpDef<Record<never, never>>, inputs: readonly HostTensor[]): HostTensor[] {
+  const general = op as unknown as OpDef;
+  const [interpreted] = interpret(
+    graphOf(
+      general,
+      inputs.map(({ type }) => type),
+      {},
+    ),
+    inputs,
+  );
+  return [interpreted!, runKernels(general, inputs, {}, 4)[0]!, runKernels(general, inputs, {}, 8)[0]!];
+}
+
+void test("rounding is to the nearest integer, and to the even one from halfway", () => {
+  assert.deepEqual([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4, -2.6].map(roundHalfEven), [-2, -2, 0, 0, 2, 2, 2, -3]);
+});
+
+void test("quantize_activations: the largest of a row becomes 127 and ties round to even", () => {
+  for (const q of everyWay(quantizeActivationsOp, [host([3, 4], [127, 0.5, 1.5, -2.5, -4, 2, 1, 0, 0, 0, 0, 0])])) {
+    assert.deepEqual(
+      [...q.data],
+      [127, 0, 2, -2, -127, 64, 32, 0, 0, 0, 0, 0].map((code) => code + 0),
+    );
+    assert.ok(relativeError(q.scales!, [1, 4 / 127, 1e-5 / 127]) < 1e-9);
+  }
+});
+
+void test("quantize_activations: values are within half a step of the input", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 90 }), fc.nat(), (rows, columns, seed) => {
+      const x = randomHost(f32(rows, columns), seededRandom(seed), [-8, 8]);
+      for (const q of everyWay(quantizeActivationsOp, [x])) {
+        const values = hostValues(q);
+        for (const [i, value] of values.entries()) {
+          const step = q.scales![Math.floor(i / columns)]!;
+          assert.ok(Math.abs(value - x.data[i]!) <= step * 0.50001, `${value} for ${x.data[i]}`);
+        }
+      }
+    }),
+    { numRuns: 15 },
+  );
+});
+
+/** What encoding puts into storage. */
+function encoded(tensor: HostTensor): Uint8Array {
+  const bytes = new Uint8Array(storageBytes(tensor.type));
+  encodeTensor(tensor, bytes);
+  return bytes;
+}
+
+void test("quantize_activations: the kernels store row sums and zero padding, as encoding does", () => {
+  const [rows, columns] = [3, 37];
+  const layout = q8Layout([rows, columns]);
+  for (const lanes of [4, 8]) {
+    const op = quantizeActivationsOp as unknown as OpDef;
+    const [q] = runKernels(op, [randomHost(f32(rows, columns), seededRandom(5))], {}, lanes);
+    const expected = encoded(q!);
+    for (const [from, length] of [
+      [0, rows * layout.rowBytes],
+      [layout.sumsOffset, rows * 4],
+    ] as const) {
+      assert.deepEqual(q!.bytes.slice(from, from + length), expected.slice(from, from + length));
+    }
+  }
+});
+
+void test("ternarize: the kernels store padding with weight 0, as encoding does", () => {
+  for (const [rows, columns] of [
+    [16, 32],
+    [19, 37],
+    [1, 1],
+  ] as const) {
+    const [t] = runKernels(ternarizeOp as unknown as OpDef, [randomHost(f32(rows, columns), seededRandom(6))], {});
+    assert.deepEqual(t!.bytes, encoded(t!));
+  }
+});
+
+void test("ternarize: codes are w / mean |w| rounded to -1, 0, 1, and half goes to 0", () => {
+  const w = host([2, 4], [1, -1, 0.5, -0.5, 0.25, 3, -1.75, 0]);
+  for (const t of everyWay(ternarizeOp, [w])) {
+    assert.ok(Math.abs(t.scales![0]! - 1) < 1e-7);
+    assert.deepEqual(
+      [...t.data].map((code) => code + 0),
+      [1, -1, 0, 0, 0, 1, -1, 0],
+    );
+  }
+});
+
+void test("ternarize: a matrix of zeros has a scale above zero", () => {
+  for (const t of everyWay(ternarizeOp, [host([3, 5], new Array<number>(15).fill(0))])) {
+    assert.ok(t.data.every((code) => code === 0) && Math.abs(t.scales![0]! - 1e-5) < 1e-10);
+  }
+});
+
+void test("ternarize: more than one piece of partial sums and every remainder of rows and columns", () => {
+  const shapes = [
+    [130, 131],
+    [16, 16],
+    [17, 15],
+    [1, 1],
+    [33, 18],
+  ] as const;
+  for (const [rows, columns] of shapes) {
+    const w = randomHost(f32(rows, columns), seededRandom(rows));
+    const scale = w.data.reduce((sum, value) => sum + Math.abs(value), 0) / w.data.length;
+    const expected = w.data.map((value) => (value > scale / 2 ? 1 : value < -scale / 2 ? -1 : 0));
+    const [, kernels] = everyWay(ternarizeOp, [w]);
+    assert.deepEqual(kernels!.data, expected);
+    assert.ok(Math.abs(kernels!.scales![0]! / scale - 1) < 1e-5);
+  }
+});
+
+void test("dequantize: codes times scales", () => {
+  for (const type of [
+    { dtype: "q8", shape: [2, 3, 19] },
+    { dtype: "ternary", shape: [19, 37] },
+  ] as const) {
+    const packed = randomHost(type, seededRandom(3));
+    const columns = type.shape[type.shape.length - 1]!;
+    const expected = packed.data.map(
+      (code, i) => code * packed.scales![type.dtype === "q8" ? Math.floor(i / columns) : 0]!,
+    );
+    for (const y of everyWay(dequantizeOp, [packed])) assert.ok(relativeError(y.data, expected) < 1e-6);
+  }
+});
+
+/** Rows for the packed path and for the other, with more rows than a chunk; outputs and inputs around the block sizes. */
+const LINEAR_SHAPES = [
+  [1, 16, 16],
+  [4, 33, 50],
+  [5, 32, 16],
+  [7, 15, 33],
+  [131, 18, 20],
+  [2, 1, 1],
+] as const;
+
+void test("ternary_linear: integer sums times both scales", () => {
+  for (const [m, n, k] of LINEAR_SHAPES) {
+    const random = seededRandom(m * n * k);
+    const x = randomHost({ dtype: "q8", shape: [m, k] }, random);
+    const w = randomHost({ dtype: "ternary", shape: [n, k] }, random);
+    const expected = new Float64Array(m * n);
+    for (let row = 0; row < m; row++) {
+      for (let output = 0; output < n; output++) {
+        let sum = 0;
+        for (let i = 0; i < k; i++) sum += x.data[row * k + i]! * w.data[output * k + i]!;
+        expected[row * n + output] = sum * x.scales![row]! * w.scales![0]!;
+      }
+    }
+    for (const y of everyWay(ternaryLinearOp, [x, w]))
+      assert.ok(relativeError(y.data, expected) < 1e-6, `${m} ${n} ${k}`);
+  }
+});
+
+void test("ternary_linear: the most negative code and the longest sums are exact", () => {
+  const k = 512;
+  const x: HostTensor = {
+    type: { dtype: "q8", shape: [6, k] },
+    data: new Float64Array(6 * k).fill(-128),
+    scales: new Float64Array(6).fill(1),
+  };
+  const w: HostTensor = {
+    type: { dtype: "ternary", shape: [16, k] },
+    data: new Float64Array(16 * k).fill(1),
+    scales: Float64Array.of(1),
+  };
+  for (const y of everyWay(ternaryLinearOp, [x, w])) assert.ok(y.data.every((value) => value === -128 * k));
+});
+
+void test("the front end keeps shapes in the types and refuses what does not fit", () => {
+  const { graph } = trace("linear", (x, w) => ternaryLinear(quantizeActivations(x), ternarize(w)), [
+    tensorType("f32", [2, 3, 8]),
+    tensorType("f32", [5, 8]),
+  ]);
+  assert.deepEqual(graph.results[0]!.type, f32(2, 3, 5));
+  const refuse = (types: readonly TensorType[], op: unknown, problem: RegExp): void => {
+    assert.throws(
+      () => graphOf(op as OpDef, types, {}),
+      (error) => error instanceof ShapeMismatchError && problem.test(error.message),
+    );
+  };
+  refuse(
+    [
+      { dtype: "q8", shape: [2, 8] },
+      { dtype: "ternary", shape: [5, 9] },
+    ],
+    ternaryLinearOp,
+    /inner dimensions differ: 8 and 9/,
+  );
+  refuse([f32(2, 8), { dtype: "ternary", shape: [5, 8] }], ternaryLinearOp, /q8 activations/);
+  refuse([f32(2, 0)], quantizeActivationsOp, /empty/);
+  refuse([{ dtype: "f64", shape: [2] }], quantizeActivationsOp, /f64/);
+  refuse([f32(2, 3, 4)], ternarizeOp, /matrix/);
+  refuse([f32(2, 3)], dequantizeOp, /not packed/);
+});
+
+void test("dequantising what was quantised is the identity on multiples of the scale", () => {
+  const { graph } = trace("round trip", (x) => dequantize(quantizeActivations(x)), [tensorType("f32", [1, 4])]);
+  const x = host([1, 4], [127, -3, 64, 0]);
+  assert.deepEqual(interpret(graph, [x])[0]!.data, x.data);
+});
