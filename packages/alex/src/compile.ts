@@ -6,7 +6,7 @@
 import type { CompileOptions, Graph, Kernel, KernelCall, Program, ScheduleItem } from "@fidelity/core";
 import { printGraph, printProgram, storageBytes, verifyGraph, verifyProgram } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
-import type { BufferView, Call, VirtualBuffer } from "./lower/lowering.ts";
+import type { BufferView, Call, VectorTarget, VirtualBuffer } from "./lower/lowering.ts";
 import { Lowering, Scope, lowerGraph, whole } from "./lower/lowering.ts";
 import { canonicalise } from "./passes/canonicalise.ts";
 import type { Donation } from "./passes/donate.ts";
@@ -25,8 +25,7 @@ import { schedule } from "./passes/schedule.ts";
 export interface Compilation {
   readonly name: string;
   readonly donations: readonly Donation[];
-  /** float32 lanes of the target's vectors. */
-  readonly lanes: number;
+  readonly target: VectorTarget;
   readonly graph: Graph;
   readonly units?: readonly Unit[];
   /** Results that are computed in the memory of the parameter they are donated. */
@@ -83,7 +82,7 @@ export const PASSES: readonly Pass[] = [
     name: "layout",
     summary: "donated results take over their parameter's memory where the order allows it",
     run(compilation) {
-      const { units, inPlace } = planDonations(compilation.graph, compilation.units!, compilation.donations, compilation.lanes);
+      const { units, inPlace } = planDonations(compilation.graph, compilation.units!, compilation.donations, compilation.target.lanes);
       return { ...compilation, units, inPlace };
     },
     print: ({ units, inPlace }) => `results in place: ${[...inPlace!].join(", ") || "none"}\n${printUnits(units!)}`,
@@ -116,8 +115,7 @@ function commonSubexpressions(graph: Graph): Graph {
 export class UnknownPassError extends FidelityError {}
 
 export interface CompilerOptions extends CompileOptions {
-  /** float32 lanes of the target's vectors; 4 for wasm. */
-  readonly lanes: number;
+  readonly target: VectorTarget;
   /** Called with the state after each pass, when given; see `emitAfter`. */
   readonly observe?: (pass: Pass, compilation: Compilation) => void;
   /** Verify the IR after each pass. */
@@ -132,7 +130,7 @@ export function compileGraph(graph: Graph, options: CompilerOptions): Program {
   let compilation: Compilation = {
     name: options.name ?? graph.name,
     donations: options.donations ?? [],
-    lanes: options.lanes,
+    target: options.target,
     graph,
   };
   for (const pass of PASSES) {
@@ -161,8 +159,8 @@ export function emitAfter(graph: Graph, passName: string, options: CompilerOptio
   return text;
 }
 
-function lower({ graph, units, inPlace, donations, lanes }: Compilation): { lowering: Lowering; scope: Scope } {
-  const lowering = new Lowering(lanes);
+function lower({ graph, units, inPlace, donations, target }: Compilation): { lowering: Lowering; scope: Scope } {
+  const lowering = new Lowering(target);
   const scope = new Scope(lowering, 0);
   const bindings = graph.parameters.map((parameter, slot) =>
     whole(lowering.buffer(`parameter ${slot}`, storageBytes(parameter.type), { kind: "binding", slot })),

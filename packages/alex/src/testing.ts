@@ -9,8 +9,12 @@ import type { WasmProgramExports } from "./targets/wasm/emit-program.ts";
 const PAGE_BYTES = 65536;
 
 /** Compiles a graph to wasm, runs it on these inputs, and gives the results. Donated results come back like others. */
-export function runCompiled(graph: Graph, inputs: readonly HostTensor[], options: CompileOptions = {}): HostTensor[] {
-  const program = compileGraph(graph, { ...options, lanes: 4, verify: true });
+export function runCompiled(
+  graph: Graph,
+  inputs: readonly HostTensor[],
+  options: CompileOptions & { readonly joinsVectors?: boolean } = {},
+): HostTensor[] {
+  const program = compileGraph(graph, { ...options, target: { lanes: 4, joinsVectors: options.joinsVectors ?? false }, verify: true });
   const donors = new Map((options.donations ?? []).map(({ parameter, result }) => [result, parameter]));
   let end = 1024;
   const place = (sizeBytes: number): number => {

@@ -54,6 +54,8 @@ export interface LowerContext {
   readonly node: Node;
   /** float32 lanes of the target's vectors. */
   readonly lanes: number;
+  /** Whether the engine makes one operation of two on neighbouring vectors, so that twice as many fit in registers. */
+  readonly joinsVectors: boolean;
   input(index: number): BufferHandle;
   result(index: number): BufferHandle;
   /** Memory that lives only during this lowering's calls. */

@@ -49,15 +49,21 @@ export interface CallLoop {
 
 export type CallItem = Call | CallLoop;
 
+/** What kernel generators may ask of a target; see `LowerContext`. */
+export interface VectorTarget {
+  readonly lanes: number;
+  readonly joinsVectors: boolean;
+}
+
 /** What lowering has made so far. */
 export class Lowering {
-  readonly lanes: number;
+  readonly target: VectorTarget;
   readonly kernels: Kernel[] = [];
   readonly buffers: VirtualBuffer[] = [];
   readonly #kernelByText = new Map<string, number>();
 
-  constructor(lanes: number) {
-    this.lanes = lanes;
+  constructor(target: VectorTarget) {
+    this.target = target;
   }
 
   buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
@@ -169,7 +175,7 @@ function lowerUnits(scope: Scope, units: readonly Unit[]): void {
 }
 
 function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void {
-  const program = planRowProgram(unit, scope.lowering.lanes);
+  const program = planRowProgram(unit, scope.lowering.target.lanes);
   const views = [...program.loads.map((load) => scope.view(load)), ...unit.outputs.map((output) => scope.define(output))];
   const label = unit.nodes.map((node) => node.op.name).join("+");
   const kernel = buildKernel("row_program", views.length, (k, buffers) => generateRowProgram(k, program, buffers));
@@ -203,13 +209,15 @@ function lowerKernelNode(scope: Scope, node: Node, users: ReadonlyMap<Tensor, nu
 class NodeContext implements LowerContext {
   readonly node: Node;
   readonly lanes: number;
+  readonly joinsVectors: boolean;
   readonly inPlace: boolean;
   readonly #scope: Scope;
   readonly #views: BufferView[];
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    this.lanes = scope.lowering.lanes;
+    this.lanes = scope.lowering.target.lanes;
+    this.joinsVectors = scope.lowering.target.joinsVectors;
     this.#scope = scope;
     const inputs = node.inputs.map((input) => scope.view(input));
     if (inPlace !== undefined) takeOver(scope, node, inPlace, users);

@@ -31,11 +31,11 @@ export function createDevice(options: DeviceOptions = {}): WasmDevice {
   if (options.target !== undefined && options.target !== "wasm") {
     throw new DeviceOptionError("there is no such target", { expected: "wasm", got: String(options.target) });
   }
-  setEngineFlags();
+  const joinsVectors = setEngineFlags();
   return new WasmDevice({
     threads: options.threads ?? os.availableParallelism(),
     ...(options.maximumBytes !== undefined && { maximumBytes: options.maximumBytes }),
-    compileGraph: (graph, compileOptions) => compileGraph(graph, { ...compileOptions, lanes: WASM_LANES }),
+    compileGraph: (graph, compileOptions) => compileGraph(graph, { ...compileOptions, target: { lanes: WASM_LANES, joinsVectors } }),
     spawn: spawnWorkerThread,
     debug: options.debug ?? debugSinkFromEnvironment(),
   });

@@ -41,8 +41,12 @@ interface Gemm {
   readonly b: Strides;
 }
 
-export function chooseGemmSchedule({ m, n, k, batch }: MatmulDims, lanes: number): GemmSchedule {
-  const vectors = 4;
+/**
+ * Sixteen accumulators fit where the engine joins two vectors in one register; otherwise eight do, next to the vectors
+ * of B and one of A.
+ */
+export function chooseGemmSchedule({ m, n, k, batch }: MatmulDims, lanes: number, joinsVectors: boolean): GemmSchedule {
+  const vectors = joinsVectors ? 4 : 2;
   const rows = 4;
   const width = vectors * lanes;
   const chunkColumns = Math.min(Math.ceil(n / width) * width, 128);
@@ -63,7 +67,7 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   }
   const bytes = a!.dtype === "f64" ? 8 : 4;
   const lanes = (context.lanes * 4) / bytes;
-  const schedule = chooseGemmSchedule(dims, lanes);
+  const schedule = chooseGemmSchedule(dims, lanes, context.joinsVectors);
   const gemm: Gemm = {
     dims,
     schedule,
