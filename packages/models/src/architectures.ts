@@ -1,6 +1,7 @@
 // The architectures that a configuration can name. Adding one is one file and one line here.
 
 import { FidelityError } from "@fidelity/units";
+import { showValue } from "./config.ts";
 import { createLlama } from "./llama.ts";
 import { createMatmulFree } from "./matmul_free.ts";
 import type { Model } from "./model.ts";
@@ -36,11 +37,20 @@ export function createModel(config: unknown): Model {
   const named = typeof config === "object" && config !== null && "architecture" in config;
   const name = named ? config.architecture : undefined;
   const known = Object.keys(architectures);
-  if (typeof name === "string" && known.includes(name)) return architectures[name].create(config);
-  throw new ArchitectureError(name === undefined ? "the configuration names no architecture" : "unknown architecture", {
-    where: "field architecture of a model's configuration",
+  const where = "field architecture of a model's configuration";
+  if (typeof name !== "string") {
+    throw new ArchitectureError("the configuration names no architecture", {
+      where,
+      expected: known.join(", "),
+      got: showValue(name),
+      hint: `add architecture: "${known[0]}"`,
+    });
+  }
+  if (known.includes(name)) return architectures[name].create(config);
+  throw new ArchitectureError("unknown architecture", {
+    where,
     expected: known.join(", "),
-    got: name === undefined ? "nothing" : String(name),
-    hint: name === undefined ? `add architecture: "${known[0]}"` : `did you mean "${nearestName(String(name), known)}"?`,
+    got: showValue(name),
+    hint: `did you mean "${nearestName(name, known)}"?`,
   });
 }

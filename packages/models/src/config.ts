@@ -78,7 +78,7 @@ export function readConfig<C extends Record<keyof C, PlainValue>>(
 ): C {
   const where = `configuration of a ${architecture} model`;
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new ModelConfigError("a model's configuration is not an object", { where, got: String(value) });
+    throw new ModelConfigError("a model's configuration is not an object", { where, got: showValue(value) });
   }
   const given = new Map<string, unknown>(Object.entries(value));
   const names = Object.keys(rules);
@@ -98,12 +98,19 @@ export function readConfig<C extends Record<keyof C, PlainValue>>(
       throw new ModelConfigError(`${name} is ${field === undefined ? "missing" : "impossible"}`, {
         where,
         expected: `${name}: ${rule.expected}`,
-        got: field === undefined ? "nothing" : String(field),
+        got: showValue(field),
       });
     }
     config[name] = field;
   }
   return config as C;
+}
+
+/** A value from outside as an error shows it. */
+export function showValue(value: unknown): string {
+  if (value === undefined) return "nothing";
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(value) ?? typeof value);
+  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }
 
 /** `value` rounded up to a multiple of `step`, as widths of feed-forward layers are. */

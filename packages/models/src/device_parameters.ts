@@ -48,7 +48,9 @@ export async function packParameters(
 ): Promise<Map<string, DeviceTensor>> {
   orderedParameters(model, parameters);
   const leaves = namedParameters(model.parameters);
-  const paths = leaves.filter(({ leaf }) => leaf.role === "ternary").map(({ path }) => path)
+  const paths = leaves
+    .filter(({ leaf }) => leaf.role === "ternary")
+    .map(({ path }) => path)
     .filter((path) => parameters.get(path)!.type.dtype !== "ternary");
   const result = new Map(leaves.map(({ path }) => [path, parameters.get(path)!]));
   if (paths.length === 0) return result;
@@ -60,7 +62,11 @@ export async function packParameters(
   );
   const program = await device.compile(graph);
   try {
-    const packed = createParameters(device, graph.results.map(({ type }) => type), () => {});
+    const packed = createParameters(
+      device,
+      graph.results.map(({ type }) => type),
+      () => {},
+    );
     program.bind(sources, [...packed.values()]);
     program.run();
     for (const [i, tensor] of [...packed.values()].entries()) result.set(paths[i], tensor);
@@ -85,7 +91,8 @@ export function orderedParameters(model: Model, parameters: DeviceParameters): D
   return leaves.map(({ path, leaf }) => {
     const tensor = parameters.get(path);
     const dtypes: readonly string[] = leaf.role === "ternary" ? ["f32", "ternary"] : ["f32"];
-    if (tensor !== undefined && dtypes.includes(tensor.type.dtype) && sameShape(tensor.type.shape, leaf.shape)) return tensor;
+    const fits = ({ dtype, shape }: TensorType): boolean => dtypes.includes(dtype) && sameShape(shape, leaf.shape);
+    if (tensor !== undefined && fits(tensor.type)) return tensor;
     throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {
       where: `a ${model.architecture} model`,
       expected: dtypes.map((dtype) => `${dtype}[${leaf.shape.join(", ")}]`).join(" or "),

@@ -13,10 +13,22 @@ export { createMatmulFree } from "./matmul_free.ts";
 export type { MatmulFreeConfig } from "./matmul_free.ts";
 
 export {
-  countParameters, fillParameter, INIT_STD, initialise, isParameterSpec, namedParameters, parameterTypes, residualStd,
+  countParameters,
+  fillParameter,
+  INIT_STD,
+  initialise,
+  isParameterSpec,
+  namedParameters,
+  parameterTypes,
+  residualStd,
 } from "./parameters.ts";
 export type {
-  ParameterCount, ParameterInit, ParameterRole, ParameterSpec, ParameterTree, TensorsOf,
+  ParameterCount,
+  ParameterInit,
+  ParameterRole,
+  ParameterSpec,
+  ParameterTree,
+  TensorsOf,
 } from "./parameters.ts";
 export { createParameters, freeParameters, packParameters, ParameterMismatchError } from "./device_parameters.ts";
 export type { DeviceParameters } from "./device_parameters.ts";
@@ -38,7 +50,14 @@ export { randomPurpose, RandomStream, SeedError } from "./random.ts";
 export { LogitsError, Sampler, samplerOptions, SamplingOptionError } from "./sampling.ts";
 export type { SamplerOptions } from "./sampling.ts";
 export {
-  ByteTokenizer, CharacterTokenizer, SentencePieceTokenizer, TokenizerError, tokenizerFromJSON, UnknownCharacterError,
-  UnknownTokenError, VocabularyError, writeVocabularyFile,
+  ByteTokenizer,
+  CharacterTokenizer,
+  SentencePieceTokenizer,
+  TokenizerError,
+  tokenizerFromJSON,
+  UnknownCharacterError,
+  UnknownTokenError,
+  VocabularyError,
+  writeVocabularyFile,
 } from "./tokenizers/index.ts";
 export type { Tokenizer, TokenizerSpec, TokenStream, VocabularyPiece } from "./tokenizers/index.ts";

@@ -5,7 +5,13 @@ import type { HostParameters } from "./testing.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens, startOf } from "./testing.ts";
 
 const config = {
-  architecture: "llama", dim: 12, hiddenDim: 16, layerCount: 2, headCount: 3, keyValueHeadCount: 1, vocabSize: 11,
+  architecture: "llama",
+  dim: 12,
+  hiddenDim: 16,
+  layerCount: 2,
+  headCount: 3,
+  keyValueHeadCount: 1,
+  vocabSize: 11,
   contextLength: 16,
 } as const;
 
@@ -91,7 +97,9 @@ function reference(parameters: HostParameters, tokens: readonly number[], pairin
       x = x.map((value, i) => value + output[i]);
       const channels = rms(x, weight("feedForwardNorm"));
       const up = product(channels, weight("feedForward.up"), hiddenDim);
-      const gated = product(channels, weight("feedForward.gate"), hiddenDim).map((g, i) => (g / (1 + Math.exp(-g))) * up[i]);
+      const gated = product(channels, weight("feedForward.gate"), hiddenDim).map(
+        (g, i) => (g / (1 + Math.exp(-g))) * up[i],
+      );
       const down = product(gated, weight("feedForward.down"), dim);
       x = x.map((value, i) => value + down[i]);
     }
@@ -102,7 +110,9 @@ function reference(parameters: HostParameters, tokens: readonly number[], pairin
 }
 
 function product(x: readonly number[], weight: Float64Array, outputs: number): number[] {
-  return Array.from({ length: outputs }, (_, o) => x.reduce((sum, value, i) => sum + value * weight[o * x.length + i], 0));
+  return Array.from({ length: outputs }, (_, o) =>
+    x.reduce((sum, value, i) => sum + value * weight[o * x.length + i], 0),
+  );
 }
 
 function rms(x: readonly number[], gain: Float64Array): number[] {

@@ -1,6 +1,6 @@
-// The Llama-style transformer (Touvron et al. 2023, arXiv 2302.13971, and grouped heads from Llama 2, arXiv 2307.09288):
-// pre-norm residual blocks of rotary self-attention and SwiGLU. The configuration is that of a llama2.c file, and the
-// defaults are those of karpathy/llama2.c.
+// The Llama-style transformer (Touvron et al. 2023, arXiv 2302.13971, and grouped heads from Llama 2, arXiv
+// 2307.09288): pre-norm residual blocks of rotary self-attention and SwiGLU. The configuration is that of a llama2.c
+// file, and the defaults are those of karpathy/llama2.c.
 //
 // Leaves out: biases, scaled rotary frequencies, mixtures of experts.
 
@@ -14,7 +14,14 @@ import { norm, normParameters } from "./blocks/norm.ts";
 import { swiglu, swigluParameters } from "./blocks/swiglu.ts";
 import type { ConfigRules } from "./config.ts";
 import {
-  flagField, integerField, ModelConfigError, positiveField, readConfig, roundUpWidth, SIZE_LIMITS, wordField,
+  flagField,
+  integerField,
+  ModelConfigError,
+  positiveField,
+  readConfig,
+  roundUpWidth,
+  SIZE_LIMITS,
+  wordField,
 } from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
@@ -58,17 +65,29 @@ const rules: ConfigRules<LlamaConfig> = {
 
 function checkHeads({ dim, headCount, keyValueHeadCount }: LlamaConfig): void {
   const refuse = (expected: string, got: string, hint: string): never => {
-    throw new ModelConfigError("the heads do not fit", { where: "configuration of a llama model", expected, got, hint });
+    throw new ModelConfigError("the heads do not fit", {
+      where: "configuration of a llama model",
+      expected,
+      got,
+      hint,
+    });
   };
   if (dim % headCount !== 0) {
-    refuse("a width that the heads divide", `dim ${dim}, ${headCount} heads`, "choose headCount among the divisors of dim");
+    refuse(
+      "a width that the heads divide",
+      `dim ${dim}, ${headCount} heads`,
+      "choose headCount among the divisors of dim",
+    );
   }
   if ((dim / headCount) % 2 !== 0) {
     refuse("an even head size, for the rotary pairs", `head size ${dim / headCount}`, "choose another headCount");
   }
   if (headCount % keyValueHeadCount !== 0) {
-    refuse("key and value heads that divide the heads", `${headCount} heads, ${keyValueHeadCount} key and value heads`,
-      "choose keyValueHeadCount among the divisors of headCount");
+    refuse(
+      "key and value heads that divide the heads",
+      `${headCount} heads, ${keyValueHeadCount} key and value heads`,
+      "choose keyValueHeadCount among the divisors of headCount",
+    );
   }
 }
 

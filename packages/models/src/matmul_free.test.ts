@@ -38,8 +38,17 @@ test("a sequence in pieces of any length ends in the same state and logits", () 
   const parameters = randomParameters(model, 5);
   const tokens = randomTokens(model, 2, 8, 3);
   const whole = evaluateModel(model, parameters, tokens);
-  const first = evaluateModel(model, parameters, tokens.map((row) => row.slice(0, 5)));
-  const rest = evaluateModel(model, parameters, tokens.map((row) => row.slice(5)), first.past);
+  const first = evaluateModel(
+    model,
+    parameters,
+    tokens.map((row) => row.slice(0, 5)),
+  );
+  const rest = evaluateModel(
+    model,
+    parameters,
+    tokens.map((row) => row.slice(5)),
+    first.past,
+  );
   assert.equal(rest.past.position, 8);
   const vocabSize = model.vocabSize;
   for (const row of [0, 1]) {

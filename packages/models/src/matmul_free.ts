@@ -1,6 +1,6 @@
-// The MatMul-free language model (Zhu et al. 2024, arXiv 2406.02528): pre-norm residual blocks of an MLGRU token mixer and
-// a gated channel mixer, all of their projections ternary. The state is one vector a layer, whatever the position, so a
-// token costs the same at position 10 and at 100,000.
+// The MatMul-free language model (Zhu et al. 2024, arXiv 2406.02528): pre-norm residual blocks of an MLGRU token mixer
+// and a gated channel mixer, all of their projections ternary. The state is one vector a layer, whatever the position,
+// so a token costs the same at position 10 and at 100,000.
 //
 // The embedding and the head stay dense; the released code has a ternary head.
 
@@ -72,7 +72,9 @@ export function createMatmulFree(value: unknown): Model {
     contextLimit: null,
     parameters: parametersOf(config),
     stateTypes: ({ batch }) => ({
-      blocks: Array.from({ length: layerCount }, () => ({ hidden: { dtype: "f32", shape: [batch, dim] } as TensorType })),
+      blocks: Array.from({ length: layerCount }, () => ({
+        hidden: { dtype: "f32", shape: [batch, dim] } as TensorType,
+      })),
     }),
     forward(parameters, tokens, past) {
       const bounds = lowerBounds(parameters.lowerBounds);

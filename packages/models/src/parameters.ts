@@ -1,6 +1,6 @@
-// The parameters of a model before they have values: a tree whose leaves say shape, first value and role. The path of a
-// leaf, such as `blocks.0.mixer.forget.weight`, is its name in a model file and seeds its random numbers, so that adding
-// a layer never changes the first values of another.
+// The parameters of a model before they have values: a tree whose leaves say shape, first value and role. The path of
+// a leaf, such as `blocks.0.mixer.forget.weight`, is its name in a model file and seeds its random numbers, so that the
+// first values of a parameter do not depend on which others there are.
 // The first values are those of GPT-2 (Radford et al. 2019): N(0, 0.02), and 1 / sqrt(2 L) of it for the two
 // projections of each of L layers that write to the residual stream.
 //
@@ -33,9 +33,10 @@ export interface ParameterSpec<R extends ParameterRole = ParameterRole> extends 
 export type ParameterTree = Tree<ParameterSpec>;
 
 /** The tensors that a tree of specs stands for while a model is traced: ternary weights are float32 or packed. */
-export type TensorsOf<T> = T extends ParameterSpec<infer R>
-  ? Tensor<Shape, R extends "ternary" ? "f32" | "ternary" : "f32">
-  : { readonly [K in keyof T]: TensorsOf<T[K]> };
+export type TensorsOf<T> =
+  T extends ParameterSpec<infer R>
+    ? Tensor<Shape, R extends "ternary" ? "f32" | "ternary" : "f32">
+    : { readonly [K in keyof T]: TensorsOf<T[K]> };
 
 /** Standard deviation of the first weights. */
 export const INIT_STD = 0.02;

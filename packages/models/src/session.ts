@@ -114,7 +114,10 @@ class SessionPrograms {
     const positionType: TensorType = { dtype: "i32", shape: [] };
     // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
     const inputTypes: readonly [unknown, TensorType, unknown, TensorType] = [
-      types, tokensType, this.#stateTypes, positionType,
+      types,
+      tokensType,
+      this.#stateTypes,
+      positionType,
     ];
     const traced = trace(
       length === 1 ? "step" : `prefill ${length}`,

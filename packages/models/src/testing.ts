@@ -1,7 +1,16 @@
 // What the tests of this room share: models over host tensors on the reference interpreter, in float64 from end to end.
 
 import type { HostTensor, Tensor, TensorType, Tree } from "@fidelity/core";
-import { elementCount, flattenTree, interpret, isTensorType, mapTree, ternarize, trace, zerosHost } from "@fidelity/core";
+import {
+  elementCount,
+  flattenTree,
+  interpret,
+  isTensorType,
+  mapTree,
+  ternarize,
+  trace,
+  zerosHost,
+} from "@fidelity/core";
 import type { Model } from "./model.ts";
 import { mapParameters, namedParameters } from "./parameters.ts";
 import { RandomStream } from "./random.ts";
@@ -53,30 +62,43 @@ export function evaluateModel(
 ): { readonly logits: Float64Array; readonly past: HostPast } {
   const types: unknown = mapParameters(model.parameters, (_spec, path) => parameters.get(path)!.type);
   const [batch, time] = [tokens.length, tokens[0].length];
-  const tokenInput: HostTensor = { type: { dtype: "i32", shape: [batch, time] }, data: Float64Array.from(tokens.flat()) };
+  const tokenInput: HostTensor = {
+    type: { dtype: "i32", shape: [batch, time] },
+    data: Float64Array.from(tokens.flat()),
+  };
   const values = [...namedParameters(model.parameters).map(({ path }) => parameters.get(path)!), tokenInput];
   const finish = (results: readonly HostTensor[]): ReturnType<typeof evaluateModel> => ({
     logits: results[0].data,
     past: { state: results.slice(1), position: (past?.position ?? 0) + time },
   });
   if (past === undefined) {
-    const { graph } = trace("whole", (p, t) => {
-      const { logits, state } = model.forward(p as Tree<Tensor>, t as Tensor<readonly number[], "i32">);
-      return [logits, state];
-    }, [types, tokenInput.type]);
+    const { graph } = trace(
+      "whole",
+      (p, t) => {
+        const { logits, state } = model.forward(p as Tree<Tensor>, t as Tensor<readonly number[], "i32">);
+        return [logits, state];
+      },
+      [types, tokenInput.type],
+    );
     return finish(interpret(graph, values));
   }
   const position: HostTensor = { type: { dtype: "i32", shape: [] }, data: Float64Array.of(past.position) };
   let next = 0;
   const capacity = past.state[0].type.shape[1];
   const stateTypes: unknown = mapTree<TensorType, TensorType, unknown>(
-    model.stateTypes({ batch, capacity }), isTensorType, () => past.state[next++].type,
+    model.stateTypes({ batch, capacity }),
+    isTensorType,
+    () => past.state[next++].type,
   );
-  const { graph } = trace("continued", (p, t, s, at) => {
-    const before = { state: s as Tree<Tensor>, position: at as Tensor<readonly [], "i32"> };
-    const { logits, state } = model.forward(p as Tree<Tensor>, t as Tensor<readonly number[], "i32">, before);
-    return [logits, state];
-  }, [types, tokenInput.type, stateTypes, position.type]);
+  const { graph } = trace(
+    "continued",
+    (p, t, s, at) => {
+      const before = { state: s as Tree<Tensor>, position: at as Tensor<readonly [], "i32"> };
+      const { logits, state } = model.forward(p as Tree<Tensor>, t as Tensor<readonly number[], "i32">, before);
+      return [logits, state];
+    },
+    [types, tokenInput.type, stateTypes, position.type],
+  );
   return finish(interpret(graph, [...values, ...past.state, position]));
 }
 

@@ -1,6 +1,6 @@
-// Causal self-attention with rotary positions (Su et al. 2021, arXiv 2104.09864) and grouped heads (Ainslie et al. 2023,
-// arXiv 2305.13245). With a cache, the new keys and values are written at the position and all of it up to there is
-// attended to; without one, the keys of this call are the cache.
+// Causal self-attention with rotary positions (Su et al. 2021, arXiv 2104.09864) and grouped heads (Ainslie et al.
+// 2023, arXiv 2305.13245). With a cache, the new keys and values are written at the position and all of it up to there
+// is attended to; without one, the keys of this call are the cache.
 //
 // Leaves out: biases, sliding windows, normalised queries and keys.
 
@@ -37,7 +37,7 @@ export function attentionParameters(sizes: AttentionSizes, outputStd: number): A
   };
 }
 
-/** The keys (turned for their positions) and values of the tokens so far, each [batch, capacity, key heads, head size]. */
+/** Keys, turned for their positions, and values of the tokens so far: [batch, capacity, key heads, head size] each. */
 export type KeyValueCache = { readonly keys: CacheTensor; readonly values: CacheTensor };
 export type CacheTensor = Tensor<readonly [number, number, number, number], "f32">;
 
@@ -65,10 +65,13 @@ export function selfAttention(
   const queries = turn(heads(linear(parameters.query, x), headCount));
   const keys = turn(heads(linear(parameters.key, x), keyValueHeadCount));
   const values = heads(linear(parameters.value, x), keyValueHeadCount);
-  const cache = context.cache === undefined ? { keys, values } : {
-    keys: dynamicUpdateSlice(context.cache.keys, keys, position, 1),
-    values: dynamicUpdateSlice(context.cache.values, values, position, 1),
-  };
+  const cache =
+    context.cache === undefined
+      ? { keys, values }
+      : {
+          keys: dynamicUpdateSlice(context.cache.keys, keys, position, 1),
+          values: dynamicUpdateSlice(context.cache.values, values, position, 1),
+        };
   const { output } = attention(queries, cache.keys, cache.values, position);
   return { output: linear(parameters.output, reshape(output, [batch, time, dim])), cache };
 }

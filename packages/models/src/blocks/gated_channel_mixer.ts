@@ -1,5 +1,5 @@
-// The channel mixer of the MatMul-free language model (Zhu et al. 2024, arXiv 2406.02528, section 3.3.2): a gated linear
-// unit (Dauphin et al. 2017; Shazeer 2020, arXiv 2002.05202) of ternary projections, W_d (SiLU(W_g x) W_u x).
+// The channel mixer of the MatMul-free language model (Zhu et al. 2024, arXiv 2406.02528, section 3.3.2): a gated
+// linear unit (Dauphin et al. 2017; Shazeer 2020, arXiv 2002.05202) of ternary projections, W_d (SiLU(W_g x) W_u x).
 
 import type { Tensor } from "@fidelity/core";
 import { mul, silu } from "@fidelity/core";
@@ -15,7 +15,11 @@ export type GatedChannelMixerParameters = {
 };
 
 /** @param downStd standard deviation of the first weights of the projection to the residual stream */
-export function gatedChannelMixerParameters(dim: number, hiddenDim: number, downStd: number): GatedChannelMixerParameters {
+export function gatedChannelMixerParameters(
+  dim: number,
+  hiddenDim: number,
+  downStd: number,
+): GatedChannelMixerParameters {
   return {
     gate: bitLinearParameters(hiddenDim, dim),
     up: bitLinearParameters(hiddenDim, dim),

@@ -1,5 +1,5 @@
-// MLGRU, the MatMul-free token mixer (Zhu et al. 2024, arXiv 2406.02528, section 3.3, as in their released code): a gated
-// linear recurrence whose gates read the input alone, so that a whole sequence runs as one scan.
+// MLGRU, the MatMul-free token mixer (Zhu et al. 2024, arXiv 2406.02528, section 3.3, as in their released code): a
+// gated linear recurrence whose gates read the input alone, so that a whole sequence runs as one scan.
 //   f = lower + (1 - lower) sigmoid(W_f x),  c = SiLU(W_c x),  h_t = f_t h_{t-1} + (1 - f_t) c_t
 //   o = W_o (RMSNorm(W_g x) SiLU(h))
 // The lower bound of the forget gate is learned and rises with depth, so that higher layers remember longer (HGRN, Qin
@@ -9,7 +9,19 @@
 
 import type { Tensor } from "@fidelity/core";
 import {
-  add, div, exp, linearRecurrence, mul, reduceMax, reduceSum, reshape, sigmoid, silu, slice, stopGradient, sub,
+  add,
+  div,
+  exp,
+  linearRecurrence,
+  mul,
+  reduceMax,
+  reduceSum,
+  reshape,
+  sigmoid,
+  silu,
+  slice,
+  stopGradient,
+  sub,
 } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";

@@ -1,4 +1,5 @@
-// The feed-forward layer of Llama: a gated linear unit with SiLU (Shazeer 2020, arXiv 2002.05202), W_d (SiLU(W_g x) W_u x).
+// The feed-forward layer of Llama: a gated linear unit with SiLU (Shazeer 2020, arXiv 2002.05202),
+// W_d (SiLU(W_g x) W_u x).
 
 import type { Tensor } from "@fidelity/core";
 import { mul, silu } from "@fidelity/core";
