@@ -121,7 +121,9 @@ function checkOverlaps(
       });
     }
     if (span.isWritten && slots[span.slot].region.access === "r") {
-      throw new BindError("a read-only tensor would be written", { where: `${name}: ${slotName(span.slot, firstResult)}` });
+      throw new BindError("a read-only tensor would be written", {
+        where: `${name}: ${slotName(span.slot, firstResult)}`,
+      });
     }
     if (furthest === undefined || span.end > furthest.end) furthest = span;
   }

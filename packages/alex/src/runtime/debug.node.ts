@@ -4,5 +4,8 @@ import { debugLevel } from "./debug.ts";
 import type { DebugSink } from "./debug.ts";
 
 export function debugSinkFromEnvironment(): DebugSink {
-  return { level: debugLevel(process.env.FIDELITY_DEBUG), line: (text) => void process.stderr.write(`[alex] ${text}\n`) };
+  return {
+    level: debugLevel(process.env.FIDELITY_DEBUG),
+    line: (text) => void process.stderr.write(`[alex] ${text}\n`),
+  };
 }

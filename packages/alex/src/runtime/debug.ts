@@ -1,6 +1,6 @@
-// What the runtime tells about itself, by level (the idea is tinygrad's DEBUG): 1 a line per compile, 2 the time of runs
-// too, 3 the time of every schedule item, 4 the printed programs. Where the lines go is injected: a stream, a console,
-// a page. Level 0 costs nothing.
+// What the runtime tells about itself, by level (the idea is tinygrad's DEBUG): 1 a line per compile, 2 also the time
+// of runs, 3 also that of every schedule item, 4 also the printed programs. Where the lines go is injected: a stream, a
+// console, a page. Level 0 costs nothing.
 
 import { printProgram } from "@fidelity/core";
 import type { KernelCall, Program, ScheduleItem } from "@fidelity/core";

@@ -35,7 +35,8 @@ export function createDevice(options: DeviceOptions = {}): WasmDevice {
   return new WasmDevice({
     threads: options.threads ?? os.availableParallelism(),
     ...(options.maximumBytes !== undefined && { maximumBytes: options.maximumBytes }),
-    compileGraph: (graph, compileOptions) => compileGraph(graph, { ...compileOptions, target: { lanes: WASM_LANES, joinsVectors } }),
+    compileGraph: (graph, compileOptions) =>
+      compileGraph(graph, { ...compileOptions, target: { lanes: WASM_LANES, joinsVectors } }),
     spawn: spawnWorkerThread,
     debug: options.debug ?? debugSinkFromEnvironment(),
   });

@@ -135,7 +135,10 @@ export class WasmDevice implements Device {
     return this.#makeExecutable(program, signature, parts);
   }
 
-  /** Waits for the runs in progress, ends the team and frees all memory; tensors and executables are dead afterwards. */
+  /**
+   * Waits for the runs in progress, ends the team and frees all memory; tensors and executables are dead afterwards.
+   * Throws `LeakError` when regions that others took from `arena` are left.
+   */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -208,10 +208,9 @@ function placeConstants(arena: SharedArena, program: Program, table: Int32Array)
 
 /** The most members that a schedule can keep busy: the chunks of its widest item. */
 function usefulMembers(items: readonly ScheduleItem[]): number {
-  let most = 1;
-  for (const item of items) {
-    if (item.kind === "loop") most = Math.max(most, usefulMembers(item.items));
-    if (item.kind === "parallel") most = Math.max(most, item.calls.reduce((sum, call) => sum + call.chunks, 0));
-  }
-  return most;
+  const widths = items.map((item) => {
+    if (item.kind === "loop") return usefulMembers(item.items);
+    return item.kind === "parallel" ? item.calls.reduce((sum, call) => sum + call.chunks, 0) : 1;
+  });
+  return widths.reduce((most, width) => Math.max(most, width), 1);
 }

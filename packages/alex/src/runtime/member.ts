@@ -31,7 +31,11 @@ export function serveMember(init: MemberInit, receive: () => MemberMail | undefi
   }
 }
 
-function open(programs: Map<number, ProgramEntry | Error>, memory: WebAssembly.Memory, mail: MemberMail | undefined): void {
+function open(
+  programs: Map<number, ProgramEntry | Error>,
+  memory: WebAssembly.Memory,
+  mail: MemberMail | undefined,
+): void {
   if (mail === undefined) return;
   if (mail.kind === "unload") programs.delete(mail.program);
   else programs.set(mail.program, instantiate(mail.module, memory));

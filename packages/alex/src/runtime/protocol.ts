@@ -13,7 +13,7 @@ export type ProgramEntry = (
   control: number,
 ) => void;
 
-/** The block starts with the control block that the program's own barriers and counters use; it is zero at each start. */
+/** The block starts with the control block of the program's own barriers and counters; it is zero at first. */
 export const CONTROL_BYTES = 256;
 
 /**
@@ -109,7 +109,13 @@ export function calibrateSpins(): number {
 }
 
 /** Waits until a word is no longer `seen`, or for about `timeoutMs`: spins first, then sleeps. Gives the word. */
-export function awaitChange(words: Int32Array, word: number, seen: number, spins: number, timeoutMs = Infinity): number {
+export function awaitChange(
+  words: Int32Array,
+  word: number,
+  seen: number,
+  spins: number,
+  timeoutMs = Infinity,
+): number {
   if (!spinUntilChanged(words, word, seen, spins)) Atomics.wait(words, word, seen, timeoutMs);
   return Atomics.load(words, word);
 }

@@ -5,8 +5,9 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { MemberInit } from "./protocol.ts";
 import type { MemberHandle, MemberSpawner } from "./team.ts";
 
-// The source tree runs as TypeScript and the package as JavaScript; a URL is not rewritten by the compiler.
-const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? "team-worker.node.ts" : "team-worker.node.js", import.meta.url);
+// The source tree runs as TypeScript and the package as JavaScript; the compiler does not rewrite a URL.
+const WORKER = "./team-worker.node.ts";
+const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? WORKER : WORKER.replace(/ts$/, "js"), import.meta.url);
 
 /** Starts a member as a worker thread. It does not keep the process alive. */
 export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reason: string) => void): MemberHandle => {

@@ -216,7 +216,7 @@ export class ThreadTeam {
 
   #awaitMembers(members: number): void {
     const words = this.#words;
-    for (let done = Atomics.load(words, WORD.done); done < members; ) {
+    for (let done = Atomics.load(words, WORD.done); done < members;) {
       const hasFailed = Atomics.load(words, WORD.failed) !== 0;
       if (hasFailed) openBarriers(words);
       done = awaitChange(words, WORD.done, done, this.#spins, hasFailed ? REOPEN_MS : Infinity);

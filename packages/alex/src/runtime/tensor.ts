@@ -28,7 +28,7 @@ export class RegionTensor implements DeviceTensor {
     return this.region.isAlive;
   }
 
-  /** Throws `RegionError` when the memory was freed. Whoever asks for the bytes of a read-only region must not write. */
+  /** Throws `RegionError` when the memory was freed. The bytes of a read-only region must not be written. */
   bytes(): Uint8Array {
     return this.region.u8() as Uint8Array;
   }

@@ -118,8 +118,8 @@ export function decayProgram(name: string, length: number): Program {
 const OUTSIDE = -16;
 
 /**
- * Writes 1 to out[chunk], `rounds` times over, but the chunk whose number is in in[0] clears in[0] and writes outside of
- * the memory. So one member traps once, and the others go on to many barriers at which they wait for it.
+ * Writes 1 to out[chunk], `rounds` times over, but the chunk whose number is in in[0] clears in[0] and writes outside
+ * of the memory. So one member traps once, and the others go on to many barriers at which they wait for it.
  */
 export function trapProgram(name: string, chunks: number, rounds: number): Program {
   const kernel = buildKernel("poke", 2, (k, [input, output]) => {
@@ -147,7 +147,11 @@ export function trapProgram(name: string, chunks: number, rounds: number): Progr
     arenaBytes: 0,
     scratchBytes: 0,
     schedule: [
-      { kind: "loop", count: rounds, items: [{ kind: "parallel", calls: [{ kernel: 0, chunks, args, label: "poke" }] }] },
+      {
+        kind: "loop",
+        count: rounds,
+        items: [{ kind: "parallel", calls: [{ kernel: 0, chunks, args, label: "poke" }] }],
+      },
     ],
     constants: [],
   };
