@@ -37,7 +37,8 @@ function buildDerivatives(op: OpDef, { inputs, attrs }: OpCase): DerivativeGraph
   return inTrace(() => {
     const primals = inputs.map((type, i) => parameter(`x${i}`, type));
     const results = emit(op, primals, attrs);
-    const floats = (tensors: readonly Tensor[]): number[] => tensors.flatMap((x, i) => (tangentType(x.type) ? [i] : []));
+    const floats = (tensors: readonly Tensor[]): number[] =>
+      tensors.flatMap((x, i) => (tangentType(x.type) ? [i] : []));
     const floatInputs = floats(primals);
     const floatResults = floats(results);
     const tangents = floatInputs.map((i) => parameter(`dx${i}`, tangentType(primals[i]!.type)!));
@@ -53,7 +54,10 @@ function buildDerivatives(op: OpDef, { inputs, attrs }: OpCase): DerivativeGraph
       backward: {
         name: `${op.name}_vjp`,
         parameters: [...primals, ...cotangents],
-        results: filled(handed, floatInputs.map((i) => primals[i]!)),
+        results: filled(
+          handed,
+          floatInputs.map((i) => primals[i]!),
+        ),
       },
       floatInputs,
       floatResults,
@@ -66,7 +70,12 @@ function dot(a: readonly HostTensor[], b: readonly HostTensor[]): number {
 }
 
 /** x + step * direction, for the float inputs. */
-function moved(inputs: readonly HostTensor[], floats: readonly number[], directions: readonly HostTensor[], step: number): HostTensor[] {
+function moved(
+  inputs: readonly HostTensor[],
+  floats: readonly number[],
+  directions: readonly HostTensor[],
+  step: number,
+): HostTensor[] {
   return inputs.map((x, i) => {
     const at = floats.indexOf(i);
     return at < 0 ? x : { ...x, data: x.data.map((value, j) => value + step * directions[at]!.data[j]!) };

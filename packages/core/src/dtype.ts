@@ -17,7 +17,11 @@ export const DTYPES = {
   i32: { elementBytes: 4, tangent: null, summary: "signed 32-bit integer" },
   bool: { elementBytes: 4, tangent: null, summary: "0 or 1, stored as i32" },
   q8: { elementBytes: null, tangent: "f32", summary: "int8 codes with one float32 scale a row (last axis)" },
-  ternary: { elementBytes: null, tangent: "f32", summary: "2-bit codes of -1, 0, 1 in 16-row blocks, one float32 scale" },
+  ternary: {
+    elementBytes: null,
+    tangent: "f32",
+    summary: "2-bit codes of -1, 0, 1 in 16-row blocks, one float32 scale",
+  },
 } as const satisfies Record<string, DtypeInfo>;
 
 export type Dtype = keyof typeof DTYPES;

@@ -16,7 +16,18 @@ function compile(source: string): string {
   const index = JSON.stringify(fileURLToPath(new URL("index.ts", import.meta.url)));
   writeFileSync(path, `import { add, matmul } from ${index};\nimport type { Tensor } from ${index};\n${source}`);
   const tsc = fileURLToPath(new URL("../../../node_modules/typescript/bin/tsc", import.meta.url));
-  const flags = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2024", "--lib", "esnext,dom", "--types", ""];
+  const flags = [
+    "--noEmit",
+    "--strict",
+    "--module",
+    "nodenext",
+    "--target",
+    "es2024",
+    "--lib",
+    "esnext,dom",
+    "--types",
+    "",
+  ];
   const result = spawnSync(process.execPath, [tsc, ...flags, "--allowImportingTsExtensions", path], {
     cwd: folder,
     encoding: "utf8",

@@ -71,11 +71,15 @@ test("a shape error names the op, the shapes and the mistake", () => {
 });
 
 test("a deep graph needs no deep stack", () => {
-  const { graph } = trace("deep", (x: Tensor) => {
-    let y = x;
-    for (let i = 0; i < 20_000; i++) y = add(y, x);
-    return y;
-  }, [tensorType("f32", [1])]);
+  const { graph } = trace(
+    "deep",
+    (x: Tensor) => {
+      let y = x;
+      for (let i = 0; i < 20_000; i++) y = add(y, x);
+      return y;
+    },
+    [tensorType("f32", [1])],
+  );
   assert.equal(topologicalOrder(graph.results).length, 20_001);
   assert.equal(interpret(graph, [{ type: graph.parameters[0]!.type, data: Float64Array.of(1) }])[0]!.data[0], 20_001);
 });
@@ -102,11 +106,14 @@ test("trace names inputs and results by their place in the trees", () => {
   assert.deepEqual(traced.inputPaths, ["0.weight", "0.blocks.0", "0.blocks.1", "1"]);
   assert.deepEqual(traced.resultPaths, ["y.0", "z"]);
   assert.equal(traced.graph.parameters.length, 4);
-  assert.throws(() => trace("g", () => ({ a: { b: 3 } }), []), (error) => {
-    assert.ok(error instanceof TreeMismatchError);
-    assert.match(error.message, /a tree holds 3\n {2}where: {4}a\.b/);
-    return true;
-  });
+  assert.throws(
+    () => trace("g", () => ({ a: { b: 3 } }), []),
+    (error) => {
+      assert.ok(error instanceof TreeMismatchError);
+      assert.match(error.message, /a tree holds 3\n {2}where: {4}a\.b/);
+      return true;
+    },
+  );
 });
 
 test("reductions drop or keep axes, count negative ones from the end, and refuse others", () => {

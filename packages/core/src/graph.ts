@@ -28,7 +28,15 @@ export function sameType(a: TensorType, b: TensorType): boolean {
 }
 
 /** What an op is parametrised by, besides its inputs. Graphs and data arrays compare by identity. */
-export type AttrValue = number | string | boolean | readonly number[] | readonly boolean[] | Float64Array | Graph | object;
+export type AttrValue =
+  | number
+  | string
+  | boolean
+  | readonly number[]
+  | readonly boolean[]
+  | Float64Array
+  | Graph
+  | object;
 export type Attrs = Readonly<Record<string, AttrValue>>;
 
 /** One application of an op. */
@@ -135,11 +143,17 @@ export function emit<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], a
   const simplified = op.simplify?.(inputs, attrs);
   if (simplified !== undefined) return simplified;
   const inputKey = inputs.map((input) => `${input.node.id}.${input.index}`).join(",");
-  const attributeKey = Object.keys(attrs).sort().map((key) => `${key}=${attrKey(attrs[key]!)}`).join(";");
+  const attributeKey = Object.keys(attrs)
+    .sort()
+    .map((key) => `${key}=${attrKey(attrs[key]!)}`)
+    .join(";");
   const key = `${op.name}|${inputKey}|${attributeKey}`;
   const found = current.interned.get(key);
   if (found !== undefined) return found.results;
-  const types = op.infer(inputs.map((input) => input.type), attrs);
+  const types = op.infer(
+    inputs.map((input) => input.type),
+    attrs,
+  );
   const results: Tensor[] = [];
   const node: Node = { id: nextNodeId++, op: op as unknown as OpDef, inputs: [...inputs], attrs, results };
   for (const [index, type] of types.entries()) results.push(new Tensor(node, index, Object.freeze(type)));

@@ -33,20 +33,33 @@ export function hostValues(tensor: HostTensor): Float64Array {
 /** Writes a host tensor into `bytes` (at least `storageBytes(type)`, 8-byte aligned) in its storage layout. */
 export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
   const { type, data } = tensor;
-  invariant(bytes.byteLength >= storageBytes(type), `encodeTensor: ${bytes.byteLength} bytes for ${storageBytes(type)}`);
+  invariant(
+    bytes.byteLength >= storageBytes(type),
+    `encodeTensor: ${bytes.byteLength} bytes for ${storageBytes(type)}`,
+  );
   const at = bytes.byteOffset;
   switch (type.dtype) {
-    case "f64": new Float64Array(bytes.buffer, at, data.length).set(data); return;
-    case "f32": new Float32Array(bytes.buffer, at, data.length).set(data); return;
+    case "f64":
+      new Float64Array(bytes.buffer, at, data.length).set(data);
+      return;
+    case "f32":
+      new Float32Array(bytes.buffer, at, data.length).set(data);
+      return;
     case "i32":
-    case "bool": new Int32Array(bytes.buffer, at, data.length).set(data); return;
+    case "bool":
+      new Int32Array(bytes.buffer, at, data.length).set(data);
+      return;
     case "bf16": {
       const cells = new Uint16Array(bytes.buffer, at, data.length);
       for (let i = 0; i < data.length; i++) cells[i] = bf16Bits(data[i]!);
       return;
     }
-    case "q8": encodeQ8(tensor, bytes); return;
-    case "ternary": encodeTernary(tensor, bytes); return;
+    case "q8":
+      encodeQ8(tensor, bytes);
+      return;
+    case "ternary":
+      encodeTernary(tensor, bytes);
+      return;
   }
 }
 
@@ -55,13 +68,19 @@ export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
   const count = elementCount(type.shape);
   const at = bytes.byteOffset;
   switch (type.dtype) {
-    case "f64": return { type, data: new Float64Array(bytes.buffer, at, count).slice() };
-    case "f32": return { type, data: Float64Array.from(new Float32Array(bytes.buffer, at, count)) };
+    case "f64":
+      return { type, data: new Float64Array(bytes.buffer, at, count).slice() };
+    case "f32":
+      return { type, data: Float64Array.from(new Float32Array(bytes.buffer, at, count)) };
     case "i32":
-    case "bool": return { type, data: Float64Array.from(new Int32Array(bytes.buffer, at, count)) };
-    case "bf16": return { type, data: Float64Array.from(new Uint16Array(bytes.buffer, at, count), bf16Value) };
-    case "q8": return decodeQ8(type, bytes);
-    case "ternary": return decodeTernary(type, bytes);
+    case "bool":
+      return { type, data: Float64Array.from(new Int32Array(bytes.buffer, at, count)) };
+    case "bf16":
+      return { type, data: Float64Array.from(new Uint16Array(bytes.buffer, at, count), bf16Value) };
+    case "q8":
+      return decodeQ8(type, bytes);
+    case "ternary":
+      return decodeTernary(type, bytes);
   }
 }
 
@@ -113,7 +132,7 @@ function decodeQ8(type: TensorType, bytes: Uint8Array): HostTensor {
 
 /** The byte and the bit shift at which a ternary tensor keeps the weight of (row, column). */
 function ternaryCell(blockBytes: number, row: number, column: number): { byte: number; shift: number } {
-  const lane = ((row >> 4) * blockBytes) + (column >> 4) * 64 + (row & 15) * 4;
+  const lane = (row >> 4) * blockBytes + (column >> 4) * 64 + (row & 15) * 4;
   return { byte: lane + (column & 3), shift: ((column >> 2) & 3) * 2 };
 }
 

@@ -12,7 +12,17 @@ export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";
 
 // Graphs.
 export {
-  emit, emitOne, formatType, inline, inTrace, sameShape, sameType, substitute, Tensor, topologicalOrder, TraceError,
+  emit,
+  emitOne,
+  formatType,
+  inline,
+  inTrace,
+  sameShape,
+  sameType,
+  substitute,
+  Tensor,
+  topologicalOrder,
+  TraceError,
 } from "./graph.ts";
 export type { Attrs, AttrValue, Graph, Node, Substitution, TensorType } from "./graph.ts";
 export { isTensor, isTensorType, parameter, tensorType, trace } from "./trace.ts";
@@ -23,7 +33,15 @@ export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 // What an op is, and all of them.
 export { IndexRangeError, requireShape, ShapeMismatchError } from "./op.ts";
 export type {
-  BufferHandle, CaseDraw, Derivative, ElementContext, Lowering, LowerContext, MaybeTensor, OpCase, OpDef,
+  BufferHandle,
+  CaseDraw,
+  Derivative,
+  ElementContext,
+  Lowering,
+  LowerContext,
+  MaybeTensor,
+  OpCase,
+  OpDef,
 } from "./op.ts";
 export { OPS } from "./ops/index.ts";
 export type { OpName } from "./ops/index.ts";

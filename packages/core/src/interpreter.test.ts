@@ -17,7 +17,11 @@ import { tensorType, trace } from "./trace.ts";
 test("storage gives back what was stored, in every dtype", () => {
   const random = seededRandom(7);
   for (const dtype of Object.keys(DTYPES) as Dtype[]) {
-    for (const shape of [[1, 1], [3, 17], [33, 40]]) {
+    for (const shape of [
+      [1, 1],
+      [3, 17],
+      [33, 40],
+    ]) {
       const tensor = randomHost({ dtype, shape }, random, [-2, 2]);
       const bytes = new Uint8Array(storageBytes(tensor.type));
       encodeTensor(tensor, bytes);
@@ -61,7 +65,10 @@ test("wrong inputs, bindings and donations are refused by name", async () => {
 test("indices outside what they index are refused", () => {
   const table = { type: tensorType("f32", [3, 1]), data: Float64Array.of(5, 6, 7) };
   const scalar = (value: number) => ({ type: tensorType("i32", []), data: Float64Array.of(value) });
-  const look = trace("look", (t: Tensor, i: Tensor) => gather(t, i as Tensor<[], "i32">), [table.type, scalar(0).type]).graph;
+  const look = trace("look", (t: Tensor, i: Tensor) => gather(t, i as Tensor<[], "i32">), [
+    table.type,
+    scalar(0).type,
+  ]).graph;
   assert.deepEqual(Array.from(interpret(look, [table, scalar(2)])[0]!.data), [7]);
   assert.throws(() => interpret(look, [table, scalar(3)]), /there is no row 3 in a table of 3 rows/);
   const write = trace(

@@ -16,7 +16,10 @@ export class ExecutionError extends FidelityError {}
 
 /** The results of `graph` for the given inputs. Values are dropped after their last use. */
 export function interpret(graph: Graph, inputs: readonly HostTensor[]): HostTensor[] {
-  requireInputs(graph, inputs.map((input) => input.type));
+  requireInputs(
+    graph,
+    inputs.map((input) => input.type),
+  );
   const values = new Map<Tensor, HostTensor>();
   graph.parameters.forEach((parameter, i) => values.set(parameter, inputs[i]!));
   const order = topologicalOrder(graph.results);
@@ -32,7 +35,11 @@ export function interpret(graph: Graph, inputs: readonly HostTensor[]): HostTens
       });
     }
     const operands = node.inputs.map((input) => values.get(input)!);
-    const results = node.op.evaluate(operands, node.attrs, node.results.map((result) => result.type));
+    const results = node.op.evaluate(
+      operands,
+      node.attrs,
+      node.results.map((result) => result.type),
+    );
     node.results.forEach((result, i) => {
       if (uses.has(result)) values.set(result, results[i]!);
     });
@@ -142,7 +149,10 @@ class InterpreterExecutable implements Executable {
   }
 
   bind(parameters: readonly DeviceTensor[], results: readonly DeviceTensor[]): void {
-    requireInputs(this.#graph, parameters.map((tensor) => tensor.type));
+    requireInputs(
+      this.#graph,
+      parameters.map((tensor) => tensor.type),
+    );
     const given = results.map((tensor) => tensor.type);
     if (given.length !== this.resultTypes.length || !given.every((type, i) => sameType(type, this.resultTypes[i]!))) {
       throw new ExecutionError(`${this.name}: tensors do not match the results`, {
@@ -152,7 +162,9 @@ class InterpreterExecutable implements Executable {
     }
     for (const { parameter, result } of this.#donations) {
       if (parameters[parameter] === results[result]) continue;
-      throw new ExecutionError(`${this.name}: result ${result} is donated and must be the tensor of parameter ${parameter}`);
+      throw new ExecutionError(
+        `${this.name}: result ${result} is donated and must be the tensor of parameter ${parameter}`,
+      );
     }
     this.#parameters = parameters;
     this.#results = results;

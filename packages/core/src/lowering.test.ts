@@ -13,6 +13,7 @@ import { evaluateKernel } from "./loop/evaluate.ts";
 import type { LoopValue } from "./loop/ir.ts";
 import { I32, loopType } from "./loop/ir.ts";
 import type { BufferHandle, LowerContext, OpCase, OpDef } from "./op.ts";
+import { OPS } from "./ops/index.ts";
 import { elementLoopType } from "./ops/loop-types.ts";
 import { elementCount, roundUp, storageBytes } from "./storage.ts";
 import { drawCase, graphOf, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
@@ -53,6 +54,7 @@ function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[]): HostT
   const context: LowerContext = {
     node,
     lanes: 4,
+    joinsVectors: false,
     inPlace: false,
     input: (index) => inputAt[index] as BufferHandle,
     result: (index) => resultAt[index] as BufferHandle,
@@ -65,7 +67,9 @@ function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[]): HostT
     },
   };
   op.lowering.lower(context, node.attrs);
-  return node.results.map(({ type }, i) => decodeTensor(type, new Uint8Array(placement.memory, resultAt[i], storageBytes(type))));
+  return node.results.map(({ type }, i) =>
+    decodeTensor(type, new Uint8Array(placement.memory, resultAt[i], storageBytes(type))),
+  );
 }
 
 /** Runs an elementwise lowering over the elements in rows of `lanes`, one vector at a time. */
@@ -96,9 +100,11 @@ function runElementwise(op: OpDef, node: Node, inputs: readonly HostTensor[], la
     if (result.dtype !== "bf16") k.store(value, at);
     else k.store(k.shift("shr_u", k.bitcast(loopType("i32", width), value), 16), at, 0, "u16");
   };
-  const kernels = [lanes, 1].map((width) => buildKernel(op.name, inputs.length + 1, (k, buffers) => generate(k, buffers, width)));
+  const kernels = [lanes, 1].map((width) =>
+    buildKernel(op.name, inputs.length + 1, (k, buffers) => generate(k, buffers, width)),
+  );
   const count = elementCount(result.shape);
-  for (let at = 0; at < count; ) {
+  for (let at = 0; at < count;) {
     const whole = (at % columns) + lanes <= columns;
     evaluateKernel(kernels[whole ? 0 : 1]!, placement.memory, at, 0, [...bases, resultAt]);
     at += whole ? lanes : 1;
@@ -106,7 +112,12 @@ function runElementwise(op: OpDef, node: Node, inputs: readonly HostTensor[], la
   return [decodeTensor(result.type, new Uint8Array(placement.memory, resultAt, storageBytes(result.type)))];
 }
 
-function checkCase(op: OpDef, opCase: OpCase, seed: number, run: (node: Node, inputs: readonly HostTensor[]) => HostTensor[]): void {
+function checkCase(
+  op: OpDef,
+  opCase: OpCase,
+  seed: number,
+  run: (node: Node, inputs: readonly HostTensor[]) => HostTensor[],
+): void {
   const inputs = randomInputs(opCase, seededRandom(seed));
   const graph = graphOf(op, opCase.inputs, opCase.attrs);
   const { node } = graph.results[0]!;
@@ -135,3 +146,58 @@ for (const op of SAMPLED_OPS) {
     }
   }
 }
+
+/** Cases that cross the borders of chunks, vectors and dtypes, which the small samples do not. */
+const LARGE: readonly (readonly [op: OpDef, opCase: OpCase])[] = (["f32", "f64", "bf16", "i32"] as const).flatMap(
+  (dtype) => [
+    [OPS.transpose, { inputs: [{ dtype, shape: [97, 103] }], attrs: { permutation: [1, 0] } }],
+    [OPS.transpose, { inputs: [{ dtype, shape: [2, 19, 3, 13] }], attrs: { permutation: [0, 2, 3, 1] } }],
+    [OPS.transpose, { inputs: [{ dtype, shape: [3, 70, 50] }], attrs: { permutation: [1, 0, 2] } }],
+    [OPS.slice, { inputs: [{ dtype, shape: [3, 9000] }], attrs: { starts: [1, 3], stops: [3, 8998] } }],
+    [OPS.slice, { inputs: [{ dtype, shape: [4000, 3] }], attrs: { starts: [1, 0], stops: [3999, 2] } }],
+    [OPS.pad, { inputs: [{ dtype, shape: [1, 8999] }], attrs: { low: [1, 1], high: [0, 1], value: 2 } }],
+    [
+      OPS.concat,
+      {
+        inputs: [
+          { dtype, shape: [2, 8191] },
+          { dtype, shape: [2, 2] },
+        ],
+        attrs: { axis: 1 },
+      },
+    ],
+    [
+      OPS.gather,
+      {
+        inputs: [
+          { dtype, shape: [9, 300] },
+          { dtype: "i32", shape: [60] },
+        ],
+        attrs: {},
+        ranges: [
+          [-2, 2],
+          [0, 8],
+        ],
+      },
+    ],
+  ],
+);
+
+test("layout kernels are right across the borders of their chunks", () => {
+  for (const [op, opCase] of LARGE) checkCase(op, opCase, 1, (node, inputs) => runKernels(op, node, inputs));
+});
+
+test("an index outside is kept inside by kernels", () => {
+  const { node } = graphOf(
+    OPS.gather,
+    [
+      { dtype: "f32", shape: [3, 2] },
+      { dtype: "i32", shape: [3] },
+    ],
+    {},
+  ).results[0]!;
+  const table: HostTensor = { type: node.inputs[0]!.type, data: Float64Array.of(1, 2, 3, 4, 5, 6) };
+  const ids: HostTensor = { type: node.inputs[1]!.type, data: Float64Array.of(-7, 3, 2 ** 31 - 1) };
+  const [rows] = runKernels(OPS.gather, node, [table, ids]);
+  assert.deepEqual(Array.from(rows!.data), [1, 2, 5, 6, 5, 6]);
+});

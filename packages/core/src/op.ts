@@ -8,7 +8,7 @@ import type { HostTensor } from "./host.ts";
 import type { KernelBuilder } from "./loop/builder.ts";
 import type { LoopValue } from "./loop/ir.ts";
 
-/** A tensor or nothing: the derivative of what does not depend on the inputs is known to be zero, and is never built. */
+/** A tensor or nothing: the derivative of what does not depend on the inputs is known to be zero, and never built. */
 export type MaybeTensor = Tensor | undefined;
 
 /** How an op is differentiated. Reverse mode is the transposition of the linear part that `jvp` builds. */
@@ -24,8 +24,8 @@ export type Derivative<A extends Attrs> =
       /** Tangents of the results from tangents of the inputs; at least one of them is given. */
       jvp(node: Node, tangents: readonly MaybeTensor[], attrs: A): readonly MaybeTensor[];
       /**
-       * For an op that is linear in the inputs marked in `linear`: their cotangents, from those of the results. At least
-       * one of `cotangents` is given. What is not linear in any input has no such rule.
+       * For an op that is linear in the inputs marked in `linear`: their cotangents, from those of the results. At
+       * least one of `cotangents` is given. What is not linear in any input has no such rule.
        */
       transpose?(
         node: Node,

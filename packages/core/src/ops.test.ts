@@ -40,9 +40,20 @@ test("shape rules refuse tensors of ranks and dtypes that they were not made for
   for (const op of SAMPLED_OPS) {
     const { inputs, attrs } = drawCase(op, 1);
     if (inputs.length === 0) continue;
-    const spoiled = inputs.map((type) => ({ ...type, dtype: type.dtype === "bool" ? "f64" : "bool" } as const));
+    const spoiled = inputs.map((type) => ({ ...type, dtype: type.dtype === "bool" ? "f64" : "bool" }) as const);
     // Ops that move or repeat elements take any plain dtype; all others must say what they cannot take.
-    const moves = ["broadcast", "concat", "pad", "reshape", "slice", "stop_gradient", "transpose", "cast", "scan", "custom_vjp"];
+    const moves = [
+      "broadcast",
+      "concat",
+      "pad",
+      "reshape",
+      "slice",
+      "stop_gradient",
+      "transpose",
+      "cast",
+      "scan",
+      "custom_vjp",
+    ];
     if (moves.includes(op.name)) continue;
     assert.throws(() => op.infer(spoiled, attrs), ShapeMismatchError, op.name);
   }

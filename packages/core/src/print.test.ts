@@ -47,7 +47,10 @@ const missing = spawnSync(parser, ["--version"]).status !== 0;
 
 /** What the parser makes of a text. */
 function parse(text: string): string {
-  const result = spawnSync(parser, ["--allow-unregistered-dialect", "--split-input-file"], { input: text, encoding: "utf8" });
+  const result = spawnSync(parser, ["--allow-unregistered-dialect", "--split-input-file"], {
+    input: text,
+    encoding: "utf8",
+  });
   assert.equal(result.stderr, "");
   assert.equal(result.status, 0);
   return result.stdout;
@@ -65,9 +68,13 @@ test("MLIR parses a graph of every op", { skip: missing && `${parser} is not ins
 });
 
 test("MLIR parses awkward numbers and names", { skip: missing && `${parser} is not installed` }, () => {
-  const { graph } = trace(`a "name"\n`, (x: Tensor) => {
-    const data = constant([1e-300, 5e21, -0, Infinity, Number.NaN, 3], [6]);
-    return [mul(x, 1e-7), mul(x, -Infinity), data];
-  }, [vector]);
+  const { graph } = trace(
+    `a "name"\n`,
+    (x: Tensor) => {
+      const data = constant([1e-300, 5e21, -0, Infinity, Number.NaN, 3], [6]);
+      return [mul(x, 1e-7), mul(x, -Infinity), data];
+    },
+    [vector],
+  );
   assert.match(parse(printGraph(graph)), /-0\.0/u);
 });

@@ -111,7 +111,8 @@ function printAttribute(value: Exclude<AttrValue, Graph>): string {
   const items: readonly unknown[] = value;
   const kind = items.some((item) => typeof item === "boolean") ? "i1" : items.every(Number.isInteger) ? "i64" : "f64";
   if (items.length === 0) return "array<i64>";
-  return `array<${kind}: ${items.map((item) => (typeof item === "number" && kind === "f64" ? printFloat(item) : String(item))).join(", ")}>`;
+  const text = items.map((item) => (typeof item === "number" && kind === "f64" ? printFloat(item) : String(item)));
+  return `array<${kind}: ${text.join(", ")}>`;
 }
 
 /** Integers are i64, other numbers f64. */

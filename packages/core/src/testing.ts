@@ -1,5 +1,5 @@
-// What suites over the op table share: random cases from an op's `sample`, random inputs, and graphs of one op. Kept out
-// of the package's face; import it as `@fidelity/core/testing`.
+// What suites over the op table share: random cases from an op's `sample`, random inputs, and graphs of one op. Kept
+// out of the package's face; import it as `@fidelity/core/testing`.
 
 import { invariant } from "@fidelity/units";
 import type { Attrs, Graph, TensorType } from "./graph.ts";
@@ -49,12 +49,18 @@ export function randomHost(
   const int = (from: number, to: number): number => from + Math.floor(random() * (to - from + 1));
   const fill = (next: () => number): Float64Array => Float64Array.from({ length: elementCount(type.shape) }, next);
   switch (type.dtype) {
-    case "f64": return { type, data: fill(real) };
-    case "f32": return { type, data: fill(() => Math.fround(real())) };
-    case "bf16": return { type, data: fill(() => bf16Value(bf16Bits(real()))) };
-    case "i32": return { type, data: fill(() => int(Math.ceil(low), Math.floor(high))) };
-    case "bool": return { type, data: fill(() => int(0, 1)) };
-    case "ternary": return { type, data: fill(() => int(-1, 1)), scales: Float64Array.of(Math.fround(0.5 + random())) };
+    case "f64":
+      return { type, data: fill(real) };
+    case "f32":
+      return { type, data: fill(() => Math.fround(real())) };
+    case "bf16":
+      return { type, data: fill(() => bf16Value(bf16Bits(real()))) };
+    case "i32":
+      return { type, data: fill(() => int(Math.ceil(low), Math.floor(high))) };
+    case "bool":
+      return { type, data: fill(() => int(0, 1)) };
+    case "ternary":
+      return { type, data: fill(() => int(-1, 1)), scales: Float64Array.of(Math.fround(0.5 + random())) };
     case "q8": {
       const scales = Float64Array.from({ length: rowCount(type.shape) }, () => Math.fround((0.5 + random()) / 64));
       return { type, data: fill(() => int(-127, 127)), scales };

@@ -15,7 +15,10 @@ export interface TypedTensorType<S extends Shape = Shape, D extends Dtype = Dtyp
 }
 
 /** `tensorType("f32", [2, 3])`: the type of a graph's input. */
-export function tensorType<D extends Dtype, const S extends readonly number[]>(dtype: D, shape: S): TypedTensorType<S, D> {
+export function tensorType<D extends Dtype, const S extends readonly number[]>(
+  dtype: D,
+  shape: S,
+): TypedTensorType<S, D> {
   return { dtype, shape };
 }
 
@@ -24,15 +27,18 @@ export function isTensor(value: unknown): value is Tensor {
 }
 
 export function isTensorType(value: unknown): value is TensorType {
-  return typeof value === "object" && value !== null && "dtype" in value && "shape" in value && !(value instanceof Tensor);
+  return (
+    typeof value === "object" && value !== null && "dtype" in value && "shape" in value && !(value instanceof Tensor)
+  );
 }
 
 /** A tree of tensor types as a traced function sees it: tensors of these shapes and dtypes. */
-export type TensorsOf<T> = T extends TypedTensorType<infer S, infer D>
-  ? Tensor<S, D>
-  : T extends readonly unknown[] | { readonly [key: string]: unknown }
-    ? { [K in keyof T]: TensorsOf<T[K]> }
-    : T;
+export type TensorsOf<T> =
+  T extends TypedTensorType<infer S, infer D>
+    ? Tensor<S, D>
+    : T extends readonly unknown[] | { readonly [key: string]: unknown }
+      ? { [K in keyof T]: TensorsOf<T[K]> }
+      : T;
 
 let nextParameter = 0;
 

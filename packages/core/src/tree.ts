@@ -29,18 +29,32 @@ export interface NamedLeaf<L> {
 export function flattenTree<L>(tree: unknown, isLeaf: LeafTest<L>, path = ""): NamedLeaf<L>[] {
   if (isLeaf(tree)) return [{ path, leaf: tree }];
   if (typeof tree !== "object" || tree === null) {
-    throw new TreeMismatchError(`a tree holds ${String(tree)}`, { where: path || "its root", expected: "a tensor, an array or an object" });
+    throw new TreeMismatchError(`a tree holds ${String(tree)}`, {
+      where: path || "its root",
+      expected: "a tensor, an array or an object",
+    });
   }
-  return Object.entries(tree).flatMap(([key, child]) => flattenTree(child, isLeaf, path === "" ? key : `${path}.${key}`));
+  return Object.entries(tree).flatMap(([key, child]) =>
+    flattenTree(child, isLeaf, path === "" ? key : `${path}.${key}`),
+  );
 }
 
 /** A tree of the same structure, each leaf replaced by what `map` gives for it. */
-export function mapTree<L, M, T>(tree: T, isLeaf: LeafTest<L>, map: (leaf: L, path: string) => M, path = ""): MapTree<T, L, M> {
+export function mapTree<L, M, T>(
+  tree: T,
+  isLeaf: LeafTest<L>,
+  map: (leaf: L, path: string) => M,
+  path = "",
+): MapTree<T, L, M> {
   if (isLeaf(tree)) return map(tree, path) as MapTree<T, L, M>;
-  const inner = (child: unknown, key: string): unknown => mapTree(child, isLeaf, map, path === "" ? key : `${path}.${key}`);
+  const inner = (child: unknown, key: string): unknown =>
+    mapTree(child, isLeaf, map, path === "" ? key : `${path}.${key}`);
   if (Array.isArray(tree)) return tree.map((child, i) => inner(child, String(i))) as MapTree<T, L, M>;
   if (typeof tree !== "object" || tree === null) {
-    throw new TreeMismatchError(`a tree holds ${String(tree)}`, { where: path || "its root", expected: "a tensor, an array or an object" });
+    throw new TreeMismatchError(`a tree holds ${String(tree)}`, {
+      where: path || "its root",
+      expected: "a tensor, an array or an object",
+    });
   }
   return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, inner(child, key)])) as MapTree<T, L, M>;
 }

@@ -24,11 +24,14 @@ function withLastNode(change: (inputs: readonly Tensor[]) => { inputs: readonly 
 }
 
 const refused = (broken: Graph, message: RegExp): void => {
-  assert.throws(() => verifyGraph(broken), (error) => {
-    assert.ok(error instanceof GraphVerifyError);
-    assert.match(error.message, message);
-    return true;
-  });
+  assert.throws(
+    () => verifyGraph(broken),
+    (error) => {
+      assert.ok(error instanceof GraphVerifyError);
+      assert.match(error.message, message);
+      return true;
+    },
+  );
 };
 
 test("a traced graph verifies", () => {
@@ -37,7 +40,10 @@ test("a traced graph verifies", () => {
 });
 
 test("a wrong result type is found", () => {
-  refused(withLastNode((inputs) => ({ inputs, type: tensorType("f32", [3]) })), /expected: f32\[2\]\n {2}got: {6}f32\[3\]/);
+  refused(
+    withLastNode((inputs) => ({ inputs, type: tensorType("f32", [3]) })),
+    /expected: f32\[2\]\n {2}got: {6}f32\[3\]/,
+  );
 });
 
 test("a parameter that is missing, doubled or computed is found", () => {
@@ -48,7 +54,10 @@ test("a parameter that is missing, doubled or computed is found", () => {
 
 test("a tensor that its node does not know is found", () => {
   const stranger = new TensorValue(graph.parameters[0]!.node, 0, type);
-  refused(withLastNode(([x]) => ({ inputs: [x!, stranger], type })), /is no result of its node/);
+  refused(
+    withLastNode(([x]) => ({ inputs: [x!, stranger], type })),
+    /is no result of its node/,
+  );
 });
 
 test("a cycle is found", () => {
@@ -61,10 +70,14 @@ test("a cycle is found", () => {
 });
 
 test("the body of a scan is verified, too", () => {
-  const traced = trace("sum", (x: Tensor, xs: Tensor) => {
-    const { carry } = scan((h: Tensor, step: Tensor) => ({ carry: add(h, step), y: h }), x, xs);
-    return carry;
-  }, [type, tensorType("f32", [3, 2])]);
+  const traced = trace(
+    "sum",
+    (x: Tensor, xs: Tensor) => {
+      const { carry } = scan((h: Tensor, step: Tensor) => ({ carry: add(h, step), y: h }), x, xs);
+      return carry;
+    },
+    [type, tensorType("f32", [3, 2])],
+  );
   verifyGraph(traced.graph);
   const { node } = traced.graph.results[0]!;
   const body = node.attrs["body"] as Graph;

@@ -29,7 +29,8 @@ export function verifyGraph(graph: Graph): void {
     if (parameter.node.op.name !== "parameter") {
       throw new GraphVerifyError(graph, `the parameter ${String(parameter)} is computed`, parameter.node);
     }
-    if (parameters.has(parameter)) throw new GraphVerifyError(graph, `the parameter ${String(parameter)} appears twice`);
+    if (parameters.has(parameter))
+      throw new GraphVerifyError(graph, `the parameter ${String(parameter)} appears twice`);
     parameters.add(parameter);
   }
   const defined = new Set<Node>();
@@ -47,7 +48,8 @@ export function verifyGraph(graph: Graph): void {
 function verifyNode(graph: Graph, node: Node, defined: ReadonlySet<Node>): void {
   for (const input of node.inputs) {
     requireResult(graph, input, node);
-    if (!defined.has(input.node)) throw new GraphVerifyError(graph, `${String(input)} is used before it is defined`, node);
+    if (!defined.has(input.node))
+      throw new GraphVerifyError(graph, `${String(input)} is used before it is defined`, node);
   }
   const inferred = inferAgain(graph, node);
   const types = node.results.map((result) => result.type);
@@ -62,7 +64,10 @@ function verifyNode(graph: Graph, node: Node, defined: ReadonlySet<Node>): void 
 
 function inferAgain(graph: Graph, node: Node): readonly TensorType[] {
   try {
-    return node.op.infer(node.inputs.map((input) => input.type), node.attrs);
+    return node.op.infer(
+      node.inputs.map((input) => input.type),
+      node.attrs,
+    );
   } catch (cause) {
     const reason = cause instanceof FidelityError ? cause.summary : String(cause);
     throw new GraphVerifyError(graph, "its op refuses the inputs", node, { got: reason, cause });

@@ -42,7 +42,13 @@ export const broadcastOp: OpDef<BroadcastAttrs> = {
     jvp: (_node, [dx], attrs) => [emitOne(broadcastOp, [dx!], attrs)],
     transpose(node, [ct]) {
       const from = node.inputs[0]!.shape;
-      return [reduceSum(ct!, ct!.shape.flatMap((dim, axis) => (dim === from[axis] ? [] : [axis])), true)];
+      return [
+        reduceSum(
+          ct!,
+          ct!.shape.flatMap((dim, axis) => (dim === from[axis] ? [] : [axis])),
+          true,
+        ),
+      ];
     },
   },
   lowering: { kind: "broadcast" },

@@ -41,7 +41,13 @@ export const castOp: OpDef<CastAttrs> = {
   lowering: { kind: "elementwise", value: ({ k, attrs, lanes }, [x]) => castValue(k, x!, attrs.dtype, lanes) },
   simplify: ([x], { dtype }) => (x!.dtype === dtype ? [x!] : undefined),
   sample(draw) {
-    const [from, to] = draw.pick([["f32", "bf16"], ["bf16", "f32"], ["i32", "f32"], ["bool", "f32"], ["f32", "i32"]] as const);
+    const [from, to] = draw.pick([
+      ["f32", "bf16"],
+      ["bf16", "f32"],
+      ["i32", "f32"],
+      ["bool", "f32"],
+      ["f32", "i32"],
+    ] as const);
     return { inputs: [{ dtype: from, shape: sampleShape(draw) }], attrs: { dtype: to } };
   },
 };

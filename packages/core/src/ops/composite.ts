@@ -47,7 +47,8 @@ export function evaluateRows(
 ): HostTensor {
   const data = new Float64Array(x.data.length);
   const columns = type.shape[type.shape.length - 1] ?? 1;
-  for (let at = 0; at < data.length; at += columns) row(x.data.subarray(at, at + columns), data.subarray(at, at + columns));
+  for (let at = 0; at < data.length; at += columns)
+    row(x.data.subarray(at, at + columns), data.subarray(at, at + columns));
   return { type, data };
 }
 

@@ -20,7 +20,12 @@ export const concatOp: OpDef<ConcatAttrs> = {
   infer(inputs, { axis }) {
     const first = inputs[0];
     requireShape(first !== undefined, "concat", "needs at least one tensor", inputs);
-    requireShape(first.dtype !== "q8" && first.dtype !== "ternary", "concat", `${first.dtype} is packed by rows`, inputs);
+    requireShape(
+      first.dtype !== "q8" && first.dtype !== "ternary",
+      "concat",
+      `${first.dtype} is packed by rows`,
+      inputs,
+    );
     requireShape(axis >= 0 && axis < first.shape.length, "concat", `there is no axis ${axis}`, inputs);
     for (const { dtype, shape } of inputs) {
       requireShape(dtype === first.dtype, "concat", "dtypes differ", inputs, "cast one of them");
@@ -34,15 +39,27 @@ export const concatOp: OpDef<ConcatAttrs> = {
     const data = new Float64Array(elementCount(type!.shape));
     const strides = rowMajorStrides(type!.shape);
     let start = 0;
-    for (const { data: part, type: { shape } } of inputs) {
-      copyBox(shape, part, { offset: 0, strides: rowMajorStrides(shape) }, data, { offset: start * strides[axis]!, strides });
+    for (const {
+      data: part,
+      type: { shape },
+    } of inputs) {
+      copyBox(shape, part, { offset: 0, strides: rowMajorStrides(shape) }, data, {
+        offset: start * strides[axis]!,
+        strides,
+      });
       start += shape[axis]!;
     }
     return [{ type: type!, data }];
   },
   derivative: {
     kind: "rules",
-    jvp: ({ inputs }, tangents, attrs) => [emitOne(concatOp, inputs.map((x, i) => tangents[i] ?? zerosLike(x)), attrs)],
+    jvp: ({ inputs }, tangents, attrs) => [
+      emitOne(
+        concatOp,
+        inputs.map((x, i) => tangents[i] ?? zerosLike(x)),
+        attrs,
+      ),
+    ],
     transpose({ inputs }, [ct], linear, { axis }) {
       let start = 0;
       return inputs.map((x, i) => {
@@ -55,12 +72,19 @@ export const concatOp: OpDef<ConcatAttrs> = {
   lowering: {
     kind: "kernel",
     lower(context, { axis }) {
-      const { inputs, results: [y] } = context.node;
+      const {
+        inputs,
+        results: [y],
+      } = context.node;
       const strides = rowMajorStrides(y!.shape);
       let start = 0;
       for (const [i, x] of inputs.entries()) {
         const from = { buffer: context.input(i), offset: 0, strides: rowMajorStrides(x.shape) };
-        lowerCopy(context, x.dtype, x.shape, from, { buffer: context.result(0), offset: start * strides[axis]!, strides });
+        lowerCopy(context, x.dtype, x.shape, from, {
+          buffer: context.result(0),
+          offset: start * strides[axis]!,
+          strides,
+        });
         start += x.shape[axis]!;
       }
     },

@@ -24,7 +24,11 @@ export const constantOp: OpDef<ConstantAttrs> = {
   lowering: { kind: "source" },
   sample: (draw) => ({
     inputs: [],
-    attrs: { data: Float64Array.from({ length: 6 }, () => draw.int(-9, 9) / 4), shape: draw.pick([[6], [2, 3]]), dtype: "f32" },
+    attrs: {
+      data: Float64Array.from({ length: 6 }, () => draw.int(-9, 9) / 4),
+      shape: draw.pick([[6], [2, 3]]),
+      dtype: "f32",
+    },
   }),
 };
 

@@ -58,9 +58,15 @@ export const crossEntropyOp: OpDef<NoAttrs> = {
   sample(draw) {
     const [rows, classes] = [draw.int(1, 7), draw.int(1, 19)];
     return {
-      inputs: [{ dtype: "f32", shape: [rows, classes] }, { dtype: "i32", shape: [rows] }],
+      inputs: [
+        { dtype: "f32", shape: [rows, classes] },
+        { dtype: "i32", shape: [rows] },
+      ],
       attrs: {},
-      ranges: [[-4, 4], [0, classes - 1]],
+      ranges: [
+        [-4, 4],
+        [0, classes - 1],
+      ],
     };
   },
 };

@@ -31,7 +31,12 @@ export const dynamicSliceOp: OpDef<DynamicSliceAttrs> = {
   infer(inputs, { axis, size }) {
     const [x, start] = inputs as [TensorType, TensorType];
     requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "dynamic_slice", `${x.dtype} is packed by rows`, inputs);
-    requireShape(start.dtype === "i32" && start.shape.length === 0, "dynamic_slice", "the start is not an i32 scalar", inputs);
+    requireShape(
+      start.dtype === "i32" && start.shape.length === 0,
+      "dynamic_slice",
+      "the start is not an i32 scalar",
+      inputs,
+    );
     const fits = axis >= 0 && axis < x.shape.length && size >= 0 && size <= x.shape[axis]!;
     requireShape(fits, "dynamic_slice", `cannot take ${size} indices along axis ${axis}`, inputs);
     return [{ dtype: x.dtype, shape: x.shape.map((dim, i) => (i === axis ? size : dim)) }];
@@ -72,7 +77,10 @@ export const dynamicSliceOp: OpDef<DynamicSliceAttrs> = {
     const axis = draw.int(0, shape.length - 1);
     const size = draw.int(1, shape[axis]!);
     return {
-      inputs: [{ dtype: "f32", shape }, { dtype: "i32", shape: [] }],
+      inputs: [
+        { dtype: "f32", shape },
+        { dtype: "i32", shape: [] },
+      ],
       attrs: { axis, size },
       ranges: [undefined, [0, shape[axis]! - size]],
     };

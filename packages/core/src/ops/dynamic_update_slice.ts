@@ -25,8 +25,9 @@ export const dynamicUpdateSliceOp: OpDef<DynamicUpdateSliceAttrs> = {
     requireShape(x.dtype !== "q8" && x.dtype !== "ternary", NAME, `${x.dtype} is packed by rows`, inputs);
     requireShape(start.dtype === "i32" && start.shape.length === 0, NAME, "the start is not an i32 scalar", inputs);
     requireShape(axis >= 0 && axis < x.shape.length, NAME, `there is no axis ${axis}`, inputs);
-    const fits = x.shape.length === update.shape.length
-      && x.shape.every((dim, i) => (i === axis ? update.shape[i]! <= dim : update.shape[i] === dim));
+    const fits =
+      x.shape.length === update.shape.length &&
+      x.shape.every((dim, i) => (i === axis ? update.shape[i]! <= dim : update.shape[i] === dim));
     requireShape(fits, NAME, `the update does not fit along axis ${axis}`, inputs);
     return [x];
   },
@@ -59,7 +60,8 @@ export const dynamicUpdateSliceOp: OpDef<DynamicUpdateSliceAttrs> = {
       const [x, update] = context.node.inputs as readonly [Tensor, Tensor];
       const strides = rowMajorStrides(x.shape);
       const whole = { buffer: context.result(0), offset: 0, strides };
-      if (!context.inPlace) lowerCopy(context, x.dtype, x.shape, { buffer: context.input(0), offset: 0, strides }, whole);
+      if (!context.inPlace)
+        lowerCopy(context, x.dtype, x.shape, { buffer: context.input(0), offset: 0, strides }, whole);
       const from = { buffer: context.input(1), offset: 0, strides: rowMajorStrides(update.shape) };
       const last = x.shape[axis]! - update.shape[axis]!;
       lowerCopy(context, x.dtype, update.shape, from, whole, {

@@ -4,8 +4,8 @@
 import type { Broadcast, Checked, Shape } from "@fidelity/units";
 import type { Dtype, FloatDtype } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
-import type { TensorType } from "../graph.ts";
-import { Tensor, emitOne, sameShape } from "../graph.ts";
+import type { Tensor, TensorType } from "../graph.ts";
+import { emitOne, sameShape } from "../graph.ts";
 import type { KernelBuilder } from "../loop/builder.ts";
 import type { LoopValue } from "../loop/ir.ts";
 import { requireShape, ShapeMismatchError } from "../op.ts";
@@ -70,7 +70,8 @@ export function elementwise(spec: ElementwiseSpec): OpDef<NoAttrs> {
     },
     ...(spec.simplify && { simplify: spec.simplify }),
     sample(draw) {
-      const dtype = spec.accepts === undefined ? "f32" : draw.pick(spec.accepts.filter((accepted) => accepted !== "f64"));
+      const dtype =
+        spec.accepts === undefined ? "f32" : draw.pick(spec.accepts.filter((accepted) => accepted !== "f64"));
       const type: TensorType = { dtype, shape: sampleShape(draw) };
       const inputs = Array.from({ length: arity }, () => type);
       return { inputs, attrs: {}, ...(spec.range && { ranges: inputs.map(() => spec.range) }) };
@@ -109,7 +110,9 @@ export interface BinaryFunction<Op extends string, R extends Dtype | "same" = "s
 }
 
 /** The front end of an elementwise op with two inputs; `Op` is its name in the compiler's messages. */
-export function binary<Op extends string, R extends Dtype | "same" = "same">(op: OpDef<NoAttrs>): BinaryFunction<Op, R> {
+export function binary<Op extends string, R extends Dtype | "same" = "same">(
+  op: OpDef<NoAttrs>,
+): BinaryFunction<Op, R> {
   const apply = (x: Tensor | number, y: Tensor | number): Tensor => {
     const [a, b] = broadcastTogether(op.name, x, y);
     return emitOne(op, [a, b], {});

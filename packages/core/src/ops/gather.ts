@@ -27,7 +27,13 @@ export const gatherOp: OpDef<NoAttrs> = {
   infer(inputs) {
     const [table, ids] = inputs as [TensorType, TensorType];
     requireShape(table.shape.length === 2, "gather", "the table is not [rows, columns]", inputs);
-    requireShape(table.dtype !== "q8" && table.dtype !== "ternary", "gather", `${table.dtype} is packed`, inputs, "dequantize it");
+    requireShape(
+      table.dtype !== "q8" && table.dtype !== "ternary",
+      "gather",
+      `${table.dtype} is packed`,
+      inputs,
+      "dequantize it",
+    );
     requireShape(ids.dtype === "i32", "gather", "the ids are not i32", inputs);
     return [{ dtype: table.dtype, shape: [...ids.shape, table.shape[1]!] }];
   },
@@ -71,7 +77,10 @@ export const gatherOp: OpDef<NoAttrs> = {
     const [rows, columns] = [draw.int(1, 9), draw.int(1, 11)];
     const ids = draw.pick([[], [5], [2, 3]]);
     return {
-      inputs: [{ dtype: "f32", shape: [rows, columns] }, { dtype: "i32", shape: ids }],
+      inputs: [
+        { dtype: "f32", shape: [rows, columns] },
+        { dtype: "i32", shape: ids },
+      ],
       attrs: {},
       ranges: [undefined, [0, rows - 1]],
     };

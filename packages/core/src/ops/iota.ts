@@ -32,6 +32,9 @@ export const iotaOp: OpDef<IotaAttrs> = {
 };
 
 /** The index along the last axis, in every element of a tensor of `shape`. */
-export function iota<const S extends Shape, D extends IotaDtype = "i32">(shape: S, dtype: D = "i32" as D): Tensor<S, D> {
+export function iota<const S extends Shape, D extends IotaDtype = "i32">(
+  shape: S,
+  dtype: D = "i32" as D,
+): Tensor<S, D> {
   return emitOne(iotaOp, [], { shape: shape as unknown as readonly number[], dtype }) as unknown as Tensor<S, D>;
 }

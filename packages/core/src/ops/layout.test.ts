@@ -16,19 +16,44 @@ import { transpose } from "./transpose.ts";
 
 const matrix: HostTensor = { type: tensorType("f32", [2, 3]), data: Float64Array.of(1, 2, 3, 4, 5, 6) };
 
-function run(fn: (...tensors: Tensor[]) => Tensor, ...inputs: HostTensor[]): { shape: readonly number[]; data: number[] } {
-  const { graph } = trace("layout", (...tensors: Tensor[]) => fn(...tensors), inputs.map((input) => input.type));
+function run(
+  fn: (...tensors: Tensor[]) => Tensor,
+  ...inputs: HostTensor[]
+): { shape: readonly number[]; data: number[] } {
+  const { graph } = trace(
+    "layout",
+    (...tensors: Tensor[]) => fn(...tensors),
+    inputs.map((input) => input.type),
+  );
   const [result] = interpret(graph, inputs);
   return { shape: result!.type.shape, data: Array.from(result!.data) };
 }
 
 test("transpose, slice, pad and concat move elements to their places", () => {
-  assert.deepEqual(run((x) => transpose(x), matrix), { shape: [3, 2], data: [1, 4, 2, 5, 3, 6] });
-  assert.deepEqual(run((x) => slice(x, [1, 0], [2, 2]), matrix), { shape: [1, 2], data: [4, 5] });
-  assert.deepEqual(run((x) => sliceAxis(x, -1, 1, 3), matrix), { shape: [2, 2], data: [2, 3, 5, 6] });
-  assert.deepEqual(run((x) => pad(x, [0, 1], [1, 0], 9), matrix), { shape: [3, 4], data: [9, 1, 2, 3, 9, 4, 5, 6, 9, 9, 9, 9] });
-  assert.deepEqual(run((x) => concat([x, x], 1), matrix), { shape: [2, 6], data: [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6] });
-  assert.deepEqual(run(() => iota([2, 3])), { shape: [2, 3], data: [0, 1, 2, 0, 1, 2] });
+  assert.deepEqual(
+    run((x) => transpose(x), matrix),
+    { shape: [3, 2], data: [1, 4, 2, 5, 3, 6] },
+  );
+  assert.deepEqual(
+    run((x) => slice(x, [1, 0], [2, 2]), matrix),
+    { shape: [1, 2], data: [4, 5] },
+  );
+  assert.deepEqual(
+    run((x) => sliceAxis(x, -1, 1, 3), matrix),
+    { shape: [2, 2], data: [2, 3, 5, 6] },
+  );
+  assert.deepEqual(
+    run((x) => pad(x, [0, 1], [1, 0], 9), matrix),
+    { shape: [3, 4], data: [9, 1, 2, 3, 9, 4, 5, 6, 9, 9, 9, 9] },
+  );
+  assert.deepEqual(
+    run((x) => concat([x, x], 1), matrix),
+    { shape: [2, 6], data: [1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6] },
+  );
+  assert.deepEqual(
+    run(() => iota([2, 3])),
+    { shape: [2, 3], data: [0, 1, 2, 0, 1, 2] },
+  );
 });
 
 test("gather picks rows and scatter_add adds them back", () => {

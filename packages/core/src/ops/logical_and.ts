@@ -20,5 +20,8 @@ export function logicalAnd<A extends Shape, B extends Shape>(
   a: Tensor<A, "bool">,
   b: Tensor<B, "bool">,
 ): Tensor<Broadcast<A, B>, "bool"> {
-  return emitOne(logicalAndOp, broadcastTogether("logical_and", a, b), {}) as unknown as Tensor<Broadcast<A, B>, "bool">;
+  return emitOne(logicalAndOp, broadcastTogether("logical_and", a, b), {}) as unknown as Tensor<
+    Broadcast<A, B>,
+    "bool"
+  >;
 }

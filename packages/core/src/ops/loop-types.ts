@@ -9,10 +9,14 @@ import { loopType } from "../loop/ir.ts";
 export function elementLoopType(dtype: Dtype, lanes: number): LoopType {
   switch (dtype) {
     case "f32":
-    case "bf16": return loopType("f32", lanes);
-    case "f64": return loopType("f64", lanes);
+    case "bf16":
+      return loopType("f32", lanes);
+    case "f64":
+      return loopType("f64", lanes);
     case "i32":
-    case "bool": return loopType("i32", lanes);
-    default: return invariant(false, `no element type for ${dtype}`) as never;
+    case "bool":
+      return loopType("i32", lanes);
+    default:
+      return invariant(false, `no element type for ${dtype}`) as never;
   }
 }

@@ -40,7 +40,12 @@ export const matmulOp: OpDef<MatmulAttrs> = {
   infer(inputs, attrs) {
     const [a, b] = inputs as [TensorType, TensorType];
     requireShape(isFloat(a.dtype) && a.dtype === b.dtype, "matmul", "takes two f32 or two f64 tensors", inputs);
-    requireShape(a.shape.length >= 2 && a.shape.length === b.shape.length, "matmul", "ranks differ or are below 2", inputs);
+    requireShape(
+      a.shape.length >= 2 && a.shape.length === b.shape.length,
+      "matmul",
+      "ranks differ or are below 2",
+      inputs,
+    );
     requireShape(sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), "matmul", "batch dimensions differ", inputs);
     const { m, n, k } = matmulDims(a, b, attrs);
     const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
@@ -74,12 +79,16 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     },
     // With Y = op(A) op(B): d op(A) = Y' op(B)^T and d op(B) = op(A)^T Y'; a transposed operand gets the transpose.
     transpose({ inputs: [a, b] }, [ct], [inA, inB], { transposeA, transposeB }) {
-      const ctA = !inA ? undefined : transposeA
-        ? emitOne(matmulOp, [b!, ct!], { transposeA: transposeB, transposeB: true })
-        : emitOne(matmulOp, [ct!, b!], { transposeA: false, transposeB: !transposeB });
-      const ctB = !inB ? undefined : transposeB
-        ? emitOne(matmulOp, [ct!, a!], { transposeA: true, transposeB: transposeA })
-        : emitOne(matmulOp, [a!, ct!], { transposeA: !transposeA, transposeB: false });
+      const ctA = !inA
+        ? undefined
+        : transposeA
+          ? emitOne(matmulOp, [b!, ct!], { transposeA: transposeB, transposeB: true })
+          : emitOne(matmulOp, [ct!, b!], { transposeA: false, transposeB: !transposeB });
+      const ctB = !inB
+        ? undefined
+        : transposeB
+          ? emitOne(matmulOp, [ct!, a!], { transposeA: true, transposeB: transposeA })
+          : emitOne(matmulOp, [a!, ct!], { transposeA: !transposeA, transposeB: false });
       return [ctA, ctB];
     },
   },
@@ -141,10 +150,12 @@ export interface MatmulFunction {
  * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
  * @throws ShapeMismatchError when inner or batch dimensions differ.
  */
-export const matmul = ((a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor => {
-  const attrs = { transposeA, transposeB };
-  if (b.rank !== 2 || a.rank <= 2 || transposeA) return emitOne(matmulOp, [a, b], attrs);
+export const matmul = applyMatmul as MatmulFunction;
+
+function applyMatmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const attrs = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
+  if (b.rank !== 2 || a.rank <= 2 || attrs.transposeA) return emitOne(matmulOp, [a, b], attrs);
   const lead = a.shape.slice(0, -1);
   const rows = emitOne(matmulOp, [reshape(a, [elementCount(lead), a.shape[a.rank - 1]!]), b], attrs);
   return reshape(rows, [...lead, rows.shape[1]!]);
-}) as MatmulFunction;
+}

@@ -17,7 +17,10 @@ export const mulOp = elementwise({
       const right = db && mul(a!, db);
       return [left === undefined ? right : right === undefined ? left : add(left, right)];
     },
-    transpose: ({ inputs: [a, b] }, [ct], [inA, inB]) => [inA ? mul(ct!, b!) : undefined, inB ? mul(a!, ct!) : undefined],
+    transpose: ({ inputs: [a, b] }, [ct], [inA, inB]) => [
+      inA ? mul(ct!, b!) : undefined,
+      inB ? mul(a!, ct!) : undefined,
+    ],
   },
   simplify: ([a, b]) => (splatValue(b!) === 1 ? [a!] : splatValue(a!) === 1 ? [b!] : undefined),
 });

@@ -34,7 +34,13 @@ export const padOp: OpDef<PadAttrs> = {
   derivative: {
     kind: "rules",
     jvp: (_node, [dx], attrs) => [emitOne(padOp, [dx!], { ...attrs, value: 0 })],
-    transpose: ({ inputs: [x] }, [ct], _linear, { low }) => [slice(ct!, low, x!.shape.map((dim, i) => low[i]! + dim))],
+    transpose: ({ inputs: [x] }, [ct], _linear, { low }) => [
+      slice(
+        ct!,
+        low,
+        x!.shape.map((dim, i) => low[i]! + dim),
+      ),
+    ],
   },
   lowering: {
     kind: "kernel",

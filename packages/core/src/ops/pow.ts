@@ -30,7 +30,9 @@ export const powOp: OpDef<PowAttrs> = {
   evaluate: ([x], { exponent }, [type]) => [{ type: type!, data: x!.data.map((value) => value ** exponent) }],
   derivative: {
     kind: "rules",
-    jvp: ({ inputs: [x] }, [dx], { exponent }) => [mul(dx!, mul(exponent, pow(x as Tensor<Shape, "f32">, exponent - 1)))],
+    jvp: ({ inputs: [x] }, [dx], { exponent }) => [
+      mul(dx!, mul(exponent, pow(x as Tensor<Shape, "f32">, exponent - 1))),
+    ],
   },
   lowering: {
     kind: "elementwise",

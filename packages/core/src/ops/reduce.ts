@@ -20,7 +20,9 @@ export type ReduceAttrs = { readonly axes: readonly number[] };
 export function inferReduce(op: string, inputs: readonly TensorType[], { axes }: ReduceAttrs): TensorType[] {
   const x = inputs[0]!;
   requireShape(isFloat(x.dtype), op, `does not work on ${x.dtype}`, inputs);
-  const valid = axes.every((axis, i) => Number.isInteger(axis) && axis >= 0 && axis < x.shape.length && axis > (axes[i - 1] ?? -1));
+  const valid = axes.every(
+    (axis, i) => Number.isInteger(axis) && axis >= 0 && axis < x.shape.length && axis > (axes[i - 1] ?? -1),
+  );
   requireShape(valid, op, `axes [${axes.join(", ")}] are not distinct axes of the input`, inputs);
   return [{ dtype: x.dtype, shape: x.shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim)) }];
 }
@@ -72,7 +74,11 @@ export interface ReduceFunction {
 
 /** The front end of a reduction op. */
 export function reduceFunction(op: OpDef<ReduceAttrs>): ReduceFunction {
-  const reduce = (x: Tensor, axes: number | readonly number[] = x.shape.map((_dim, axis) => axis), keepDims = false): Tensor => {
+  const reduce = (
+    x: Tensor,
+    axes: number | readonly number[] = x.shape.map((_dim, axis) => axis),
+    keepDims = false,
+  ): Tensor => {
     const given = typeof axes === "number" ? [axes] : axes;
     const sorted = given.map((axis) => normalizeAxis(op.name, x, axis)).sort((a, b) => a - b);
     const reduced = sorted.length === 0 ? x : emitOne(op, [x], { axes: sorted });

@@ -33,7 +33,10 @@ export const reshapeOp: OpDef<ReshapeAttrs> = {
   },
   sample(draw) {
     const [a, b, c] = [draw.int(1, 5), draw.int(1, 5), draw.int(1, 5)];
-    return { inputs: [{ dtype: "f32", shape: [a, b * c] }], attrs: { shape: draw.pick([[a * b, c], [a, b, c], [a * b * c]]) } };
+    return {
+      inputs: [{ dtype: "f32", shape: [a, b * c] }],
+      attrs: { shape: draw.pick([[a * b, c], [a, b, c], [a * b * c]]) },
+    };
   },
 };
 

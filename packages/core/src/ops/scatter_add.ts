@@ -1,5 +1,5 @@
-// scatter_add: adds rows into a table of zeros by their numbers: the transpose of gather. Rows are added in the order of
-// the ids; what is shared among threads are columns, so the sums do not depend on the number of threads.
+// scatter_add: adds rows into a table of zeros by their numbers: the transpose of gather. Rows are added in the order
+// of the ids; threads share the columns, so that the sums do not depend on the number of threads.
 
 import type { Shape } from "@fidelity/units";
 import type { FloatDtype } from "../dtype.ts";
@@ -50,7 +50,10 @@ export const scatterAddOp: OpDef<ScatterAddAttrs> = {
     const ids = draw.pick([[], [6], [2, 4]]);
     const rows = draw.int(1, 5);
     return {
-      inputs: [{ dtype: "i32", shape: ids }, { dtype: "f32", shape: [...ids, draw.int(1, 40)] }],
+      inputs: [
+        { dtype: "i32", shape: ids },
+        { dtype: "f32", shape: [...ids, draw.int(1, 40)] },
+      ],
       attrs: { rows },
       ranges: [[0, rows - 1], undefined],
     };
@@ -77,7 +80,9 @@ function lowerScatterAdd(context: LowerContext, { rows }: ScatterAddAttrs): void
       vectorLoop(k, low, high, lanes, body);
     k.loop(0, rows, 1, (row) => {
       const to = k.offset(resultAt!, row, columns * bytes);
-      overColumns((column, width) => k.store(k.constant(elementLoopType(dtype, width), 0), k.offset(to, column, bytes)));
+      overColumns((column, width) =>
+        k.store(k.constant(elementLoopType(dtype, width), 0), k.offset(to, column, bytes)),
+      );
     });
     k.loop(0, count, 1, (i) => {
       const from = k.offset(updatesAt!, i, columns * bytes);

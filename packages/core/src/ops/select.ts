@@ -19,7 +19,12 @@ export const selectOp: OpDef<NoAttrs> = {
     const [mask, a, b] = inputs as [TensorType, TensorType, TensorType];
     requireShape(mask.dtype === "bool", "select", "the mask is not a bool tensor", inputs);
     requireShape(a.dtype === b.dtype, "select", "dtypes differ", inputs, "cast one of them");
-    requireShape(a.dtype !== "q8" && a.dtype !== "ternary" && a.dtype !== "bf16", "select", `does not work on ${a.dtype}`, inputs);
+    requireShape(
+      a.dtype !== "q8" && a.dtype !== "ternary" && a.dtype !== "bf16",
+      "select",
+      `does not work on ${a.dtype}`,
+      inputs,
+    );
     const same = sameShape(mask.shape, a.shape) && sameShape(a.shape, b.shape);
     requireShape(same, "select", "shapes differ", inputs, "broadcast them");
     return [a];
@@ -29,7 +34,9 @@ export const selectOp: OpDef<NoAttrs> = {
   ],
   derivative: {
     kind: "rules",
-    jvp: ({ inputs: [mask, a, b] }, [, da, db]) => [emitOne(selectOp, [mask!, da ?? zerosLike(a!), db ?? zerosLike(b!)], {})],
+    jvp: ({ inputs: [mask, a, b] }, [, da, db]) => [
+      emitOne(selectOp, [mask!, da ?? zerosLike(a!), db ?? zerosLike(b!)], {}),
+    ],
     transpose: ({ inputs: [mask] }, [ct], [, inA, inB]) => [
       undefined,
       inA ? emitOne(selectOp, [mask!, ct!, zerosLike(ct!)], {}) : undefined,
@@ -47,7 +54,14 @@ export const selectOp: OpDef<NoAttrs> = {
   sample(draw) {
     const shape = sampleShape(draw);
     const dtype = draw.pick(["f32", "i32"] as const);
-    return { inputs: [{ dtype: "bool", shape }, { dtype, shape }, { dtype, shape }], attrs: {} };
+    return {
+      inputs: [
+        { dtype: "bool", shape },
+        { dtype, shape },
+        { dtype, shape },
+      ],
+      attrs: {},
+    };
   },
 };
 

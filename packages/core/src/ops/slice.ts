@@ -35,7 +35,11 @@ export const sliceOp: OpDef<SliceAttrs> = {
     kind: "rules",
     jvp: (_node, [dx], attrs) => [emitOne(sliceOp, [dx!], attrs)],
     transpose: ({ inputs: [x] }, [ct], _linear, { starts, stops }) => [
-      pad(ct!, starts, x!.shape.map((dim, i) => dim - stops[i]!)),
+      pad(
+        ct!,
+        starts,
+        x!.shape.map((dim, i) => dim - stops[i]!),
+      ),
     ],
   },
   lowering: {
@@ -43,7 +47,11 @@ export const sliceOp: OpDef<SliceAttrs> = {
     lower(context, { starts }) {
       const [x, y] = [context.node.inputs[0]!, context.node.results[0]!];
       const from = { buffer: context.input(0), offset: flatOffset(x.shape, starts), strides: rowMajorStrides(x.shape) };
-      lowerCopy(context, x.dtype, y.shape, from, { buffer: context.result(0), offset: 0, strides: rowMajorStrides(y.shape) });
+      lowerCopy(context, x.dtype, y.shape, from, {
+        buffer: context.result(0),
+        offset: 0,
+        strides: rowMajorStrides(y.shape),
+      });
     },
   },
   simplify([x], { starts, stops }) {
@@ -53,7 +61,10 @@ export const sliceOp: OpDef<SliceAttrs> = {
   sample(draw) {
     const shape = sampleShape(draw);
     const starts = shape.map((dim) => draw.int(0, dim - 1));
-    return { inputs: [{ dtype: "f32", shape }], attrs: { starts, stops: shape.map((dim, i) => draw.int(starts[i]! + 1, dim)) } };
+    return {
+      inputs: [{ dtype: "f32", shape }],
+      attrs: { starts, stops: shape.map((dim, i) => draw.int(starts[i]! + 1, dim)) },
+    };
   },
 };
 

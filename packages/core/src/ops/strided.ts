@@ -1,5 +1,5 @@
-// Strided boxes: what transpose, slice, pad, concat and the dynamic slices have in common. Each copies a box of elements
-// between two buffers, with a stride an axis on either side. The copy knows nothing of numbers: it moves cells of 2, 4
+// Strided boxes: what transpose, slice, pad, concat and the dynamic slices have in common. Each copies a box of
+// elements between two buffers, with a stride an axis on either side. The copy knows nothing of numbers: it moves cells of 2, 4
 // or 8 bytes, vectorised where both sides are contiguous along the last axis that is left after merging.
 
 import { invariant } from "@fidelity/units";
@@ -12,6 +12,7 @@ import { bf16Bits } from "../host.ts";
 import type { BufferHandle, LowerContext } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { elementLoopType } from "./loop-types.ts";
+import { findExchange, lowerExchange } from "./strided-tiles.ts";
 
 /** One side of a copy: element (i, j, ...) of the box is at offset + i * strides[0] + j * strides[1] + ... */
 export interface Side {
@@ -61,10 +62,10 @@ export interface DynamicStart {
 }
 
 /** Cells of a chunk: 32 KB of 4-byte cells, half of a usual first-level cache for reads and half for writes. */
-const CHUNK_CELLS = 8192;
+export const CHUNK_CELLS = 8192;
 
 /** One axis of a box after merging. */
-interface BoxAxis {
+export interface BoxAxis {
   readonly size: number;
   readonly from: number;
   readonly to: number;
@@ -116,6 +117,11 @@ export function lowerCopy(
   if (count === 0) return;
   const cell = cellOf(dtype);
   const axes = mergedAxes(shape, from.strides, to.strides);
+  const exchange = dynamic === undefined ? findExchange(axes, cell.bytes, context.lanes) : undefined;
+  if (exchange !== undefined) {
+    lowerExchange(context, exchange, from, to);
+    return;
+  }
   const row = axes[axes.length - 1]!;
   const outer = axes.slice(0, -1);
   const rows = count / row.size;
@@ -125,7 +131,8 @@ export function lowerCopy(
   const buffers = [from.buffer, to.buffer, ...(dynamic === undefined ? [] : [dynamic.start])];
   context.call("copy", Math.ceil(rows / rowsPerChunk) * pieces, count, buffers, (k, [source, target, start]) => {
     const moved = dynamic && k.mul(clampedIndex(k, start!, dynamic.last), k.index(dynamic.stride * cell.bytes));
-    const shift = (side: "from" | "to", base: LoopValue): LoopValue => (dynamic?.side === side ? k.add(base, moved!) : base);
+    const shift = (side: "from" | "to", base: LoopValue): LoopValue =>
+      dynamic?.side === side ? k.add(base, moved!) : base;
     const read = shift("from", k.offset(source!, from.offset * cell.bytes));
     const write = shift("to", k.offset(target!, to.offset * cell.bytes));
     const low = k.mul(k.rem(k.chunk, k.index(pieces)), k.index(pieceSize));
@@ -154,7 +161,7 @@ export function clampedIndex(k: KernelBuilder, address: LoopValue, last: number)
 }
 
 /** The addresses on both sides of row `at` of the outer axes. */
-function rowAddresses(
+export function rowAddresses(
   k: KernelBuilder,
   outer: readonly BoxAxis[],
   at: LoopValue,

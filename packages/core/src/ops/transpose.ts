@@ -43,7 +43,11 @@ export const transposeOp: OpDef<TransposeAttrs> = {
       const [x, y] = [context.node.inputs[0]!, context.node.results[0]!];
       const strides = rowMajorStrides(x.shape);
       const from = { buffer: context.input(0), offset: 0, strides: permutation.map((axis) => strides[axis]!) };
-      lowerCopy(context, x.dtype, y.shape, from, { buffer: context.result(0), offset: 0, strides: rowMajorStrides(y.shape) });
+      lowerCopy(context, x.dtype, y.shape, from, {
+        buffer: context.result(0),
+        offset: 0,
+        strides: rowMajorStrides(y.shape),
+      });
     },
   },
   simplify([x], { permutation }) {
