@@ -1,3 +1,27 @@
 // The public face of train: data, the loop, checkpoints, run folders, model files, and how a run shows itself.
 
 export * from "./data/index.ts";
+
+export { train } from "./trainer.ts";
+export type { TrainOptions, TrainResult } from "./trainer.ts";
+export { trainSettings } from "./settings.ts";
+export type { Precision, TrainSettings } from "./settings.ts";
+export { evaluateLoss } from "./evaluate.ts";
+export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
+export { Evaluation, TrainStep } from "./step.ts";
+export type { EvaluateOptions } from "./step.ts";
+
+export { describeModel, OpenModel, openModel, saveModel } from "./model-file.ts";
+export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.ts";
+export { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
+export type { RunIdentity, RunState, RunTensors } from "./checkpoint.ts";
+export { RunFolder } from "./run-folder.ts";
+export type { MetricsRow } from "./metrics.ts";
+export { machine, versions } from "./provenance.ts";
+export type { Machine, Versions } from "./provenance.ts";
+export { ModelFileError, NonFiniteLossError, ResumeMismatchError, TrainError, TrainSettingError } from "./errors.ts";
+
+export { formatCount, formatDuration, formatLoss, formatSmall } from "./format.ts";
+export { ProgressDisplay } from "./progress.ts";
+export type { ProgressOptions, ProgressStream, TrainProgress } from "./progress.ts";
+export { sparkline } from "./sparkline.ts";

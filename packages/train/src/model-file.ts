@@ -1,0 +1,266 @@
+// Model files: saving, and opening for use. On a device whose tensors lie in a shared memory the file is mapped into that
+// memory and its tensors are used where they lie; on others they are copied. Opening also reads llama2.c checkpoints,
+// whose tokenizer is a file of its own.
+
+import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import type { ContainerHeader, Metadata, Region, SharedArena } from "@fidelity/barewire";
+import { openContainer, readContainerHeader, toFileError, writeContainerFile } from "@fidelity/barewire/node";
+import type { HowMapped } from "@fidelity/barewire/node";
+import type { Device, DeviceTensor, TensorType, Tree } from "@fidelity/core";
+import { assertFinite, detectFormat, findTensor, readLlama2c } from "@fidelity/formats";
+import {
+  createModel,
+  createParameters,
+  freeParameters,
+  namedParameters,
+  packParameters,
+  parameterTypes,
+  SentencePieceTokenizer,
+} from "@fidelity/models";
+import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
+import { ModelFileError } from "./errors.ts";
+import {
+  checkVocabulary,
+  componentOf,
+  componentsOf,
+  copyTensor,
+  OPTIMIZER_PREFIX,
+  storedModel,
+  tensorInput,
+  withContainer,
+  withMappedFile,
+} from "./parameter-file.ts";
+import { versions } from "./provenance.ts";
+
+export interface SaveModelInput {
+  readonly device: Device;
+  readonly model: Model;
+  readonly parameters: DeviceParameters;
+  readonly tokenizer: Tokenizer | undefined;
+  /** Whether ternary weights are packed to 2 bits, by the op that training uses; otherwise all stays float32. */
+  readonly packed: boolean;
+  /** Anything worth keeping with the model, such as its validation loss. */
+  readonly metadata?: Metadata;
+}
+
+/** Saves a model, whole or not at all. Gives the size of the file in bytes. Throws `FileError`. */
+export async function saveModel(path: string, input: SaveModelInput): Promise<number> {
+  const { device, model, parameters, tokenizer, packed, metadata } = input;
+  const stored = packed ? await packParameters(model, parameters, device) : parameters;
+  try {
+    const tensors = namedParameters(model.parameters).map(({ path: name }) => tensorInput(name, stored.get(name)!));
+    return writeContainerFile(path, {
+      metadata: { ...versions(), ...metadata, kind: "model" },
+      config: { model: model.config, tokenizer: tokenizer?.toJSON() ?? null },
+      components: componentsOf(tensors),
+      tensors,
+    });
+  } finally {
+    for (const [name, tensor] of stored) if (tensor !== parameters.get(name)) tensor.free();
+  }
+}
+
+/** A tensor as it lies in a file. */
+export interface TensorInfo {
+  readonly name: string;
+  readonly component: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+}
+
+/** What a model file says about itself; no tensor is read for it. */
+export interface ModelInfo {
+  readonly path: string;
+  readonly format: "fidelity" | "llama2c";
+  /** A checkpoint holds the state of the optimiser as well. */
+  readonly kind: "model" | "checkpoint";
+  readonly model: Model;
+  readonly tokenizer: Tokenizer | undefined;
+  /** Whether any weight is packed. */
+  readonly isPacked: boolean;
+  readonly fileSizeBytes: number;
+  readonly metadata: Metadata;
+  /** Of the model, without those of an optimiser. */
+  readonly tensors: readonly TensorInfo[];
+}
+
+export interface OpenModelOptions {
+  /** A llama2.c tokenizer file; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a llama2.c model. */
+  readonly tokenizer?: string;
+  /** Whether checksums are verified, which reads every byte once. True by default. */
+  readonly verify?: boolean;
+}
+
+/** A model ready to run. Close it when it is not needed any more, before its device. */
+export class OpenModel implements Disposable {
+  readonly info: ModelInfo;
+  /** To be read only: they may lie in the file's own pages. */
+  readonly parameters: DeviceParameters;
+  /** Whether the parameters lie in the mapped file, or were read into memory. */
+  readonly how: HowMapped;
+  readonly #release: () => void;
+
+  constructor(info: ModelInfo, parameters: DeviceParameters, how: HowMapped, release: () => void) {
+    this.info = info;
+    this.parameters = parameters;
+    this.how = how;
+    this.#release = release;
+  }
+
+  get model(): Model {
+    return this.info.model;
+  }
+
+  get tokenizer(): Tokenizer | undefined {
+    return this.info.tokenizer;
+  }
+
+  close(): void {
+    this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Opens a model file, a checkpoint, or a llama2.c model. Throws `FileError` when it cannot be read, subclasses of
+ * `ContainerError` when it is damaged, `ModelFileError` when it is something else or does not fit its architecture, and
+ * `FormatError` for a damaged llama2.c file.
+ */
+export async function openModel(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
+  return formatOf(path) === "llama2c" ? openLlama2c(path, device, options) : openFidelity(path, device, options);
+}
+
+/** Reads what `openModel` would open, without a device. Throws what it throws; checksums of tensors are not verified. */
+export function describeModel(path: string, options: OpenModelOptions = {}): ModelInfo {
+  if (formatOf(path) === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
+  return fidelityInfo(path, readContainerHeader(path), options).info;
+}
+
+function formatOf(path: string): "fidelity" | "llama2c" {
+  const { format, seen } = detectFormat(readHead(path));
+  if (format !== "unknown") return format;
+  throw new ModelFileError("the file is not a model that can be opened", {
+    where: path,
+    expected: "a Fidelity model file or a llama2.c version 0 checkpoint",
+    got: seen,
+    hint: "give the model.fid of a run folder, or train one with `fidelity train`",
+  });
+}
+
+function readHead(path: string): Uint8Array {
+  const head = new Uint8Array(64);
+  try {
+    const descriptor = openSync(path, "r");
+    try {
+      return head.subarray(0, readSync(descriptor, head));
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+}
+
+function fidelityInfo(path: string, header: ContainerHeader, options: OpenModelOptions) {
+  const stored = storedModel(path, header);
+  const { model, types } = stored;
+  const tokenizer = options.tokenizer === undefined ? stored.tokenizer : readTokenizer(options.tokenizer, model);
+  const info: ModelInfo = {
+    path,
+    format: "fidelity",
+    kind: header.metadata["kind"] === "checkpoint" ? "checkpoint" : "model",
+    model,
+    tokenizer,
+    isPacked: [...types.values()].some(({ dtype }) => dtype === "ternary"),
+    fileSizeBytes: header.fileSizeBytes,
+    metadata: header.metadata,
+    tensors: header.tensors.filter(({ name }) => !name.startsWith(OPTIMIZER_PREFIX)),
+  };
+  return { info, types };
+}
+
+function openFidelity(path: string, device: Device, options: OpenModelOptions): OpenModel {
+  if (!hasSharedMemory(device)) {
+    return withContainer(path, (container) => {
+      const { info, types } = fidelityInfo(path, container.header, options);
+      const copy = (tensor: DeviceTensor, name: string): void => copyTensor(container, name, tensor);
+      const parameters = createParameters(device, Object.fromEntries(types), copy);
+      return new OpenModel(info, parameters, "read", () => freeParameters(parameters));
+    });
+  }
+  const container = openContainer(path, device.arena, { verify: options.verify });
+  try {
+    const { info, types } = fidelityInfo(path, container.header, options);
+    const inPlace = (name: string, type: TensorType): DeviceTensor => device.tensorAt(container.tensor(name), type);
+    const parameters = new Map(Array.from(types, ([name, type]) => [name, inPlace(name, type)]));
+    return new OpenModel(info, parameters, container.how, () => container[Symbol.dispose]());
+  } catch (error) {
+    container[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** A device whose tensors lie in one memory that files can be mapped into. */
+interface SharedMemoryDevice extends Device {
+  readonly arena: SharedArena;
+  tensorAt(region: Region, type: TensorType): DeviceTensor;
+}
+
+function hasSharedMemory(device: Device): device is SharedMemoryDevice {
+  return "arena" in device && "tensorAt" in device;
+}
+
+// llama2.c's header has 28 bytes, so none of its tensors is aligned and all of them are copied.
+function openLlama2c(path: string, device: Device, options: OpenModelOptions): OpenModel {
+  return withMappedFile(path, ({ region }) => {
+    const { info, source } = llama2cParts(path, region, options);
+    if (options.verify ?? true) assertFinite(source);
+    const types = parameterTypes(info.model.parameters, { packed: false }) as Tree<TensorType>;
+    const copy = (tensor: DeviceTensor, name: string): void => tensor.bytes().set(findTensor(source, name).bytes());
+    const parameters = createParameters(device, types, copy);
+    return new OpenModel(info, parameters, "read", () => freeParameters(parameters));
+  });
+}
+
+function llama2cParts(path: string, region: Region<"mapped", "r">, options: OpenModelOptions) {
+  const source = readLlama2c(region.u8() as Uint8Array, path);
+  const model = createModel(source.config);
+  const tokenizerPath = options.tokenizer ?? tokenizerBeside(path, model.vocabSize);
+  const tensors = source.tensors.map(({ name, dtype, shape, sizeBytes }) => {
+    return { name, component: componentOf(name).id, dtype, shape, sizeBytes };
+  });
+  const info: ModelInfo = {
+    path,
+    format: "llama2c",
+    kind: "model",
+    model,
+    tokenizer: tokenizerPath === undefined ? undefined : readTokenizer(tokenizerPath, model),
+    isPacked: false,
+    fileSizeBytes: region.sizeBytes,
+    metadata: {},
+    tensors,
+  };
+  return { info, source };
+}
+
+/** The tokenizer that llama2.c keeps beside a model: `tok512.bin` for a vocabulary of 512, or `tokenizer.bin`. */
+function tokenizerBeside(path: string, vocabSize: number): string | undefined {
+  return [`tok${vocabSize}.bin`, "tokenizer.bin"].map((name) => join(dirname(path), name)).find((file) => existsSync(file));
+}
+
+function readTokenizer(path: string, model: Model): Tokenizer {
+  let file: Uint8Array;
+  try {
+    file = readFileSync(path);
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+  const tokenizer = new SentencePieceTokenizer(file, basename(path));
+  checkVocabulary(path, model, tokenizer);
+  return tokenizer;
+}
