@@ -6,6 +6,7 @@ import type { Dtype } from "./dtype.ts";
 import type { Graph, TensorType } from "./graph.ts";
 import { Tensor, emitOne, inTrace } from "./graph.ts";
 import { parameterOp } from "./ops/parameter.ts";
+import type { Tree } from "./tree.ts";
 import { flattenTree, mapTree } from "./tree.ts";
 
 /** The type of a tensor to trace with, carrying its shape in the type system. */
@@ -33,12 +34,16 @@ export function isTensorType(value: unknown): value is TensorType {
 }
 
 /** A tree of tensor types as a traced function sees it: tensors of these shapes and dtypes. */
-export type TensorsOf<T> =
-  T extends TypedTensorType<infer S, infer D>
-    ? Tensor<S, D>
-    : T extends readonly unknown[] | { readonly [key: string]: unknown }
-      ? { [K in keyof T]: TensorsOf<T[K]> }
-      : T;
+export type TensorsOf<T> = unknown extends T
+  ? T
+  : // A tree whose structure the types do not know stays one: taking it apart would never end.
+    [Tree<TensorType>] extends [T]
+    ? Tree<Tensor>
+    : T extends TypedTensorType<infer S, infer D>
+      ? Tensor<S, D>
+      : T extends readonly unknown[] | { readonly [key: string]: unknown }
+        ? { [K in keyof T]: TensorsOf<T[K]> }
+        : T;
 
 let nextParameter = 0;
 
