@@ -116,8 +116,6 @@ export class UnknownPassError extends FidelityError {}
 
 export interface CompilerOptions extends CompileOptions {
   readonly target: VectorTarget;
-  /** Called with the state after each pass, when given; see `emitAfter`. */
-  readonly observe?: (pass: Pass, compilation: Compilation) => void;
   /** Verify the IR after each pass. */
   readonly verify?: boolean;
 }
@@ -127,36 +125,32 @@ export interface CompilerOptions extends CompileOptions {
  * parameter's slot and its own stays unused), then constants.
  */
 export function compileGraph(graph: Graph, options: CompilerOptions): Program {
+  const program = assemble(runPasses(graph, options, PASSES));
+  if (options.verify === true) verifyProgram(program);
+  return program;
+}
+
+function runPasses(graph: Graph, options: CompilerOptions, passes: readonly Pass[]): Compilation {
   let compilation: Compilation = {
     name: options.name ?? graph.name,
     donations: options.donations ?? [],
     target: options.target,
     graph,
   };
-  for (const pass of PASSES) {
+  for (const pass of passes) {
     compilation = pass.run(compilation);
     if (options.verify === true && compilation.units === undefined) verifyGraph(compilation.graph);
-    options.observe?.(pass, compilation);
   }
-  const program = assemble(compilation);
-  if (options.verify === true) verifyProgram(program);
-  return program;
+  return compilation;
 }
 
-/** The text of a compilation after the named pass. */
+/** The text of a compilation after the named pass; later passes do not run. Throws `UnknownPassError`. */
 export function emitAfter(graph: Graph, passName: string, options: CompilerOptions): string {
-  if (!PASSES.some(({ name }) => name === passName)) {
+  const last = PASSES.findIndex(({ name }) => name === passName);
+  if (last < 0) {
     throw new UnknownPassError(`no pass is called "${passName}"`, { expected: PASSES.map(({ name }) => name).join(", ") });
   }
-  let text = "";
-  compileGraph(graph, {
-    ...options,
-    observe(pass, compilation) {
-      if (pass.name === passName) text = pass.print(compilation);
-      options.observe?.(pass, compilation);
-    },
-  });
-  return text;
+  return PASSES[last]!.print(runPasses(graph, options, PASSES.slice(0, last + 1)));
 }
 
 function lower({ graph, units, inPlace, donations, target }: Compilation): { lowering: Lowering; scope: Scope } {

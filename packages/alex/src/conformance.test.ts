@@ -7,10 +7,14 @@ import fc from "fast-check";
 import type { Graph, HostTensor, OpDef, Tensor } from "@fidelity/core";
 import { OPS, add, broadcastTo, emit, exp, formatType, hostValues, inTrace, interpret, max, mul, parameter, reduceMax, reduceSum, reshape, sub, tanh } from "@fidelity/core";
 import { SAMPLED_OPS, drawCase, graphOf, randomHost, randomInputs, relativeError, seededRandom } from "@fidelity/core/testing";
+import { buildDerivatives } from "@fidelity/core/testing/derivatives";
 import { runCompiled } from "./testing.ts";
 
 /** Relative to the largest magnitude of a result. */
 const TOLERANCE = 1e-5;
+
+/** Gradients divide by values near zero (log, division), where float32 has fewer digits left. */
+const GRADIENT_TOLERANCE = 1e-4;
 
 function assertClose(name: string, actual: readonly HostTensor[], expected: readonly HostTensor[], tolerance: number): void {
   expected.forEach((want, i) => {
@@ -30,6 +34,24 @@ function checkValue(op: OpDef, seed: number): void {
 for (const op of SAMPLED_OPS) {
   test(`${op.name} on wasm has the interpreter's values`, () => {
     fc.assert(fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkValue(op, seed)), { numRuns: 12, seed: 1 });
+  });
+}
+
+/** The graph of an op's backward pass, as training compiles it; composite ops come out as what they expand to. */
+function checkGradient(op: OpDef, seed: number): void {
+  const opCase = drawCase(op, seed);
+  const { backward, floatInputs } = buildDerivatives(op, opCase);
+  if (floatInputs.length === 0) return;
+  const random = seededRandom(seed);
+  const cotangents = backward.parameters.slice(opCase.inputs.length);
+  const inputs = [...randomInputs(opCase, random), ...cotangents.map(({ type }) => randomHost(type, random))];
+  const name = `gradient of ${op.name}(${opCase.inputs.map(formatType).join(", ")}), seed ${seed}`;
+  assertClose(name, runCompiled(backward, inputs), interpret(backward, inputs), GRADIENT_TOLERANCE);
+}
+
+for (const op of SAMPLED_OPS.filter(({ derivative }) => derivative.kind !== "zero")) {
+  test(`the gradient of ${op.name} on wasm is the interpreter's`, () => {
+    fc.assert(fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkGradient(op, seed)), { numRuns: 8, seed: 1 });
   });
 }
 

@@ -3,17 +3,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Graph, Tensor } from "./graph.ts";
-import { emit, inTrace } from "./graph.ts";
-import { linearize, tangentType } from "./derive/linearize.ts";
-import { transpose } from "./derive/transpose.ts";
+import { tangentType } from "./derive/linearize.ts";
+import { inTrace } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
 import { hostValues } from "./host.ts";
 import { interpret } from "./interpreter.ts";
-import type { MaybeTensor, OpCase, OpDef } from "./op.ts";
-import { zerosLike } from "./ops/splat.ts";
+import type { OpDef } from "./op.ts";
 import { drawCase, graphOf, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
 import { parameter } from "./trace.ts";
+import { buildDerivatives } from "./testing-derivatives.ts";
 
 const SEEDS = [1, 2, 3, 4];
 const STEP = 1e-5;
@@ -22,48 +20,6 @@ const isSurrogate = (op: OpDef): boolean => op.derivative.kind === "rules" && op
 /** A custom backward rule has no forward mode, by design. */
 const differentiable = SAMPLED_OPS.filter((op) => op.derivative.kind !== "zero" && op.name !== "custom_vjp");
 const smooth = differentiable.filter((op) => !isSurrogate(op));
-
-/** Results and tangents of one op; or, with `cotangents`, the cotangents of its float inputs. */
-interface DerivativeGraphs {
-  /** (inputs, tangents) to tangents of the float results. */
-  readonly forward: Graph;
-  /** (inputs, cotangents) to cotangents of the float inputs; absent where an op has no reverse mode. */
-  readonly backward: Graph;
-  readonly floatInputs: readonly number[];
-  readonly floatResults: readonly number[];
-}
-
-function buildDerivatives(op: OpDef, { inputs, attrs }: OpCase): DerivativeGraphs {
-  return inTrace(() => {
-    const primals = inputs.map((type, i) => parameter(`x${i}`, type));
-    const results = emit(op, primals, attrs);
-    const floats = (tensors: readonly Tensor[]): number[] =>
-      tensors.flatMap((x, i) => (tangentType(x.type) ? [i] : []));
-    const floatInputs = floats(primals);
-    const floatResults = floats(results);
-    const tangents = floatInputs.map((i) => parameter(`dx${i}`, tangentType(primals[i]!.type)!));
-    const given: MaybeTensor[] = primals.map((_x, i) => tangents[floatInputs.indexOf(i)]);
-    const roots = floatResults.map((i) => results[i]!);
-    const derivatives = linearize(roots, primals, given);
-    const cotangents = roots.map((root, i) => parameter(`ct${i}`, tangentType(root.type)!));
-    const handed = transpose(derivatives, tangents, cotangents);
-    const filled = (values: readonly MaybeTensor[], like: readonly Tensor[]): Tensor[] =>
-      values.map((value, i) => value ?? zerosLike(like[i]!, tangentType(like[i]!.type)!.dtype));
-    return {
-      forward: { name: `${op.name}_jvp`, parameters: [...primals, ...tangents], results: filled(derivatives, roots) },
-      backward: {
-        name: `${op.name}_vjp`,
-        parameters: [...primals, ...cotangents],
-        results: filled(
-          handed,
-          floatInputs.map((i) => primals[i]!),
-        ),
-      },
-      floatInputs,
-      floatResults,
-    };
-  });
-}
 
 function dot(a: readonly HostTensor[], b: readonly HostTensor[]): number {
   return a.reduce((sum, x, i) => sum + x.data.reduce((part, value, j) => part + value * b[i]!.data[j]!, 0), 0);

@@ -74,19 +74,25 @@ export interface Access {
 export function accessOf(operand: Tensor, rows: number, columns: number): Access | undefined {
   const count = elementCount(operand.shape);
   const own = rowsAndColumns(operand.shape);
-  const { op, inputs } = operand.node;
-  if (op.lowering.kind === "broadcast") return broadcastAccess(operand, inputs[0]!, rows, columns);
-  if (op.lowering.kind === "alias" && hasBroadcast(operand)) {
-    const inner = rowsAndColumns(inputs[0]!.shape);
-    const keeps = inner.columns === own.columns || (elementCount(inputs[0]!.shape) === rows && own.columns === 1);
-    return keeps ? accessOf(inputs[0]!, rows, columns) : undefined;
-  }
+  const through = accessThrough(operand, rows, columns);
+  if (through !== undefined) return through;
   const base = resolveAlias(operand);
   if (count === rows * columns && (own.columns === columns || columns === 1 || rows === 1)) {
     return { base, rows: "same", columns: "same" };
   }
   if (count === rows && own.columns === 1) return { base, rows: "same", columns: "zero" };
   return undefined;
+}
+
+/** The access to what a broadcast repeats; undefined where there is none, or only its written-out result will do. */
+function accessThrough(operand: Tensor, rows: number, columns: number): Access | undefined {
+  const { op, inputs } = operand.node;
+  if (op.lowering.kind === "broadcast") return broadcastAccess(operand, inputs[0]!, rows, columns);
+  if (op.lowering.kind !== "alias" || !hasBroadcast(operand)) return undefined;
+  const own = rowsAndColumns(operand.shape);
+  const inner = rowsAndColumns(inputs[0]!.shape);
+  const keeps = inner.columns === own.columns || (elementCount(inputs[0]!.shape) === rows && own.columns === 1);
+  return keeps ? accessThrough(inputs[0]!, rows, columns) : undefined;
 }
 
 function hasBroadcast(tensor: Tensor): boolean {
@@ -186,9 +192,9 @@ class Fuser {
     const domain = this.#domainOf(user);
     if (domain === undefined) return true;
     return user.inputs.some((input) => {
-      if (sourceOf(input) !== node && input.node !== node) return false;
+      if (!passesThrough(input, node)) return false;
       const access = accessOf(input, domain.rows, domain.columns);
-      if (node.op.lowering.kind === "broadcast") return access === undefined || access.base.node === node;
+      if (node.op.lowering.kind === "broadcast") return access?.base.node === node;
       return !isInline(input, access, domain.columns);
     });
   }
@@ -199,7 +205,7 @@ class Fuser {
     if (kind === "elementwise") return rowsAndColumns(node.results[0]!.shape);
     if (kind === "broadcast") {
       const domain = rowsAndColumns(node.results[0]!.shape);
-      return accessOf(node.results[0]!, domain.rows, domain.columns) === undefined ? undefined : domain;
+      return accessThrough(node.results[0]!, domain.rows, domain.columns) === undefined ? undefined : domain;
     }
     if (kind !== "reduce") return undefined;
     const axes = node.attrs["axes"] as readonly number[];
@@ -282,6 +288,17 @@ class Fuser {
       return user.results.some((result) => this.#isRead(result, members));
     });
   }
+}
+
+/** Whether `tensor` is a result of `node`, or an alias or broadcast of one. */
+function passesThrough(tensor: Tensor, node: Node): boolean {
+  let base = tensor;
+  while (base.node !== node) {
+    const { kind } = base.node.op.lowering;
+    if (kind !== "alias" && kind !== "broadcast") return false;
+    base = base.node.inputs[0]!;
+  }
+  return true;
 }
 
 /** The node behind aliases and broadcasts. */
