@@ -44,6 +44,7 @@ export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attr
   const context: LowerContext = {
     node,
     lanes,
+    joinsVectors: false,
     inPlace: false,
     input: (index) => inputsAt[index] as BufferHandle,
     result: (index) => resultsAt[index] as BufferHandle,
