@@ -2,10 +2,10 @@
 // moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one for
 // float32 and for packed parameters.
 
-import { flattenTree, isTensorType, mapTree, tensorType, trace } from "@fidelity/core";
-import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
+import { mapTree, tensorType, trace } from "@fidelity/core";
+import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
 import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
-import type { OptimizerState, Tangent } from "@fidelity/furnace";
+import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
 import type { Shape } from "@fidelity/units";
@@ -83,33 +83,45 @@ export class TrainStep {
   }
 }
 
+// The structure of a model's trees is not in the types, and needs not be: tracing finds it in the values.
+type StepTypes = readonly [
+  parameters: unknown,
+  moments: OptimizerState<unknown>,
+  step: TypedTensorType<readonly [], "f32">,
+  learningRate: TypedTensorType<readonly [], "f32">,
+  tokens: TypedTensorType<Shape, "i32">,
+  targets: TypedTensorType<Shape, "i32">,
+];
+
 function traceStep(model: Model, settings: TrainSettings) {
   const { batchSize, contextLength, precision, weightDecay, beta1, beta2, clipNorm } = settings;
-  const decaying = new Set(namedParameters(model.parameters).flatMap(({ path, leaf }) => (leaf.role === "norm" ? [] : [path])));
+  const leaves = namedParameters(model.parameters);
+  const decaying = new Set(leaves.filter(({ leaf }) => leaf.role !== "norm").map(({ path }) => path));
   const optimizer = adamW({ weightDecay, beta1, beta2, decayMask: (path) => decaying.has(path) });
-  const types = parameterTypes(model.parameters, { packed: false }) as Tree<TensorType>;
+  const types: unknown = parameterTypes(model.parameters, { packed: false });
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);
   const batch = tensorType("i32", [batchSize, contextLength]);
   const loss = valueAndGrad(lossOf(model, precision));
-  const inputs = [types, moments, scalar, scalar, batch, batch] as const;
+  const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch];
   const { graph } = trace(
     "train_step",
-    (parameters: Tree<Tensor>, state: OptimizerState<Tree<Tensor>>, step: Scalar, learningRate: Scalar, tokens: TokenTensor, targets: TokenTensor) => {
-      const { value, grad } = loss(parameters, tokens, targets);
+    (parameters, state, step, learningRate, tokens, targets) => {
+      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor);
       const { grads, norm } = clipByGlobalNorm(grad, clipNorm);
-      const updated = optimizer.update(parameters, grads as Tangent<Tree<Tensor>>, state, { learningRate, step });
+      const scalars = { learningRate: learningRate as Tensor, step: step as Tensor };
+      const updated = optimizer.update(parameters, grads, state, scalars);
       return { parameters: updated.params, moments: updated.state, loss: value, gradientNorm: norm };
     },
-    inputs as never,
+    inputs,
   );
   return { graph, momentNames: Object.keys(moments) };
 }
 
 function lossOf(model: Model, precision: Precision) {
   const loss = languageModelLoss(model);
-  return (parameters: Tree<Tensor>, tokens: TokenTensor, targets: TokenTensor): Scalar => {
-    const value = loss(parameters, tokens, targets);
+  return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor): Scalar => {
+    const value = loss(parameters as Tree<Tensor>, tokens, targets);
     return precision === "bf16" ? roundProducts(value) : value;
   };
 }
@@ -146,10 +158,17 @@ export class Evaluation {
     { batchSize, contextLength, precision = "f32" }: EvaluateOptions,
   ): Promise<Evaluation> {
     const batch = tensorType("i32", [batchSize, contextLength]);
-    const types = mapTree(model.parameters, isParameterSpec, (_spec, path) => parameters.get(path)!.type);
-    const packed = flattenTree(types, isTensorType).some(({ leaf }) => leaf.dtype === "ternary");
+    const tree: unknown = model.parameters;
+    const types: unknown = mapTree(tree, isParameterSpec, (_spec, path) => parameters.get(path)!.type);
+    const packed = [...parameters.values()].some(({ type }) => type.dtype === "ternary");
     const name = packed ? "evaluate_packed" : "evaluate";
-    const { graph } = trace(name, lossOf(model, precision), [types, batch, batch] as never);
+    const inputs: readonly [unknown, TensorType, TensorType] = [types, batch, batch];
+    const loss = lossOf(model, precision);
+    const { graph } = trace(
+      name,
+      (leaves, tokens, targets) => loss(leaves, tokens as TokenTensor, targets as TokenTensor),
+      inputs,
+    );
     const ordered = namedParameters(model.parameters).map(({ path }) => parameters.get(path)!);
     return new Evaluation(device, await device.compile(graph, { name }), ordered, batch);
   }
