@@ -1,6 +1,6 @@
 // Strided boxes: what transpose, slice, pad, concat and the dynamic slices have in common. Each copies a box of
-// elements between two buffers, with a stride an axis on either side. The copy knows nothing of numbers: it moves cells of 2, 4
-// or 8 bytes, vectorised where both sides are contiguous along the last axis that is left after merging.
+// elements between two buffers, with a stride an axis on either side. The copy knows nothing of numbers: it moves cells
+// of 2, 4 or 8 bytes, vectorised where both sides are contiguous along the last axis that is left after merging.
 
 import { invariant } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
