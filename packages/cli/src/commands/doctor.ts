@@ -1,0 +1,43 @@
+// `fidelity doctor`: what this machine can run, what it cannot and why, and what would change that. Nothing is
+// installed, changed or sent; the checks are in ../machine.
+
+import { Command } from "commander";
+import { EXIT_FAILURE, EXIT_OK } from "../errors.ts";
+import { examineMachine } from "../machine/examine.ts";
+import type { Check, Section } from "../machine/examine.ts";
+import { jsonOption } from "../options.ts";
+import { createOutput } from "../output.ts";
+import { formatTable } from "../table.ts";
+
+export function doctorCommand(done: (exitCode: number) => void): Command {
+  return new Command("doctor")
+    .description("Tell what this machine can run, why not more, and what to do about it.")
+    .addOption(jsonOption())
+    .addHelpText("after", "\nThe exit code is 1 when something that Fidelity needs is missing.\n\nExamples:\n  fidelity doctor\n  fidelity doctor --json")
+    .action((options: { json?: boolean }) => {
+      const output = createOutput(options.json === true);
+      const sections = examineMachine();
+      for (const section of sections) output.line(`${formatSection(section)}\n`);
+      const missing = sections.flatMap(({ checks }) => checks).filter((check) => check.needed && !check.ok);
+      output.line(
+        missing.length === 0
+          ? "This machine runs all that Fidelity has today."
+          : `This machine lacks what Fidelity needs: ${missing.map(({ name }) => name).join(", ")}.`,
+      );
+      output.result({ ok: missing.length === 0, sections });
+      done(missing.length === 0 ? EXIT_OK : EXIT_FAILURE);
+    });
+}
+
+function formatSection({ title, checks }: Section): string {
+  const rows = checks.map(({ ok, name, found }) => [`  ${ok ? "yes" : "no "}`, name, found]);
+  const lines = formatTable(rows, ["left", "left", "left"]).split("\n");
+  const indent = " ".repeat(7);
+  const text = checks.map((check, index) => [lines[index], ...advice(check).map((line) => `${indent}${line}`)].join("\n"));
+  return `${title}\n${text.join("\n")}`;
+}
+
+function advice({ ok, brings, fix }: Check): string[] {
+  if (ok) return [];
+  return [...(brings === undefined ? [] : [`would bring: ${brings}`]), ...(fix === undefined ? [] : [`try: ${fix}`])];
+}

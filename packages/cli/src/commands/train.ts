@@ -1,0 +1,151 @@
+// `fidelity train`: a model of the user's text, in a run folder.
+
+import { existsSync } from "node:fs";
+import { emitAfter } from "@fidelity/alex";
+import { createInterpreter } from "@fidelity/core";
+import type { CompileOptions, Device, Graph } from "@fidelity/core";
+import { ByteTokenizer, countParameters } from "@fidelity/models";
+import type { Model } from "@fidelity/models";
+import { formatLoss, RunFolder, TextCorpus, trainSettings, TrainStep } from "@fidelity/train";
+import type { TrainResult, TrainSettings } from "@fidelity/train";
+import { Command } from "commander";
+import { EXIT_OK, UsageError } from "../errors.ts";
+import { openDevice } from "../open-model.ts";
+import { required } from "../options.ts";
+import { createOutput } from "../output.ts";
+import type { Output } from "../output.ts";
+import { formatCount, formatDuration, formatRate, formatSize, plural } from "../table.ts";
+import { addTrainOptions, recallOptions, rememberOptions } from "../train-options.ts";
+import type { TrainCommandOptions } from "../train-options.ts";
+import { modelOfSizes, runTraining, saveFinished, vocabularyOf } from "../training.ts";
+import type { RunPlan } from "../training.ts";
+
+const EXAMPLES = `
+The first nine tenths of the text train and the rest validates. A run is the same for every number of threads, and a
+run that was stopped and resumed is the same as one that was not. Ctrl-C stops with a whole checkpoint; the exit code is
+then 130. The run folder has the curves in index.html.
+
+Examples:
+  fidelity train --data notes/ --out runs/notes
+  fidelity train --data "src/**/*.ts" --architecture transformer --heads 4 --steps 2000
+  fidelity train --data shakespeare.txt --vocabulary character --context 64 --batch 12
+  fidelity train --resume --out runs/notes
+  fidelity train --emit-after fuse --layers 1 --width 32`;
+
+const WASM_LANES = 4;
+
+export function trainCommand(done: (exitCode: number) => void): Command {
+  const command = new Command("train").description(
+    "Train a language model on your text, with a live display, checkpoints and curves.",
+  );
+  return addTrainOptions(command)
+    .addHelpText("after", EXAMPLES)
+    .action(async () => {
+      if (command.getOptionValue("resume") === true) recallOptions(command);
+      const options = command.opts<TrainCommandOptions>();
+      done(options.emitAfter === undefined ? await trainRun(options) : await emitStep(options, options.emitAfter));
+    });
+}
+
+function settingsOf(options: TrainCommandOptions): TrainSettings {
+  const { steps, batch: batchSize, context: contextLength, seed, learningRate, warmup, precision } = options;
+  return trainSettings({ steps, batchSize, contextLength, seed, learningRate, warmupSteps: warmup, precision });
+}
+
+async function trainRun(options: TrainCommandOptions): Promise<number> {
+  const output = createOutput(options.json === true);
+  const folder = new RunFolder(options.out);
+  const isResumable = existsSync(folder.checkpoint) || existsSync(folder.previousCheckpoint);
+  if (isResumable && options.resume !== true) throw folderInUse(options.out);
+  if (options.resume === true && !isResumable) output.line(`no checkpoint in ${options.out}: starting afresh`);
+  const settings = settingsOf(options);
+  const paths = required(options.data, "--data <path...>", "the text to train on: files, folders or globs");
+  const corpus = TextCorpus.open(paths);
+  const tokenizer = vocabularyOf(corpus, options.vocabulary);
+  const model = modelOfSizes(options, tokenizer.vocabSize);
+  const data = corpus.tokenize(tokenizer);
+  const text = `${plural(corpus.files.length, "file")}, ${formatSize(corpus.sizeBytes)}`;
+  output.line(`${text}, ${formatCount(data.tokens.length)} tokens of ${tokenizer.vocabSize} kinds`);
+  output.line(describeModel(model, options));
+  folder.create();
+  rememberOptions(options);
+  const device = openDevice(options.target, options.threads);
+  try {
+    const plan: RunPlan = { device, model, tokenizer, data, settings, folder, validation: { everySteps: options.evalEvery } };
+    const { result, exitCode } = await runTraining(plan, output);
+    const modelSizeBytes = result.isFinished ? await saveFinished(plan, result) : undefined;
+    report(output, options, folder, result, modelSizeBytes);
+    return exitCode;
+  } finally {
+    await device.close();
+  }
+}
+
+function folderInUse(out: string): UsageError {
+  return new UsageError("the run folder holds a run already", {
+    where: out,
+    hint: `fidelity train --resume --out ${out} to go on with it, or give another --out`,
+  });
+}
+
+function describeModel(model: Model, { layers, width, target, threads }: TrainCommandOptions): string {
+  const { parameters, float32Bytes, packedBytes, ternaryParameters } = countParameters(model.parameters);
+  const packed = ternaryParameters > 0 ? `, ${formatSize(packedBytes)} packed` : "";
+  const size = `${formatCount(parameters)} parameters (${formatSize(float32Bytes)}${packed})`;
+  const where = target === "wasm" ? `wasm, ${plural(threads, "thread")}` : target;
+  return `${model.architecture}, ${plural(layers, "layer")} of width ${width}, ${size}, on ${where}`;
+}
+
+function report(
+  output: Output,
+  { out }: TrainCommandOptions,
+  folder: RunFolder,
+  { parameters: _, ...result }: TrainResult,
+  modelSizeBytes: number | undefined,
+): void {
+  if (modelSizeBytes === undefined) {
+    output.line(`stopped after step ${result.step} of ${result.steps}; the checkpoint is whole: ${folder.checkpoint}`);
+    output.line(`go on:    fidelity train --resume --out ${out}`);
+  } else {
+    const loss = result.validationLoss === undefined ? "" : `, validation loss ${formatLoss(result.validationLoss)}`;
+    const speed = result.tokensPerSecond > 0 ? `, ${formatRate(result.tokensPerSecond)} tokens/s` : "";
+    output.line(`${result.steps} steps in ${formatDuration(result.seconds)}${speed}${loss}`);
+    output.line(`model:    ${folder.model} (${formatSize(modelSizeBytes)})`);
+    output.line(`curves:   ${folder.page}`);
+    output.line(`generate: fidelity generate --model ${out}`);
+  }
+  const model = modelSizeBytes === undefined ? undefined : { path: folder.model, sizeBytes: modelSizeBytes };
+  output.result({ out, ...result, model });
+}
+
+/** Prints the step program after a pass. Only the vocabulary of characters needs the text for it. */
+async function emitStep(options: TrainCommandOptions, pass: string): Promise<number> {
+  const vocabulary =
+    options.vocabulary === "byte"
+      ? new ByteTokenizer()
+      : vocabularyOf(TextCorpus.open(required(options.data, "--data <path...>", "the text to train on")), "character");
+  const compiled: { graph: Graph; options: CompileOptions }[] = [];
+  const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
+  await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options));
+  for (const { graph, options: compileOptions } of compiled) {
+    const text = emitAfter(graph, pass, { ...compileOptions, lanes: WASM_LANES });
+    if (options.json === true) createOutput(true).result({ pass, program: graph.name, text });
+    else process.stdout.write(`${text}\n`);
+  }
+  return EXIT_OK;
+}
+
+/** The interpreter, with every graph that it is given shown to `watch` first: it compiles nothing, so this is quick. */
+function watchedInterpreter(watch: (graph: Graph, options: CompileOptions) => void): Device {
+  const interpreter = createInterpreter();
+  return {
+    target: interpreter.target,
+    threads: interpreter.threads,
+    tensor: (type) => interpreter.tensor(type),
+    close: () => interpreter.close(),
+    compile: (graph, options = {}) => {
+      watch(graph, options);
+      return interpreter.compile(graph, options);
+    },
+  };
+}

@@ -1,0 +1,136 @@
+// What a model file holds, as plain data: its components and their tensors, the configuration and the sums. Only
+// headers are read; the tensors of a llama2.c file, which has no list of them, are counted off over mapped pages that
+// nobody touches.
+
+import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import { mapFile, readContainerHeader } from "@fidelity/barewire/node";
+import { readLlama2c } from "@fidelity/formats";
+import { architectures } from "@fidelity/models";
+import { identifyFile } from "./identify.ts";
+import type { IdentifiedFile } from "./identify.ts";
+
+export interface TensorDescription {
+  readonly name: string;
+  readonly dtype: string;
+  readonly layout: string;
+  readonly shape: readonly number[];
+  readonly elements: number;
+  readonly sizeBytes: number;
+  /** From the start of the file. */
+  readonly offsetBytes: number;
+}
+
+export interface ComponentDescription {
+  readonly id: string;
+  readonly kind: string;
+  readonly elements: number;
+  readonly sizeBytes: number;
+  readonly tensors: readonly TensorDescription[];
+}
+
+export interface FileDescription {
+  readonly path: string;
+  readonly format: string;
+  readonly fileSizeBytes: number;
+  /** What the file's configuration builds; absent where it names no architecture that this version has. */
+  readonly architecture?: { readonly name: string; readonly summary: string };
+  readonly config: unknown;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly components: readonly ComponentDescription[];
+  readonly totals: { readonly tensors: number; readonly elements: number; readonly sizeBytes: number };
+}
+
+/** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
+export function describeFile(path: string): FileDescription {
+  const file = identifyFile(path);
+  return file.format === "fidelity" ? describeContainer(file) : describeLlama2c(file);
+}
+
+function describeContainer({ path, sizeBytes }: IdentifiedFile): FileDescription {
+  const header = readContainerHeader(path);
+  const components = header.components.map(({ id, kind }) =>
+    describeComponent(
+      id,
+      kind,
+      header.tensors
+        .filter(({ component }) => component === id)
+        .map(({ offset, component: _, checksum: _checksum, ...tensor }) => ({ ...tensor, offsetBytes: offset })),
+    ),
+  );
+  return {
+    path,
+    format: `Fidelity container, version ${header.formatVersion}`,
+    fileSizeBytes: sizeBytes,
+    ...architectureOf(header.config),
+    config: header.config,
+    metadata: header.metadata,
+    components,
+    totals: sum(components),
+  };
+}
+
+function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
+  const maximumBytes = WASM_PAGE_BYTES * (Math.ceil(sizeBytes / WASM_PAGE_BYTES) + 2);
+  using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes });
+  using file = mapFile(path, arena);
+  const { config, tensors } = readLlama2c(file.region.u8() as Uint8Array, path);
+  // `blocks.3.attention.query.weight` belongs to the component `blocks.3`, `finalNorm.weight` to `finalNorm`.
+  const ids = new Set(tensors.map(({ name }) => componentOf(name)));
+  const components = [...ids].map((id) =>
+    describeComponent(
+      id,
+      id.startsWith("blocks.") ? "block" : id,
+      tensors
+        .filter(({ name }) => componentOf(name) === id)
+        .map(({ name, dtype, shape, sizeBytes, byteOffset }) => {
+          return { name, dtype, layout: "dense", shape, sizeBytes, offsetBytes: byteOffset };
+        }),
+    ),
+  );
+  return {
+    path,
+    format: "llama2.c checkpoint, version 0",
+    fileSizeBytes: sizeBytes,
+    ...architectureOf(config),
+    config,
+    metadata: {},
+    components,
+    totals: sum(components),
+  };
+}
+
+/** Containers keep the model's configuration in the field `model`, beside the tokenizer's; llama2.c has only the former. */
+function architectureOf(config: unknown): Pick<FileDescription, "architecture"> {
+  const model = isRecord(config) && isRecord(config.model) ? config.model : config;
+  const name = isRecord(model) ? model.architecture : undefined;
+  if (typeof name !== "string" || !Object.hasOwn(architectures, name)) return {};
+  return { architecture: { name, summary: architectures[name].summary } };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
+}
+
+function componentOf(name: string): string {
+  return /^blocks\.\d+|^[^.]+/.exec(name)?.[0] ?? name;
+}
+
+function describeComponent(
+  id: string,
+  kind: string,
+  entries: readonly Omit<TensorDescription, "elements">[],
+): ComponentDescription {
+  const tensors = entries.map((entry) => ({ ...entry, elements: entry.shape.reduce((a, b) => a * b, 1) }));
+  return { id, kind, ...addUp(tensors), tensors };
+}
+
+function sum(components: readonly ComponentDescription[]): FileDescription["totals"] {
+  return { tensors: components.reduce((count, { tensors }) => count + tensors.length, 0), ...addUp(components) };
+}
+
+function addUp(parts: readonly { elements: number; sizeBytes: number }[]): { elements: number; sizeBytes: number } {
+  return {
+    elements: parts.reduce((total, part) => total + part.elements, 0),
+    sizeBytes: parts.reduce((total, part) => total + part.sizeBytes, 0),
+  };
+}

@@ -1,0 +1,47 @@
+// Which kind of file a path is, from its first bytes and its size. Nothing else of it is read.
+
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { FileError, toFileError } from "@fidelity/barewire/node";
+import { detectFormat } from "@fidelity/formats";
+import type { DetectedFormat } from "@fidelity/formats";
+import { WrongFileError } from "./errors.ts";
+
+const HEAD_BYTES = 64;
+
+export interface IdentifiedFile {
+  readonly path: string;
+  readonly format: Exclude<DetectedFormat["format"], "unknown">;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Identifies a model file. Throws `FileError` where it cannot be read, and `WrongFileError`, which names what was seen,
+ * where it is no model.
+ */
+export function identifyFile(path: string): IdentifiedFile {
+  const { head, sizeBytes } = readHead(path);
+  const { format, seen } = detectFormat(head);
+  if (format !== "unknown") return { path, format, sizeBytes };
+  throw new WrongFileError("this is not a model that Fidelity reads", {
+    where: path,
+    expected: "a model or checkpoint that Fidelity saved, or a llama2.c version 0 checkpoint",
+    got: seen,
+    hint: "fidelity train makes a model of a text; other formats come with later versions",
+  });
+}
+
+function readHead(path: string): { head: Uint8Array; sizeBytes: number } {
+  let descriptor: number | undefined;
+  try {
+    descriptor = openSync(path, "r");
+    const stats = fstatSync(descriptor);
+    if (stats.isDirectory()) throw new FileError("read", path, "EISDIR");
+    if (!stats.isFile()) throw new FileError("read", path, "NOT_REGULAR");
+    const head = new Uint8Array(HEAD_BYTES);
+    return { head: head.subarray(0, readSync(descriptor, head, 0, HEAD_BYTES, 0)), sizeBytes: stats.size };
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}

@@ -1,0 +1,49 @@
+// From a path on the command line to a model in the memory of a device: what `generate` and `eval` start with.
+
+import { createDevice } from "@fidelity/alex/node";
+import { createInterpreter } from "@fidelity/core";
+import type { Device } from "@fidelity/core";
+import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
+import { openModel } from "@fidelity/train";
+import { UsageError } from "./errors.ts";
+import type { Target } from "./options.ts";
+import { modelPath } from "./run-folder.ts";
+
+/** Makes the device of --target and --threads. The interpreter has one thread, whatever is asked for. */
+export function openDevice(target: Target, threads: number): Device {
+  return target === "wasm" ? createDevice({ threads }) : createInterpreter();
+}
+
+/** A model with its vocabulary and its parameters on a device; what it takes to generate and to evaluate. */
+export interface LoadedModel {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  /** As the file has them: float32, or with ternary weights packed. */
+  readonly parameters: DeviceParameters;
+  readonly device: Device;
+}
+
+export interface LoadOptions {
+  readonly target: Target;
+  readonly threads: number;
+  /** Path of a llama2.c tokenizer file, for models that do not hold their own. */
+  readonly tokenizer?: string;
+}
+
+/** Loads the model at a path, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
+export async function withModel<T>(path: string, options: LoadOptions, use: (loaded: LoadedModel) => Promise<T>): Promise<T> {
+  const file = modelPath(path);
+  const device = openDevice(options.target, options.threads);
+  try {
+    using opened = await openModel(file, device, { tokenizer: options.tokenizer });
+    const { model, tokenizer, parameters } = opened;
+    if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device });
+    throw new UsageError("this model needs its tokenizer", {
+      where: file,
+      expected: "--tokenizer FILE, the vocabulary that the model was trained with",
+      hint: "it lies beside the model and is called tokenizer.bin or tok512.bin",
+    });
+  } finally {
+    await device.close();
+  }
+}

@@ -1,0 +1,50 @@
+// Where the command's words go. People read standard output; with --json it carries one JSON document and nothing else,
+// and what people would read goes to standard error. Text that a model writes is standard output's alone, so that it
+// can be piped; remarks about it are standard error's.
+
+import { EXIT_OK } from "./errors.ts";
+
+export interface Output {
+  readonly isJson: boolean;
+  /** A line, or lines, for people. */
+  line(text?: string): void;
+  /** The stream on which people read: standard error with --json. */
+  readonly people: NodeJS.WriteStream;
+  /** The result: one document, printed with --json and dropped otherwise. */
+  result(value: unknown): void;
+}
+
+/** The output of a command; `isJson` is its --json. */
+export function createOutput(isJson: boolean): Output {
+  const people = isJson ? process.stderr : process.stdout;
+  return {
+    isJson,
+    people,
+    line: (text = "") => void people.write(`${text}\n`),
+    result: (value) => {
+      if (isJson) process.stdout.write(`${JSON.stringify(value, jsonValue, 2)}\n`);
+    },
+  };
+}
+
+/** A remark on standard error, whatever the output is. */
+export function remark(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** `fidelity show model | head` closes the pipe early: that is the reader's right, and the command ends quietly. */
+export function endQuietlyOnClosedPipe(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit(EXIT_OK);
+      throw error;
+    });
+  }
+}
+
+// JSON has no form for whole numbers beyond 2^53 nor for NaN; both are rare in results, and must not be lost silently.
+function jsonValue(_key: string, value: unknown): unknown {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
+  return value;
+}

@@ -1,0 +1,68 @@
+// The command line as a whole: the commands, what they share, and what becomes of an error.
+
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { benchCommand } from "./commands/bench.ts";
+import { doctorCommand } from "./commands/doctor.ts";
+
+import { generateCommand } from "./commands/generate.ts";
+
+import { showCommand } from "./commands/show.ts";
+import { trainCommand } from "./commands/train.ts";
+import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
+import { remark } from "./output.ts";
+
+/** Makes one command; its action returns the exit code through `done`. */
+export type CommandFactory = (done: (exitCode: number) => void) => Command;
+
+const COMMANDS: readonly CommandFactory[] = [
+  trainCommand,
+  generateCommand,
+  showCommand,
+  benchCommand,
+  doctorCommand,
+];
+
+/** Runs the command line and returns the exit code. Never throws; errors are printed on standard error. */
+export async function runCommandLine(args: readonly string[]): Promise<number> {
+  let exitCode = EXIT_OK;
+  const program = createProgram((code) => {
+    exitCode = code;
+  });
+  try {
+    await program.parseAsync(args.length === 0 ? ["--help"] : [...args], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === EXIT_OK) return EXIT_OK; // help and version
+    const failure = describeFailure(error, Number(process.env.FIDELITY_DEBUG) > 0);
+    remark(failure.text);
+    return failure.exitCode;
+  }
+}
+
+function createProgram(done: (exitCode: number) => void): Command {
+  const program = new Command("fidelity")
+    .description(
+      "Train, save, load and run small post-transformer language models, compiled for this machine.\n" +
+        "New here? Run `fidelity quickstart`: it trains a ternary model in about a minute and lets it write.",
+    )
+    .version(packageVersion(), "--version", "print the version")
+    .helpOption("-h, --help", "explain a command")
+    .addHelpText("after", "\nEvery command explains itself: fidelity train --help\nErrors: FIDELITY_DEBUG=1 tells more.");
+  for (const create of COMMANDS) program.addCommand(create(done));
+  for (const command of [program, ...program.commands]) {
+    const name = command === program ? "fidelity" : `fidelity ${command.name()}`;
+    command
+      .helpOption("-h, --help", "explain this command")
+      .configureOutput({ outputError: () => undefined })
+      .exitOverride((error) => {
+        throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name);
+      });
+  }
+  return program;
+}
+
+function packageVersion(): string {
+  const manifest: { version: string } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  return manifest.version;
+}

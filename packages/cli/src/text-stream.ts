@@ -1,0 +1,94 @@
+// Text that is generated: from tokens to what may be shown, held back while it could still turn into a stop string.
+
+import { UnknownCharacterError } from "@fidelity/models";
+import type { Tokenizer, TokenStream } from "@fidelity/models";
+
+/** Lets text through up to the first of some strings. */
+export class StopFilter {
+  readonly #stops: readonly string[];
+  #held = "";
+  #found: string | undefined;
+
+  /** @param stops strings that end the text and are not part of it; empty ones never match */
+  constructor(stops: readonly string[]) {
+    this.#stops = stops.filter((stop) => stop !== "");
+  }
+
+  /** The string that ended the text; undefined while none did. */
+  get found(): string | undefined {
+    return this.#found;
+  }
+
+  /** Takes a piece of text and gives what is certain not to belong to a stop string. */
+  push(piece: string): string {
+    if (this.#found !== undefined) return "";
+    const text = this.#held + piece;
+    const hits = this.#stops
+      .map((stop) => ({ stop, at: text.indexOf(stop) }))
+      .filter(({ at }) => at >= 0)
+      .sort((a, b) => a.at - b.at);
+    if (hits.length > 0) {
+      this.#found = hits[0].stop;
+      this.#held = "";
+      return text.slice(0, hits[0].at);
+    }
+    const keep = Math.max(0, ...this.#stops.map((stop) => overlap(text, stop)));
+    this.#held = text.slice(text.length - keep);
+    return text.slice(0, text.length - keep);
+  }
+
+  /** The text that was held back and turned out to be text. */
+  end(): string {
+    const held = this.#held;
+    this.#held = "";
+    return held;
+  }
+}
+
+/** The longest end of `text` that `stop` begins with. */
+function overlap(text: string, stop: string): number {
+  for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
+    if (text.endsWith(stop.slice(0, length))) return length;
+  }
+  return 0;
+}
+
+/** How a generation starts: the tokens that the model reads first, and a stream that continues their text. */
+export interface Beginning {
+  readonly tokens: Int32Array;
+  /** The prompt as the tokens spell it; empty where there was none. */
+  readonly text: string;
+  readonly stream: TokenStream;
+}
+
+/**
+ * The tokens of a prompt: the tokenizer's BOS first, where it has one. A model without BOS starts an empty prompt after
+ * a newline, or after token 0 where the vocabulary has no newline. Throws `UnknownCharacterError`.
+ */
+export function beginText(tokenizer: Tokenizer, prompt: string): Beginning {
+  const stream = tokenizer.stream();
+  const encoded = tokenizer.encode(prompt);
+  if (tokenizer.bosToken !== undefined) {
+    const tokens = Int32Array.of(tokenizer.bosToken, ...encoded);
+    return { tokens, text: pushAll(stream, tokens), stream };
+  }
+  if (encoded.length > 0) return { tokens: encoded, text: pushAll(stream, encoded), stream };
+  const tokens = Int32Array.of(newlineToken(tokenizer));
+  pushAll(stream, tokens);
+  return { tokens, text: "", stream };
+}
+
+function pushAll(stream: TokenStream, tokens: Int32Array): string {
+  let text = "";
+  for (const token of tokens) text += stream.push(token);
+  return text;
+}
+
+function newlineToken(tokenizer: Tokenizer): number {
+  try {
+    return tokenizer.encode("\n")[0] ?? 0;
+  } catch (error) {
+    if (error instanceof UnknownCharacterError) return 0;
+    throw error;
+  }
+}

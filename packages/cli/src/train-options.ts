@@ -1,0 +1,144 @@
+// The options of `fidelity train`, and how a run folder remembers them: a run is resumed with nothing but its folder.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { PASSES } from "@fidelity/alex";
+import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import type { Command } from "commander";
+import { UsageError, WrongFileError } from "./errors.ts";
+import { choiceOption, dataOption, integerOption, jsonOption, numberOption, seedOption, targetOption, threadsOption } from "./options.ts";
+import type { Target } from "./options.ts";
+import { ARCHITECTURES, VOCABULARIES } from "./training.ts";
+import type { ModelSizes, VocabularyName } from "./training.ts";
+
+export interface TrainCommandOptions extends ModelSizes {
+  readonly data?: readonly string[];
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly vocabulary: VocabularyName;
+  readonly steps: number;
+  readonly batch: number;
+  readonly learningRate: number;
+  readonly warmup?: number;
+  readonly seed: number;
+  readonly precision: "f32" | "bf16";
+  readonly evalEvery?: number;
+  readonly emitAfter?: string;
+  readonly target: Target;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+/** Options that a resumed run must have as they were; what only a start of the process needs is not among them. */
+const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
+  "data",
+  "architecture",
+  "layers",
+  "width",
+  "hidden",
+  "heads",
+  "kvHeads",
+  "vocabulary",
+  "context",
+  "batch",
+  "steps",
+  "learningRate",
+  "warmup",
+  "seed",
+  "precision",
+  "evalEvery",
+];
+
+export function addTrainOptions(command: Command): Command {
+  return command
+    .addOption(dataOption())
+    .option("--out <folder>", "the run folder: checkpoints, metrics, curves, the model", "runs/train")
+    .option("--resume", "go on with the run in --out; its other options are remembered there")
+    .addOption(choiceOption("--architecture <name>", "what to train", ARCHITECTURES).default("matmul-free"))
+    .addOption(choiceOption("--vocabulary <name>", "what a token is", VOCABULARIES).default("byte"))
+    .addOption(integerOption("--layers <count>", "blocks of the model", { max: 4096 }).default(4))
+    .addOption(integerOption("--width <size>", "numbers that stand for a token", { max: 1 << 17 }).default(128))
+    .addOption(integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width, rounded up)", { max: 1 << 20 }))
+    .addOption(integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }))
+    .addOption(integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }))
+    .addOption(integerOption("--context <tokens>", "tokens of a training sequence", { max: 1 << 20 }).default(128))
+    .addOption(integerOption("--batch <count>", "sequences a step", { max: 1 << 20 }).default(16))
+    .addOption(integerOption("--steps <count>", "updates of the weights", { max: 1e9 }).default(1000))
+    .addOption(numberOption("--learning-rate <number>", "at its peak", { min: 0, max: 100 }).default(3e-3))
+    .addOption(integerOption("--warmup <steps>", "steps up to the peak (default: a twentieth)", { min: 0, max: 1e9 }))
+    .addOption(choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]).default("f32"))
+    .addOption(integerOption("--eval-every <steps>", "validate this often (default: 20 times a run)", { max: 1e9 }))
+    .addOption(seedOption())
+    .addOption(targetOption())
+    .addOption(threadsOption())
+    .addOption(
+      choiceOption(
+        "--emit-after <pass>",
+        "print the step program after a pass of the compiler, and end",
+        PASSES.map(({ name }) => name),
+      ),
+    )
+    .addOption(jsonOption());
+}
+
+function optionsFile(folder: string): string {
+  return join(folder, "options.json");
+}
+
+/** Notes the options of a run in its folder. Paths become absolute: the run may be resumed from another folder. */
+export function rememberOptions(options: TrainCommandOptions): void {
+  const entries = REMEMBERED.map((name) => [name, options[name]]);
+  const remembered = { ...Object.fromEntries(entries), data: options.data?.map((path) => resolve(path)) };
+  writeFileAtomic(optionsFile(options.out), [new TextEncoder().encode(`${JSON.stringify(remembered, null, 2)}\n`)]);
+}
+
+/**
+ * Fills in what the command line left out from the folder's notes, checked as if it had been typed. Without notes
+ * nothing changes. Throws `WrongFileError` where they cannot be read.
+ */
+export function recallOptions(command: Command): void {
+  const path = optionsFile(String(command.getOptionValue("out")));
+  if (!existsSync(path)) return;
+  const remembered = readObject(path);
+  for (const name of REMEMBERED) {
+    const value = remembered[name];
+    const option = command.options.find((candidate) => candidate.attributeName() === name);
+    const isGiven = command.getOptionValueSource(name) === "cli";
+    if (value === undefined || option === undefined || isGiven) continue;
+    command.setOptionValueWithSource(name, checked(name, value, option.parseArg, path), "config");
+  }
+}
+
+function checked(
+  name: string,
+  value: unknown,
+  parse: (<T>(text: string, previous: T) => T) | undefined,
+  path: string,
+): unknown {
+  try {
+    if (name === "data" && Array.isArray(value)) return value.map(String);
+    return parse?.(String(value), undefined as unknown) ?? value;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new WrongFileError("the run's remembered options are damaged", {
+      where: `${path}, ${name}`,
+      expected: error.details.expected,
+      got: error.details.got,
+      hint: "give the option on the command line, or remove the file",
+    });
+  }
+}
+
+function readObject(path: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+    if (typeof value === "object" && value !== null) return value as Readonly<Record<string, unknown>>;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw toFileError(error, "read", path);
+  }
+  throw new WrongFileError("the run's remembered options are damaged", {
+    where: path,
+    expected: "a JSON object",
+    hint: "remove the file and give all options on the command line",
+  });
+}

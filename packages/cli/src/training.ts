@@ -1,0 +1,97 @@
+// What `train` and `quickstart` share: from a corpus and sizes to a run, shown as it happens, stopped by Ctrl-C with a
+// whole checkpoint, and a model file at the end.
+
+import type { Device } from "@fidelity/core";
+import { ByteTokenizer, CharacterTokenizer, countParameters, createModel } from "@fidelity/models";
+import type { Model, Tokenizer } from "@fidelity/models";
+import { ProgressDisplay, RunFolder, saveModel, train } from "@fidelity/train";
+import type { TextCorpus, TokenData, TrainOptions, TrainResult } from "@fidelity/train";
+import { UsageError } from "./errors.ts";
+import { Interrupt } from "./interrupt.ts";
+import type { Output } from "./output.ts";
+
+export const ARCHITECTURES = ["matmul-free", "transformer"] as const;
+export type ArchitectureName = (typeof ARCHITECTURES)[number];
+
+export const VOCABULARIES = ["byte", "character"] as const;
+export type VocabularyName = (typeof VOCABULARIES)[number];
+
+/** The sizes of a model as the command line has them. */
+export interface ModelSizes {
+  readonly architecture: ArchitectureName;
+  readonly layers: number;
+  readonly width: number;
+  readonly hidden?: number;
+  readonly heads?: number;
+  readonly kvHeads?: number;
+  readonly context: number;
+}
+
+const DEFAULT_HEADS = 4;
+
+/** Builds a model of these sizes. Throws `UsageError` for heads without attention, and `ModelConfigError`. */
+export function modelOfSizes(sizes: ModelSizes, vocabSize: number): Model {
+  const { architecture, layers: layerCount, width: dim, hidden, heads, kvHeads, context } = sizes;
+  const common = { dim, layerCount, vocabSize, ...(hidden !== undefined && { hiddenDim: hidden }) };
+  if (architecture === "transformer") {
+    const headCount = heads ?? DEFAULT_HEADS;
+    const keyValueHeadCount = kvHeads ?? headCount;
+    return createModel({ architecture: "llama", ...common, headCount, keyValueHeadCount, contextLength: context });
+  }
+  if (heads === undefined && kvHeads === undefined) return createModel({ architecture, ...common });
+  throw new UsageError("a matmul-free model has no heads", {
+    where: heads === undefined ? "option --kv-heads" : "option --heads",
+    hint: "leave it out, or use --architecture transformer",
+  });
+}
+
+/** The vocabulary of a corpus. A character vocabulary reads the whole of it. */
+export function vocabularyOf(corpus: TextCorpus, name: VocabularyName): Tokenizer {
+  return name === "byte" ? new ByteTokenizer() : CharacterTokenizer.fromTexts(corpus.texts());
+}
+
+/** Everything that a run is made of. */
+export interface RunPlan extends Pick<TrainOptions, "settings" | "validation"> {
+  readonly device: Device;
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  readonly data: TokenData;
+  readonly folder: RunFolder;
+}
+
+export interface FinishedRun {
+  readonly result: TrainResult;
+  /** 0, or 128 and the number of the signal that stopped the run. */
+  readonly exitCode: number;
+}
+
+/** Trains with a live display. The first Ctrl-C stops with a whole checkpoint, the second one at once. */
+export async function runTraining(plan: RunPlan, output: Output): Promise<FinishedRun> {
+  const display = new ProgressDisplay({ stream: output.people });
+  using interrupt = new Interrupt(() => display.note("stopping after this step; press Ctrl-C again to quit at once"));
+  const { folder, ...rest } = plan;
+  try {
+    const result = await train({
+      ...rest,
+      folder: folder.path,
+      signal: interrupt.signal,
+      onProgress: display.update,
+      onNotice: display.note,
+    });
+    return { result, exitCode: result.isFinished ? 0 : interrupt.exitCode };
+  } finally {
+    display.finish();
+  }
+}
+
+/** Saves the finished model of a run: ternary weights packed, where it has any. Returns the size of the file. */
+export async function saveFinished({ device, model, tokenizer, settings, folder }: RunPlan, result: TrainResult): Promise<number> {
+  const { parameters, step, validationLoss } = result;
+  const packed = countParameters(model.parameters).ternaryParameters > 0;
+  const metadata = {
+    step,
+    ...(settings.contextLength !== undefined && { contextLength: settings.contextLength }),
+    ...(validationLoss !== undefined && { validationLoss }),
+  };
+  return saveModel(folder.model, { device, model, parameters, tokenizer, packed, metadata });
+}
