@@ -82,7 +82,12 @@ export const PASSES: readonly Pass[] = [
     name: "layout",
     summary: "donated results take over their parameter's memory where the order allows it",
     run(compilation) {
-      const { units, inPlace } = planDonations(compilation.graph, compilation.units!, compilation.donations, compilation.target.lanes);
+      const { units, inPlace } = planDonations(
+        compilation.graph,
+        compilation.units!,
+        compilation.donations,
+        compilation.target.lanes,
+      );
       return { ...compilation, units, inPlace };
     },
     print: ({ units, inPlace }) => `results in place: ${[...inPlace!].join(", ") || "none"}\n${printUnits(units!)}`,
@@ -148,7 +153,9 @@ function runPasses(graph: Graph, options: CompilerOptions, passes: readonly Pass
 export function emitAfter(graph: Graph, passName: string, options: CompilerOptions): string {
   const last = PASSES.findIndex(({ name }) => name === passName);
   if (last < 0) {
-    throw new UnknownPassError(`no pass is called "${passName}"`, { expected: PASSES.map(({ name }) => name).join(", ") });
+    throw new UnknownPassError(`no pass is called "${passName}"`, {
+      expected: PASSES.map(({ name }) => name).join(", "),
+    });
   }
   return PASSES[last]!.print(runPasses(graph, options, PASSES.slice(0, last + 1)));
 }
@@ -187,9 +194,10 @@ function assemble({ name, graph, lowering, slots, plan }: Compilation): Program 
     return {
       name: buffer.name,
       sizeBytes,
-      placement: slot !== undefined
-        ? ({ kind: "binding", slot } as const)
-        : ({ kind: "arena", offsetBytes: plan?.offsets.get(buffer) ?? 0 } as const),
+      placement:
+        slot !== undefined
+          ? ({ kind: "binding", slot } as const)
+          : ({ kind: "arena", offsetBytes: plan?.offsets.get(buffer) ?? 0 } as const),
     };
   });
   const toItem = (slot: Slot): ScheduleItem =>

@@ -5,8 +5,34 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { Graph, HostTensor, OpDef, Tensor } from "@fidelity/core";
-import { OPS, add, broadcastTo, emit, exp, formatType, hostValues, inTrace, interpret, max, mul, parameter, reduceMax, reduceSum, reshape, sub, tanh } from "@fidelity/core";
-import { SAMPLED_OPS, drawCase, graphOf, randomHost, randomInputs, relativeError, seededRandom } from "@fidelity/core/testing";
+import {
+  OPS,
+  add,
+  broadcastTo,
+  emit,
+  exp,
+  formatType,
+  hostValues,
+  inTrace,
+  interpret,
+  max,
+  mul,
+  parameter,
+  reduceMax,
+  reduceSum,
+  reshape,
+  sub,
+  tanh,
+} from "@fidelity/core";
+import {
+  SAMPLED_OPS,
+  drawCase,
+  graphOf,
+  randomHost,
+  randomInputs,
+  relativeError,
+  seededRandom,
+} from "@fidelity/core/testing";
 import { buildDerivatives } from "@fidelity/core/testing/derivatives";
 import { runCompiled } from "./testing.ts";
 
@@ -16,7 +42,12 @@ const TOLERANCE = 1e-5;
 /** Gradients divide by values near zero (log, division), where float32 has fewer digits left. */
 const GRADIENT_TOLERANCE = 1e-4;
 
-function assertClose(name: string, actual: readonly HostTensor[], expected: readonly HostTensor[], tolerance: number): void {
+function assertClose(
+  name: string,
+  actual: readonly HostTensor[],
+  expected: readonly HostTensor[],
+  tolerance: number,
+): void {
   expected.forEach((want, i) => {
     const error = relativeError(hostValues(actual[i]!), hostValues(want));
     assert.ok(error <= tolerance, `${name}: result ${i} differs by ${error}, more than ${tolerance}`);
@@ -28,12 +59,20 @@ function checkValue(op: OpDef, seed: number): void {
   const graph = graphOf(op, opCase.inputs, opCase.attrs);
   const inputs = randomInputs(opCase, seededRandom(seed));
   const joinsVectors = seed % 2 === 1;
-  assertClose(`${op.name}(${opCase.inputs.map(formatType).join(", ")}), seed ${seed}`, runCompiled(graph, inputs, { joinsVectors }), interpret(graph, inputs), op.tolerance ?? TOLERANCE);
+  assertClose(
+    `${op.name}(${opCase.inputs.map(formatType).join(", ")}), seed ${seed}`,
+    runCompiled(graph, inputs, { joinsVectors }),
+    interpret(graph, inputs),
+    op.tolerance ?? TOLERANCE,
+  );
 }
 
 for (const op of SAMPLED_OPS) {
   test(`${op.name} on wasm has the interpreter's values`, () => {
-    fc.assert(fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkValue(op, seed)), { numRuns: 12, seed: 1 });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkValue(op, seed)),
+      { numRuns: 12, seed: 1 },
+    );
   });
 }
 
@@ -51,7 +90,10 @@ function checkGradient(op: OpDef, seed: number): void {
 
 for (const op of SAMPLED_OPS.filter(({ derivative }) => derivative.kind !== "zero")) {
   test(`the gradient of ${op.name} on wasm is the interpreter's`, () => {
-    fc.assert(fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkGradient(op, seed)), { numRuns: 8, seed: 1 });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1e9 }), (seed) => checkGradient(op, seed)),
+      { numRuns: 8, seed: 1 },
+    );
   });
 }
 
@@ -85,7 +127,11 @@ function randomGraph(rows: number, columns: number, choices: readonly number[]):
       // Keeps magnitudes small, so that errors do not grow with depth.
       full.push(tanh(broadcastTo(made, shape)));
     }
-    return { name: "random", parameters, results: [full[full.length - 1]!, full[full.length - 2]!, reduceSum(full[full.length - 3]!, [1])] };
+    return {
+      name: "random",
+      parameters,
+      results: [full[full.length - 1]!, full[full.length - 2]!, reduceSum(full[full.length - 3]!, [1])],
+    };
   });
 }
 
@@ -109,7 +155,10 @@ test("a donated result is written over its parameter, whoever else reads it", ()
   const graph = inTrace((): Graph => {
     const x = parameter("x", { dtype: "f32", shape: [40, 30] }) as Tensor<readonly number[], "f32">;
     const y = parameter("y", { dtype: "f32", shape: [40, 30] }) as Tensor<readonly number[], "f32">;
-    const product = emit(OPS.matmul, [x, y], { transposeA: true, transposeB: false })[0]! as Tensor<readonly number[], "f32">;
+    const product = emit(OPS.matmul, [x, y], { transposeA: true, transposeB: false })[0]! as Tensor<
+      readonly number[],
+      "f32"
+    >;
     const total = reduceSum(mul(product, product));
     // The second reads what the first overwrites, and the third is the other's old value.
     return { name: "donated", parameters: [x, y], results: [mul(add(x, y), total), y, add(sub(x, y), reduceMax(x))] };
@@ -120,7 +169,10 @@ test("a donated result is written over its parameter, whoever else reads it", ()
   for (const donations of [
     [{ parameter: 0, result: 0 }],
     [{ parameter: 0, result: 2 }],
-    [{ parameter: 0, result: 1 }, { parameter: 1, result: 0 }],
+    [
+      { parameter: 0, result: 1 },
+      { parameter: 1, result: 0 },
+    ],
   ]) {
     assertClose(JSON.stringify(donations), runCompiled(graph, inputs, { donations }), expected, TOLERANCE);
   }

@@ -1,5 +1,5 @@
-// The public face of alex: the compiler from graphs to programs, the wasm target, and the device that runs programs on a
-// thread team. In Node, `@fidelity/alex/node` makes devices.
+// The public face of alex: the compiler from graphs to programs, the wasm target, and the device that runs programs on
+// a thread team. In Node, `@fidelity/alex/node` makes devices.
 
 export { compileGraph, emitAfter, PASSES, UnknownPassError } from "./compile.ts";
 export type { Compilation, CompilerOptions, Pass } from "./compile.ts";

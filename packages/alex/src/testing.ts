@@ -14,7 +14,11 @@ export function runCompiled(
   inputs: readonly HostTensor[],
   options: CompileOptions & { readonly joinsVectors?: boolean } = {},
 ): HostTensor[] {
-  const program = compileGraph(graph, { ...options, target: { lanes: 4, joinsVectors: options.joinsVectors ?? false }, verify: true });
+  const program = compileGraph(graph, {
+    ...options,
+    target: { lanes: 4, joinsVectors: options.joinsVectors ?? false },
+    verify: true,
+  });
   const donors = new Map((options.donations ?? []).map(({ parameter, result }) => [result, parameter]));
   let end = 1024;
   const place = (sizeBytes: number): number => {
@@ -25,7 +29,9 @@ export function runCompiled(
   const control = place(256);
   const bindings = place(program.bindingCount * 4);
   const parameters = graph.parameters.map(({ type }) => place(storageBytes(type)));
-  const results = graph.results.map(({ type }, i) => (donors.has(i) ? parameters[donors.get(i)!]! : place(storageBytes(type))));
+  const results = graph.results.map(({ type }, i) =>
+    donors.has(i) ? parameters[donors.get(i)!]! : place(storageBytes(type)),
+  );
   const addresses = [...parameters, ...results];
   for (const { buffer, bytes } of program.constants) addresses[slotOf(program, buffer)] = place(bytes.byteLength);
   const arena = place(program.arenaBytes);
@@ -36,9 +42,12 @@ export function runCompiled(
   // Memory that nobody should read before writing it is full of NaN, so that doing so shows.
   bytesAt(arena, program.arenaBytes).fill(0xff);
   inputs.forEach((input, i) => encodeTensor(input, bytesAt(parameters[i]!, storageBytes(input.type))));
-  for (const { buffer, bytes } of program.constants) bytesAt(addresses[slotOf(program, buffer)]!, bytes.byteLength).set(bytes);
+  for (const { buffer, bytes } of program.constants)
+    bytesAt(addresses[slotOf(program, buffer)]!, bytes.byteLength).set(bytes);
   new Int32Array(memory.buffer, bindings, program.bindingCount).set(addresses);
-  const module = new WebAssembly.Module(compileProgramToWasm(program, { maximumPages: pages }) as Uint8Array<ArrayBuffer>);
+  const module = new WebAssembly.Module(
+    compileProgramToWasm(program, { maximumPages: pages }) as Uint8Array<ArrayBuffer>,
+  );
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as WasmProgramExports;
   run(0, 1, bindings, arena, scratch, control);
   return graph.results.map(({ type }, i) => decodeTensor(type, bytesAt(results[i]!, storageBytes(type))));

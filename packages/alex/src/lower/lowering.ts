@@ -1,12 +1,13 @@
-// From units to kernel calls. Each unit of the fused graph becomes calls over buffers that have a size and a role but no
-// place yet; kernels that come out the same for two units (layers of a model) are kept once.
+// From units to kernel calls. Each unit of the fused graph becomes calls over buffers that have a size and a role but
+// no place yet; kernels that come out the same for two units (layers of a model) are kept once.
 
 import type { BufferHandle, Graph, Kernel, LowerContext, Node, Tensor } from "@fidelity/core";
 import { buildKernel, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Unit } from "../passes/fuse.ts";
 import { resolveAlias } from "../passes/fuse.ts";
-import { generateRowProgram, planRowProgram } from "./row_program.ts";
+import { planRowProgram } from "./row_plan.ts";
+import { generateRowProgram } from "./row_program.ts";
 import { lowerCopy } from "./copy.ts";
 import { lowerColumnReduce } from "./column_reduce.ts";
 import { lowerBroadcast } from "./broadcast.ts";
@@ -18,7 +19,10 @@ export interface VirtualBuffer {
   readonly name: string;
   readonly sizeBytes: number;
   /** A caller's tensor by binding slot, a constant, or intermediate memory. */
-  readonly role: { readonly kind: "binding"; readonly slot: number } | { readonly kind: "constant"; readonly bytes: Uint8Array } | { readonly kind: "arena" };
+  readonly role:
+    | { readonly kind: "binding"; readonly slot: number }
+    | { readonly kind: "constant"; readonly bytes: Uint8Array }
+    | { readonly kind: "arena" };
 }
 
 /** A place in a buffer; inside a loop it advances by `strideBytes[depth]` an iteration. */
@@ -88,7 +92,9 @@ export class Lowering {
 
 /** JSON has no infinities, NaN or -0; kernels have. */
 function exactNumber(_key: string, value: unknown): unknown {
-  return typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)) ? `${value} ${1 / value}` : value;
+  return typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+    ? `${value} ${1 / value}`
+    : value;
 }
 
 /** Where the values of one graph are; bodies of loops have a scope of their own. */
@@ -108,7 +114,7 @@ export class Scope {
     const base = resolveAlias(tensor);
     const known = this.views.get(base);
     if (known !== undefined) return known;
-    invariant(base.node.op.name === "constant", `${base} is read before it is computed`);
+    invariant(base.node.op.name === "constant", `${base.toString()} is read before it is computed`);
     const bytes = new Uint8Array(roundUp(storageBytes(base.type), 8));
     encodeTensor({ type: base.type, data: base.node.attrs["data"] as Float64Array }, bytes);
     const made = whole(this.lowering.buffer("constant", bytes.byteLength, { kind: "constant", bytes }));
@@ -132,8 +138,8 @@ export function whole(buffer: VirtualBuffer): BufferView {
 }
 
 /**
- * Lowers `units`, which compute `graph`, so that result i ends up at `targets[i]`: computed there when it can be, copied
- * there otherwise (a parameter, a value that has a place already, or a target that `mayPlace` reserves).
+ * Lowers `units`, which compute `graph`, so that result i ends up at `targets[i]`: computed there when it can be,
+ * copied there otherwise (a parameter, a value that has a place already, or a target that `mayPlace` reserves).
  */
 export function lowerGraph(
   scope: Scope,
@@ -176,11 +182,20 @@ function lowerUnits(scope: Scope, units: readonly Unit[]): void {
 
 function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void {
   const program = planRowProgram(unit, scope.lowering.target.lanes);
-  const views = [...program.loads.map((load) => scope.view(load)), ...unit.outputs.map((output) => scope.define(output))];
+  const views = [
+    ...program.loads.map((load) => scope.view(load)),
+    ...unit.outputs.map((output) => scope.define(output)),
+  ];
   const label = unit.nodes.map((node) => node.op.name).join("+");
   const kernel = buildKernel("row_program", views.length, (k, buffers) => generateRowProgram(k, program, buffers));
   scope.items.push({
-    kind: "call", kernel: scope.lowering.kernel(kernel), chunks: program.chunks, work: program.work, label, views, writes: unit.outputs.length,
+    kind: "call",
+    kernel: scope.lowering.kernel(kernel),
+    chunks: program.chunks,
+    work: program.work,
+    label,
+    views,
+    writes: unit.outputs.length,
   });
 }
 
@@ -243,10 +258,17 @@ class NodeContext implements LowerContext {
     const reads = buffers.filter((handle) => handle < this.node.inputs.length);
     const ordered = [...reads, ...buffers.filter((handle) => handle >= this.node.inputs.length)];
     const kernel = buildKernel(name, ordered.length, (k, values) => {
-      generate(k, buffers.map((handle) => values[ordered.indexOf(handle)]!));
+      generate(
+        k,
+        buffers.map((handle) => values[ordered.indexOf(handle)]!),
+      );
     });
     this.#scope.items.push({
-      kind: "call", kernel: this.#scope.lowering.kernel(kernel), chunks, work, label: name,
+      kind: "call",
+      kernel: this.#scope.lowering.kernel(kernel),
+      chunks,
+      work,
+      label: name,
       views: ordered.map((handle) => this.#views[handle]!),
       writes: ordered.length - reads.length,
     });
@@ -270,6 +292,12 @@ function sameView(a: BufferView, b: BufferView): boolean {
 export function copyView(scope: Scope, from: BufferView, to: BufferView, sizeBytes: number): void {
   const { kernel, chunks } = lowerCopy(sizeBytes);
   scope.items.push({
-    kind: "call", kernel: scope.lowering.kernel(kernel), chunks, work: sizeBytes / 16, label: "copy", views: [from, to], writes: 1,
+    kind: "call",
+    kernel: scope.lowering.kernel(kernel),
+    chunks,
+    work: sizeBytes / 16,
+    label: "copy",
+    views: [from, to],
+    writes: 1,
   });
 }

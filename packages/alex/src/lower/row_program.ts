@@ -1,147 +1,14 @@
-// A fused unit as loops over rows. Reductions cut the work on a row into passes: what needs a row's sum or maximum runs
-// in a later pass than the reduction. Values that a later pass needs again stay in a row of scratch memory (in the
-// first-level cache) or are read back from the output. Everything else lives in registers.
-// A unit without per-row values is one flat loop over all elements.
+// A planned fused unit as a kernel: for each row of a chunk, for each pass, a vectorised loop over the columns, with the
+// per-row arithmetic between the loops. See row_plan.ts for what runs in which pass.
 
-import type { Dtype, KernelBuilder, LoopValue, Node, Tensor, TensorType } from "@fidelity/core";
-import { DTYPES, elementCount, elementLoopType, loopType, I32 } from "@fidelity/core";
+import type { KernelBuilder, LoopValue, Node, Tensor } from "@fidelity/core";
+import { elementCount, elementLoopType, I32, loopType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
-import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
-
-/** Elements of the domain that one chunk covers. */
-const CHUNK_ELEMENTS = 8192;
-
-/** Operations that a transcendental function counts for, in estimates of work. */
-const TRANSCENDENTAL_WORK = 16;
-const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos"]);
-
-/** How a unit will run: which memory it touches, in which passes, in how many chunks. */
-export interface RowProgram {
-  readonly unit: FusedUnit;
-  readonly rows: number;
-  readonly columns: number;
-  /** Lanes of the loops' vectors: 1 where dtypes of different sizes meet. */
-  readonly lanes: number;
-  /** Tensors read from memory. */
-  readonly loads: readonly Tensor[];
-  /** Whether a value of the unit is one element a row. */
-  readonly perRow: ReadonlySet<Tensor>;
-  /** The pass in which each value of the unit is computed. */
-  readonly passOf: ReadonlyMap<Tensor, number>;
-  /** Full values that a later pass reads again. */
-  readonly kept: ReadonlySet<Tensor>;
-  readonly passes: number;
-  readonly chunks: number;
-  readonly rowsPerChunk: number;
-  readonly work: number;
-}
-
-export function planRowProgram(unit: FusedUnit, f32Lanes: number): RowProgram {
-  const flat = isFlat(unit);
-  const rows = flat ? 1 : unit.rows;
-  const columns = flat ? unit.rows * unit.columns : unit.columns;
-  const perRow = new Set<Tensor>();
-  for (const node of unit.nodes) {
-    const own = rowsAndColumns(node.results[0]!.shape);
-    if (!flat && (node.op.lowering.kind === "reduce" || (own.columns === 1 && unit.columns !== 1))) perRow.add(node.results[0]!);
-  }
-  const { passOf, kept } = assignPasses(unit, perRow);
-  const perElement = unit.nodes.reduce((sum, node) => sum + (TRANSCENDENTAL.has(node.op.name) ? TRANSCENDENTAL_WORK : 1), 1);
-  const rowsPerChunk = Math.max(1, Math.ceil(CHUNK_ELEMENTS / columns));
-  return {
-    unit, rows, columns, perRow, passOf, kept, rowsPerChunk,
-    lanes: lanesOf(unit, f32Lanes),
-    loads: loadsOf(unit),
-    passes: Math.max(0, ...passOf.values()) + 1,
-    chunks: rows === 1 && flat ? Math.ceil(columns / CHUNK_ELEMENTS) : Math.ceil(rows / rowsPerChunk),
-    work: rows * columns * perElement,
-  };
-}
-
-function domainAccess(unit: FusedUnit, operand: Tensor): Access | undefined {
-  return accessOf(operand, unit.rows, unit.columns);
-}
-
-/** Whether every value and operand has one element for each place, in the same order. */
-function isFlat(unit: FusedUnit): boolean {
-  return unit.nodes.every((node) => {
-    if (node.op.lowering.kind !== "elementwise") return false;
-    const own = rowsAndColumns(node.results[0]!.shape);
-    if (own.rows * own.columns !== unit.rows * unit.columns) return false;
-    return operandsOf(node).every((operand) => {
-      const access = domainAccess(unit, operand);
-      if (isInline(operand, access, unit.columns)) return access === undefined || access.base.node.op.name === "splat";
-      if (access === undefined) return false;
-      return elementCount(access.base.shape) === 1 || (access.rows === "same" && (access.columns === "same" || unit.columns === 1));
-    }) && (node.inputs.length > 0 || node.op.name === "splat");
-  });
-}
-
-/** Vectors hold as many elements as the widest dtype allows; mixed sizes run one element at a time. */
-function lanesOf(unit: FusedUnit, f32Lanes: number): number {
-  const sizes = new Set<number>();
-  for (const node of unit.nodes) {
-    for (const { dtype } of [...node.inputs, ...node.results]) sizes.add(dtype === "f64" ? 8 : 4);
-  }
-  if (sizes.size > 1) return 1;
-  return sizes.has(8) ? f32Lanes / 2 : f32Lanes;
-}
-
-function loadsOf(unit: FusedUnit): Tensor[] {
-  const members = new Set(unit.nodes);
-  const loads = new Set<Tensor>();
-  for (const operand of unit.nodes.flatMap(operandsOf)) {
-    const access = domainAccess(unit, operand);
-    if (isInline(operand, access, unit.columns)) continue;
-    invariant(access !== undefined, `no access to ${operand} in [${unit.rows}, ${unit.columns}]`);
-    if (!members.has(access.base.node)) loads.add(access.base);
-  }
-  return [...loads];
-}
-
-/** Values of the unit that a node reads. */
-function membersRead(unit: FusedUnit, members: ReadonlySet<Node>, node: Node): Tensor[] {
-  return operandsOf(node).flatMap((operand) => {
-    const access = domainAccess(unit, operand);
-    return access !== undefined && members.has(access.base.node) ? [access.base] : [];
-  });
-}
-
-function assignPasses(unit: FusedUnit, perRow: ReadonlySet<Tensor>): { passOf: Map<Tensor, number>; kept: Set<Tensor> } {
-  const members = new Set(unit.nodes);
-  const earliest = new Map<Tensor, number>();
-  for (const node of unit.nodes) {
-    const [result] = node.results;
-    const level = Math.max(0, ...membersRead(unit, members, node).map((read) => earliest.get(read)!));
-    earliest.set(result!, node.op.lowering.kind === "reduce" ? level + 1 : level);
-  }
-  // A full value is computed in the first pass that needs it, which may be later than the first that could.
-  const needed = new Map<Tensor, number[]>();
-  const passOf = new Map<Tensor, number>();
-  const outputs = new Set(unit.outputs);
-  for (const node of [...unit.nodes].reverse()) {
-    const [result] = node.results;
-    const uses = needed.get(result!) ?? [];
-    if (outputs.has(result!) || perRow.has(result!)) uses.push(earliest.get(result!)!);
-    const pass = perRow.has(result!) ? earliest.get(result!)! : Math.min(...uses);
-    passOf.set(result!, pass);
-    const reading = node.op.lowering.kind === "reduce" ? pass - 1 : pass;
-    for (const read of membersRead(unit, members, node)) needed.set(read, [...(needed.get(read) ?? []), reading]);
-  }
-  const kept = new Set<Tensor>();
-  for (const [value, uses] of needed) {
-    if (!perRow.has(value) && uses.some((pass) => pass > passOf.get(value)!)) kept.add(value);
-  }
-  return { passOf, kept };
-}
-
-/** Bytes of an element in memory. */
-function cellBytes(dtype: Dtype): number {
-  const bytes = DTYPES[dtype].elementBytes;
-  invariant(bytes !== null, `${dtype} has no elements in memory`);
-  return bytes;
-}
+import { isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
+import { cellBytes, elementSize, loadElement, storeElement } from "./element.ts";
+import type { RowProgram } from "./row_plan.ts";
+import { CHUNK_ELEMENTS, domainAccess } from "./row_plan.ts";
 
 /** Generates the kernel of a row program over buffers [loads..., outputs...]. */
 export function generateRowProgram(k: KernelBuilder, program: RowProgram, buffers: readonly LoopValue[]): void {
@@ -190,7 +57,7 @@ class RowEmitter {
     unit.outputs.forEach((tensor, i) => this.#bufferOf.set(tensor, buffers[loads.length + i]!));
     for (const value of program.kept) {
       if (unit.outputs.includes(value)) continue;
-      this.#scratch.set(value, k.allocateScratch(program.columns * elementSize(value.type)));
+      this.#scratch.set(value, k.allocateScratch(program.columns * elementSize(value.dtype)));
     }
   }
 
@@ -223,7 +90,8 @@ class RowEmitter {
     this.#repeated = new Map();
     for (const operand of unit.nodes.flatMap(operandsOf)) {
       const access = domainAccess(unit, operand);
-      if (access === undefined || isInline(operand, access, unit.columns) || this.#members.has(access.base.node)) continue;
+      if (access === undefined || isInline(operand, access, unit.columns) || this.#members.has(access.base.node))
+        continue;
       const bytes = cellBytes(access.base.dtype);
       if (!repeats(access, unit)) this.#addRowAddress(access.base, access.rows, columns * bytes);
       else this.#addRepeated(access);
@@ -248,7 +116,9 @@ class RowEmitter {
     const k = this.#k;
     const single = elementCount(base.shape) === 1;
     const row = rows === "same" ? this.#row! : k.rem(this.#row!, k.index(rows.modulo));
-    const address = single ? this.#bufferOf.get(base)! : k.offset(this.#bufferOf.get(base)!, row, cellBytes(base.dtype));
+    const address = single
+      ? this.#bufferOf.get(base)!
+      : k.offset(this.#bufferOf.get(base)!, row, cellBytes(base.dtype));
     this.#repeated.set(key, this.#repeat(loadElement(k, base.dtype, 1, address, 0)));
   }
 
@@ -278,9 +148,15 @@ class RowEmitter {
   #pass(pass: number, first: LoopValue, end: LoopValue): void {
     const { unit, perRow, passOf, lanes, columns, kept } = this.#program;
     const isFull = (node: Node): boolean => !perRow.has(node.results[0]!);
-    const reductions = unit.nodes.filter((node) => node.op.lowering.kind === "reduce" && passOf.get(node.results[0]!) === pass + 1);
-    const stored = unit.nodes.filter((node) => isFull(node) && passOf.get(node.results[0]!) === pass &&
-      (unit.outputs.includes(node.results[0]!) || kept.has(node.results[0]!)));
+    const reductions = unit.nodes.filter(
+      (node) => node.op.lowering.kind === "reduce" && passOf.get(node.results[0]!) === pass + 1,
+    );
+    const stored = unit.nodes.filter(
+      (node) =>
+        isFull(node) &&
+        passOf.get(node.results[0]!) === pass &&
+        (unit.outputs.includes(node.results[0]!) || kept.has(node.results[0]!)),
+    );
     if (reductions.length === 0 && stored.length === 0) return;
     const k = this.#k;
     const unroll = unit.nodes.length <= 12 && columns % (lanes * 4) === 0 ? 4 : 1;
@@ -303,13 +179,20 @@ class RowEmitter {
       reductions.flatMap((node) => Array.from({ length: copies }, () => identity(k, node, width)));
     const exact = columns % (lanes * unroll) === 0;
     const whole = exact ? end : k.sub(end, k.rem(k.sub(end, first), k.index(lanes * unroll)));
-    const sums = k.for(first, whole, lanes * unroll, start(lanes, unroll), (column, carried) => body(column, lanes, unroll, carried));
-    const rest = exact || lanes * unroll === 1 ? undefined
-      : k.for(whole, end, 1, start(1, 1), (column, carried) => body(column, 1, 1, carried));
+    const sums = k.for(first, whole, lanes * unroll, start(lanes, unroll), (column, carried) =>
+      body(column, lanes, unroll, carried),
+    );
+    const rest =
+      exact || lanes * unroll === 1
+        ? undefined
+        : k.for(whole, end, 1, start(1, 1), (column, carried) => body(column, 1, 1, carried));
     reductions.forEach((node, i) => {
       let total = sums.slice(i * unroll, (i + 1) * unroll).reduce((a, b) => combine(k, node, a, b));
       if (lanes > 1) total = reduceLanes(k, node, total);
-      this.#rowValues.set(node.results[0]!, this.#repeat(rest === undefined ? total : combine(k, node, total, rest[i]!)));
+      this.#rowValues.set(
+        node.results[0]!,
+        this.#repeat(rest === undefined ? total : combine(k, node, total, rest[i]!)),
+      );
     });
   }
 
@@ -329,7 +212,7 @@ class RowEmitter {
   #readBack(tensor: Tensor, place: Place): LoopValue {
     const scratch = this.#scratch.get(tensor);
     if (scratch === undefined) return this.#load(tensor, "same", place);
-    const bytes = elementSize(tensor.type);
+    const bytes = elementSize(tensor.dtype);
     const type = elementLoopType(tensor.dtype, place.lanes);
     return this.#k.load(type, this.#k.offset(scratch, place.column, bytes), place.ahead * bytes);
   }
@@ -353,7 +236,7 @@ class RowEmitter {
     const operand = operandsOf(node)[index]!;
     const access = domainAccess(unit, operand);
     if (isInline(operand, access, unit.columns)) return this.#inline(operand, place);
-    invariant(access !== undefined, `no access to ${operand}`);
+    invariant(access !== undefined, `no access to ${operand.toString()}`);
     const { base } = access;
     if (this.#members.has(base.node)) return this.#value(base, place, pass);
     if (repeats(access, unit)) return atLanes(this.#repeated.get(accessKey(base, access.rows))!, place);
@@ -378,7 +261,7 @@ class RowEmitter {
   #store(tensor: Tensor, value: LoopValue, place: Place): void {
     const scratch = this.#scratch.get(tensor);
     if (scratch !== undefined) {
-      const bytes = elementSize(tensor.type);
+      const bytes = elementSize(tensor.dtype);
       this.#k.store(value, this.#k.offset(scratch, place.column, bytes), place.ahead * bytes);
       return;
     }
@@ -399,11 +282,6 @@ function accessKey(base: Tensor, rows: Access["rows"]): string {
 
 function atLanes({ scalar, vector }: Repeated, place: Place): LoopValue {
   return place.lanes === 1 ? scalar : vector;
-}
-
-/** Bytes of an element in registers and scratch. */
-function elementSize(type: TensorType): number {
-  return type.dtype === "f64" ? 8 : 4;
 }
 
 function columnVector(k: KernelBuilder, { column, ahead, lanes }: Place): LoopValue {
@@ -428,27 +306,4 @@ function reduceLanes(k: KernelBuilder, node: Node, value: LoopValue): LoopValue 
   let total = k.extract(value, 0);
   for (let lane = 1; lane < value.type.lanes; lane++) total = combine(k, node, total, k.extract(value, lane));
   return total;
-}
-
-/** Reads elements of a plain dtype; bf16 is the upper half of a float32. */
-export function loadElement(k: KernelBuilder, dtype: Dtype, lanes: number, address: LoopValue, offset: number): LoopValue {
-  if (dtype !== "bf16") return k.load(elementLoopType(dtype, lanes), address, offset);
-  const bits = k.load(loopType("i32", lanes), address, offset, "u16");
-  return k.bitcast(loopType("f32", lanes), k.shift("shl", bits, 16));
-}
-
-/** Writes elements of a plain dtype; bf16 rounds to nearest, ties to even. */
-export function storeElement(k: KernelBuilder, value: LoopValue, dtype: Dtype, address: LoopValue, offset: number): void {
-  if (dtype !== "bf16") {
-    k.store(value, address, offset);
-    return;
-  }
-  const type = loopType("i32", value.type.lanes);
-  const bits = k.bitcast(type, value);
-  const odd = k.binary("and", k.shift("shr_u", bits, 16), k.constant(type, 1));
-  const rounded = k.shift("shr_u", k.add(k.add(bits, k.constant(type, 0x7fff)), odd), 16);
-  for (let lane = 0; lane < type.lanes; lane++) {
-    const cell = type.lanes === 1 ? rounded : k.extract(rounded, lane);
-    k.store(cell, address, offset + lane * 2, "i16");
-  }
 }

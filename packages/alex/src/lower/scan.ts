@@ -1,5 +1,6 @@
-// The `scan` op as a loop of calls: the body's units run once an iteration over the same memory; inputs and outputs with
-// a leading time axis are read and written in place, one slice an iteration. Carries live in the memory of the results.
+// The `scan` op as a loop of calls: the body's units run once an iteration over the same memory; inputs and outputs
+// with a leading time axis are read and written in place, one slice an iteration. Carries live in the memory of the
+// results.
 
 import type { Graph, Node } from "@fidelity/core";
 import { storageBytes } from "@fidelity/core";
@@ -30,7 +31,9 @@ export function lowerScan(scope: Scope, node: Node): void {
       inner.views.set(parameter, i < constants ? inputs[i]! : slice(inputs[i]!, storageBytes(parameter.type)));
     }
   });
-  const targets = body.results.map((result, i) => (i < carries ? results[i]! : slice(results[i]!, storageBytes(result.type))));
+  const targets = body.results.map((result, i) =>
+    i < carries ? results[i]! : slice(results[i]!, storageBytes(result.type)),
+  );
   // A carry is read until the iteration ends, so the next one is computed elsewhere and copied.
   lowerGraph(inner, body, fuse(body), targets, (result) => result >= carries);
   scope.items.push({ kind: "loop", count: length, items: inner.items });

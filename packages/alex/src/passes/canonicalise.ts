@@ -82,7 +82,9 @@ function reduceRows(node: Node, x: Tensor, outer: number, rows: number): Tensor 
   return reduceRows(node, partial, 1, rows / width);
 }
 
-/** `preferred` (the tensor's own row length, which keeps fusion possible) if it fits, else the largest divisor below. */
+/**
+ * `preferred` (the tensor's own row length, which keeps fusion possible) if it fits, else the largest divisor below.
+ */
 function largestDivisor(count: number, limit: number, preferred: number): number {
   if (preferred > 1 && preferred <= limit && count % preferred === 0) return preferred;
   for (let width = limit; width > 1; width--) if (count % width === 0) return width;

@@ -5,7 +5,7 @@
 import type { Graph, Node, Tensor } from "@fidelity/core";
 import type { FusedUnit, Unit } from "./fuse.ts";
 import { accessOf, operandsOf, resolveAlias } from "./fuse.ts";
-import { planRowProgram } from "../lower/row_program.ts";
+import { planRowProgram } from "../lower/row_plan.ts";
 
 export interface Donation {
   readonly parameter: number;
@@ -71,7 +71,8 @@ class UnitOrder {
 
   constructor(units: readonly Unit[]) {
     this.#units = units;
-    for (const unit of units) for (const node of nodesOf(unit)) for (const result of node.results) this.#producer.set(result, unit);
+    for (const unit of units)
+      for (const node of nodesOf(unit)) for (const result of node.results) this.#producer.set(result, unit);
     for (const unit of units) {
       const read = new Set<Tensor>();
       const visit = (tensor: Tensor): void => {

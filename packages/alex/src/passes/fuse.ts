@@ -148,7 +148,13 @@ class Fuser {
     for (const node of this.#order) {
       if (this.#isVirtual(node)) continue;
       const domain = this.#domainOf(node);
-      const group: Group = { id: this.#groups.length, nodes: [node], domain, dependencies: new Set(), mergedInto: undefined };
+      const group: Group = {
+        id: this.#groups.length,
+        nodes: [node],
+        domain,
+        dependencies: new Set(),
+        mergedInto: undefined,
+      };
       this.#groups.push(group);
       for (const producer of this.#producers(node)) group.dependencies.add(producer);
       this.#groupOf.set(node, group);
@@ -304,7 +310,8 @@ function passesThrough(tensor: Tensor, node: Node): boolean {
 /** The node behind aliases and broadcasts. */
 function sourceOf(tensor: Tensor): Node {
   let base = tensor;
-  while (base.node.op.lowering.kind === "alias" || base.node.op.lowering.kind === "broadcast") base = base.node.inputs[0]!;
+  while (base.node.op.lowering.kind === "alias" || base.node.op.lowering.kind === "broadcast")
+    base = base.node.inputs[0]!;
   return base.node;
 }
 

@@ -27,7 +27,9 @@ export function planMemory(slots: readonly Slot[]): MemoryPlan {
   const placed: { readonly life: Lifetime; readonly start: number; readonly end: number }[] = [];
   const offsets = new Map<VirtualBuffer, number>();
   let sizeBytes = 0;
-  for (const life of [...lifetimes].sort((a, b) => b.buffer.sizeBytes - a.buffer.sizeBytes || a.buffer.id - b.buffer.id)) {
+  for (const life of [...lifetimes].sort(
+    (a, b) => b.buffer.sizeBytes - a.buffer.sizeBytes || a.buffer.id - b.buffer.id,
+  )) {
     const size = roundUp(Math.max(1, life.buffer.sizeBytes), ALIGNMENT);
     let start = 0;
     for (const other of placed) {

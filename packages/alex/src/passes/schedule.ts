@@ -43,7 +43,7 @@ function place(slots: Slot[], call: Call, after: number): number {
   for (let i = Math.max(after, slots.length - WINDOW, 0); i < slots.length; i++) {
     const slot = slots[i]!;
     if (slot.kind === "loop" || (i === after && slot.kind === "parallel")) continue;
-    if (slot.kind === "serial" && (!small || i < slots.length - 1 && i === after)) continue;
+    if (slot.kind === "serial" && (!small || (i < slots.length - 1 && i === after))) continue;
     slot.calls.push(call);
     return i;
   }

@@ -1,7 +1,7 @@
 // The matrix product as loops, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008),
 // reduced to what SIMD registers of one size need: a chunk is a block of the result; for each block of the inner
-// dimension it packs B into panels of a few vectors in scratch, and runs a register-blocked product over them. A is read
-// in place, one broadcast element at a time, in either storage order. Each element of the result is summed in one
+// dimension it packs B into panels of a few vectors in scratch, and runs a register-blocked product over them. A is
+// read in place, one broadcast element at a time, in either storage order. Each element of the result is summed in one
 // order by one chunk, so results do not depend on the number of threads.
 
 import type { LowerContext } from "../../op.ts";
@@ -91,7 +91,11 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
     gemmChunk(k, gemm, {
       a: k.offset(k.offset(aBase!, batch, dims.m * dims.k * bytes), firstRow, gemm.a.row),
       b: k.offset(k.offset(bBase!, batch, dims.k * dims.n * bytes), firstColumn, gemm.b.column),
-      c: k.offset(k.offset(k.offset(cBase!, batch, dims.m * dims.n * bytes), firstRow, dims.n * bytes), firstColumn, bytes),
+      c: k.offset(
+        k.offset(k.offset(cBase!, batch, dims.m * dims.n * bytes), firstRow, dims.n * bytes),
+        firstColumn,
+        bytes,
+      ),
       rows: k.min(k.index(schedule.chunkRows), k.sub(k.index(dims.m), firstRow)),
       columns: k.min(k.index(schedule.chunkColumns), k.sub(k.index(dims.n), firstColumn)),
     });
@@ -124,7 +128,8 @@ function gemmChunk(k: KernelBuilder, gemm: Gemm, chunk: Chunk): void {
   };
   const whole = Math.floor(dims.k / schedule.inner);
   block(0, schedule.inner, true);
-  if (whole > 1) k.loop(schedule.inner, whole * schedule.inner, schedule.inner, (start) => block(start, schedule.inner, false));
+  if (whole > 1)
+    k.loop(schedule.inner, whole * schedule.inner, schedule.inner, (start) => block(start, schedule.inner, false));
   const rest = dims.k - whole * schedule.inner;
   if (rest > 0) block(whole * schedule.inner, rest, false);
 }
@@ -260,9 +265,11 @@ function registerBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, coun
   const panelBytes = schedule.vectors * vectorBytes;
   const zeros = Array.from({ length: count * schedule.vectors }, () => k.constant(vector, 0));
   const step = (a: LoopValue, panel: LoopValue, sums: readonly LoopValue[], unroll: number): LoopValue[] => {
-    let next = [...sums];
+    const next = [...sums];
     for (let u = 0; u < unroll; u++) {
-      const b = Array.from({ length: schedule.vectors }, (_, v) => k.load(vector, panel, u * panelBytes + v * vectorBytes));
+      const b = Array.from({ length: schedule.vectors }, (_, v) =>
+        k.load(vector, panel, u * panelBytes + v * vectorBytes),
+      );
       for (let r = 0; r < count; r++) {
         const left = k.loadSplat(vector, a, r * gemm.a.row + u * gemm.a.column);
         for (let v = 0; v < schedule.vectors; v++) {
@@ -286,12 +293,20 @@ function registerBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, coun
 }
 
 /** Writes or adds a register block to the result; a block that sticks out goes through scratch. */
-function storeBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, sums: readonly LoopValue[], count: number): void {
+function storeBlock(
+  k: KernelBuilder,
+  gemm: Gemm,
+  product: PanelProduct,
+  sums: readonly LoopValue[],
+  count: number,
+): void {
   const { schedule, vector, scalar, bytes, dims } = gemm;
   const vectorBytes = vector.lanes * bytes;
   const rowBytes = dims.n * bytes;
   const writeFull = (): readonly LoopValue[] => {
-    const offsets = sums.map((_, i) => Math.floor(i / schedule.vectors) * rowBytes + (i % schedule.vectors) * vectorBytes);
+    const offsets = sums.map(
+      (_, i) => Math.floor(i / schedule.vectors) * rowBytes + (i % schedule.vectors) * vectorBytes,
+    );
     // All loads come before all stores, or engines cannot join neighbouring vectors into wider ones.
     const totals = product.first ? sums : sums.map((sum, i) => k.add(k.load(vector, product.c, offsets[i]), sum));
     totals.forEach((total, i) => k.store(total, product.c, offsets[i]));
@@ -315,4 +330,3 @@ function storeBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, sums: r
     return [];
   });
 }
-

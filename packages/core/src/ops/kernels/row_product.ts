@@ -1,5 +1,6 @@
 // A single row times a matrix, y[n] = x[k] B: what one-token decoding does with every dense weight. It is bound by
-// reading B once, so it packs nothing: rows of a transposed B are dotted with x, rows of a plain B are scaled and added.
+// reading B once, so it packs nothing: rows of a transposed B are dotted with x, rows of a plain B are scaled and
+// added.
 
 import type { LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
@@ -24,7 +25,11 @@ export function lowerRowProduct(context: LowerContext, dims: MatmulDims, transpo
     const first = k.mul(k.rem(k.chunk, k.index(perBatch)), k.index(chunkColumns));
     const end = k.min(k.index(dims.n), k.add(first, k.index(chunkColumns)));
     const row: RowProduct = {
-      k, dims, bytes, vector, scalar,
+      k,
+      dims,
+      bytes,
+      vector,
+      scalar,
       x: k.offset(x!, batch, dims.k * bytes),
       b: k.offset(b!, batch, dims.k * dims.n * bytes),
       y: k.offset(y!, batch, dims.n * bytes),

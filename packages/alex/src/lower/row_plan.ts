@@ -1,0 +1,158 @@
+// The plan of a fused unit as loops over rows. Reductions cut the work on a row into passes: what needs a row's sum or
+// maximum runs in a later pass than the reduction. Values that a later pass needs again stay in a row of scratch memory
+// (in the first-level cache) or are read back from the output. Everything else lives in registers.
+// A unit without per-row values is one flat loop over all elements.
+
+import { elementCount } from "@fidelity/core";
+import type { Node, Tensor } from "@fidelity/core";
+import { invariant } from "@fidelity/units";
+import type { Access, FusedUnit } from "../passes/fuse.ts";
+import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
+
+/** Elements of the domain that one chunk covers. */
+export const CHUNK_ELEMENTS = 8192;
+
+/** Operations that a transcendental function counts for, in estimates of work. */
+const TRANSCENDENTAL_WORK = 16;
+const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos"]);
+
+/** How a unit will run: which memory it touches, in which passes, in how many chunks. */
+export interface RowProgram {
+  readonly unit: FusedUnit;
+  readonly rows: number;
+  readonly columns: number;
+  /** Lanes of the loops' vectors: 1 where dtypes of different sizes meet. */
+  readonly lanes: number;
+  /** Tensors read from memory. */
+  readonly loads: readonly Tensor[];
+  /** Whether a value of the unit is one element a row. */
+  readonly perRow: ReadonlySet<Tensor>;
+  /** The pass in which each value of the unit is computed. */
+  readonly passOf: ReadonlyMap<Tensor, number>;
+  /** Full values that a later pass reads again. */
+  readonly kept: ReadonlySet<Tensor>;
+  readonly passes: number;
+  readonly chunks: number;
+  readonly rowsPerChunk: number;
+  readonly work: number;
+}
+
+export function planRowProgram(unit: FusedUnit, f32Lanes: number): RowProgram {
+  const flat = isFlat(unit);
+  const rows = flat ? 1 : unit.rows;
+  const columns = flat ? unit.rows * unit.columns : unit.columns;
+  const perRow = new Set<Tensor>();
+  for (const node of unit.nodes) {
+    const own = rowsAndColumns(node.results[0]!.shape);
+    if (!flat && (node.op.lowering.kind === "reduce" || (own.columns === 1 && unit.columns !== 1)))
+      perRow.add(node.results[0]!);
+  }
+  const { passOf, kept } = assignPasses(unit, perRow);
+  const perElement = unit.nodes.reduce(
+    (sum, node) => sum + (TRANSCENDENTAL.has(node.op.name) ? TRANSCENDENTAL_WORK : 1),
+    1,
+  );
+  const rowsPerChunk = Math.max(1, Math.ceil(CHUNK_ELEMENTS / columns));
+  return {
+    unit,
+    rows,
+    columns,
+    perRow,
+    passOf,
+    kept,
+    rowsPerChunk,
+    lanes: lanesOf(unit, f32Lanes),
+    loads: loadsOf(unit),
+    passes: Math.max(0, ...passOf.values()) + 1,
+    chunks: rows === 1 && flat ? Math.ceil(columns / CHUNK_ELEMENTS) : Math.ceil(rows / rowsPerChunk),
+    work: rows * columns * perElement,
+  };
+}
+
+/** How a unit reads an operand. */
+export function domainAccess(unit: FusedUnit, operand: Tensor): Access | undefined {
+  return accessOf(operand, unit.rows, unit.columns);
+}
+
+/** Whether every value and operand has one element for each place, in the same order. */
+function isFlat(unit: FusedUnit): boolean {
+  return unit.nodes.every((node) => {
+    if (node.op.lowering.kind !== "elementwise") return false;
+    const own = rowsAndColumns(node.results[0]!.shape);
+    if (own.rows * own.columns !== unit.rows * unit.columns) return false;
+    return (
+      operandsOf(node).every((operand) => {
+        const access = domainAccess(unit, operand);
+        if (isInline(operand, access, unit.columns))
+          return access === undefined || access.base.node.op.name === "splat";
+        if (access === undefined) return false;
+        return (
+          elementCount(access.base.shape) === 1 ||
+          (access.rows === "same" && (access.columns === "same" || unit.columns === 1))
+        );
+      }) &&
+      (node.inputs.length > 0 || node.op.name === "splat")
+    );
+  });
+}
+
+/** Vectors hold as many elements as the widest dtype allows; mixed sizes run one element at a time. */
+function lanesOf(unit: FusedUnit, f32Lanes: number): number {
+  const sizes = new Set<number>();
+  for (const node of unit.nodes) {
+    for (const { dtype } of [...node.inputs, ...node.results]) sizes.add(dtype === "f64" ? 8 : 4);
+  }
+  if (sizes.size > 1) return 1;
+  return sizes.has(8) ? f32Lanes / 2 : f32Lanes;
+}
+
+function loadsOf(unit: FusedUnit): Tensor[] {
+  const members = new Set(unit.nodes);
+  const loads = new Set<Tensor>();
+  for (const operand of unit.nodes.flatMap(operandsOf)) {
+    const access = domainAccess(unit, operand);
+    if (isInline(operand, access, unit.columns)) continue;
+    invariant(access !== undefined, `no access to ${operand.toString()} in [${unit.rows}, ${unit.columns}]`);
+    if (!members.has(access.base.node)) loads.add(access.base);
+  }
+  return [...loads];
+}
+
+/** Values of the unit that a node reads. */
+function membersRead(unit: FusedUnit, members: ReadonlySet<Node>, node: Node): Tensor[] {
+  return operandsOf(node).flatMap((operand) => {
+    const access = domainAccess(unit, operand);
+    return access !== undefined && members.has(access.base.node) ? [access.base] : [];
+  });
+}
+
+function assignPasses(
+  unit: FusedUnit,
+  perRow: ReadonlySet<Tensor>,
+): { passOf: Map<Tensor, number>; kept: Set<Tensor> } {
+  const members = new Set(unit.nodes);
+  const earliest = new Map<Tensor, number>();
+  for (const node of unit.nodes) {
+    const [result] = node.results;
+    const level = Math.max(0, ...membersRead(unit, members, node).map((read) => earliest.get(read)!));
+    earliest.set(result!, node.op.lowering.kind === "reduce" ? level + 1 : level);
+  }
+  // A full value is computed in the first pass that needs it, which may be later than the first that could.
+  const needed = new Map<Tensor, number[]>();
+  const passOf = new Map<Tensor, number>();
+  const outputs = new Set(unit.outputs);
+  for (const node of [...unit.nodes].reverse()) {
+    const [result] = node.results;
+    const uses = needed.get(result!) ?? [];
+    if (outputs.has(result!) || perRow.has(result!)) uses.push(earliest.get(result!)!);
+    const pass = perRow.has(result!) ? earliest.get(result!)! : Math.min(...uses);
+    passOf.set(result!, pass);
+    const reading = node.op.lowering.kind === "reduce" ? pass - 1 : pass;
+    for (const read of membersRead(unit, members, node)) needed.set(read, [...(needed.get(read) ?? []), reading]);
+  }
+  const kept = new Set<Tensor>();
+  for (const [value, uses] of needed) {
+    if (!perRow.has(value) && uses.some((pass) => pass > passOf.get(value)!)) kept.add(value);
+  }
+  return { passOf, kept };
+}
