@@ -1,25 +1,31 @@
 // Text of the states between the graph and the program, for `--emit-after`.
 
-import type { Kernel } from "@fidelity/core";
+import type { Kernel, Node } from "@fidelity/core";
 import { formatType } from "@fidelity/core";
 import type { Unit } from "./fuse.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import type { Slot } from "./schedule.ts";
 
 export function printUnits(units: readonly Unit[]): string {
-  return units.map((unit, i) => `unit ${i}: ${printUnit(unit)}`).join("\n");
+  // Numbered in the order of their first appearance, so that equal graphs print equally.
+  const numbers = new Map<Node, number>();
+  const numberOf = (node: Node): number => {
+    let number = numbers.get(node);
+    if (number === undefined) numbers.set(node, (number = numbers.size));
+    return number;
+  };
+  return units.map((unit, i) => `unit ${i}: ${printUnit(unit, numberOf)}`).join("\n");
 }
 
-function printUnit(unit: Unit): string {
-  if (unit.kind !== "fused") {
-    const results = unit.node.results.map(({ type }) => formatType(type)).join(", ");
-    return `${unit.kind} ${unit.node.op.name} -> ${results}`;
-  }
-  const lines = unit.nodes.map(({ id, op, inputs, results }) => {
-    const [result] = results;
-    const written = unit.outputs.includes(result!) ? " (written)" : "";
-    const operands = inputs.map((input) => `%${input.node.id}`).join(", ");
-    return `  %${id} = ${op.name}(${operands}) : ${formatType(result!.type)}${written}`;
+function printUnit(unit: Unit, numberOf: (node: Node) => number): string {
+  const printNode = (node: Node): string => {
+    const operands = node.inputs.map((input) => `%${numberOf(input.node)}`).join(", ");
+    const types = node.results.map(({ type }) => formatType(type)).join(", ");
+    return `%${numberOf(node)} = ${node.op.name}(${operands}) : ${types}`;
+  };
+  if (unit.kind !== "fused") return `${unit.kind} ${printNode(unit.node)}`;
+  const lines = unit.nodes.map((node) => {
+    return `  ${printNode(node)}${unit.outputs.includes(node.results[0]!) ? " (written)" : ""}`;
   });
   return [`fused over [${unit.rows}, ${unit.columns}]`, ...lines].join("\n");
 }
