@@ -26,7 +26,7 @@ export interface Generation {
 }
 
 /** Generates text. Throws `SamplingOptionError`, `ContextLimitError` for a prompt that does not fit, and `LogitsError`. */
-export async function generateText(loaded: LoadedModel, request: GenerateRequest): Promise<Generation> {
+export async function generateText(loaded: Omit<LoadedModel, "info">, request: GenerateRequest): Promise<Generation> {
   const { model, tokenizer, parameters, device } = loaded;
   const sampler = new Sampler(model.vocabSize, request.sampling);
   const beginning = beginText(tokenizer, request.prompt);

@@ -5,6 +5,7 @@ import { createInterpreter } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { openModel } from "@fidelity/train";
+import type { ModelInfo } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import type { Target } from "./options.ts";
 import { modelPath } from "./run-folder.ts";
@@ -21,6 +22,7 @@ export interface LoadedModel {
   /** As the file has them: float32, or with ternary weights packed. */
   readonly parameters: DeviceParameters;
   readonly device: Device;
+  readonly info: ModelInfo;
 }
 
 export interface LoadOptions {
@@ -36,8 +38,8 @@ export async function withModel<T>(path: string, options: LoadOptions, use: (loa
   const device = openDevice(options.target, options.threads);
   try {
     using opened = await openModel(file, device, { tokenizer: options.tokenizer });
-    const { model, tokenizer, parameters } = opened;
-    if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device });
+    const { model, tokenizer, parameters, info } = opened;
+    if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device, info });
     throw new UsageError("this model needs its tokenizer", {
       where: file,
       expected: "--tokenizer FILE, the vocabulary that the model was trained with",

@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
 import { doctorCommand } from "./commands/doctor.ts";
-
+import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
-
+import { quickstartCommand } from "./commands/quickstart.ts";
 import { showCommand } from "./commands/show.ts";
 import { trainCommand } from "./commands/train.ts";
 import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
@@ -16,8 +16,10 @@ import { remark } from "./output.ts";
 export type CommandFactory = (done: (exitCode: number) => void) => Command;
 
 const COMMANDS: readonly CommandFactory[] = [
+  quickstartCommand,
   trainCommand,
   generateCommand,
+  evalCommand,
   showCommand,
   benchCommand,
   doctorCommand,

@@ -32,7 +32,8 @@ Examples:
   fidelity train --resume --out runs/notes
   fidelity train --emit-after fuse --layers 1 --width 32`;
 
-const WASM_LANES = 4;
+/** The vectors that `createDevice` compiles for, where the engine's flags are as it sets them. */
+const WASM_TARGET = { lanes: 4, joinsVectors: true } as const;
 
 export function trainCommand(done: (exitCode: number) => void): Command {
   const command = new Command("train").description(
@@ -128,7 +129,7 @@ async function emitStep(options: TrainCommandOptions, pass: string): Promise<num
   const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
   await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options));
   for (const { graph, options: compileOptions } of compiled) {
-    const text = emitAfter(graph, pass, { ...compileOptions, lanes: WASM_LANES });
+    const text = emitAfter(graph, pass, { ...compileOptions, target: WASM_TARGET });
     if (options.json === true) createOutput(true).result({ pass, program: graph.name, text });
     else process.stdout.write(`${text}\n`);
   }

@@ -1,0 +1,174 @@
+// `fidelity eval`: how well a model predicts a text, as it lies in the file, and packed beside float32 where both can be
+// had.
+
+import { existsSync } from "node:fs";
+import { countParameters, packParameters } from "@fidelity/models";
+import type { DeviceParameters, Model } from "@fidelity/models";
+import { CorpusTooShortError, openModel, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
+import type { ModelInfo, TokenArray } from "@fidelity/train";
+import { Command } from "commander";
+import { EXIT_OK } from "../errors.ts";
+import { evaluateText, spreadWindows } from "../evaluate-text.ts";
+import type { Windows } from "../evaluate-text.ts";
+import { withModel } from "../open-model.ts";
+import type { LoadedModel } from "../open-model.ts";
+import {
+  choiceOption,
+  dataOption,
+  integerOption,
+  jsonOption,
+  modelOption,
+  required,
+  requiredModel,
+  targetOption,
+  threadsOption,
+  tokenizerOption,
+} from "../options.ts";
+import type { Target } from "../options.ts";
+import { createOutput } from "../output.ts";
+import { formatCount, formatRate, formatTable, plural } from "../table.ts";
+
+interface EvalOptions {
+  readonly model?: string;
+  readonly tokenizer?: string;
+  readonly data?: readonly string[];
+  readonly split: "all" | "validation";
+  readonly context?: number;
+  readonly maxTokens?: number;
+  readonly target: Target;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+const DEFAULT_CONTEXT = 256;
+
+const EXAMPLES = `
+The text is cut into windows of --context tokens, each of which starts afresh. Loss is the mean negative log-probability
+of a token in nats, perplexity its exponential; bits per byte compare models with different vocabularies.
+
+Examples:
+  fidelity eval --model runs/notes --data notes/ --split validation
+  fidelity eval --model stories260K.bin --tokenizer tok512.bin --data stories.txt --context 512`;
+
+export function evalCommand(done: (exitCode: number) => void): Command {
+  return new Command("eval")
+    .description("Measure how well a model predicts a text: loss, perplexity, bits per byte, speed.")
+    .addOption(modelOption())
+    .addOption(tokenizerOption())
+    .addOption(dataOption())
+    .addOption(choiceOption("--split <name>", "all of the text, or the last tenth", ["all", "validation"]).default("all"))
+    .addOption(
+      integerOption("--context <tokens>", "tokens that a prediction may look back on (default: as trained)", { max: 1 << 20 }),
+    )
+    .addOption(integerOption("--max-tokens <count>", "score about this many tokens, spread over the text (default: all)"))
+    .addOption(targetOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText("after", EXAMPLES)
+    .action(async (options: EvalOptions) => done(await evaluate(options)));
+}
+
+interface Row {
+  readonly weights: "float32" | "packed";
+  readonly lossNatsPerToken: number;
+  readonly perplexity: number;
+  readonly bitsPerByte: number;
+  readonly tokensPerSecond: number;
+}
+
+async function evaluate(options: EvalOptions): Promise<number> {
+  const output = createOutput(options.json === true);
+  const path = requiredModel(options.model);
+  const corpus = TextCorpus.open(required(options.data, "--data <path...>", "the text to score"));
+  await withModel(path, options, async (loaded) => {
+    const { tokens: all } = corpus.tokenize(loaded.tokenizer);
+    const tokens = options.split === "all" ? all : splitTokens(all).validation;
+    requireTokens(tokens);
+    const windows = spreadWindows(tokens.length, contextOf(options, loaded), options.maxTokens);
+    const bytesPerToken = Buffer.byteLength(loaded.tokenizer.decode(tokens)) / tokens.length;
+    const rows: Row[] = [];
+    await eachVariant(path, loaded, async (weights, parameters) => {
+      rows.push(await measure(weights, loaded, parameters, tokens, windows, bytesPerToken));
+    });
+    const scored = windows.starts.length * windows.contextLength;
+    const { starts, contextLength } = windows;
+    output.line(`${formatCount(scored)} tokens in ${plural(starts.length, "window")} of ${contextLength}\n`);
+    output.line(formatRows(rows));
+    output.result({ model: path, tokens: scored, context: windows.contextLength, bytesPerToken, results: rows });
+  });
+  return EXIT_OK;
+}
+
+function requireTokens(tokens: TokenArray): void {
+  if (tokens.length >= 2) return;
+  throw new CorpusTooShortError("the text is too short to score", {
+    expected: "at least 2 tokens: one to read and one to predict",
+    got: `${tokens.length}`,
+    hint: "use more text, or --split all",
+  });
+}
+
+function contextOf({ context }: EvalOptions, { model, info }: LoadedModel): number {
+  const trained = info.metadata.contextLength;
+  const wanted = context ?? (typeof trained === "number" && trained >= 1 ? Math.floor(trained) : DEFAULT_CONTEXT);
+  return Math.min(wanted, model.contextLimit ?? Infinity);
+}
+
+/**
+ * Calls `use` with each form of the weights: those of the file, the packed ones that follow from float32, and the
+ * float32 ones of the checkpoint where the file is the packed model of a run folder.
+ */
+async function eachVariant(
+  path: string,
+  { model, parameters, device, info }: LoadedModel,
+  use: (weights: Row["weights"], parameters: DeviceParameters) => Promise<void>,
+): Promise<void> {
+  if (!info.isPacked) {
+    await use("float32", parameters);
+    if (countParameters(model.parameters).ternaryParameters === 0) return;
+    const packed = await packParameters(model, parameters, device);
+    await use("packed", packed);
+    for (const [name, tensor] of packed) if (tensor !== parameters.get(name)) tensor.free();
+    return;
+  }
+  const { checkpoint } = new RunFolder(path);
+  if (existsSync(checkpoint)) {
+    using float32 = await openModel(checkpoint, device);
+    if (isSameModel(float32.info, model)) await use("float32", float32.parameters);
+  }
+  await use("packed", parameters);
+}
+
+function isSameModel({ model }: ModelInfo, other: Model): boolean {
+  return JSON.stringify(model.config) === JSON.stringify(other.config);
+}
+
+async function measure(
+  weights: Row["weights"],
+  loaded: LoadedModel,
+  parameters: DeviceParameters,
+  tokens: TokenArray,
+  windows: Windows,
+  bytesPerToken: number,
+): Promise<Row> {
+  const { loss, tokens: scored, seconds } = await evaluateText(loaded, parameters, tokens, windows);
+  return {
+    weights,
+    lossNatsPerToken: loss,
+    perplexity: Math.exp(loss),
+    bitsPerByte: loss / Math.LN2 / bytesPerToken,
+    tokensPerSecond: scored / seconds,
+  };
+}
+
+function formatRows(rows: readonly Row[]): string {
+  const header = ["weights", "loss (nats/token)", "perplexity", "bits/byte", "tokens/s"];
+  const body = rows.map(({ weights, lossNatsPerToken, perplexity, bitsPerByte, tokensPerSecond }) => [
+    weights,
+    lossNatsPerToken.toFixed(4),
+    perplexity.toPrecision(4),
+    bitsPerByte.toFixed(4),
+    formatRate(tokensPerSecond),
+  ]);
+  return formatTable([header, ...body]);
+}
