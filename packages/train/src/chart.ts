@@ -58,7 +58,7 @@ export function renderChart(options: ChartOptions): string {
   )}${paths.join("")}${cursor}</svg></figure>`;
 }
 
-/** About `count` round numbers (1, 2 or 5 times a power of ten apart) that span low to high (Heckbert, Graphics Gems). */
+/** About `count` round numbers, 1, 2 or 5 times a power of ten apart, that span low to high (Heckbert 1990). */
 export function roundTicks(low: number, high: number, count: number): number[] {
   const range = high - low || Math.abs(high) || 1;
   const power = 10 ** Math.floor(Math.log10(range / count));

@@ -52,7 +52,8 @@ test("a damaged checkpoint is stepped over, and the run goes on from the one bef
     const result = await train({ ...run, device, folder, onNotice: (text) => void notices.push(text) });
     assert.equal(result.resumedFrom, 6);
     assert.deepEqual(readLosses(join(folder, "metrics.jsonl")), losses);
-    if (i < 3) assert.match(notices.join(), /the model file is (damaged|truncated).*going on from the checkpoint before it/);
+    if (i < 3)
+      assert.match(notices.join(), /the model file is (damaged|truncated).*going on from the checkpoint before it/);
   }
 });
 

@@ -26,7 +26,12 @@ export interface RunIdentity {
 
 export function runIdentity(model: Model, tokenizer: Tokenizer, data: TokenData, settings: TrainSettings): RunIdentity {
   const { fingerprint, tokens } = data;
-  return { model: model.config, tokenizer: tokenizer.toJSON(), data: { fingerprint, tokenCount: tokens.length }, settings };
+  return {
+    model: model.config,
+    tokenizer: tokenizer.toJSON(),
+    data: { fingerprint, tokenCount: tokens.length },
+    settings,
+  };
 }
 
 /** How far a run has come. */

@@ -12,7 +12,7 @@ const units: readonly (readonly [scale: number, suffix: string])[] = [
 export function formatCount(count: number): string {
   if (!Number.isFinite(count)) return String(count);
   const magnitude = Math.abs(count);
-  if (magnitude < 1000) return String(Math.round(count));
+  if (magnitude < 999.5) return String(Math.round(count));
   for (const [scale, suffix] of units) {
     // 999 600 reads as 1.00M, never as 1000k.
     if (magnitude >= scale * 0.9995) return `${threeDigits(count / scale)}${suffix}`;

@@ -78,7 +78,8 @@ test("damaged files are refused by what is wrong with them", async () => {
   writeFileSync(path, bytes);
   for (const device of [wasm, createInterpreter()]) await assert.rejects(openModel(path, device), ChecksumError);
   truncateSync(path, 6000);
-  for (const device of [wasm, createInterpreter()]) await assert.rejects(openModel(path, device), TruncatedContainerError);
+  for (const device of [wasm, createInterpreter()])
+    await assert.rejects(openModel(path, device), TruncatedContainerError);
   await assert.rejects(openModel(join(base, "nowhere.fid"), wasm), FileError);
   await assert.rejects(openModel(base, wasm), FileError);
   writeFileSync(path, "It was a dark and stormy night; the rain fell in torrents.");
@@ -93,7 +94,10 @@ test("a container that does not fit its architecture is refused with both sides"
   const path = await savedModel("whole.fid", false);
   const { config, components, tensors } = readContainerHeader(path);
   const bytes = readFileSync(path);
-  const inputs = tensors.map((entry) => ({ ...entry, bytes: bytes.subarray(entry.offset, entry.offset + entry.sizeBytes) }));
+  const inputs = tensors.map((entry) => ({
+    ...entry,
+    bytes: bytes.subarray(entry.offset, entry.offset + entry.sizeBytes),
+  }));
   const refused = async (change: object, message: RegExp, kind: new (summary: string) => Error = ModelFileError) => {
     const other = join(base, "other.fid");
     writeContainerFile(other, { config, components, tensors: inputs, ...change });
@@ -110,8 +114,14 @@ test("a container that does not fit its architecture is refused with both sides"
   await refused({ tensors: inputs.slice(1) }, /a tensor of the model is missing(.|\n)*"embedding\.weight"/);
   const extra = { ...inputs[0], name: "embedding.bias" };
   await refused({ tensors: [...inputs, extra] }, /the model does not have(.|\n)*"embedding\.bias"/);
-  await refused({ config: { ...saved, model: { ...plain, dim: 32 } } }, /"embedding\.weight" does not fit(.|\n)*another architecture/);
-  await refused({ config: { ...saved, model: tinyRun("llama").model.config } }, /is missing(.|\n)*another architecture/);
+  await refused(
+    { config: { ...saved, model: { ...plain, dim: 32 } } },
+    /"embedding\.weight" does not fit(.|\n)*another architecture/,
+  );
+  await refused(
+    { config: { ...saved, model: tinyRun("llama").model.config } },
+    /is missing(.|\n)*another architecture/,
+  );
   await refused({ config: { ...saved, model: { architecture: "mamba" } } }, /unknown architecture/, ArchitectureError);
   await refused({ config: { ...saved, tokenizer: { kind: "byte" } } }, /tokenizer does not belong(.|\n)*256 tokens/);
   await refused({ config: [] }, /holds no model/);
@@ -119,11 +129,19 @@ test("a container that does not fit its architecture is refused with both sides"
 
 test("a llama2.c model opens with the tokenizer beside it", async () => {
   const header = {
-    dim: 8, hiddenDim: 16, layerCount: 1, headCount: 2, keyValueHeadCount: 1,
-    vocabSize: 260, contextLength: 12, tiedEmbeddings: true,
+    dim: 8,
+    hiddenDim: 16,
+    layerCount: 1,
+    headCount: 2,
+    keyValueHeadCount: 1,
+    vocabSize: 260,
+    contextLength: 12,
+    tiedEmbeddings: true,
   };
   const fill = (name: string): Float32Array => {
-    const spec = namedParameters(createModel({ architecture: "llama", ...header }).parameters).find(({ path }) => path === name);
+    const spec = namedParameters(createModel({ architecture: "llama", ...header }).parameters).find(
+      ({ path }) => path === name,
+    );
     return new Float32Array(spec!.leaf.shape.reduce((a, b) => a * b, 1)).fill(0.5);
   };
   const path = join(base, "tiny.bin");
@@ -138,7 +156,10 @@ test("a llama2.c model opens with the tokenizer beside it", async () => {
     using opened = await openModel(path, device);
     assert.equal(opened.info.format, "llama2c");
     assert.equal(opened.tokenizer?.vocabSize, 260);
-    assert.deepEqual([...opened.parameters.keys()], namedParameters(opened.model.parameters).map(({ path: name }) => name));
+    assert.deepEqual(
+      [...opened.parameters.keys()],
+      namedParameters(opened.model.parameters).map(({ path: name }) => name),
+    );
     for (const tensor of opened.parameters.values()) assert.ok(tensor.f32().every((value) => value === 0.5));
   }
   writeFileSync(join(base, "tokenizer.bin"), writeVocabularyFile([...pieces, pieces[0]]));

@@ -1,6 +1,6 @@
-// Model files: saving, and opening for use. On a device whose tensors lie in a shared memory the file is mapped into that
-// memory and its tensors are used where they lie; on others they are copied. Opening also reads llama2.c checkpoints,
-// whose tokenizer is a file of its own.
+// Model files: saving, and opening for use. On a device whose tensors lie in a shared memory the file is mapped into
+// that memory and its tensors are used where they lie; on others they are copied. Opening also reads llama2.c
+// checkpoints, whose tokenizer is a file of its own.
 
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -135,10 +135,10 @@ export async function openModel(path: string, device: Device, options: OpenModel
   return formatOf(path) === "llama2c" ? openLlama2c(path, device, options) : openFidelity(path, device, options);
 }
 
-/** Reads what `openModel` would open, without a device. Throws what it throws; checksums of tensors are not verified. */
+/** Reads what `openModel` would open, without a device. Throws what that throws; no tensor's checksum is verified. */
 export function describeModel(path: string, options: OpenModelOptions = {}): ModelInfo {
-  if (formatOf(path) === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
-  return fidelityInfo(path, readContainerHeader(path), options).info;
+  if (formatOf(path) === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
+  return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
 }
 
 function formatOf(path: string): "fidelity" | "llama2c" {
@@ -250,7 +250,9 @@ function llama2cParts(path: string, region: Region<"mapped", "r">, options: Open
 
 /** The tokenizer that llama2.c keeps beside a model: `tok512.bin` for a vocabulary of 512, or `tokenizer.bin`. */
 function tokenizerBeside(path: string, vocabSize: number): string | undefined {
-  return [`tok${vocabSize}.bin`, "tokenizer.bin"].map((name) => join(dirname(path), name)).find((file) => existsSync(file));
+  return [`tok${vocabSize}.bin`, "tokenizer.bin"]
+    .map((name) => join(dirname(path), name))
+    .find((file) => existsSync(file));
 }
 
 function readTokenizer(path: string, model: Model): Tokenizer {

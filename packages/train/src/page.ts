@@ -66,14 +66,38 @@ export function renderPage({ title, state, steps, curves, details }: PageInput):
   const charts = [
     renderChart({
       title: "loss, nats a token",
-      curves: [curve("training", "curve-loss", 1), { name: "validation", style: "curve-validation", points: validation }],
+      curves: [
+        curve("training", "curve-loss", 1),
+        { name: "validation", style: "curve-validation", points: validation },
+      ],
       xMax,
       heightPx: 320,
       format: formatTick,
     }),
-    renderChart({ title: "learning rate", curves: [curve("rate", "curve-rate", 2)], xMax, heightPx: 130, format: formatTick, fromZero: true }),
-    renderChart({ title: "gradient norm", curves: [curve("norm", "curve-norm", 3)], xMax, heightPx: 130, format: formatTick, fromZero: true }),
-    renderChart({ title: "tokens/s", curves: [curve("tokens/s", "curve-speed", 4)], xMax, heightPx: 130, format: formatCount, fromZero: true }),
+    renderChart({
+      title: "learning rate",
+      curves: [curve("rate", "curve-rate", 2)],
+      xMax,
+      heightPx: 130,
+      format: formatTick,
+      fromZero: true,
+    }),
+    renderChart({
+      title: "gradient norm",
+      curves: [curve("norm", "curve-norm", 3)],
+      xMax,
+      heightPx: 130,
+      format: formatTick,
+      fromZero: true,
+    }),
+    renderChart({
+      title: "tokens/s",
+      curves: [curve("tokens/s", "curve-speed", 4)],
+      xMax,
+      heightPx: 130,
+      format: formatCount,
+      fromZero: true,
+    }),
   ];
   const reload = state === "running" ? `<meta http-equiv="refresh" content="${reloadSeconds}">` : "";
   const data = JSON.stringify({ steps: points.map(compact), validation: validation.map(compact), xMax });
@@ -136,17 +160,21 @@ path { fill: none; stroke: var(--line); stroke-width: 1.6; stroke-linejoin: roun
 path.curve-validation { stroke-width: 2.4; }
 .key { color: var(--line); margin-left: 1em; } .key::before { content: "\\2014\\00a0"; }
 .grid { stroke: var(--faint); } .cursor { stroke: var(--mute); } .tick { fill: var(--mute); font-size: 12px; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; font-weight: normal; padding: .15em .5em .15em 0;
-  border-bottom: 1px solid var(--faint); overflow-wrap: anywhere; vertical-align: top; } th { color: var(--mute); width: 30%; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; font-weight: normal;
+  padding: .15em .5em .15em 0; border-bottom: 1px solid var(--faint); overflow-wrap: anywhere; vertical-align: top; }
+th { color: var(--mute); width: 30%; }
 `;
 
 // Plain browser script: the step under the pointer, its values above, a line through every chart.
 const hoverScript = `
 const { steps, validation, xMax } = JSON.parse(document.getElementById("data").textContent);
 const values = document.getElementById("values");
-const nearest = (points, x) => points.reduce((best, p) => Math.abs(p[0] - x) < Math.abs(best[0] - x) ? p : best, points[0]);
+const nearest = (points, x) => points.reduce((best, p) => Math.abs(p[0] - x) < Math.abs(best[0] - x) ? p : best);
 const charts = [...document.querySelectorAll("svg")];
-const leave = () => { values.innerHTML = "&nbsp;"; charts.forEach((svg) => svg.querySelector(".cursor").setAttribute("visibility", "hidden")); };
+const leave = () => {
+  values.innerHTML = "&nbsp;";
+  for (const svg of charts) svg.querySelector(".cursor").setAttribute("visibility", "hidden");
+};
 for (const svg of charts) {
   svg.addEventListener("pointerleave", leave);
   svg.addEventListener("pointermove", (event) => {

@@ -1,5 +1,6 @@
 // Parameters in a container: what model files and checkpoints have in common. The configuration of both is
-// `{ model, tokenizer, ... }`, and parameters lie under their own paths, so a checkpoint is a model file with more in it.
+// `{ model, tokenizer, ... }`, and parameters lie under their own paths, so a checkpoint is a model file with more in
+// it.
 
 import { statSync } from "node:fs";
 import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
@@ -78,7 +79,9 @@ export function checkVocabulary(path: string, model: Model, tokenizer: Tokenizer
 }
 
 function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]): Map<string, TensorType> {
-  const entries = new Map(tensors.filter(({ name }) => !name.startsWith(OPTIMIZER_PREFIX)).map((entry) => [entry.name, entry]));
+  const entries = new Map(
+    tensors.filter(({ name }) => !name.startsWith(OPTIMIZER_PREFIX)).map((entry) => [entry.name, entry]),
+  );
   const leaves = namedParameters(model.parameters);
   const refuse = (summary: string, expected: string, got: string): never => {
     throw new ModelFileError(summary, {
@@ -93,11 +96,15 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
     if (entry === undefined) return refuse("a tensor of the model is missing", `tensor "${name}"`, listNames(entries));
     const type = storedType(leaf, entry);
     const dtypes = leaf.role === "ternary" ? "f32 or ternary" : "f32";
-    return [name, type ?? refuse(`tensor "${name}" does not fit the model`, `${dtypes} [${leaf.shape.join(", ")}]`, show(entry))];
+    return [
+      name,
+      type ?? refuse(`tensor "${name}" does not fit the model`, `${dtypes} [${leaf.shape.join(", ")}]`, show(entry)),
+    ];
   });
   const known = new Set(leaves.map(({ path: name }) => name));
   const extra = [...entries.keys()].find((name) => !known.has(name));
-  if (extra !== undefined) refuse("there is a tensor that the model does not have", `${known.size} tensors`, `"${extra}" as well`);
+  if (extra !== undefined)
+    refuse("there is a tensor that the model does not have", `${known.size} tensors`, `"${extra}" as well`);
   return new Map(types);
 }
 
@@ -113,7 +120,9 @@ function show({ dtype, shape, layout, sizeBytes }: TensorEntry): string {
 
 function listNames(entries: ReadonlyMap<string, TensorEntry>): string {
   const names = [...entries.keys()];
-  return names.length <= 6 ? names.join(", ") || "no tensors" : `${names.slice(0, 6).join(", ")} and ${names.length - 6} more`;
+  return names.length <= 6
+    ? names.join(", ") || "no tensors"
+    : `${names.slice(0, 6).join(", ")} and ${names.length - 6} more`;
 }
 
 /** The tensors of a container in memory of its own while `use` copies from them. Verifies all checksums. */

@@ -1,5 +1,5 @@
-// A training run as it happens, on a terminal: two lines that are rewritten in place, never wider than 80 columns. Where
-// the output is a file or a pipe there is nothing to rewrite, so a plain line comes every few seconds instead.
+// A training run as it happens, on a terminal: two lines that are rewritten in place, never wider than 80 columns.
+// Where the output is a file or a pipe there is nothing to rewrite, so a plain line comes every few seconds instead.
 
 import { formatCount, formatDuration, formatLoss, formatSmall } from "./format.ts";
 import { Series } from "./series.ts";
@@ -97,7 +97,10 @@ export class ProgressDisplay {
     }
     this.#erase();
     const done = `${Math.floor((100 * progress.step) / progress.steps)}%`.padStart(4);
-    const curve = sparkline(this.#losses.points().map(([loss]) => loss), Math.max(0, columns - done.length - 1));
+    const curve = sparkline(
+      this.#losses.points().map(([loss]) => loss),
+      Math.max(0, columns - done.length - 1),
+    );
     this.#stream.write(`${this.#paint(1, fitFields(fields, columns))}\n${done} ${this.#paint(36, curve)}`);
     this.#isDrawn = true;
   }

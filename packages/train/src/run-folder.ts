@@ -1,5 +1,5 @@
-// The folder of a run: what was asked for (run.json), what was measured (metrics.jsonl, index.html), how far it has come
-// (checkpoint.fid, and the one before), and what came out (model.fid, best.fid).
+// The folder of a run: what was asked for (run.json), what was measured (metrics.jsonl, index.html), how far it has
+// come (checkpoint.fid, and the one before), and what came out (model.fid, best.fid).
 
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";

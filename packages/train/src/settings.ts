@@ -1,6 +1,6 @@
-// The settings of a run: everything besides model, data and vocabulary that its losses depend on. They are plain JSON, go
-// into the run folder and the checkpoint, and must be the same when a run is resumed. What a run only shows or saves
-// (validation, checkpoints, threads) is not here, because it changes no loss.
+// The settings of a run: everything besides model, data and vocabulary that its losses depend on. They are plain JSON,
+// go into the run folder and the checkpoint, and must be the same when a run is resumed. What a run only shows or
+// saves (validation, checkpoints, threads) is not here, because it changes no loss.
 
 import { TrainSettingError } from "./errors.ts";
 
@@ -75,7 +75,8 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     const fits = value >= low && value <= high && (integer !== true || Number.isInteger(value));
     if (!fits) refuse(name, `${integer ? "an integer" : "a number"} from ${low} to ${high}`, value);
   }
-  if (settings.precision !== "f32" && settings.precision !== "bf16") refuse("precision", "f32 or bf16", settings.precision);
+  if (settings.precision !== "f32" && settings.precision !== "bf16")
+    refuse("precision", "f32 or bf16", settings.precision);
   return settings;
 }
 

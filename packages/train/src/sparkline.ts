@@ -9,7 +9,8 @@ export function sparkline(values: readonly number[], width: number): string {
   const points = thin(finite, width);
   const low = Math.min(...points);
   const range = Math.max(...points) - low;
-  const level = (value: number): number => (range === 0 ? 0 : Math.round(((value - low) / range) * (blocks.length - 1)));
+  const level = (value: number): number =>
+    range === 0 ? 0 : Math.round(((value - low) / range) * (blocks.length - 1));
   return points.map((value) => blocks[level(value)]).join("");
 }
 

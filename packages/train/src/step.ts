@@ -1,6 +1,6 @@
-// The programs of training. One step is one compiled program: forward, backward, clipping and AdamW, with parameters and
-// moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one for
-// float32 and for packed parameters.
+// The programs of training. One step is one compiled program: forward, backward, clipping and AdamW, with parameters
+// and moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one
+// for float32 and for packed parameters.
 
 import { mapTree, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
@@ -30,7 +30,12 @@ export class TrainStep {
   readonly #loss: DeviceTensor;
   readonly #gradientNorm: DeviceTensor;
 
-  private constructor(device: Device, executable: Executable, paths: readonly string[], momentNames: readonly string[]) {
+  private constructor(
+    device: Device,
+    executable: Executable,
+    paths: readonly string[],
+    momentNames: readonly string[],
+  ) {
     const types = executable.parameterTypes;
     const tensors = types.map((type) => device.tensor(type));
     const group = (at: number): DeviceParameters =>
@@ -46,7 +51,7 @@ export class TrainStep {
     executable.bind(tensors, [...tensors.slice(0, updatedCount), this.#loss, this.#gradientNorm]);
   }
 
-  /** Compiles the step of a model. Parameters and moments are zeros. Throws what tracing, compiling and memory throw. */
+  /** Compiles the step of a model. Parameters and moments are zeros. Throws what tracing and compiling throw. */
   static async compile(device: Device, model: Model, settings: TrainSettings): Promise<TrainStep> {
     const { graph, momentNames } = traceStep(model, settings);
     const paths = namedParameters(model.parameters).map(({ path }) => path);

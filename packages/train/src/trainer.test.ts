@@ -57,11 +57,15 @@ test("bf16 rounds what enters dense products, and the masters stay float32", asy
   const losses: number[] = [];
   for (const precision of ["f32", "bf16"] as const) {
     const step = await TrainStep.compile(device, model, trainSettings({ ...settings, precision }));
-    for (const { path, leaf } of namedParameters(model.parameters)) fillParameter(leaf, path, 1, step.parameters.get(path)!.f32());
+    for (const { path, leaf } of namedParameters(model.parameters))
+      fillParameter(leaf, path, 1, step.parameters.get(path)!.f32());
     await step.run(1, 0.01);
     losses.push(step.loss);
     const bits = step.parameters.get("embedding.weight")!.i32();
-    assert.ok(bits.some((word) => (word & 0xffff) !== 0), "a master with more than 16 bits");
+    assert.ok(
+      bits.some((word) => (word & 0xffff) !== 0),
+      "a master with more than 16 bits",
+    );
     step.free();
   }
   assert.notEqual(losses[0], losses[1]);
@@ -108,13 +112,22 @@ test("lines of steps after the checkpoint are taken away before the run goes on"
   const run = tinyRun();
   const folder = freshFolder();
   const stop = new AbortController();
-  await train({ ...run, device, folder, signal: stop.signal, onProgress: ({ step }) => void (step === 6 && stop.abort()) });
+  await train({
+    ...run,
+    device,
+    folder,
+    signal: stop.signal,
+    onProgress: ({ step }) => void (step === 6 && stop.abort()),
+  });
   const path = join(folder, "metrics.jsonl");
   const lines = readFileSync(path, "utf8");
   const future = `{"step":7,"loss":9,"learningRate":1,"gradientNorm":1,"tokensPerSecond":1,"seconds":1}\n{"step":8,"lo`;
   writeFileSync(path, lines + future);
   await train({ ...run, device, folder });
-  assert.deepEqual(readLosses(path).map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
+  assert.deepEqual(
+    readLosses(path).map(({ step }) => step),
+    Array.from({ length: 12 }, (_, i) => i + 1),
+  );
   assert.ok(readFileSync(path, "utf8").startsWith(lines));
   writeFileSync(path, "not a measurement\n");
   rmSync(join(folder, "checkpoint.fid"));
@@ -133,7 +146,10 @@ test("a run folder holds what was asked for, what was measured and what came out
     assert.ok(name in record, name);
   }
   const validated = readLosses(join(folder, "metrics.jsonl")).filter((row) => row.validationLoss !== undefined);
-  assert.deepEqual(validated.map(({ step }) => step), [3, 6, 9, 12]);
+  assert.deepEqual(
+    validated.map(({ step }) => step),
+    [3, 6, 9, 12],
+  );
   const page = readFileSync(join(folder, "index.html"), "utf8");
   assert.match(page, /<path class="curve-loss" d="M[^"]*(L[^"]*){8}/);
   assert.match(page, /finished, step 12 of 12/);
@@ -174,19 +190,29 @@ test("a run that diverges stops with the step, and the last checkpoint is whole"
   for (const [path, tensor] of saved.parameters) assert.ok(tensor.f32().every(Number.isFinite), path);
 });
 
-test("folders that cannot be written and full disks are named, and what was saved stays", { skip: process.platform !== "linux" }, async () => {
-  const run = tinyRun();
-  await assert.rejects(train({ ...run, device, folder: "/sys/run" }), FileError);
-  const folder = freshFolder();
-  const stop = new AbortController();
-  await train({ ...run, device, folder, signal: stop.signal, onProgress: ({ step }) => void (step === 4 && stop.abort()) });
-  const page = join(folder, "index.html");
-  rmSync(page);
-  symlinkSync("/dev/full", page);
-  await assert.rejects(train({ ...run, device, folder }), /the disk is full/);
-  rmSync(page);
-  assert.equal((await train({ ...run, device, folder })).resumedFrom, 4);
-});
+test(
+  "folders that cannot be written and full disks are named, and what was saved stays",
+  { skip: process.platform !== "linux" },
+  async () => {
+    const run = tinyRun();
+    await assert.rejects(train({ ...run, device, folder: "/sys/run" }), FileError);
+    const folder = freshFolder();
+    const stop = new AbortController();
+    await train({
+      ...run,
+      device,
+      folder,
+      signal: stop.signal,
+      onProgress: ({ step }) => void (step === 4 && stop.abort()),
+    });
+    const page = join(folder, "index.html");
+    rmSync(page);
+    symlinkSync("/dev/full", page);
+    await assert.rejects(train({ ...run, device, folder }), /the disk is full/);
+    rmSync(page);
+    assert.equal((await train({ ...run, device, folder })).resumedFrom, 4);
+  },
+);
 
 test("settings and vocabularies that cannot be are refused before anything is compiled or written", async () => {
   const folder = freshFolder();
@@ -197,7 +223,13 @@ test("settings and vocabularies that cannot be are refused before anything is co
       assert.match(error.message, message);
       return true;
     });
-  for (const wrong of [{ steps: 0 }, { steps: 1.5 }, { batchSize: -1 }, { learningRate: NaN }, { precision: "f8" as "f32" }]) {
+  for (const wrong of [
+    { steps: 0 },
+    { steps: 1.5 },
+    { batchSize: -1 },
+    { learningRate: NaN },
+    { precision: "f8" as "f32" },
+  ]) {
     const [name] = Object.keys(wrong);
     await refused({ settings: { ...run.settings, ...wrong } }, new RegExp(`the setting ${name} cannot be`));
   }
@@ -206,4 +238,3 @@ test("settings and vocabularies that cannot be are refused before anything is co
   await refused({ ...llama, settings: { ...llama.settings, contextLength: 17 } }, /at most 16/);
   assert.ok(!existsSync(folder));
 });
-

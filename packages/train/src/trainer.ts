@@ -1,5 +1,5 @@
-// The training loop. It decides nothing that a loss depends on: the step is a compiled program, batches follow from seed
-// and step, the learning rate from the step. What is left is when to validate, save, show and stop.
+// The training loop. It decides nothing that a loss depends on: the step is a compiled program, batches follow from
+// seed and step, the learning rate from the step. What is left is when to validate, save, show and stop.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ContainerError } from "@fidelity/barewire";
@@ -75,9 +75,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const batches = new Batches(options.data.tokens, settings);
   const identity = runIdentity(options.model, options.tokenizer, options.data, settings);
   const folder = options.folder === undefined ? undefined : new RunFolder(options.folder);
-  const checkpoint = folder && findCheckpoint(folder.checkpoint, folder.previousCheckpoint, (e) => noteDamage(options, e));
+  const checkpoint =
+    folder && findCheckpoint(folder.checkpoint, folder.previousCheckpoint, (e) => noteDamage(options, e));
   const state = checkpoint === undefined ? startState : readCheckpointState(checkpoint, identity);
-  if (checkpoint !== undefined && state.step >= settings.steps) return finishedRun(options, settings, identity, checkpoint);
+  if (checkpoint !== undefined && state.step >= settings.steps)
+    return finishedRun(options, settings, identity, checkpoint);
   const step = await TrainStep.compile(options.device, options.model, settings);
   try {
     if (checkpoint === undefined) initialise(options.model, step.parameters, settings.seed);
@@ -93,19 +95,38 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-const startState: RunState = { step: 0, seconds: 0, loss: undefined, validationLoss: undefined, bestValidationLoss: undefined };
+const startState: RunState = {
+  step: 0,
+  seconds: 0,
+  loss: undefined,
+  validationLoss: undefined,
+  bestValidationLoss: undefined,
+};
 
 function initialise(model: Model, parameters: DeviceParameters, seed: number): void {
-  for (const { path, leaf } of namedParameters(model.parameters)) fillParameter(leaf, path, seed, parameters.get(path)!.f32());
+  for (const { path, leaf } of namedParameters(model.parameters))
+    fillParameter(leaf, path, seed, parameters.get(path)!.f32());
 }
 
 /** A run that was finished before: nothing is compiled, and the parameters come from its checkpoint. */
-function finishedRun(options: TrainOptions, settings: TrainSettings, identity: RunIdentity, checkpoint: string): TrainResult {
+function finishedRun(
+  options: TrainOptions,
+  settings: TrainSettings,
+  identity: RunIdentity,
+  checkpoint: string,
+): TrainResult {
   const types = parameterTypes(options.model.parameters, { packed: false }) as Tree<TensorType>;
   const parameters = createParameters(options.device, types, (_tensor: DeviceTensor) => undefined);
   try {
     const state = loadCheckpoint(checkpoint, identity, { parameters, moments: new Map() });
-    return { ...state, steps: settings.steps, isFinished: true, resumedFrom: state.step, tokensPerSecond: 0, parameters };
+    return {
+      ...state,
+      steps: settings.steps,
+      isFinished: true,
+      resumedFrom: state.step,
+      tokensPerSecond: 0,
+      parameters,
+    };
   } catch (error) {
     freeParameters(parameters);
     throw error;
@@ -177,7 +198,8 @@ class Run {
     let isWhole = false;
     try {
       this.#recorder = folder && this.#openRecorder(folder);
-      while (this.#state.step < settings.steps && signal?.aborted !== true) {
+      const isOver = (): boolean => this.#state.step >= settings.steps || signal?.aborted === true;
+      while (!isOver()) {
         await this.#advance();
         // Devices that run on this thread would starve timers and signals.
         await nextTurn();
@@ -243,7 +265,9 @@ class Run {
     const { device, model } = this.#options;
     this.#evaluation ??= await Evaluation.compile(device, model, step.parameters, settings);
     const count = this.#validationBatches;
-    return this.#evaluation.mean(count, (index, tokens, targets) => batches.validationBatch(index, tokens, targets, count));
+    return this.#evaluation.mean(count, (index, tokens, targets) =>
+      batches.validationBatch(index, tokens, targets, count),
+    );
   }
 
   #report(measured: Omit<TrainProgress, "steps" | "secondsLeft">): void {
