@@ -110,6 +110,7 @@ test("on a terminal two lines are rewritten in place, never wider than it or tha
     assert.ok(drawn > 30 && drawn < 60, `${drawn} redraws of 200 steps`);
   }
   const wide = show({ isTTY: true, columns: 80 });
+  assert.equal(show({ isTTY: true, columns: 0 }), wide);
   assert.match(wide, /step {2}200\/2000 {2}loss 0\.0200 {2}val 0\.1200 {2}34\.1k tok\/s {2}1m 15s left/);
   assert.match(wide, /10% [▁▂▃▄▅▆▇█]{60,74}\n$/);
   assert.match(wide, /a notice\n/);

@@ -88,8 +88,9 @@ export class ProgressDisplay {
     if (progress === undefined) return;
     this.#shownAt = this.#now();
     this.#shownStep = progress.step;
-    // The last column stays free: a terminal may wrap after it.
-    const columns = Math.min(this.#stream.columns ?? columnsMax, columnsMax) - 1;
+    // The last column stays free: a terminal may wrap after it. One that does not know its width says 0.
+    const { columns: width = 0 } = this.#stream;
+    const columns = (width > 0 ? Math.min(width, columnsMax) : columnsMax) - 1;
     const fields = progressFields(progress);
     if (!this.#isLive) {
       this.#stream.write(`${fitFields(fields, columnsMax)}\n`);
