@@ -1,0 +1,75 @@
+// The picture of a study: curves of several runs in one SVG that stands alone in a document, light or dark.
+
+/** One run; runs of one name share a colour and an entry in the legend. */
+export interface StudyCurve {
+  readonly name: string;
+  readonly color: string;
+  readonly points: readonly (readonly [x: number, y: number])[];
+}
+
+export interface StudyAxes {
+  readonly xMax: number;
+  readonly yLow: number;
+  readonly yHigh: number;
+  readonly xName: string;
+  readonly yName: string;
+}
+
+const SIZE = { width: 760, height: 400 } as const;
+const PLOT = { left: 56, right: 744, top: 40, bottom: 352 } as const;
+/** Lines of the grid in each direction. */
+const TICKS = 5;
+
+/** Points outside of the axes are left out. */
+export function curvesSvg(curves: readonly StudyCurve[], axes: StudyAxes): string {
+  const x = (value: number): number => round(PLOT.left + ((PLOT.right - PLOT.left) * value) / axes.xMax);
+  const share = (value: number): number => (value - axes.yLow) / (axes.yHigh - axes.yLow);
+  const y = (value: number): number => round(PLOT.bottom - (PLOT.bottom - PLOT.top) * share(value));
+  const paths = curves.map(({ color, points }) => {
+    const shown = points.filter(([px, py]) => px <= axes.xMax && py >= axes.yLow && py <= axes.yHigh);
+    const line = shown.map(([px, py], i) => `${i === 0 ? "M" : "L"}${x(px)} ${y(py)}`).join("");
+    return `<path d="${line}" fill="none" stroke="${color}" stroke-width="1.5"/>`;
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE.width} ${SIZE.height}" font-family="sans-serif" font-size="12">`,
+    `<rect width="${SIZE.width}" height="${SIZE.height}" fill="#fff"/>`,
+    ...gridLines(axes, x, y),
+    ...paths,
+    ...legend(curves),
+    `<text x="${(PLOT.left + PLOT.right) / 2}" y="${SIZE.height - 10}" text-anchor="middle" fill="#444">${axes.xName}</text>`,
+    `<text x="${PLOT.left}" y="${PLOT.top - 20}" fill="#444">${axes.yName}</text>`,
+    "</svg>",
+    "",
+  ].join("\n");
+}
+
+function gridLines(
+  { xMax, yLow, yHigh }: StudyAxes,
+  x: (value: number) => number,
+  y: (value: number) => number,
+): string[] {
+  return Array.from({ length: TICKS + 1 }, (_, i) => {
+    const level = yLow + ((yHigh - yLow) * i) / TICKS;
+    const step = (xMax * i) / TICKS;
+    return (
+      `<line x1="${PLOT.left}" x2="${PLOT.right}" y1="${y(level)}" y2="${y(level)}" stroke="#ddd"/>` +
+      `<text x="${PLOT.left - 8}" y="${y(level) + 4}" text-anchor="end" fill="#666">${level.toFixed(1)}</text>` +
+      `<text x="${x(step)}" y="${PLOT.bottom + 18}" text-anchor="middle" fill="#666">${step}</text>`
+    );
+  });
+}
+
+function legend(curves: readonly StudyCurve[]): string[] {
+  const colors = new Map(curves.map(({ name, color }) => [name, color]));
+  return [...colors].map(([name, color], i) => {
+    const top = PLOT.top + 14 + i * 18;
+    return (
+      `<line x1="${PLOT.right - 190}" x2="${PLOT.right - 166}" y1="${top - 4}" y2="${top - 4}" stroke="${color}" stroke-width="2"/>` +
+      `<text x="${PLOT.right - 160}" y="${top}" fill="#222">${name}</text>`
+    );
+  });
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
