@@ -1,8 +1,8 @@
 // The entry: runs the command line of this process when it is imported. The launcher (bin/fidelity.js) has made sure
 // that this is Node 26.
 
-import { endQuietlyOnClosedPipe } from "./output.ts";
+import { guardOutput } from "./output.ts";
 import { runCommandLine } from "./program.ts";
 
-endQuietlyOnClosedPipe();
+guardOutput();
 process.exitCode = await runCommandLine(process.argv.slice(2));

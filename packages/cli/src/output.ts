@@ -2,7 +2,8 @@
 // and what people would read goes to standard error. Text that a model writes is standard output's alone, so that it
 // can be piped; remarks about it are standard error's.
 
-import { EXIT_OK } from "./errors.ts";
+import { toFileError } from "@fidelity/barewire/node";
+import { describeFailure, EXIT_FAILURE, EXIT_OK } from "./errors.ts";
 
 export interface Output {
   readonly isJson: boolean;
@@ -32,14 +33,18 @@ export function remark(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-/** `fidelity show model | head` closes the pipe early: that is the reader's right, and the command ends quietly. */
-export function endQuietlyOnClosedPipe(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE") process.exit(EXIT_OK);
-      throw error;
-    });
-  }
+/**
+ * Ends the process where its output cannot go on: quietly when the reader closed the pipe, as `fidelity show | head`
+ * may, and with an error when the disk under it is full.
+ */
+export function guardOutput(): void {
+  process.stderr.on("error", () => process.exit(EXIT_FAILURE)); // nobody is left to hear
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(EXIT_OK);
+    const { text, exitCode } = describeFailure(toFileError(error, "write", "standard output"), false);
+    remark(text);
+    process.exit(exitCode);
+  });
 }
 
 // JSON has no form for whole numbers beyond 2^53 nor for NaN; both are rare in results, and must not be lost silently.

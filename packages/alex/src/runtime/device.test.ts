@@ -311,3 +311,11 @@ test("a closed device, and what it made, is dead by name; closing twice is harml
 test("impossible options are refused", () => {
   for (const threads of [0, -1, 1.5, NaN, 257]) assert.throws(() => makeDevice(threads), DeviceOptionError);
 });
+
+test("a program that no memory of the device could hold is refused before it is compiled", async () => {
+  const device = makeDevice(1);
+  const tooLong = 2 ** 25; // floats: 128 MiB, where the device has 64
+  const load = device.load(chainProgram("too long", tooLong, 2), CHAIN_SIGNATURE(tooLong));
+  await assert.rejects(load, (error) => error instanceof OutOfMemoryError && error.needBytes >= 4 * tooLong);
+  await device.close();
+});

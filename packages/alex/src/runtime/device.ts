@@ -3,7 +3,7 @@
 // scratch memories, as large as the largest of them needs; only bindings and constants are each program's own.
 // What differs between Node and a browser (workers, where reports go) is injected; see device.node.ts.
 
-import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import { OutOfMemoryError, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import type { Allocation, Region } from "@fidelity/barewire";
 import { formatType, storageBytes, topologicalOrder } from "@fidelity/core";
 import type { CompileOptions, Device, Graph, Program, TensorType } from "@fidelity/core";
@@ -119,6 +119,7 @@ export class WasmDevice implements Device {
   async load(program: Program, signature: Signature): Promise<WasmExecutable> {
     this.#checkOpen();
     checkDonations(program.name, signature);
+    this.#requireRoom(program);
     const started = performance.now();
     const pieces = this.#debug.level >= 3 ? splitSchedule(program) : [program];
     const binaries = pieces.map((piece) => compileProgramToWasm(piece, { maximumPages: this.#maximumPages }));
@@ -172,6 +173,15 @@ export class WasmDevice implements Device {
       for (const { loaded } of parts) this.#team.unload(loaded);
       throw error;
     }
+  }
+
+  /** Refuses what this memory could never hold, before offsets in it are written into code that has 32 bits for them. */
+  #requireRoom({ name, arenaBytes, buffers }: Program): void {
+    const needBytes = buffers.reduce((most, { sizeBytes }) => Math.max(most, sizeBytes), arenaBytes);
+    const { maximumBytes } = this.arena;
+    if (needBytes <= maximumBytes) return;
+    const hint = `the program "${name}" needs a smaller model, batch or context`;
+    throw new OutOfMemoryError(needBytes, maximumBytes, maximumBytes, hint);
   }
 
   /** Makes arena and scratch large enough for a program, when nothing runs: runs in progress use the old ones. */

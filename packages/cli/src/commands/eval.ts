@@ -2,6 +2,7 @@
 // had.
 
 import { existsSync } from "node:fs";
+import { readContainerHeader } from "@fidelity/barewire/node";
 import { countParameters, packParameters } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
 import { CorpusTooShortError, openModel, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
@@ -109,9 +110,19 @@ function requireTokens(tokens: TokenArray): void {
 }
 
 function contextOf({ context }: EvalOptions, { model, info }: LoadedModel): number {
-  const trained = info.metadata.contextLength;
-  const wanted = context ?? (typeof trained === "number" && trained >= 1 ? Math.floor(trained) : DEFAULT_CONTEXT);
-  return Math.min(wanted, model.contextLimit ?? Infinity);
+  return Math.min(context ?? trainedContext(info) ?? DEFAULT_CONTEXT, model.contextLimit ?? Infinity);
+}
+
+/** The context that a model was trained with: a finished model notes it, and a checkpoint has it in its settings. */
+function trainedContext({ path, kind, metadata }: ModelInfo): number | undefined {
+  const config = kind === "checkpoint" ? readContainerHeader(path).config : undefined;
+  const settings = isRecord(config) && isRecord(config.settings) ? config.settings : metadata;
+  const { contextLength } = settings;
+  return typeof contextLength === "number" && contextLength >= 1 ? Math.floor(contextLength) : undefined;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null;
 }
 
 /**

@@ -1,0 +1,74 @@
+// The measures of eval: against each other, and between targets.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { fidelity, Scratch, SMALL_TEXT, TINY, writeTinyLlama2c } from "./testing.ts";
+
+const scratch = new Scratch();
+after(() => scratch[Symbol.dispose]());
+const text = scratch.write("text.txt", SMALL_TEXT);
+const run = scratch.at("run");
+
+before(async () => {
+  const { code, stderr } = await fidelity("train", "--data", text, "--out", run, "--steps", "20", ...TINY);
+  assert.equal(code, 0, stderr);
+});
+
+interface Report {
+  readonly tokens: number;
+  readonly context: number;
+  readonly bytesPerToken: number;
+  readonly results: readonly { weights: string; lossNatsPerToken: number; perplexity: number; bitsPerByte: number }[];
+}
+
+async function evaluated(...args: string[]): Promise<Report> {
+  const { code, stdout, stderr } = await fidelity("eval", "--json", "--data", text, ...args);
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+describe("eval", { concurrency: 2 }, () => {
+  test("a run folder: float32 from the checkpoint, packed from the model, and both agree", async () => {
+    const { context, bytesPerToken, results } = await evaluated("--model", run);
+    assert.deepEqual([context, bytesPerToken], [8, 1]);
+    assert.deepEqual(
+      results.map(({ weights }) => weights),
+      ["float32", "packed"],
+    );
+    for (const { lossNatsPerToken: loss, perplexity, bitsPerByte } of results) {
+      assert.ok(loss > 1 && loss < Math.log(256), `${loss}`);
+      assert.ok(Math.abs(perplexity - Math.exp(loss)) < 1e-9);
+      assert.ok(Math.abs(bitsPerByte - loss / Math.LN2) < 1e-9);
+    }
+    assert.ok(Math.abs(results[0].lossNatsPerToken - results[1].lossNatsPerToken) < 1e-3);
+  });
+
+  test("a float32 checkpoint alone is packed on the way", async () => {
+    const both = await evaluated("--model", `${run}/checkpoint.fid`);
+    assert.deepEqual(both.results.map(({ weights }) => weights), ["float32", "packed"]);
+    const folder = await evaluated("--model", run);
+    assert.equal(both.results[0].lossNatsPerToken, folder.results[0].lossNatsPerToken);
+  });
+
+  test("a model with another vocabulary, on both targets: tokens and bytes differ, bits per byte compare", async () => {
+    const { model } = writeTinyLlama2c(scratch);
+    const wasm = await evaluated("--model", model, "--max-tokens", "100");
+    const interpreter = await evaluated("--model", model, "--max-tokens", "100", "--target", "interpreter");
+    assert.deepEqual(wasm.results.map(({ weights }) => weights), ["float32"]);
+    assert.ok(wasm.tokens >= 100 && wasm.tokens < 150 && wasm.context === 24, JSON.stringify(wasm));
+    const [a, b] = [wasm.results[0].lossNatsPerToken, interpreter.results[0].lossNatsPerToken];
+    assert.ok(Math.abs(a - b) < 1e-4 * b, `${a} and ${b}`);
+  });
+
+  test("people get a table, of the part of the text that they ask for", async () => {
+    const { code, stdout } = await fidelity("eval", "--model", run, "--data", text, "--split", "validation");
+    assert.equal(code, 0);
+    assert.match(stdout, /^160 tokens in 20 windows of 8\n\nweights +loss \(nats\/token\) +perplexity +bits\/byte +tokens\/s\nfloat32 /);
+  });
+
+  test("a text without two tokens cannot be scored", async () => {
+    const { code, stderr } = await fidelity("eval", "--model", run, "--data", scratch.write("x.txt", "x"));
+    assert.equal(code, 1);
+    assert.match(stderr, /^fidelity: the text is too short to score\n/);
+  });
+});

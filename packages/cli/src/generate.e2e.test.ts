@@ -1,0 +1,114 @@
+// Text from models: the same everywhere, streamed, stopped as asked.
+
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fidelity, Scratch, SMALL_TEXT, startFidelity, TINY, writeTinyLlama2c } from "./testing.ts";
+
+const scratch = new Scratch();
+after(() => scratch[Symbol.dispose]());
+const { model, tokenizer } = writeTinyLlama2c(scratch);
+const run = scratch.at("run");
+
+before(async () => {
+  const text = scratch.write("text.txt", SMALL_TEXT);
+  const options = ["--vocabulary", "character", "--steps", "20", ...TINY];
+  const { code, stderr } = await fidelity("train", "--data", text, "--out", run, ...options);
+  assert.equal(code, 0, stderr);
+});
+
+async function textOf(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await fidelity("generate", ...args);
+  assert.equal(code, 0, stderr);
+  return stdout;
+}
+
+const sharedModel = join(import.meta.dirname, "../../../../shared/data/stories260K/stories260K.bin");
+const storyStart =
+  "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a " +
+  "big, red ball. She wanted to play with it, but it was too high.";
+
+describe("generate", { concurrency: 2 }, () => {
+  test("a llama2.c model writes the same on the interpreter and on wasm, with 1 and with 2 threads", async () => {
+    const greedy = ["--model", model, "--temperature", "0", "--tokens", "20", "--prompt", "ab"];
+    const reference = await textOf(...greedy, "--target", "interpreter");
+    assert.ok(reference.startsWith("ab") && reference.length > 3, JSON.stringify(reference));
+    assert.equal(await textOf(...greedy, "--threads", "1"), reference, "the tokenizer beside the model is found");
+    assert.equal(await textOf(...greedy, "--threads", "2", "--tokenizer", tokenizer), reference);
+  });
+
+  test("the shared model tells its documented story, everywhere", async () => {
+    if (!existsSync(sharedModel)) return; // it is not part of the repository
+    for (const target of [["--target", "interpreter"], ["--threads", "1"], ["--threads", "2"]]) {
+      const text = await textOf("--model", sharedModel, "--temperature", "0", "--tokens", "62", ...target);
+      assert.ok(text.startsWith(storyStart), text);
+    }
+  });
+
+  test("a seed decides the text, and another seed another one", async () => {
+    const args = ["--model", run, "--tokens", "40", "--temperature", "1"];
+    const [first, again, other] = [await textOf(...args), await textOf(...args), await textOf(...args, "--seed", "7")];
+    assert.equal(first, again);
+    assert.notEqual(first, other);
+  });
+
+  test("--prompt - reads the prompt from standard input", async () => {
+    const args = ["generate", "--model", run, "--tokens", "5", "--prompt", "-"];
+    const { code, stdout } = await startFidelity(args, {}, "the quick").ended;
+    assert.equal(code, 0);
+    assert.match(stdout, /^the quick.{5}\n$/s);
+  });
+
+  test("--json prints one document, with text, prompt and reason, and no stream", async () => {
+    const args = ["--model", run, "--tokens", "12", "--json", "--prompt", "jug", "--temperature", "0"];
+    const document: Record<string, unknown> = JSON.parse(await textOf(...args));
+    const plain = await textOf(...args.filter((arg) => arg !== "--json"));
+    assert.equal(`jug${String(document.text)}\n`, plain);
+    assert.equal(document.prompt, "jug");
+    assert.equal(document.tokens, 12);
+    assert.equal(document.endedBy, "tokens");
+  });
+
+  test("a stop string ends the text before it, even across tokens", async () => {
+    const args = ["--model", run, "--tokens", "40", "--json", "--temperature", "0"];
+    const whole = JSON.parse(await textOf(...args)) as { text: string };
+    const stop = whole.text.slice(10, 13);
+    const stopped = JSON.parse(await textOf(...args, "--stop", stop)) as { text: string; endedBy: string };
+    assert.equal(stopped.text, whole.text.slice(0, whole.text.indexOf(stop)));
+    assert.equal(stopped.endedBy, "stop-string");
+  });
+
+  test("a transformer stops where its context ends, and refuses a longer prompt", async () => {
+    const document = JSON.parse(await textOf("--model", model, "--tokens", "1000", "--json", "--prompt", "a")) as {
+      tokens: number;
+      endedBy: string;
+    };
+    assert.ok(document.endedBy === "stop-token" || (document.endedBy === "context" && document.tokens === 24 - 3 + 1));
+    const { code, stderr } = await fidelity("generate", "--model", model, "--prompt", "a b c ".repeat(10));
+    assert.equal(code, 1);
+    assert.match(stderr, /^fidelity: the context is full\n.*\n {2}expected: at most 24 tokens\n/);
+  });
+
+  test("Ctrl-C ends the text, with a whole last line and exit code 130", async () => {
+    const running = startFidelity(["generate", "--model", run, "--tokens", "100000000"]);
+    await running.shows("a");
+    running.child.kill("SIGINT");
+    const { code, stdout, stderr } = await running.ended;
+    assert.deepEqual([code, stderr, stdout.endsWith("\n")], [130, "", true]);
+  });
+
+  const wrong: [args: string[], message: RegExp][] = [
+    [["--model", run, "--top-p", "0"], /^fidelity: topP cannot be 0\n/],
+    [["--model", run, "--prompt", "the §"], /^fidelity: the vocabulary has no token for "§" \(U\+00A7\)\n/],
+    [["--model", model, "--tokenizer", model], /is not a llama2.c tokenizer file\n/],
+    [["--model", model, "--tokenizer", scratch.at("none")], /^fidelity: cannot read a file: there is no such file/],
+  ];
+  for (const [args, message] of wrong) {
+    test(`refused: ${args.slice(2, 4).join(" ")}`, async () => {
+      const { code, stdout, stderr } = await fidelity("generate", ...args);
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, message);
+    });
+  }
+});

@@ -1,0 +1,87 @@
+// What show draws of the three kinds of files, and that it reads headers only.
+
+import assert from "node:assert/strict";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { after, before, describe, test } from "node:test";
+import { fidelity, Scratch, SMALL_TEXT, TINY, writeTinyLlama2c } from "./testing.ts";
+
+const scratch = new Scratch();
+after(() => scratch[Symbol.dispose]());
+const run = scratch.at("run");
+
+before(async () => {
+  const text = scratch.write("text.txt", SMALL_TEXT);
+  const { code, stderr } = await fidelity("train", "--data", text, "--out", run, "--steps", "2", ...TINY);
+  assert.equal(code, 0, stderr);
+});
+
+interface Description {
+  readonly format: string;
+  readonly fileSizeBytes: number;
+  readonly architecture?: { readonly name: string };
+  readonly components: readonly { id: string; elements: number; tensors: readonly { name: string; dtype: string }[] }[];
+  readonly totals: { readonly tensors: number; readonly elements: number; readonly sizeBytes: number };
+}
+
+async function described(path: string): Promise<Description> {
+  const { code, stdout, stderr } = await fidelity("show", path, "--json");
+  assert.deepEqual([code, stderr], [0, ""]);
+  return JSON.parse(stdout);
+}
+
+describe("show", { concurrency: 2 }, () => {
+  test("a model: packed tensors under their components", async () => {
+    const description = await described(run);
+    assert.equal(description.architecture?.name, "matmul-free");
+    assert.deepEqual(
+      description.components.map(({ id }) => id),
+      ["embedding", "lowerBounds", "blocks.0", "finalNorm", "head"],
+    );
+    const block = description.components[2];
+    assert.ok(block.tensors.some(({ name, dtype }) => name === "blocks.0.mixer.forget.weight" && dtype === "ternary"));
+    assert.equal(description.totals.elements, description.components.reduce((sum, { elements }) => sum + elements, 0));
+    const { stdout } = await fidelity("show", "--model", run);
+    assert.match(stdout, /^\|-- blocks\.0 +blocks +10 tensors/m);
+    assert.match(stdout, /^\|   \|-- mixer\.forget\.weight +ternary, ternary2x16 +\[16, 16\] +256 +\d+ B/m);
+    assert.match(stdout, /^model\.dim +16$/m);
+  });
+
+  test("a checkpoint: the optimiser's tensors as well, all float32", async () => {
+    const [checkpoint, model] = [await described(`${run}/checkpoint.fid`), await described(run)];
+    assert.equal(checkpoint.totals.tensors, 3 * model.totals.tensors);
+    assert.equal(checkpoint.totals.elements, 3 * model.totals.elements);
+    assert.ok(checkpoint.components.flatMap(({ tensors }) => tensors).every(({ dtype }) => dtype === "f32"));
+  });
+
+  test("a llama2.c file: counted off by its header", async () => {
+    const { model } = writeTinyLlama2c(scratch);
+    const description = await described(model);
+    assert.equal(description.architecture?.name, "llama");
+    assert.equal(description.totals.tensors, 2 * 9 + 2);
+    assert.equal(description.fileSizeBytes, readFileSync(model).length);
+  });
+
+  test("tensors are not read: a flipped bit in one changes nothing", async () => {
+    const copy = scratch.copy(`${run}/model.fid`, "flipped.fid");
+    const before = await described(copy);
+    const descriptor = openSync(copy, "r+");
+    writeSync(descriptor, Uint8Array.of(0xff), 0, 1, 4096);
+    closeSync(descriptor);
+    assert.deepEqual(await described(copy), before);
+  });
+
+  test("another kind of file is refused by what it is", async () => {
+    const seen: [content: string | Uint8Array, got: RegExp][] = [
+      ["Once upon a time", /plain text \("Once upon a time"/],
+      ["GGUF\u0003\0\0\0", /a GGUF file/],
+      ["", /an empty file/],
+      [Uint8Array.from({ length: 100 }, (_, i) => 255 - i), /bytes that no known format starts with \(ff fe fd/],
+    ];
+    for (const [i, [content, got]] of seen.entries()) {
+      const { code, stdout, stderr } = await fidelity("show", scratch.write(`other${i}`, content));
+      assert.deepEqual([code, stdout], [1, ""]);
+      assert.match(stderr, /^fidelity: this is not a model that Fidelity reads\n  where: /);
+      assert.match(stderr, got);
+    }
+  });
+});
