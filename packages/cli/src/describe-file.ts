@@ -54,7 +54,9 @@ function describeContainer({ path, sizeBytes }: IdentifiedFile): FileDescription
       kind,
       header.tensors
         .filter(({ component }) => component === id)
-        .map(({ offset, component: _, checksum: _checksum, ...tensor }) => ({ ...tensor, offsetBytes: offset })),
+        .map(({ name, dtype, layout, shape, sizeBytes, offset }) => {
+          return { name, dtype, layout, shape, sizeBytes, offsetBytes: offset };
+        }),
     ),
   );
   return {
@@ -99,7 +101,7 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
   };
 }
 
-/** Containers keep the model's configuration in the field `model`, beside the tokenizer's; llama2.c has only the former. */
+/** Containers keep the model's configuration in the field `model`, beside the tokenizer's; llama2.c has only that. */
 function architectureOf(config: unknown): Pick<FileDescription, "architecture"> {
   const model = isRecord(config) && isRecord(config.model) ? config.model : config;
   const name = isRecord(model) ? model.architecture : undefined;

@@ -9,7 +9,12 @@ interface Report {
   readonly ok: boolean;
   readonly sections: readonly {
     readonly title: string;
-    readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly found: string; readonly needed: boolean }[];
+    readonly checks: readonly {
+      readonly name: string;
+      readonly ok: boolean;
+      readonly found: string;
+      readonly needed: boolean;
+    }[];
   }[];
 }
 

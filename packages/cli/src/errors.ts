@@ -3,7 +3,7 @@
 // 128 and the signal's number, as shells have it.
 
 import { FidelityError, InternalError } from "@fidelity/units";
-import { CommanderError } from "commander";
+import type { CommanderError } from "commander";
 
 export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;

@@ -45,7 +45,10 @@ describe("eval", { concurrency: 2 }, () => {
 
   test("a float32 checkpoint alone is packed on the way", async () => {
     const both = await evaluated("--model", `${run}/checkpoint.fid`);
-    assert.deepEqual(both.results.map(({ weights }) => weights), ["float32", "packed"]);
+    assert.deepEqual(
+      both.results.map(({ weights }) => weights),
+      ["float32", "packed"],
+    );
     const folder = await evaluated("--model", run);
     assert.equal(both.results[0].lossNatsPerToken, folder.results[0].lossNatsPerToken);
   });
@@ -54,7 +57,10 @@ describe("eval", { concurrency: 2 }, () => {
     const { model } = writeTinyLlama2c(scratch);
     const wasm = await evaluated("--model", model, "--max-tokens", "100");
     const interpreter = await evaluated("--model", model, "--max-tokens", "100", "--target", "interpreter");
-    assert.deepEqual(wasm.results.map(({ weights }) => weights), ["float32"]);
+    assert.deepEqual(
+      wasm.results.map(({ weights }) => weights),
+      ["float32"],
+    );
     assert.ok(wasm.tokens >= 100 && wasm.tokens < 150 && wasm.context === 24, JSON.stringify(wasm));
     const [a, b] = [wasm.results[0].lossNatsPerToken, interpreter.results[0].lossNatsPerToken];
     assert.ok(Math.abs(a - b) < 1e-4 * b, `${a} and ${b}`);
@@ -63,7 +69,10 @@ describe("eval", { concurrency: 2 }, () => {
   test("people get a table, of the part of the text that they ask for", async () => {
     const { code, stdout } = await fidelity("eval", "--model", run, "--data", text, "--split", "validation");
     assert.equal(code, 0);
-    assert.match(stdout, /^160 tokens in 20 windows of 8\n\nweights +loss \(nats\/token\) +perplexity +bits\/byte +tokens\/s\nfloat32 /);
+    assert.match(
+      stdout,
+      /^160 tokens in 20 windows of 8\n\nweights +loss \(nats\/token\) +perplexity +bits\/byte +tokens\/s\nfloat32 /,
+    );
   });
 
   test("a text without two tokens cannot be scored", async () => {

@@ -3,7 +3,16 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, closeSync, existsSync, openSync, readFileSync, readdirSync, truncateSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { containerToBytes, readHeader } from "@fidelity/barewire";
 import { fidelity, LAUNCHER, Scratch, SMALL_TEXT, start, TINY } from "./testing.ts";
@@ -64,7 +73,10 @@ describe("bad text", { concurrency: 2 }, () => {
   });
 
   test("binary data", async () => {
-    const data = scratch.write("binary.txt", Uint8Array.from({ length: 4096 }, (_, i) => (i * 7) % 256));
+    const data = scratch.write(
+      "binary.txt",
+      Uint8Array.from({ length: 4096 }, (_, i) => (i * 7) % 256),
+    );
     assertRefused(await train("--data", data), /^fidelity: .*binary.*\n {2}where: +.*binary\.txt/);
   });
 });
@@ -72,7 +84,10 @@ describe("bad text", { concurrency: 2 }, () => {
 describe("bad sizes", { concurrency: 2 }, () => {
   test("a model of petabytes", async () => {
     const ended = await train("--data", text, "--width", "131072", "--layers", "4096");
-    assertRefused(ended, /^fidelity: the model is too large\n(.*\n)*.*expected: at most 64\.0 GiB of parameters in float32\n/);
+    assertRefused(
+      ended,
+      /^fidelity: the model is too large\n(.*\n)*.*expected: at most 64\.0 GiB of parameters in float32\n/,
+    );
   });
 
   for (const sizes of [
@@ -80,7 +95,10 @@ describe("bad sizes", { concurrency: 2 }, () => {
     ["--batch", "1000000"],
   ]) {
     test(`more than the memory of the target: ${sizes.join(" ")}`, async () => {
-      assertRefused(await train("--data", text, ...sizes), /^fidelity: the arena is out of memory\n {2}expected: \d+ free/);
+      assertRefused(
+        await train("--data", text, ...sizes),
+        /^fidelity: the arena is out of memory\n {2}expected: \d+ free/,
+      );
     });
   }
 
@@ -96,11 +114,22 @@ describe("bad sizes", { concurrency: 2 }, () => {
 
   test("heads for a model that has none", async () => {
     const { code, stderr } = await train("--data", text, "--heads", "2");
-    assert.deepEqual([code, /^fidelity: a matmul-free model has no heads\n/.test(stderr)], [2, true]);
+    assert.deepEqual([code, stderr.startsWith("fidelity: a matmul-free model has no heads\n")], [2, true]);
   });
 
   test("a learning rate that makes the loss overflow", async () => {
-    const ended = await train("--data", text, "--architecture", "transformer", "--heads", "2", "--learning-rate", "100", "--steps", "60");
+    const ended = await train(
+      "--data",
+      text,
+      "--architecture",
+      "transformer",
+      "--heads",
+      "2",
+      "--learning-rate",
+      "100",
+      "--steps",
+      "60",
+    );
     // AdamW's steps are as long as the rate, whatever the gradient: such weights may overflow, or only be useless.
     if (ended.code === 0) assert.match(ended.stdout, /validation loss \d+/);
     else assertRefused(ended, /^(step.*\n)*fidelity: training diverged: /);
@@ -139,11 +168,17 @@ describe("bad model files", { concurrency: 2 }, () => {
     const descriptor = openSync(checkpoint, "r+");
     writeSync(descriptor, Uint8Array.of(1, 2, 3, 4), 0, 4, readHeader(readFileSync(checkpoint)).tensors[0].offset);
     closeSync(descriptor);
-    assertRefused(await fidelity("train", "--resume", "--out", out), /^fidelity: the model file is damaged: a checksum/);
+    assertRefused(
+      await fidelity("train", "--resume", "--out", out),
+      /^fidelity: the model file is damaged: a checksum/,
+    );
     scratch.copy(`${run}/checkpoint.fid`, "damaged/checkpoint-previous.fid");
     const { code, stdout, stderr } = await fidelity("train", "--resume", "--out", out);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /^the model file is damaged: a checksum does not match; going on from the checkpoint before it$/m);
+    assert.match(
+      stdout,
+      /^the model file is damaged: a checksum does not match; going on from the checkpoint before it$/m,
+    );
   });
 
   test("a model of an architecture that does not exist here", async () => {
@@ -155,16 +190,25 @@ describe("bad model files", { concurrency: 2 }, () => {
 
   test("a model whose tensors are another architecture's", async () => {
     const { header, bytes } = { header: readHeader(readFileSync(model)), bytes: readFileSync(model) };
-    const config = { ...(header.config as object), model: { architecture: "llama", dim: 16, headCount: 2, layerCount: 1, vocabSize: 256, contextLength: 8 } };
+    const config = {
+      ...(header.config as object),
+      model: { architecture: "llama", dim: 16, headCount: 2, layerCount: 1, vocabSize: 256, contextLength: 8 },
+    };
     const tensors = header.tensors.map((entry) => {
       return { ...entry, bytes: bytes.subarray(entry.offset, entry.offset + entry.sizeBytes) };
     });
     const path = scratch.write("mixed.fid", containerToBytes({ config, components: header.components, tensors }));
-    assertRefused(await fidelity("generate", "--model", path), /^fidelity: a tensor of the model is missing\n.*mixed\.fid\n/);
+    assertRefused(
+      await fidelity("generate", "--model", path),
+      /^fidelity: a tensor of the model is missing\n.*mixed\.fid\n/,
+    );
   });
 
   test("sizes in a configuration that no memory holds", async () => {
-    const config = { model: { architecture: "matmul-free", dim: 1e5, layerCount: 4000, vocabSize: 256 }, tokenizer: null };
+    const config = {
+      model: { architecture: "matmul-free", dim: 1e5, layerCount: 4000, vocabSize: 256 },
+      tokenizer: null,
+    };
     const path = scratch.write("huge.fid", containerToBytes({ config, components: [], tensors: [] }));
     assertRefused(await fidelity("generate", "--model", path), /^fidelity: the model is too large\n/);
   });
@@ -174,7 +218,10 @@ describe("bad model files", { concurrency: 2 }, () => {
     const path = scratch.write("cut.bin", new Uint8Array(header.buffer));
     for (const command of ["show", "generate"]) {
       const ended = await fidelity(command, "--model", path);
-      assertRefused(ended, /is shorter than its header says\n(.*\n)* {2}expected: 1056540 bytes for .*\n {2}got: +28 bytes\n/);
+      assertRefused(
+        ended,
+        /is shorter than its header says\n(.*\n)* {2}expected: 1056540 bytes for .*\n {2}got: +28 bytes\n/,
+      );
     }
   });
 });
@@ -211,7 +258,10 @@ describe("bad disks", { concurrency: 2 }, () => {
     const args = ["train", "--data", text, "--out", out, "--steps", "2", ...TINY];
     chmodSync(out, 0o555); // which root may ignore
     const ended = await (canMount ? withMount(out, "ro", ...args) : fidelity(...args));
-    assertRefused(ended, /^fidelity: cannot write a file: (the file system is read-only|permission is denied)\n {2}where: /);
+    assertRefused(
+      ended,
+      /^fidelity: cannot write a file: (the file system is read-only|permission is denied)\n {2}where: /,
+    );
     chmodSync(out, 0o755);
     assert.deepEqual(readdirSync(out), ["marker"]);
   });
@@ -231,7 +281,10 @@ describe("bugs", () => {
       start(process.execPath, [script, "stack"]).ended,
     ]);
     assert.deepEqual([plain.code, withStack.code], [70, 70]);
-    assert.match(plain.stderr, /^fidelity: something went wrong that is a bug in Fidelity.*\n {2}got: +TypeError: x is not/);
+    assert.match(
+      plain.stderr,
+      /^fidelity: something went wrong that is a bug in Fidelity.*\n {2}got: +TypeError: x is not/,
+    );
     assert.doesNotMatch(plain.stderr, /\n {4}at /);
     assert.match(withStack.stderr, /\n {4}at .*bug\.ts/);
   });

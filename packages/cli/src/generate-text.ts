@@ -1,5 +1,5 @@
-// The loop that `generate` and `quickstart` share: a prompt goes in, text comes out piece by piece, until enough tokens,
-// a stop, the end of the context, or Ctrl-C.
+// The loop that `generate` and `quickstart` share: a prompt goes in, text comes out piece by piece, until enough
+// tokens, a stop, the end of the context, or Ctrl-C.
 
 import { setImmediate } from "node:timers/promises";
 import { openSession, Sampler } from "@fidelity/models";
@@ -25,7 +25,7 @@ export interface Generation {
   readonly endedBy: "tokens" | "stop-string" | "stop-token" | "context" | "interrupt";
 }
 
-/** Generates text. Throws `SamplingOptionError`, `ContextLimitError` for a prompt that does not fit, and `LogitsError`. */
+/** Generates text. Throws `SamplingOptionError`, `LogitsError`, and `ContextLimitError` for too long a prompt. */
 export async function generateText(loaded: Omit<LoadedModel, "info">, request: GenerateRequest): Promise<Generation> {
   const { model, tokenizer, parameters, device } = loaded;
   const sampler = new Sampler(model.vocabSize, request.sampling);

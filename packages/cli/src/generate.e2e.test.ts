@@ -40,7 +40,11 @@ describe("generate", { concurrency: 2 }, () => {
 
   test("the shared model tells its documented story, everywhere", async () => {
     if (!existsSync(sharedModel)) return; // it is not part of the repository
-    for (const target of [["--target", "interpreter"], ["--threads", "1"], ["--threads", "2"]]) {
+    for (const target of [
+      ["--target", "interpreter"],
+      ["--threads", "1"],
+      ["--threads", "2"],
+    ]) {
       const text = await textOf("--model", sharedModel, "--temperature", "0", "--tokens", "62", ...target);
       assert.ok(text.startsWith(storyStart), text);
     }

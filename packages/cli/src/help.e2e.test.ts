@@ -60,7 +60,10 @@ describe("help", { concurrency: 2 }, () => {
     test(`${args.join(" ")} says what ${flag} takes`, async () => {
       const { code, stderr } = await fidelity(...args);
       assert.equal(code, 2);
-      assert.match(stderr, new RegExp(`^fidelity: ${flag} cannot take this value\n  where: .*\n  expected: ${expected}`));
+      assert.match(
+        stderr,
+        new RegExp(`^fidelity: ${flag} cannot take this value\n  where: .*\n  expected: ${expected}`),
+      );
       assert.ok(stderr.includes(`got:      "${args.at(-1)}"`), stderr);
     });
   }

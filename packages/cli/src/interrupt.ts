@@ -1,5 +1,5 @@
-// Ctrl-C. The first one asks: the signal aborts and whoever works stops at the next safe place. The second one means it,
-// and the process ends at once; files are written to a temporary name first, so even then none is torn.
+// Ctrl-C. The first one asks: the signal aborts and whoever works stops at the next safe place. The second one means
+// it, and the process ends at once; files are written to a temporary name first, so even then none is torn.
 
 import { constants } from "node:os";
 

@@ -33,7 +33,11 @@ export interface LoadOptions {
 }
 
 /** Loads the model at a path, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
-export async function withModel<T>(path: string, options: LoadOptions, use: (loaded: LoadedModel) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  path: string,
+  options: LoadOptions,
+  use: (loaded: LoadedModel) => Promise<T>,
+): Promise<T> {
   const file = modelPath(path);
   const device = openDevice(options.target, options.threads);
   try {

@@ -50,7 +50,10 @@ function createProgram(done: (exitCode: number) => void): Command {
     )
     .version(packageVersion(), "--version", "print the version")
     .helpOption("-h, --help", "explain a command")
-    .addHelpText("after", "\nEvery command explains itself: fidelity train --help\nErrors: FIDELITY_DEBUG=1 tells more.");
+    .addHelpText(
+      "after",
+      "\nEvery command explains itself: fidelity train --help\nErrors: FIDELITY_DEBUG=1 tells more.",
+    );
   for (const create of COMMANDS) program.addCommand(create(done));
   for (const command of [program, ...program.commands]) {
     const name = command === program ? "fidelity" : `fidelity ${command.name()}`;

@@ -39,7 +39,10 @@ describe("show", { concurrency: 2 }, () => {
     );
     const block = description.components[2];
     assert.ok(block.tensors.some(({ name, dtype }) => name === "blocks.0.mixer.forget.weight" && dtype === "ternary"));
-    assert.equal(description.totals.elements, description.components.reduce((sum, { elements }) => sum + elements, 0));
+    assert.equal(
+      description.totals.elements,
+      description.components.reduce((sum, { elements }) => sum + elements, 0),
+    );
     const { stdout } = await fidelity("show", "--model", run);
     assert.match(stdout, /^\|-- blocks\.0 +blocks +10 tensors/m);
     assert.match(stdout, /^\|   \|-- mixer\.forget\.weight +ternary, ternary2x16 +\[16, 16\] +256 +\d+ B/m);

@@ -102,7 +102,10 @@ export function writeTinyLlama2c(scratch: Scratch): { model: string; tokenizer: 
     { text: "<unk>", score: 0 },
     { text: "\n<s>\n", score: 0 },
     { text: "\n</s>\n", score: 0 },
-    ...Array.from({ length: 256 }, (_, byte) => ({ text: `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`, score: 0 })),
+    ...Array.from({ length: 256 }, (_, byte) => ({
+      text: `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
+      score: 0,
+    })),
     ...Array.from(" abcdefghijklmnopqrstuvwxyz", (text, rank) => ({ text, score: -rank })),
   ].map(({ text, score }) => ({ bytes: new TextEncoder().encode(text), score }));
   const header = {

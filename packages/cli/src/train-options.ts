@@ -6,7 +6,16 @@ import { PASSES } from "@fidelity/alex";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { Command } from "commander";
 import { UsageError, WrongFileError } from "./errors.ts";
-import { choiceOption, dataOption, integerOption, jsonOption, numberOption, seedOption, targetOption, threadsOption } from "./options.ts";
+import {
+  choiceOption,
+  dataOption,
+  integerOption,
+  jsonOption,
+  numberOption,
+  seedOption,
+  targetOption,
+  threadsOption,
+} from "./options.ts";
 import type { Target } from "./options.ts";
 import { ARCHITECTURES, VOCABULARIES } from "./training.ts";
 import type { ModelSizes, VocabularyName } from "./training.ts";
@@ -58,7 +67,9 @@ export function addTrainOptions(command: Command): Command {
     .addOption(choiceOption("--vocabulary <name>", "what a token is", VOCABULARIES).default("byte"))
     .addOption(integerOption("--layers <count>", "blocks of the model", { max: 4096 }).default(4))
     .addOption(integerOption("--width <size>", "numbers that stand for a token", { max: 1 << 17 }).default(128))
-    .addOption(integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width, rounded up)", { max: 1 << 20 }))
+    .addOption(
+      integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width, rounded up)", { max: 1 << 20 }),
+    )
     .addOption(integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }))
     .addOption(integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }))
     .addOption(integerOption("--context <tokens>", "tokens of a training sequence", { max: 1 << 20 }).default(128))

@@ -50,12 +50,19 @@ describe("train", { concurrency: 2 }, () => {
     assert.match(ended.stdout, /^stopped after step \d+ of 200; the checkpoint is whole: /m);
     assert.ok(ended.stdout.endsWith(`go on:    fidelity train --resume --out ${stopped}\n`));
     assert.equal(existsSync(`${stopped}/model.fid`), false);
-    assert.equal((await fidelity("generate", "--model", stopped, "--tokens", "1")).code, 0, "the checkpoint is a model");
+    assert.equal(
+      (await fidelity("generate", "--model", stopped, "--tokens", "1")).code,
+      0,
+      "the checkpoint is a model",
+    );
     const resumed = await fidelity("train", "--resume", "--out", stopped);
     assert.equal(resumed.code, 0, resumed.stderr);
     assert.equal(losses(whole).length, 200);
     assert.deepEqual(losses(stopped), losses(whole));
-    assert.deepEqual(readFileSync(`${stopped}/model.fid`).subarray(4096), readFileSync(`${whole}/model.fid`).subarray(4096));
+    assert.deepEqual(
+      readFileSync(`${stopped}/model.fid`).subarray(4096),
+      readFileSync(`${whole}/model.fid`).subarray(4096),
+    );
   });
 
   test("a folder with a run is not trained over", async () => {
@@ -64,10 +71,16 @@ describe("train", { concurrency: 2 }, () => {
     assert.equal((await fidelity("train", ...args)).code, 0);
     const again = await fidelity("train", ...args);
     assert.equal(again.code, 2);
-    assert.match(again.stderr, /^fidelity: the run folder holds a run already\n.*\n {2}try: {6}fidelity train --resume --out /);
+    assert.match(
+      again.stderr,
+      /^fidelity: the run folder holds a run already\n.*\n {2}try: {6}fidelity train --resume --out /,
+    );
     const other = await fidelity("train", "--resume", "--out", out, "--learning-rate", "0.5");
     assert.equal(other.code, 1);
-    assert.match(other.stderr, /^fidelity: cannot resume: settings.learningRate is not what the checkpoint was trained with/);
+    assert.match(
+      other.stderr,
+      /^fidelity: cannot resume: settings.learningRate is not what the checkpoint was trained with/,
+    );
   });
 
   test("--emit-after prints the step program after a pass, without text to train on", async () => {

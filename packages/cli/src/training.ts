@@ -4,8 +4,8 @@
 import type { Device } from "@fidelity/core";
 import { ByteTokenizer, CharacterTokenizer, countParameters, createModel } from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
-import { ProgressDisplay, RunFolder, saveModel, train } from "@fidelity/train";
-import type { TextCorpus, TokenData, TrainOptions, TrainResult } from "@fidelity/train";
+import { ProgressDisplay, saveModel, train } from "@fidelity/train";
+import type { RunFolder, TextCorpus, TokenData, TrainOptions, TrainResult } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
@@ -85,7 +85,10 @@ export async function runTraining(plan: RunPlan, output: Output): Promise<Finish
 }
 
 /** Saves the finished model of a run: ternary weights packed, where it has any. Returns the size of the file. */
-export async function saveFinished({ device, model, tokenizer, settings, folder }: RunPlan, result: TrainResult): Promise<number> {
+export async function saveFinished(
+  { device, model, tokenizer, settings, folder }: RunPlan,
+  result: TrainResult,
+): Promise<number> {
   const { parameters, step, validationLoss } = result;
   const packed = countParameters(model.parameters).ternaryParameters > 0;
   const metadata = {

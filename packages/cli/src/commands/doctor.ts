@@ -9,11 +9,18 @@ import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { formatTable } from "../table.ts";
 
+const EXAMPLES = `
+The exit code is 1 when something that Fidelity needs is missing.
+
+Examples:
+  fidelity doctor
+  fidelity doctor --json`;
+
 export function doctorCommand(done: (exitCode: number) => void): Command {
   return new Command("doctor")
     .description("Tell what this machine can run, why not more, and what to do about it.")
     .addOption(jsonOption())
-    .addHelpText("after", "\nThe exit code is 1 when something that Fidelity needs is missing.\n\nExamples:\n  fidelity doctor\n  fidelity doctor --json")
+    .addHelpText("after", EXAMPLES)
     .action((options: { json?: boolean }) => {
       const output = createOutput(options.json === true);
       const sections = examineMachine();
@@ -33,7 +40,9 @@ function formatSection({ title, checks }: Section): string {
   const rows = checks.map(({ ok, name, found }) => [`  ${ok ? "yes" : "no "}`, name, found]);
   const lines = formatTable(rows, ["left", "left", "left"]).split("\n");
   const indent = " ".repeat(7);
-  const text = checks.map((check, index) => [lines[index], ...advice(check).map((line) => `${indent}${line}`)].join("\n"));
+  const text = checks.map((check, index) =>
+    [lines[index], ...advice(check).map((line) => `${indent}${line}`)].join("\n"),
+  );
   return `${title}\n${text.join("\n")}`;
 }
 

@@ -1,5 +1,5 @@
-// `fidelity eval`: how well a model predicts a text, as it lies in the file, and packed beside float32 where both can be
-// had.
+// `fidelity eval`: how well a model predicts a text, as it lies in the file, and packed beside float32 where both can
+// be had.
 
 import { existsSync } from "node:fs";
 import { readContainerHeader } from "@fidelity/barewire/node";
@@ -57,11 +57,17 @@ export function evalCommand(done: (exitCode: number) => void): Command {
     .addOption(modelOption())
     .addOption(tokenizerOption())
     .addOption(dataOption())
-    .addOption(choiceOption("--split <name>", "all of the text, or the last tenth", ["all", "validation"]).default("all"))
     .addOption(
-      integerOption("--context <tokens>", "tokens that a prediction may look back on (default: as trained)", { max: 1 << 20 }),
+      choiceOption("--split <name>", "all of the text, or the last tenth", ["all", "validation"]).default("all"),
     )
-    .addOption(integerOption("--max-tokens <count>", "score about this many tokens, spread over the text (default: all)"))
+    .addOption(
+      integerOption("--context <tokens>", "tokens that a prediction may look back on (default: as trained)", {
+        max: 1 << 20,
+      }),
+    )
+    .addOption(
+      integerOption("--max-tokens <count>", "score about this many tokens, spread over the text (default: all)"),
+    )
     .addOption(targetOption())
     .addOption(threadsOption())
     .addOption(jsonOption())

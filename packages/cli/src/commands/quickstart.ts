@@ -1,6 +1,6 @@
-// `fidelity quickstart`: the whole way in about a minute on two cores. A MatMul-free ternary language model is trained on
-// text that every checkout has, saved, measured as float32 and packed, and let to write. What is there already is used:
-// an unfinished run goes on, a finished model is measured again.
+// `fidelity quickstart`: the whole way in about a minute on two cores. A MatMul-free ternary language model is trained
+// on text that every checkout has, saved, measured as float32 and packed, and let to write. What is there already is
+// used: an unfinished run goes on, a finished model is measured again.
 
 import { packParameters, countParameters, openSession } from "@fidelity/models";
 import type { DeviceParameters } from "@fidelity/models";
@@ -76,7 +76,9 @@ async function quickstart(options: QuickstartOptions): Promise<number> {
     announce(output, options, plan, state);
     const { result, exitCode } = await runTraining(plan, output);
     if (!result.isFinished) {
-      output.line(`stopped after step ${result.step} of ${result.steps}; the checkpoint is whole: ${plan.folder.checkpoint}`);
+      output.line(
+        `stopped after step ${result.step} of ${result.steps}; the checkpoint is whole: ${plan.folder.checkpoint}`,
+      );
       output.line("run the same command again to go on");
       output.result({ out: options.out, step: result.step, steps: result.steps, isFinished: false });
       return exitCode;
@@ -89,14 +91,25 @@ async function quickstart(options: QuickstartOptions): Promise<number> {
     output.line(`\nmore: fidelity generate --model ${options.out} --prompt "interface "`);
     const { packedParameters: _, ...numbers } = measured;
     const resumedFrom = result.resumedFrom ?? null;
-    output.result({ out: options.out, model: plan.folder.model, isFinished: true, resumedFrom, ...numbers, sample: generation });
+    output.result({
+      out: options.out,
+      model: plan.folder.model,
+      isFinished: true,
+      resumedFrom,
+      ...numbers,
+      sample: generation,
+    });
     return interruptCode;
   } finally {
     await device.close();
   }
 }
 
-function preparePlan({ data: paths, out, steps }: QuickstartOptions, device: RunPlan["device"], output: Output): RunPlan {
+function preparePlan(
+  { data: paths, out, steps }: QuickstartOptions,
+  device: RunPlan["device"],
+  output: Output,
+): RunPlan {
   const corpus = paths === undefined ? defaultCorpus() : TextCorpus.open(paths);
   const tokenizer = vocabularyOf(corpus, "byte");
   const what = paths === undefined ? "TypeScript declarations under node_modules" : paths.join(", ");
@@ -123,13 +136,20 @@ function savedState({ folder, model, tokenizer, data, settings }: RunPlan): RunS
   return readCheckpointState(path, runIdentity(model, tokenizer, data, trainSettings(settings)));
 }
 
-function announce(output: Output, { out, threads }: QuickstartOptions, plan: RunPlan, state: RunState | undefined): void {
+function announce(
+  output: Output,
+  { out, threads }: QuickstartOptions,
+  plan: RunPlan,
+  state: RunState | undefined,
+): void {
   const { parameters } = countParameters(plan.model.parameters);
   const { layers, width } = SIZES;
   const { steps } = plan.settings;
   output.line(`model:  MatMul-free ternary, ${layers} layers of width ${width}, ${formatCount(parameters)} parameters`);
-  if (state === undefined) output.line(`train:  ${formatCount(steps)} steps on ${plural(threads, "thread")}, into ${out}`);
-  else if (state.step < steps) output.line(`train:  resuming the unfinished run in ${out} after step ${state.step} of ${steps}`);
+  if (state === undefined)
+    output.line(`train:  ${formatCount(steps)} steps on ${plural(threads, "thread")}, into ${out}`);
+  else if (state.step < steps)
+    output.line(`train:  resuming the unfinished run in ${out} after step ${state.step} of ${steps}`);
   else output.line(`train:  done before, in ${formatDuration(state.seconds)}: reusing the finished model in ${out}`);
 }
 
@@ -188,9 +208,21 @@ async function decodeSpeed({ device, model, data }: RunPlan, parameters: DeviceP
 
 function formatMeasured({ parameters, float32, packed }: Measured, threads: number): string {
   const row = (name: string, { sizeBytes, validationLoss, tokensPerSecond }: Variant): string[] => {
-    return [name, formatCount(parameters), formatSize(sizeBytes), formatLoss(validationLoss), formatRate(tokensPerSecond)];
+    return [
+      name,
+      formatCount(parameters),
+      formatSize(sizeBytes),
+      formatLoss(validationLoss),
+      formatRate(tokensPerSecond),
+    ];
   };
-  const header = ["weights", "parameters", "size", "validation loss", `decoded tokens/s (${plural(threads, "thread")})`];
+  const header = [
+    "weights",
+    "parameters",
+    "size",
+    "validation loss",
+    `decoded tokens/s (${plural(threads, "thread")})`,
+  ];
   return formatTable([header, row("float32", float32), row("packed, 2-bit", packed)]);
 }
 

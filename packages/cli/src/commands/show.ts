@@ -29,7 +29,10 @@ export function showCommand(done: (exitCode: number) => void): Command {
     .action((file: string | undefined, options: { model?: string; json?: boolean }) => {
       const path = file ?? options.model;
       if (path === undefined) {
-        throw new UsageError("which file?", { expected: "the path of a model or checkpoint", hint: "fidelity show FILE" });
+        throw new UsageError("which file?", {
+          expected: "the path of a model or checkpoint",
+          hint: "fidelity show FILE",
+        });
       }
       const output = createOutput(options.json === true);
       const description = describeFile(modelPath(path));
@@ -66,7 +69,10 @@ function componentNode({ id, kind, elements, sizeBytes, tensors }: ComponentDesc
   };
 }
 
-function tensorNode({ name, dtype, layout, shape, elements, sizeBytes }: TensorDescription, componentId: string): TreeNode {
+function tensorNode(
+  { name, dtype, layout, shape, elements, sizeBytes }: TensorDescription,
+  componentId: string,
+): TreeNode {
   return {
     label: name.startsWith(`${componentId}.`) ? name.slice(componentId.length + 1) : name,
     cells: [

@@ -72,7 +72,15 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   rememberOptions(options);
   const device = openDevice(options.target, options.threads);
   try {
-    const plan: RunPlan = { device, model, tokenizer, data, settings, folder, validation: { everySteps: options.evalEvery } };
+    const plan: RunPlan = {
+      device,
+      model,
+      tokenizer,
+      data,
+      settings,
+      folder,
+      validation: { everySteps: options.evalEvery },
+    };
     const { result, exitCode } = await runTraining(plan, output);
     const modelSizeBytes = result.isFinished ? await saveFinished(plan, result) : undefined;
     report(output, options, folder, result, modelSizeBytes);
@@ -101,7 +109,7 @@ function report(
   output: Output,
   { out }: TrainCommandOptions,
   folder: RunFolder,
-  { parameters: _, ...result }: TrainResult,
+  result: TrainResult,
   modelSizeBytes: number | undefined,
 ): void {
   if (modelSizeBytes === undefined) {
@@ -116,7 +124,7 @@ function report(
     output.line(`generate: fidelity generate --model ${out}`);
   }
   const model = modelSizeBytes === undefined ? undefined : { path: folder.model, sizeBytes: modelSizeBytes };
-  output.result({ out, ...result, model });
+  output.result({ out, ...result, parameters: undefined, model });
 }
 
 /** Prints the step program after a pass. Only the vocabulary of characters needs the text for it. */

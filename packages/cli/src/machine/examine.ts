@@ -37,7 +37,10 @@ const ARENA_BYTES_MAX = 2 ** 32;
 export function examineMachine(): Section[] {
   return [
     { title: "What Fidelity needs", checks: [checkNode(), ...checkWasm(), checkSharedMemory()] },
-    { title: "What makes it faster and larger", checks: [checkThreads(), checkMemory(), checkMapping(), checkMemory64()] },
+    {
+      title: "What makes it faster and larger",
+      checks: [checkThreads(), checkMemory(), checkMapping(), checkMemory64()],
+    },
     { title: "Tools that this version can use", checks: [checkMlir(), checkLlvm(), checkChromium(), checkGpu()] },
     { title: "Peers to compare with", checks: [checkTorch()] },
   ];
@@ -77,7 +80,9 @@ function checkMemory64(): Check {
   return {
     name: "memory64",
     ok,
-    found: ok ? "accepted by the engine; this version addresses 4 GiB and does not use it yet" : "refused by the engine",
+    found: ok
+      ? "accepted by the engine; this version addresses 4 GiB and does not use it yet"
+      : "refused by the engine",
     needed: false,
     brings: "models above 4 GiB, in a later version",
   };
@@ -164,7 +169,11 @@ function checkMlir(): Check {
 }
 
 function checkLlvm(): Check {
-  const wanted = [["llc-19", "llc"], ["opt-19", "opt"], ["ld.lld-19", "ld.lld"]];
+  const wanted = [
+    ["llc-19", "llc"],
+    ["opt-19", "opt"],
+    ["ld.lld-19", "ld.lld"],
+  ];
   const found = wanted.map((names) => findProgram(...names));
   const missing = wanted.filter((_, index) => found[index] === undefined).map((names) => names[0]);
   return {
@@ -228,4 +237,3 @@ function reasonOf(error: unknown): string {
   if (error instanceof FidelityError) return [error.summary, error.details.got].filter(Boolean).join(": ");
   return error instanceof Error ? error.message : String(error);
 }
-
