@@ -1,9 +1,12 @@
-"""One training step of the two models of the spine's bench in PyTorch, timed: the peer of `fidelity bench training`.
+"""The training steps of the bench in PyTorch: the peer of the suite `training`, which asks this process for samples.
 
-Prints one JSON object a line: {"model", "variant", "tokensPerSecond": [one value a repetition], "torch"}.
-The MatMul-free LM has two variants: `plain` is autograd through a Python loop over time; `hand` has a hand-written
-backward of the recurrence. Run with OPENBLAS_CORETYPE set to the processor's family and OPENBLAS_NUM_THREADS=1: torch
-threads the work itself, and is several times slower otherwise.
+Usage: torch_step.py THREADS. Prints one JSON object a line. The first says what runs: {"torch", "blas", "parameters"},
+where blas is "openblas" or "other". Then, for each line `MODEL STEPS` on standard input, it takes so many steps and
+prints {"tokensPerSecond"}; it ends with its input. Models are `transformer`, `matmul-free` (autograd through a Python
+loop over time) and `matmul-free-hand` (with a hand-written backward of the recurrence).
+
+Run with OPENBLAS_CORETYPE set to the processor's family and OPENBLAS_NUM_THREADS=1: torch threads the work itself, and
+is several times slower otherwise.
 """
 import json
 import math
@@ -165,37 +168,50 @@ class Transformer(torch.nn.Module):
         return self.head(self.norm(x))
 
 
-def measure(model, repetitions, steps):
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    tokens = torch.randint(0, VOCABULARY, (BATCH, CONTEXT + 1))
-    rates = []
-    for repetition in range(repetitions + 1):
+class Training:
+    """A model, its optimiser and one batch that it is trained on again and again."""
+
+    def __init__(self, model):
+        self.model = model
+        self.optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+        self.tokens = torch.randint(0, VOCABULARY, (BATCH, CONTEXT + 1))
+
+    def step(self):
+        self.optimiser.zero_grad(set_to_none=True)
+        logits = self.model(self.tokens[:, :-1])
+        F.cross_entropy(logits.reshape(-1, VOCABULARY), self.tokens[:, 1:].reshape(-1)).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+
+    def rate(self, steps):
         start = time.perf_counter()
         for _ in range(steps):
-            optimiser.zero_grad(set_to_none=True)
-            logits = model(tokens[:, :-1])
-            F.cross_entropy(logits.reshape(-1, VOCABULARY), tokens[:, 1:].reshape(-1)).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-        if repetition > 0:
-            rates.append(steps * BATCH * CONTEXT / (time.perf_counter() - start))
-    return rates
+            self.step()
+        return steps * BATCH * CONTEXT / (time.perf_counter() - start)
+
+
+def loaded_blas():
+    """Debian's libtorch calls whatever libblas.so.3 is: OpenBLAS, or the reference one, which is ten times slower."""
+    try:
+        with open("/proc/self/maps") as maps:
+            return "openblas" if "openblas" in maps.read() else "other"
+    except OSError:
+        return "other"
 
 
 def main():
-    threads, repetitions, steps = (int(argument) for argument in sys.argv[1:4])
-    torch.set_num_threads(threads)
+    torch.set_num_threads(int(sys.argv[1]))
     torch.manual_seed(1)
-    models = [
-        ("matmul-free", "plain", MatMulFreeLM(plain_recurrence)),
-        ("matmul-free", "hand", MatMulFreeLM(Recurrence.apply)),
-        ("transformer", "plain", Transformer()),
-    ]
-    for name, variant, model in models:
-        rates = measure(model, repetitions, steps)
-        parameters = sum(p.numel() for p in model.parameters())
-        row = {"model": name, "variant": variant, "tokensPerSecond": rates, "parameters": parameters, "torch": torch.__version__}
-        print(json.dumps(row), flush=True)
+    trainings = {
+        "matmul-free": Training(MatMulFreeLM(plain_recurrence)),
+        "matmul-free-hand": Training(MatMulFreeLM(Recurrence.apply)),
+        "transformer": Training(Transformer()),
+    }
+    parameters = {name: sum(p.numel() for p in t.model.parameters()) for name, t in trainings.items()}
+    print(json.dumps({"torch": torch.__version__, "blas": loaded_blas(), "parameters": parameters}), flush=True)
+    for line in sys.stdin:
+        name, steps = line.split()
+        print(json.dumps({"tokensPerSecond": trainings[name].rate(int(steps))}), flush=True)
 
 
 if __name__ == "__main__":

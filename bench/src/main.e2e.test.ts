@@ -1,0 +1,25 @@
+// The command: help, and refusals in words.
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+
+function bench(...args: string[]) {
+  return spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+}
+
+test("--help tells what there is", () => {
+  const { status, stdout } = bench("--help");
+  assert.equal(status, 0);
+  assert.match(stdout, /Usage: npm run bench/);
+});
+
+test("an unknown suite ends with words and without a stack", () => {
+  const { status, stderr } = bench("speed");
+  assert.equal(status, 1);
+  assert.match(stderr, /^BenchOptionError: there is no such suite\n {2}expected: training, decode, kernels\n/);
+  assert.doesNotMatch(stderr, /\n\s+at /);
+});
