@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { matmul, mul, reduceSum, tensorType, trace } from "@fidelity/core";
-import { parseReport, Profile, timeByFamily } from "./profile.ts";
+import { longestItems, parseReport, Profile, timeByFamily } from "./profile.ts";
 
 test("a report of an item gives labels and milliseconds; other lines give nothing", () => {
   assert.deepEqual(parseReport("step: parallel matmul | copy: 8 runs, min 1.20 ms, median 1.31 ms"), {
@@ -28,7 +28,14 @@ test("items belong to the weightiest of what they call, and families are in orde
     { labels: ["copy"], medianMs: 0.5 },
   ];
   assert.deepEqual(
-    timeByFamily(items).map(({ family, items, timeMs, share }) => [family, items, timeMs, share]),
+    longestItems(items, 2).map(({ name, timeMs }) => [name, timeMs]),
+    [
+      ["mul+add", 6],
+      ["matmul", 2],
+    ],
+  );
+  assert.deepEqual(
+    timeByFamily(items).map(({ name, items, timeMs, share }) => [name, items, timeMs, share]),
     [
       ["fused rows", 1, 6, 0.6],
       ["matmul", 2, 3, 0.3],

@@ -47,22 +47,30 @@ const FAMILIES: readonly (readonly [name: string, label: RegExp])[] = [
 ];
 const OTHER = "other";
 
-/** Time of a family of items in a run. */
-export interface FamilyTime {
-  readonly family: string;
+/** Time of some items in a run, and their share of all. */
+export interface TimeShare {
+  readonly name: string;
   readonly items: number;
   readonly timeMs: number;
   readonly share: number;
 }
 
 /** Items by family, the longest first. */
-export function timeByFamily(items: readonly TimedItem[]): FamilyTime[] {
+export function timeByFamily(items: readonly TimedItem[]): TimeShare[] {
+  return addUp(items, familyOf);
+}
+
+/** Items that make the same calls, added up, the longest first; at most `count` of them. */
+export function longestItems(items: readonly TimedItem[], count: number): TimeShare[] {
+  return addUp(items, ({ labels }) => labels.join(" | ")).slice(0, count);
+}
+
+function addUp(items: readonly TimedItem[], nameOf: (item: TimedItem) => string): TimeShare[] {
   const totalMs = items.reduce((sum, { medianMs }) => sum + medianMs, 0);
-  const families = Map.groupBy(items, familyOf);
-  return [...families]
-    .map(([family, members]) => {
+  return [...Map.groupBy(items, nameOf)]
+    .map(([name, members]) => {
       const timeMs = members.reduce((sum, { medianMs }) => sum + medianMs, 0);
-      return { family, items: members.length, timeMs, share: timeMs / totalMs };
+      return { name, items: members.length, timeMs, share: timeMs / totalMs };
     })
     .toSorted((a, b) => b.timeMs - a.timeMs);
 }

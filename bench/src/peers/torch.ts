@@ -7,6 +7,7 @@ import type { ChildProcessByStdio } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { FidelityError } from "@fidelity/units";
 
@@ -16,6 +17,8 @@ export class PeerError extends FidelityError {}
 const SCRIPT = fileURLToPath(new URL("./torch_step.py", import.meta.url));
 /** Debian's own first: another Python before it in the path would not know Debian's packages. */
 const PYTHONS: readonly string[] = ["/usr/bin/python3", "python3"];
+/** OpenMP's threads spin for some milliseconds after their last work, and would take a processor from who is next. */
+const SETTLE_MS = 100;
 
 /** What the peer tells about itself. */
 export interface TorchInfo {
@@ -60,6 +63,7 @@ export class TorchPeer {
   async tokensPerSecond(model: string, steps: number): Promise<number> {
     this.#child.stdin.write(`${model} ${steps}\n`);
     const reply = await readReply<{ tokensPerSecond: number }>(this.#lines);
+    await setTimeout(SETTLE_MS);
     return reply.tokensPerSecond;
   }
 

@@ -14,7 +14,6 @@ import {
   parameterTypes,
 } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
-import { formatBytes } from "@fidelity/units";
 import { ceilingName, ceilingSource } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
 import { bytesReadPerToken, Decoder } from "../decoder.ts";

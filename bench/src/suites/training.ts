@@ -16,7 +16,7 @@ import type { Ceiling } from "../ceilings.ts";
 import { measure } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
 import { TorchPeer } from "../peers/torch.ts";
-import { Profile, timeByFamily } from "../profile.ts";
+import { longestItems, Profile, timeByFamily } from "../profile.ts";
 import { formatNumber, formatShare, formatTable } from "../row.ts";
 import type { RowPlan } from "../row.ts";
 
@@ -25,6 +25,8 @@ const CONTEXT = 128;
 const STEP_TOKENS = BATCH * CONTEXT;
 const SETTINGS = trainSettings({ steps: 1000, batchSize: BATCH, contextLength: CONTEXT, beta2: 0.95 });
 const LEARNING_RATE = 1e-3;
+const LONGEST_COUNT = 6;
+const LABEL_COLUMNS = 60;
 const TRIAD: Ceiling = { kind: "triad", sizeBytes: 192 * 2 ** 20 };
 const PEAK: Ceiling = { kind: "f32" };
 
@@ -205,21 +207,34 @@ async function showProfile(bench: Bench, subject: Subject, threads: number): Pro
     for (let i = 0; i < (bench.quick ? 5 : 15); i++) step.executable.run();
     step.free();
     const operations = stepOperations(model, BATCH, CONTEXT);
-    const families = timeByFamily(profile.items).map((time) => ({ ...time, rate: rateOf(time.family, operations) }));
-    const cells = families.map(({ family, items, timeMs, share, rate }) => [
-      family,
+    const families = timeByFamily(profile.items).map((time) => ({ ...time, rate: rateOf(time.name, operations) }));
+    const cells = families.map(({ name, items, timeMs, share, rate }) => [
+      name,
       String(items),
       formatNumber(timeMs),
       formatShare(share),
       rate === 0 ? "" : formatNumber(rate / timeMs / 1e6),
     ]);
+    const longest = longestItems(profile.items, LONGEST_COUNT).map(({ name, items, timeMs, share }) => [
+      shorten(name),
+      String(items),
+      formatNumber(timeMs),
+      formatShare(share),
+    ]);
     bench.note(
       `Where a step of the ${subject.name} goes, ${threads} thread(s), each schedule item timed by itself\n` +
-        formatTable([["kernels", "items", "ms", "share", "GFLOP/s"], ...cells], new Set([0])),
+        `${formatTable([["kernels", "items", "ms", "share", "GFLOP/s"], ...cells], new Set([0]))}\n\n` +
+        formatTable([["longest items", "count", "ms", "share"], ...longest], new Set([0])),
     );
   } finally {
     await device.close();
   }
+}
+
+/** The label of a fused unit lists all of its ops: what it begins with, and how many there are. */
+function shorten(labels: string): string {
+  if (labels.length <= LABEL_COLUMNS) return labels;
+  return `${labels.slice(0, LABEL_COLUMNS)}... (${labels.split(/[+|]/).length} ops)`;
 }
 
 /** Operations of a step that a family of kernels computes; 0 where they are not counted. */
