@@ -17,6 +17,13 @@ test("--help tells what there is", () => {
   assert.match(stdout, /Usage: npm run bench/);
 });
 
+test("a file that cannot be written is refused before anything is measured", () => {
+  const { status, stdout, stderr } = bench("kernels", "--json", "no/such/folder/rows.json");
+  assert.equal(status, 1);
+  assert.equal(stdout, "");
+  assert.match(stderr, /^FileError: cannot write a file/);
+});
+
 test("an unknown suite ends with words and without a stack", () => {
   const { status, stderr } = bench("speed");
   assert.equal(status, 1);

@@ -1,7 +1,9 @@
 // `npm run bench`: runs the suites that were asked for, prints a table after each, and writes all rows as JSON.
 
+import { accessSync, constants } from "node:fs";
 import { cpus, totalmem } from "node:os";
-import { writeFileAtomic } from "@fidelity/barewire/node";
+import { dirname } from "node:path";
+import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { FidelityError, formatBytes } from "@fidelity/units";
 import type { Bench } from "./measure.ts";
 import { readOptions, USAGE } from "./options.ts";
@@ -23,6 +25,7 @@ async function main(args: readonly string[]): Promise<void> {
     console.log(USAGE);
     return;
   }
+  if (options.json !== undefined) checkFolder(options.json);
   console.log(describeMachine());
   const rows: Row[] = [];
   for (const suite of options.suites) {
@@ -48,6 +51,15 @@ function makeBench({ threads, quick }: BenchOptions, rows: Row[]): Bench {
       }
     },
   };
+}
+
+/** Before minutes are spent on measuring. Throws `FileError`. */
+function checkFolder(path: string): void {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw toFileError(error, "write", path);
+  }
 }
 
 /** After each suite, so that a run that is stopped keeps what it has measured. */
