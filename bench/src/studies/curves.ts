@@ -15,6 +15,7 @@ export interface StudyAxes {
   readonly yName: string;
 }
 
+const FONT = 'font-family="sans-serif" font-size="12"';
 const SIZE = { width: 760, height: 400 } as const;
 const PLOT = { left: 56, right: 744, top: 40, bottom: 352 } as const;
 /** Lines of the grid in each direction. */
@@ -31,12 +32,12 @@ export function curvesSvg(curves: readonly StudyCurve[], axes: StudyAxes): strin
     return `<path d="${line}" fill="none" stroke="${color}" stroke-width="1.5"/>`;
   });
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE.width} ${SIZE.height}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE.width} ${SIZE.height}" ${FONT}>`,
     `<rect width="${SIZE.width}" height="${SIZE.height}" fill="#fff"/>`,
     ...gridLines(axes, x, y),
     ...paths,
     ...legend(curves),
-    `<text x="${(PLOT.left + PLOT.right) / 2}" y="${SIZE.height - 10}" text-anchor="middle" fill="#444">${axes.xName}</text>`,
+    `<text x="${PLOT.left}" y="${SIZE.height - 10}" fill="#444">${axes.xName}</text>`,
     `<text x="${PLOT.left}" y="${PLOT.top - 20}" fill="#444">${axes.yName}</text>`,
     "</svg>",
     "",
@@ -63,8 +64,9 @@ function legend(curves: readonly StudyCurve[]): string[] {
   const colors = new Map(curves.map(({ name, color }) => [name, color]));
   return [...colors].map(([name, color], i) => {
     const top = PLOT.top + 14 + i * 18;
+    const line = `x1="${PLOT.right - 190}" x2="${PLOT.right - 166}" y1="${top - 4}" y2="${top - 4}"`;
     return (
-      `<line x1="${PLOT.right - 190}" x2="${PLOT.right - 166}" y1="${top - 4}" y2="${top - 4}" stroke="${color}" stroke-width="2"/>` +
+      `<line ${line} stroke="${color}" stroke-width="2"/>` +
       `<text x="${PLOT.right - 160}" y="${top}" fill="#222">${name}</text>`
     );
   });
