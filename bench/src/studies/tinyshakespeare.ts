@@ -1,5 +1,5 @@
-// The study behind docs/studies/tinyshakespeare.md: the MatMul-free ternary language model and a Llama-style transformer
-// of no fewer parameters, on the same characters of tinyshakespeare (Karpathy, char-rnn), for the same number of
+// The study behind docs/studies/tinyshakespeare.md: the MatMul-free ternary language model and a Llama-style
+// transformer of no fewer parameters, on the same characters of tinyshakespeare (Karpathy, char-rnn), for the same number of
 // tokens; the setting is nanoGPT's for a CPU, whose documented validation loss is 1.88. Three seeds each.
 //
 //   npm run study -- --data PATH/tinyshakespeare.txt [--out FOLDER]
@@ -170,10 +170,10 @@ function page(rows: readonly Row[]): string {
   const characters = (STEPS * batchSize * contextLength).toLocaleString("en");
   return `# A ternary recurrent model beside a transformer, on tinyshakespeare
 
-Characters, 4 layers of width 128, context ${contextLength}, batches of ${batchSize}, ${STEPS} steps: the CPU setting of nanoGPT, whose
-documented validation loss is 1.88. Both models see the same batches, ${characters} characters, with AdamW
-(decay 0.1), ${warmupSteps} steps of warm-up and a cosine down to a tenth. Losses are over the whole validation split, in
-nats a character.
+Characters, 4 layers of width 128, context ${contextLength}, batches of ${batchSize}, ${STEPS} steps:
+the CPU setting of nanoGPT, whose documented validation loss is 1.88. Both models see the same
+batches, ${characters} characters, with AdamW (decay 0.1), ${warmupSteps} steps of warm-up and a
+cosine down to a tenth. Losses are over the whole validation split, in nats a character.
 
 ${table(rows)}
 
