@@ -64,7 +64,7 @@ export interface Finding {
 
 export const REPO_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-const TEXT_PATTERNS = ["*", ".ci/*", "{packages,bench,tools,docs,examples}/**/*.{ts,js,json,md,sh,html,css,py,txt}"];
+const TEXT_PATTERNS = ["*", ".ci/*", "{packages,bench,tools,docs,examples}/**/*.{ts,js,json,md,sh,html,css,py,txt,svg}"];
 const LEFT_OUT = /(^|\/)(node_modules|dist|\.git)(\/|$)/;
 
 /** Reads the repository at `root`. */

@@ -1,6 +1,6 @@
 // The study behind docs/studies/tinyshakespeare.md: the MatMul-free ternary language model and a Llama-style
-// transformer of no fewer parameters, on the same characters of tinyshakespeare (Karpathy, char-rnn), for the same number of
-// tokens; the setting is nanoGPT's for a CPU, whose documented validation loss is 1.88. Three seeds each.
+// transformer of no fewer parameters, on the same characters of tinyshakespeare (Karpathy, char-rnn), for the same
+// number of tokens; the setting is nanoGPT's for a CPU, whose documented validation loss is 1.88. Three seeds each.
 //
 //   npm run study -- --data PATH/tinyshakespeare.txt [--out FOLDER]
 //
