@@ -49,7 +49,7 @@ export function runCompiled(
     compileProgramToWasm(program, { maximumPages: pages }) as Uint8Array<ArrayBuffer>,
   );
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as WasmProgramExports;
-  run(0, 1, bindings, arena, scratch, control);
+  run(0, bindings, arena, scratch, control);
   return graph.results.map(({ type }, i) => decodeTensor(type, bytesAt(results[i]!, storageBytes(type))));
 }
 

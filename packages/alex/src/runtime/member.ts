@@ -1,33 +1,40 @@
-// The life of a team member: sleep, run what is posted, say so. It runs on a worker thread and never returns to its
-// event loop; the thread is ended from outside.
+// The life of a team member: sleep, take part in what is posted, say so. It runs on a worker thread and never returns
+// to its event loop; the thread is ended from outside.
 
 import {
   awaitChange,
   calibrateSpins,
-  generationWord,
-  leaveRun,
+  COMMAND,
+  COMMAND_WORDS,
+  failRun,
+  leftWord,
   mailWord,
-  openBarriers,
-  REOPEN_MS,
+  postWord,
+  readCommand,
   reportFailure,
   teamWords,
-  WORD,
 } from "./protocol.ts";
 import type { MemberInit, MemberMail, ProgramEntry } from "./protocol.ts";
 
 /** Serves as a member until the thread is ended. `receive` gives the next piece of mail, or undefined. */
 export function serveMember(init: MemberInit, receive: () => MemberMail | undefined): never {
-  const { memory, member } = init;
-  const words = teamWords(memory, init.blockBytes, init.threads);
+  const { memory, member, blockBytes } = init;
+  const words = teamWords(memory, blockBytes, init.threads);
   const programs = new Map<number, ProgramEntry | Error>();
+  const command = new Int32Array(COMMAND_WORDS);
   const spins = calibrateSpins();
-  let generation = 0;
+  let posts = 0;
   let mail = 0;
   for (;;) {
-    generation = awaitChange(words, generationWord(member), generation, spins);
-    const posted = Atomics.load(words, mailWord(member));
-    for (; mail !== posted; mail = (mail + 1) | 0) open(programs, memory, receive());
-    takePart(words, member, init.blockBytes, programs.get(words[WORD.program]));
+    posts = awaitChange(words, postWord(member), posts, spins);
+    // The command before the mail: what a run needs was sent before it was posted.
+    const isWhole = readCommand(words, command);
+    const sent = Atomics.load(words, mailWord(member));
+    for (; mail !== sent; mail = (mail + 1) | 0) open(programs, memory, receive());
+    const takesPart = isWhole && member >= command[COMMAND.first] && member < command[COMMAND.members];
+    if (takesPart) takePart(words, member, blockBytes, command, programs.get(command[COMMAND.program]));
+    Atomics.store(words, leftWord(member), posts);
+    Atomics.notify(words, leftWord(member));
   }
 }
 
@@ -52,29 +59,24 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Pr
 
 /** Instantiates a compiled program over the team's memory. */
 export function programEntry(module: WebAssembly.Module, memory: WebAssembly.Memory): ProgramEntry {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports.run as ProgramEntry;
+  const { run, start } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  return { run: run as ProgramEntry["run"], start: start as ProgramEntry["start"] };
 }
 
-function takePart(words: Int32Array, member: number, control: number, entry: ProgramEntry | Error | undefined): void {
-  const members = words[WORD.members];
+function takePart(
+  words: Int32Array,
+  member: number,
+  control: number,
+  command: Int32Array,
+  entry: ProgramEntry | Error | undefined,
+): void {
+  const epoch = command[COMMAND.epoch];
   try {
-    if (typeof entry !== "function") throw entry ?? new Error("the program never arrived");
-    entry(member, members, words[WORD.bindings], words[WORD.arena], words[WORD.scratch], control);
+    // A late member may lack a program that was unloaded since: then its run is over, and failing it does nothing.
+    if (entry === undefined || entry instanceof Error) throw entry ?? new Error("the program never arrived");
+    const { bindings, arena, scratch } = COMMAND;
+    entry.run(member, command[bindings], command[arena], command[scratch], control, epoch);
   } catch (cause) {
-    fail(words, member, members, cause);
-  }
-  leaveRun(words, members);
-}
-
-/** Brings the run to its end for everybody: the others, the caller perhaps among them, wait for this member. */
-function fail(words: Int32Array, member: number, members: number, cause: unknown): void {
-  reportFailure(words, member, cause);
-  // Of several that fail, the first sees the others out.
-  if (Atomics.load(words, WORD.failed) !== member + 1) return;
-  for (;;) {
-    const done = Atomics.load(words, WORD.done);
-    if (done >= members - 1) return;
-    openBarriers(words);
-    Atomics.wait(words, WORD.done, done, REOPEN_MS);
+    if (failRun(words, epoch)) reportFailure(words, member, cause);
   }
 }

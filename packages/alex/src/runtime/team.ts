@@ -1,25 +1,30 @@
 // A thread team over one shared memory (DESIGN, decision 5): every member runs the same program with its own index.
 // `run` uses the calling thread as member 0; `runAsync` uses workers only and leaves the calling thread to its events.
+// A run is over when its chunks are done, wherever its members are: one that the system has preempted, that sleeps or is
+// still starting joins when it comes, or is late and leaves. Only a failed run waits for all members to have left.
 // Workers start when they are first needed and sleep without cost between runs. How a worker is made is injected, so
 // that the same team serves Node and, with a spawner of its own, a browser.
 // Left out: two programs at the same time; a synchronous run of several members on a browser's main thread, which may
 // not sleep.
 
+import { CONTROL_BYTES, EPOCH_MAX } from "../targets/wasm/team.ts";
 import { DeviceBusyError, DeviceClosedError, ProgramTrapError } from "./errors.ts";
 import { programEntry } from "./member.ts";
 import {
   awaitChange,
   calibrateSpins,
+  failRun,
+  failureCause,
   failureText,
-  generationWord,
-  leaveRun,
+  leftWord,
   mailWord,
-  openBarriers,
-  REOPEN_MS,
+  postWord,
+  publishCommand,
   reportFailure,
+  runStatus,
   teamWords,
   WORD,
-  CONTROL_BYTES,
+  writeCommand,
 } from "./protocol.ts";
 import type { MemberInit, MemberMail, ProgramEntry } from "./protocol.ts";
 
@@ -64,6 +69,8 @@ export interface TeamOptions {
   readonly blockBytes: number;
   readonly threads: number;
   readonly spawn: MemberSpawner;
+  /** After how many runs their epochs begin again, for which all members must have left; at most `EPOCH_MAX`. */
+  readonly epochs?: number;
 }
 
 /** Runs programs on `threads` members. */
@@ -78,8 +85,9 @@ export class ThreadTeam {
   #waiting = 0;
   #tail: Promise<unknown> = Promise.resolve();
   #isClosed = false;
-  /** Members of the run in progress, counted from `#first`; for workers that end of themselves. */
-  #first = 0;
+  /** The epoch of the last run. */
+  #epoch = 0;
+  /** How many members the asynchronous run in progress has; for workers that end of themselves. */
   #members = 0;
 
   constructor(options: TeamOptions) {
@@ -103,24 +111,25 @@ export class ThreadTeam {
   }
 
   /**
-   * Runs a job with the calling thread as member 0, and returns when all members are through. Throws
-   * `ProgramTrapError`, and `DeviceBusyError` while asynchronous runs are in progress.
+   * Runs a job with the calling thread as member 0, and returns when all of it is done. Throws `ProgramTrapError`, and
+   * `DeviceBusyError` while asynchronous runs are in progress.
    */
   run(job: Job): void {
     if (this.#waiting > 0 || this.#isClosed) throw this.#refusal();
-    const { program, members, workspace } = job;
+    if (job.members === 1) return this.#runAlone(job);
+    if (this.#isLastEpoch) this.#awaitMembersLeft();
+    this.#start(job, 1);
+    const { program, bindings, workspace } = job;
     const control = this.#options.blockBytes;
-    if (members > 1) this.#start(job, 1);
+    let failed = 1;
     try {
-      program.entry(0, members, job.bindings, workspace.arena, workspace.scratch, control);
+      failed = program.entry.run(0, bindings, workspace.arena, workspace.scratch, control, this.#epoch);
     } catch (cause) {
-      reportFailure(this.#words, 0, cause);
+      if (failRun(this.#words, this.#epoch)) reportFailure(this.#words, 0, cause);
     }
-    if (members > 1) {
-      leaveRun(this.#words, members);
-      this.#awaitMembers(members);
-    }
-    if (this.#words[WORD.failed] !== 0) throw this.#failure(job);
+    if (failed === 0) return;
+    this.#awaitMembersLeft();
+    throw this.#failure(job);
   }
 
   /** Runs a job on workers only, after the asynchronous runs that were asked for before. */
@@ -153,34 +162,52 @@ export class ThreadTeam {
     await Promise.all(handles.map((handle) => handle.end()));
   }
 
+  #runAlone(job: Job): void {
+    const { program, bindings, workspace } = job;
+    try {
+      program.entry.run(0, bindings, workspace.arena, workspace.scratch, this.#options.blockBytes);
+    } catch (cause) {
+      throw new ProgramTrapError(program.name, 0, 1, failureCause(cause));
+    }
+  }
+
   async #runOnWorkers(job: Job): Promise<void> {
+    if (this.#isLastEpoch) await this.#membersLeft();
     this.#start(job, 0);
+    this.#members = job.members;
     const holder = this.#handles[0];
     holder?.hold();
     try {
-      await this.#membersLeft(job.members);
+      await this.#runOver();
+      if (runStatus(this.#words) === "ended") return;
+      await this.#membersLeft();
     } finally {
+      this.#members = 0;
       holder?.release();
     }
-    if (this.#words[WORD.failed] !== 0) throw this.#failure(job);
+    throw this.#failure(job);
   }
 
-  /** Posts the job to the members from `first` on, starting workers that are missing. */
+  get #isLastEpoch(): boolean {
+    return this.#epoch === (this.#options.epochs ?? EPOCH_MAX);
+  }
+
+  /**
+   * Posts the job to the members from `first` on, starting workers that are missing. No run is in progress, and at the
+   * last epoch all members have left.
+   */
   #start(job: Job, first: number): void {
     for (let member = first; member < job.members; member++) {
       if (this.#handles[member] === undefined) this.#spawn(member);
     }
     const words = this.#words;
-    words[WORD.program] = job.program.id;
-    words[WORD.members] = job.members;
-    words[WORD.bindings] = job.bindings;
-    words[WORD.arena] = job.workspace.arena;
-    words[WORD.scratch] = job.workspace.scratch;
-    Atomics.store(words, WORD.done, 0);
-    this.#first = first;
-    this.#members = job.members;
-    for (let member = first; member < job.members; member++) {
-      const word = generationWord(member);
+    const { program, members, bindings, workspace } = job;
+    this.#epoch = this.#isLastEpoch ? 1 : this.#epoch + 1;
+    writeCommand(words, program.id, first, members, bindings, workspace.arena, workspace.scratch);
+    program.entry.start(this.#options.blockBytes, this.#epoch);
+    publishCommand(words, this.#epoch);
+    for (let member = first; member < members; member++) {
+      const word = postWord(member);
       Atomics.add(words, word, 1);
       Atomics.notify(words, word);
     }
@@ -188,9 +215,8 @@ export class ThreadTeam {
 
   #spawn(member: number): void {
     const { memory, blockBytes } = this.#options;
-    // The new worker counts runs and mail from 0, whatever its predecessor had seen.
-    Atomics.store(this.#words, generationWord(member), 0);
-    Atomics.store(this.#words, mailWord(member), 0);
+    // The new worker counts posts and mail from 0, whatever its predecessor had seen.
+    for (const word of [postWord(member), leftWord(member), mailWord(member)]) Atomics.store(this.#words, word, 0);
     const init = { memory, blockBytes, member, threads: this.threads };
     this.#handles[member] = this.#options.spawn(init, (reason) => this.#lost(member, reason));
     for (const program of this.#programs.values()) this.#post(member, loadMail(program));
@@ -205,44 +231,56 @@ export class ThreadTeam {
 
   /** A worker ended of itself, for want of memory for one: the run that it took part in fails, the next replaces it. */
   #lost(member: number, reason: string): void {
-    if (this.#isClosed) return;
     this.#handles[member] = undefined;
-    if (member < this.#first || member >= this.#members) return;
-    reportFailure(this.#words, member, `the worker thread ended: ${reason}`);
-    leaveRun(this.#words, this.#members);
-    // The caller must look, though it was not the last: it opens the barriers for the others.
-    Atomics.notify(this.#words, WORD.done);
+    if (member >= this.#members) return;
+    const words = this.#words;
+    if (failRun(words, this.#epoch)) reportFailure(words, member, `the worker thread ended: ${reason}`);
+    // The run may wait for this member to leave.
+    Atomics.notify(words, leftWord(member));
   }
 
-  #awaitMembers(members: number): void {
-    const words = this.#words;
-    for (let done = Atomics.load(words, WORD.done); done < members;) {
-      const hasFailed = Atomics.load(words, WORD.failed) !== 0;
-      if (hasFailed) openBarriers(words);
-      done = awaitChange(words, WORD.done, done, this.#spins, hasFailed ? REOPEN_MS : Infinity);
-    }
-    this.#members = 0;
-  }
-
-  async #membersLeft(members: number): Promise<void> {
-    const words = this.#words;
+  /** Waits until the run on workers is over. */
+  async #runOver(): Promise<void> {
     for (;;) {
-      const done = Atomics.load(words, WORD.done);
-      if (done >= members) break;
-      const hasFailed = Atomics.load(words, WORD.failed) !== 0;
-      if (hasFailed) openBarriers(words);
-      const wait = Atomics.waitAsync(words, WORD.done, done, hasFailed ? REOPEN_MS : Infinity);
+      const ended = Atomics.load(this.#words, WORD.ended);
+      if (runStatus(this.#words) !== "running") return;
+      const wait = Atomics.waitAsync(this.#words, WORD.ended, ended);
       if (wait.async) await wait.value;
     }
-    this.#members = 0;
   }
 
-  /** What the run failed with; afterwards the team is as new. */
+  /** Waits until no member is in a run: each has left the last one that it was posted. */
+  #awaitMembersLeft(): void {
+    const words = this.#words;
+    for (let member = 0; member < this.threads; member++) {
+      if (this.#handles[member] === undefined) continue;
+      const posts = words[postWord(member)];
+      let left = Atomics.load(words, leftWord(member));
+      while (left !== posts) left = awaitChange(words, leftWord(member), left, this.#spins);
+    }
+  }
+
+  /** The same, without holding up the calling thread. A worker that ends has left, too. */
+  async #membersLeft(): Promise<void> {
+    const words = this.#words;
+    for (let member = 0; member < this.threads; member++) {
+      for (;;) {
+        const handle = this.#handles[member];
+        const left = Atomics.load(words, leftWord(member));
+        if (handle === undefined || left === words[postWord(member)]) break;
+        handle.hold();
+        const wait = Atomics.waitAsync(words, leftWord(member), left);
+        if (wait.async) await wait.value;
+        handle.release();
+      }
+    }
+  }
+
+  /** What the run failed with; afterwards, all members having left, the team is as new. */
   #failure(job: Job): ProgramTrapError {
     const words = this.#words;
     const error = new ProgramTrapError(job.program.name, words[WORD.failed] - 1, job.members, failureText(words));
     words.fill(0, 0, CONTROL_BYTES / 4);
-    words[WORD.failed] = 0;
     return error;
   }
 

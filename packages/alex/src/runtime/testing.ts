@@ -1,7 +1,7 @@
 // Hand-made programs for the runtime's tests: small enough to know their results by heart.
 
 import { buildKernel, F32, I32 } from "@fidelity/core";
-import type { Kernel, Program, TensorType } from "@fidelity/core";
+import type { Kernel, Program, ScheduleItem, TensorType } from "@fidelity/core";
 import type { Signature } from "./binding.ts";
 
 /** Elements that one chunk works on. */
@@ -41,7 +41,7 @@ function sumKernel(length: number): Kernel {
 
 /**
  * out[i] = (in[i] * factor + 1) * 2 + c[i], with the first step in the arena and c a constant of value 0.5; then
- * total[0] = the sum of out. Three barriers, and `length / CHUNK_ELEMENTS` chunks.
+ * total[0] = the sum of out. Three parallel items of `length / CHUNK_ELEMENTS` chunks.
  */
 export function chainProgram(name: string, length: number, factor: number): Program {
   const sizeBytes = length * 4;
@@ -84,6 +84,36 @@ export const CHAIN_SIGNATURE = (length: number): Signature => ({
   donations: [],
 });
 
+/**
+ * `outer` times `inner` slabs of `length` elements: out = in * factor + 1 for each slab in a parallel item, then the sum
+ * of the slab to its place in totals; all by strides of two loops in each other.
+ */
+export function loopProgram(name: string, length: number, outer: number, inner: number, factor: number): Program {
+  const slabBytes = length * 4;
+  const slabs = outer * inner;
+  const slab = (buffer: number) => ({ buffer, offsetBytes: 0, strideBytes: [inner * slabBytes, slabBytes] });
+  const entry = { buffer: 2, offsetBytes: 0, strideBytes: [inner * 4, 4] };
+  const chunks = length / CHUNK_ELEMENTS;
+  const items: ScheduleItem[] = [
+    { kind: "parallel", calls: [{ kernel: 0, chunks, args: [slab(0), slab(1)], label: "affine" }] },
+    { kind: "serial", calls: [{ kernel: 1, chunks: 1, args: [slab(1), entry], label: "sum" }] },
+  ];
+  return {
+    name,
+    kernels: [affineKernel("affine", factor, 1), sumKernel(length)],
+    buffers: [
+      { name: "in", sizeBytes: slabs * slabBytes, placement: { kind: "binding", slot: 0 } },
+      { name: "out", sizeBytes: slabs * slabBytes, placement: { kind: "binding", slot: 1 } },
+      { name: "totals", sizeBytes: slabs * 4, placement: { kind: "binding", slot: 2 } },
+    ],
+    bindingCount: 3,
+    arenaBytes: 0,
+    scratchBytes: 0,
+    schedule: [{ kind: "loop", count: outer, items: [{ kind: "loop", count: inner, items }] }],
+    constants: [],
+  };
+}
+
 /** x[i] = x[i] * 0.5 + 1, in place: the result is the donated parameter. */
 export function decayProgram(name: string, length: number): Program {
   const sizeBytes = length * 4;
@@ -119,7 +149,7 @@ const OUTSIDE = -16;
 
 /**
  * Writes 1 to out[chunk], `rounds` times over, but the chunk whose number is in in[0] clears in[0] and writes outside
- * of the memory. So one member traps once, and the others go on to many barriers at which they wait for it.
+ * of the memory. So one member traps once, and the others find themselves in a run that will never be done.
  */
 export function trapProgram(name: string, chunks: number, rounds: number): Program {
   const kernel = buildKernel("poke", 2, (k, [input, output]) => {

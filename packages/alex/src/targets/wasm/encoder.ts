@@ -221,6 +221,15 @@ export class FunctionBody {
     return this;
   }
 
+  /** Takes a number below `depths.length` and branches to the depth at that place; larger numbers take the last. */
+  brTable(depths: readonly number[]): this {
+    invariant(depths.length > 0, "a branch table has at least one target");
+    this.code.byte(0x0e);
+    this.code.u32(depths.length - 1);
+    for (const depth of depths) this.code.u32(depth);
+    return this;
+  }
+
   /** The encoded body: local declarations in runs of one type, then the code. */
   encode(): ByteSink {
     const runs: { count: number; readonly type: ValueType }[] = [];

@@ -1,84 +1,83 @@
-// The thread team's primitives inside a program's module: a central barrier over a control block in shared memory, with
-// a generation word (Mellor-Crummey and Scott, "Algorithms for scalable synchronization on shared-memory
-// multiprocessors", 1991, section 3.1). Waiting spins first and then sleeps on a futex.
+// How the members of a thread team share a run: one 64-bit word in the team's control block. It says which run it is,
+// at which stage (a parallel item of the schedule) the program is, how many of the stage's chunks nobody has claimed
+// yet, and how many are not finished:
 //
-// The barrier comes in two halves, so that the last member to arrive can do serial work before it lets the others go:
-//   if (arrive(members, control)) { serial work; release(control) }
+//   bits 63..48 epoch | 47..32 stage | 31..16 unclaimed | 15..0 unfinished
 //
-// Why it does not lose a wake-up: a sleeper first counts itself in `sleepers`, then waits for the generation to change
-// from the value it read before arriving; the releaser first changes the generation, then reads `sleepers`. Atomics are
-// sequentially consistent, so either the releaser sees the sleeper, or the sleeper's wait sees the new generation.
-// Why the control block may be used again at once: the releaser has reset `arrived` and `next` before the generation
-// changes, and a late leaver only reads the generation, which cannot change again before that member arrives again.
+// There is no barrier: a stage ends when its chunks are finished, not when members arrive (chunk claiming is Polychrono-
+// poulos and Kuck, "Guided self-scheduling", 1987, with chunks of fixed size). So a member that the system has preempted
+// delays the others only while it holds a chunk. One that comes late finds in the word where the program is.
+//
+// All changes but the start are compare-and-exchange of the whole word:
+//   claim    unclaimed - 1                   by any member, while unclaimed > 0
+//   finish   unfinished - 1 (and a claim)    by a member that holds a chunk, while unfinished > 1
+//   advance  the next stage, first chunk claimed, or ENDED    by the holder of the last chunk: unfinished = 1
+//   fail     FAILED, for good                by a member that trapped, or by the caller for a worker that ended
+//   start    a new epoch, at stage 0         by the caller, when the run before is ENDED, or FAILED and all have left
+//
+// Why this is safe.
+// 1. A claim that succeeds belongs to the claimer's own run: the word has the epoch in it. An equal word of an earlier
+//    iteration of a loop is no danger: what is claimed then is a chunk of this iteration, for loop counters and operands
+//    are read after the claim. The caller reuses an epoch only when every member has left the runs of all others.
+// 2. While a member holds a chunk, unfinished > 0, so neither the stage nor the run can end, except by failure. Hence a
+//    member outside of a chunk touches nothing but this word and `sleepers`, and after ENDED nobody holds a chunk: memory
+//    of a run may be freed or bound anew, though members of it are still on their way out.
+// 3. The holder of the last chunk is alone: it may run serial calls and write the loop counters, plainly. Atomics are
+//    sequentially consistent, so its exchange publishes them, and those of finished chunks, to all who claim after it.
+// 4. No wake-up is lost. A sleeper first counts itself in `sleepers`, then waits for the word to differ from what it
+//    read, which had nothing to claim; who advances first changes the word, then reads `sleepers`. So either the sleeper
+//    is seen, or its wait sees the new word. Finishing does not wake: it gives nobody anything to do.
 
-import type { ModuleBuilder } from "./encoder.ts";
+import type { FunctionBody, ModuleBuilder } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
 import { OP } from "./opcodes.ts";
 
 /** Size of the control block; it must be zeroed once, before the first run. */
 export const CONTROL_BYTES = 256;
 
-/** Offsets in the control block: one cache line for each word. */
-export const CONTROL = { next: 0, arrived: 64, generation: 128, sleepers: 192 } as const;
-
 /**
- * Reads of the generation before a member goes to sleep: about 60 us, at the 0.25 to 0.3 ns that one turn of the loop
- * takes on a 3 to 4 GHz core while nobody writes the word. Shorter than this, sleeping costs more than it saves;
- * longer, it takes the processor from members that still work.
+ * Offsets in the control block, what is written at different times on different cache lines: the word above, the number
+ * of members that sleep, the loop counters by depth, and a count of ended runs that a caller outside the team may wait
+ * on.
  */
-const SPIN_COUNT = 220_000;
+export const CONTROL = { state: 0, sleepers: 64, counters: 128, ended: 192 } as const;
 
-export interface TeamFunctions {
-  /** (members, control) -> i32: 1 for the last member to arrive, who must release; others return 0 once released. */
-  readonly arrive: number;
-  /** (control): opens the barrier. */
-  readonly release: number;
+/** Loops in each other that the control block has counters for. */
+export const LOOP_DEPTH_MAX = 16;
+
+/** Epochs are 1 to this. A block that was zeroed is at epoch 0, which no run has. */
+export const EPOCH_MAX = 0xffff;
+/** Chunks of a stage. */
+export const CHUNKS_MAX = 0xffff;
+/** The stages that are none: a run that failed, and one that is done. Stages are numbered below. */
+export const STAGE_FAILED = 0xfffe;
+export const STAGE_ENDED = 0xffff;
+
+/** The low half of the word for a stage of `chunks` chunks of which `claimed` are claimed. */
+export function chunkBits(chunks: number, claimed: number): number {
+  return (chunks - claimed) * 0x10000 + chunks;
 }
 
-/** Adds the barrier's two functions to a module. */
-export function addTeamFunctions(module: ModuleBuilder): TeamFunctions {
-  return { arrive: addArrive(module), release: addRelease(module) };
-}
-
-function addArrive(module: ModuleBuilder): number {
-  const { index, body } = module.function("team.arrive", [VALUE.i32, VALUE.i32], [VALUE.i32]);
-  const members = 0;
-  const control = 1;
-  const generation = body.local(VALUE.i32);
-  const spins = body.local(VALUE.i32);
-  const readGeneration = (): void => void body.get(control).memory(OP.i32AtomicLoad, 2, CONTROL.generation);
-
-  readGeneration();
-  body.set(generation);
-  body.get(control).i32(1).memory(OP.i32AtomicAdd, 2, CONTROL.arrived);
-  body.get(members).i32(1).op(OP.i32Sub).op(OP.i32Eq).if().i32(1).return().end();
-
-  body.i32(SPIN_COUNT).set(spins);
-  body.loop();
-  readGeneration();
-  body.get(generation).op(OP.i32Ne).if().i32(0).return().end();
-  body.get(spins).i32(1).op(OP.i32Sub).tee(spins).brIf(0);
-  body.end();
-
-  body.get(control).i32(1).memory(OP.i32AtomicAdd, 2, CONTROL.sleepers).drop();
-  body.block().loop();
-  readGeneration();
-  body.get(generation).op(OP.i32Ne).brIf(1);
-  body.get(control).get(generation).i64(-1).memory(OP.wait32, 2, CONTROL.generation).drop();
-  body.br(0).end().end();
-  body.get(control).i32(1).memory(OP.i32AtomicSub, 2, CONTROL.sleepers).drop();
-  body.i32(0);
+/** (control: i32, epoch: i32): makes a run the team's, at stage 0, which has one chunk. */
+export function addStart(module: ModuleBuilder): number {
+  const { index, body } = module.function("start", [VALUE.i32, VALUE.i32], []);
+  const low = body.local(VALUE.i32);
+  body.i32(chunkBits(1, 0)).set(low);
+  body.get(0);
+  pushState(body, 1, () => body.i32(0), low);
+  body.memory(OP.i64AtomicStore, 3, CONTROL.state);
   return index;
 }
 
-function addRelease(module: ModuleBuilder): number {
-  const { index, body } = module.function("team.release", [VALUE.i32], []);
-  const control = 0;
-  body.get(control).i32(0).memory(OP.i32AtomicStore, 2, CONTROL.arrived);
-  body.get(control).i32(0).memory(OP.i32AtomicStore, 2, CONTROL.next);
-  body.get(control).i32(1).memory(OP.i32AtomicAdd, 2, CONTROL.generation).drop();
-  body.get(control).memory(OP.i32AtomicLoad, 2, CONTROL.sleepers).if();
-  body.get(control).i32(-1).memory(OP.notify, 2, CONTROL.generation).drop();
-  body.end();
-  return index;
+/** Pushes the word that is made of an epoch, a stage and its low half. */
+export function pushState(body: FunctionBody, epoch: number, pushStage: () => void, low: number): void {
+  body.get(epoch).i32(16).op(OP.i32Shl);
+  pushStage();
+  body.op(OP.i32Or).op(OP.i64ExtendI32U).i64(32).op(OP.i64Shl);
+  body.get(low).op(OP.i64ExtendI32U).op(OP.i64Or);
+}
+
+/** Pushes a local's unclaimed chunks. */
+export function pushUnclaimed(body: FunctionBody, state: number): void {
+  body.get(state).op(OP.i32WrapI64).i32(16).op(OP.i32ShrU);
 }

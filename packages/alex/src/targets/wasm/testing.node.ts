@@ -8,17 +8,18 @@ import type { WasmProgramExports } from "./emit-program.ts";
 
 export const PAGES = 4;
 
-/** Where `instantiate` puts things in memory. */
+/** Where things are put in memory. */
 export const LAYOUT = { bindings: 64, control: 1024, scratch: 4096, arena: 32768 } as const;
 
 export function sharedMemory(): WebAssembly.Memory {
   return new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
 }
 
-/** The `run` export of a program's module over `memory`. */
-export function instantiate(bytes: Uint8Array, memory: WebAssembly.Memory): WasmProgramExports["run"] {
+/** The exports of a program's module over `memory`. */
+export function exportsOf(bytes: Uint8Array, memory: WebAssembly.Memory): WasmProgramExports {
   const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
-  return new WebAssembly.Instance(module, { env: { memory } }).exports.run as WasmProgramExports["run"];
+  const { run, start } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  return { run: run as WasmProgramExports["run"], start: start as WasmProgramExports["start"] };
 }
 
 /** A program that runs one kernel over buffers placed one after another in the arena, `sizeBytes` each. */
@@ -48,9 +49,9 @@ export function programOf(kernel: Kernel, sizeBytes: number, chunks = 1): Progra
 
 /** Runs a program once on a team of one. */
 export function runAlone(program: Program, memory: WebAssembly.Memory): void {
-  const run = instantiate(compileProgramToWasm(program, { maximumPages: PAGES }), memory);
+  const { run } = exportsOf(compileProgramToWasm(program, { maximumPages: PAGES }), memory);
   if (scratchStrideBytes(program) > LAYOUT.arena - LAYOUT.scratch) throw new RangeError("too much scratch memory");
-  run(0, 1, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
+  run(0, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
 }
 
 /**

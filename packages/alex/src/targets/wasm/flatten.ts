@@ -1,0 +1,117 @@
+// A schedule as a team walks it: stages, which are shared out in chunks, and between them segments of straight-line
+// work for the one member that finished the stage before: serial calls, loop counters, and where to go next.
+
+import type { KernelCall, ScheduleItem } from "@fidelity/core";
+import { WasmTargetError } from "./emit-operation.ts";
+import { CHUNKS_MAX, LOOP_DEPTH_MAX, STAGE_FAILED } from "./team.ts";
+
+/** Some chunks of a call, as a part of a stage. */
+export interface StagePart {
+  readonly call: KernelCall;
+  readonly firstChunk: number;
+  readonly chunks: number;
+}
+
+export interface Stage {
+  readonly parts: readonly StagePart[];
+  readonly chunks: number;
+}
+
+export type SegmentOp =
+  | { readonly kind: "serial"; readonly calls: readonly KernelCall[] }
+  /** Sets the counter of a loop to 0. */
+  | { readonly kind: "enter"; readonly depth: number }
+  /** Counts an iteration, and goes to segment `segment` unless it was the last. */
+  | { readonly kind: "repeat"; readonly depth: number; readonly count: number; readonly segment: number };
+
+/** What follows a segment's work: a stage, another segment, or nothing. */
+export type SegmentEnd =
+  | { readonly kind: "stage"; readonly stage: number }
+  | { readonly kind: "segment"; readonly segment: number }
+  | { readonly kind: "end" };
+
+export interface Segment {
+  readonly ops: SegmentOp[];
+  end: SegmentEnd;
+}
+
+/** The segment after stage `i` is `segments[i]`; those that begin a loop's body follow. Stage 0 is empty: the start. */
+export interface FlatSchedule {
+  readonly stages: readonly Stage[];
+  readonly segments: readonly Segment[];
+}
+
+/** Throws `WasmTargetError` when there are more stages or loops in each other than a control block has room for. */
+export function flattenSchedule(programName: string, schedule: readonly ScheduleItem[]): FlatSchedule {
+  const stages: Stage[] = [{ parts: [], chunks: 1 }];
+  const afterStage: Segment[] = [{ ops: [], end: { kind: "end" } }];
+  const loopHeads: Segment[] = [];
+  // Loop heads are numbered behind the stages, whose number is not known before the end: until then, from -1 down.
+  let open = afterStage[0];
+  const walk = (items: readonly ScheduleItem[], depth: number): void => {
+    for (const item of items) {
+      if (item.kind === "loop") {
+        open.ops.push({ kind: "enter", depth });
+        const head: Segment = { ops: [], end: { kind: "end" } };
+        const segment = -loopHeads.push(head);
+        open.end = { kind: "segment", segment };
+        open = head;
+        walk(item.items, depth + 1);
+        open.ops.push({ kind: "repeat", depth, count: item.count, segment });
+        continue;
+      }
+      const shared = item.kind === "parallel" ? splitStages(item.calls) : [];
+      if (shared.length === 0) open.ops.push({ kind: "serial", calls: item.calls });
+      for (const stage of shared) {
+        open.end = { kind: "stage", stage: stages.push(stage) - 1 };
+        open = { ops: [], end: { kind: "end" } };
+        afterStage.push(open);
+      }
+    }
+  };
+  walk(schedule, 0);
+  checkLimit(programName, "stages", stages.length, STAGE_FAILED);
+  checkLimit(programName, "loops in each other", loopDepth(schedule), LOOP_DEPTH_MAX);
+  const absolute = (segment: number): number => stages.length - 1 - segment;
+  const segments = [...afterStage, ...loopHeads].map(({ ops, end }) => ({
+    ops: ops.map((op) => (op.kind === "repeat" ? { ...op, segment: absolute(op.segment) } : op)),
+    end: end.kind === "segment" ? { ...end, segment: absolute(end.segment) } : end,
+  }));
+  return { stages, segments };
+}
+
+/** The calls of a parallel item as stages of at most `CHUNKS_MAX` chunks; none when there is nothing to share. */
+function splitStages(calls: readonly KernelCall[]): Stage[] {
+  const total = calls.reduce((sum, call) => sum + call.chunks, 0);
+  if (total === 1) return [];
+  const stages: { parts: StagePart[]; chunks: number }[] = [{ parts: [], chunks: 0 }];
+  for (const call of calls) {
+    for (let firstChunk = 0; firstChunk < call.chunks;) {
+      const last = stages[stages.length - 1];
+      const chunks = Math.min(call.chunks - firstChunk, CHUNKS_MAX - last.chunks);
+      if (chunks === 0) {
+        stages.push({ parts: [], chunks: 0 });
+        continue;
+      }
+      last.parts.push({ call, firstChunk, chunks });
+      last.chunks += chunks;
+      firstChunk += chunks;
+    }
+  }
+  return stages;
+}
+
+function loopDepth(items: readonly ScheduleItem[]): number {
+  const depths = items.map((item) => (item.kind === "loop" ? 1 + loopDepth(item.items) : 0));
+  return depths.reduce((most, depth) => Math.max(most, depth), 0);
+}
+
+function checkLimit(programName: string, what: string, got: number, most: number): void {
+  if (got <= most) return;
+  throw new WasmTargetError(`a program has more ${what} than a thread team can walk`, {
+    where: programName,
+    expected: `${most} or fewer`,
+    got: `${got}`,
+    hint: "compile it as several programs, or put repeated parts in loops",
+  });
+}
