@@ -32,6 +32,12 @@ describe("help", { concurrency: 2 }, () => {
     assert.deepEqual([code, /^\d+\.\d+\.\d+\n$/.test(stdout)], [0, true]);
   });
 
+  test("bench hands everything to the benchmarks, --help included", async () => {
+    const { code, stdout } = await fidelity("bench", "--help");
+    assert.equal(code, 0);
+    assert.match(stdout, /^Usage: npm run bench /);
+  });
+
   const mistakes: [args: string[], summary: string, hint: string][] = [
     [["trian"], "unknown command 'trian'", "train, or see fidelity --help"],
     [["generate", "--modle", "x"], "unknown option '--modle'", "--model, or see fidelity generate --help"],

@@ -8,7 +8,6 @@ import { openModel } from "@fidelity/train";
 import type { ModelInfo } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import type { Target } from "./options.ts";
-import { modelPath } from "./run-folder.ts";
 
 /** Makes the device of --target and --threads. The interpreter has one thread, whatever is asked for. */
 export function openDevice(target: Target, threads: number): Device {
@@ -32,20 +31,19 @@ export interface LoadOptions {
   readonly tokenizer?: string;
 }
 
-/** Loads the model at a path, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
+/** Loads a model file, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
 export async function withModel<T>(
   path: string,
   options: LoadOptions,
   use: (loaded: LoadedModel) => Promise<T>,
 ): Promise<T> {
-  const file = modelPath(path);
   const device = openDevice(options.target, options.threads);
   try {
-    using opened = await openModel(file, device, { tokenizer: options.tokenizer });
+    using opened = await openModel(path, device, { tokenizer: options.tokenizer });
     const { model, tokenizer, parameters, info } = opened;
     if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device, info });
     throw new UsageError("this model needs its tokenizer", {
-      where: file,
+      where: path,
       expected: "--tokenizer FILE, the vocabulary that the model was trained with",
       hint: "it lies beside the model and is called tokenizer.bin or tok512.bin",
     });

@@ -49,7 +49,7 @@ function createProgram(done: (exitCode: number) => void): Command {
         "New here? Run `fidelity quickstart`: it trains a ternary model in about a minute and lets it write.",
     )
     .version(packageVersion(), "--version", "print the version")
-    .helpOption("-h, --help", "explain a command")
+    .enablePositionalOptions()
     .addHelpText(
       "after",
       "\nEvery command explains itself: fidelity train --help\nErrors: FIDELITY_DEBUG=1 tells more.",
@@ -57,12 +57,11 @@ function createProgram(done: (exitCode: number) => void): Command {
   for (const create of COMMANDS) program.addCommand(create(done));
   for (const command of [program, ...program.commands]) {
     const name = command === program ? "fidelity" : `fidelity ${command.name()}`;
-    command
-      .helpOption("-h, --help", "explain this command")
-      .configureOutput({ outputError: () => undefined })
-      .exitOverride((error) => {
-        throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name);
-      });
+    // bench leaves --help to the benchmarks.
+    if (command.name() !== "bench") command.helpOption("-h, --help", "explain this command");
+    command.configureOutput({ outputError: () => undefined }).exitOverride((error) => {
+      throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name);
+    });
   }
   return program;
 }

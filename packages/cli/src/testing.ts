@@ -11,6 +11,9 @@ import { writeVocabularyFile } from "@fidelity/models";
 
 export const LAUNCHER = fileURLToPath(new URL("../bin/fidelity.js", import.meta.url));
 
+/** A command that hangs must not outlive its test; none comes near this. */
+const CHILD_MS_MAX = 120_000;
+
 /** How a command ended, and all that it said. */
 export interface Ended {
   readonly code: number | null;
@@ -28,7 +31,7 @@ export interface Running {
 
 /** Starts a program and collects what it says. */
 export function start(program: string, args: readonly string[], options: SpawnOptions = {}, input = ""): Running {
-  const child = spawn(program, args, { ...options, stdio: "pipe" });
+  const child = spawn(program, args, { ...options, stdio: "pipe", timeout: CHILD_MS_MAX, killSignal: "SIGKILL" });
   const said = { stdout: "", stderr: "" };
   const listeners = new Set<() => void>();
   for (const name of ["stdout", "stderr"] as const) {

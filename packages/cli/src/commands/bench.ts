@@ -14,11 +14,11 @@ export function benchCommand(done: (exitCode: number) => void): Command {
   return new Command("bench")
     .description(
       "Measure training and decoding on this machine, beside the ceilings of its processor and memory and beside\n" +
-        "PyTorch where it is installed. All arguments go to the benchmarks: fidelity bench --help.",
+        "PyTorch where it is installed. All arguments go to the benchmarks.",
     )
     .argument("[arguments...]", "arguments of the benchmarks")
     .allowUnknownOption()
-    .allowExcessArguments()
+    .passThroughOptions()
     .helpOption(false)
     .action(async (args: string[]) => done(await runBench(args)));
 }

@@ -27,6 +27,7 @@ import {
 } from "../options.ts";
 import type { Target } from "../options.ts";
 import { createOutput } from "../output.ts";
+import { modelPath } from "../run-folder.ts";
 import { formatCount, formatRate, formatTable, plural } from "../table.ts";
 
 interface EvalOptions {
@@ -87,7 +88,7 @@ async function evaluate(options: EvalOptions): Promise<number> {
   const output = createOutput(options.json === true);
   const path = requiredModel(options.model);
   const corpus = TextCorpus.open(required(options.data, "--data <path...>", "the text to score"));
-  await withModel(path, options, async (loaded) => {
+  await withModel(modelPath(path), options, async (loaded) => {
     const { tokens: all } = corpus.tokenize(loaded.tokenizer);
     const tokens = options.split === "all" ? all : splitTokens(all).validation;
     requireTokens(tokens);

@@ -1,5 +1,7 @@
 // `fidelity generate`: text from a model, as it is written. The text alone goes to standard output.
 
+import { statSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { text as readAll } from "node:stream/consumers";
 import { samplerOptions } from "@fidelity/models";
 import { Command, Option } from "commander";
@@ -15,11 +17,11 @@ import {
   numberOption,
   requiredModel,
   targetOption,
-  threadsOption,
   tokenizerOption,
 } from "../options.ts";
 import type { Target } from "../options.ts";
 import { createOutput, remark } from "../output.ts";
+import { modelPath } from "../run-folder.ts";
 import { formatRate, plural } from "../table.ts";
 
 interface GenerateOptions {
@@ -35,7 +37,7 @@ interface GenerateOptions {
   readonly seed: number;
   readonly stop?: readonly string[];
   readonly target: Target;
-  readonly threads: number;
+  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -63,7 +65,11 @@ export function generateCommand(done: (exitCode: number) => void): Command {
     .addOption(integerOption("--seed <number>", "the same seed writes the same text", { min: 0 }).default(0))
     .addOption(new Option("--stop <text...>", "end before any of these strings"))
     .addOption(targetOption())
-    .addOption(threadsOption())
+    .addOption(
+      integerOption("--threads <count>", "threads that compute (default: 1 for a small model, otherwise all)", {
+        max: 256,
+      }),
+    )
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
     .action(async (options: GenerateOptions) => done(await generate(options)));
@@ -75,8 +81,10 @@ async function generate(options: GenerateOptions): Promise<number> {
   const { temperature, topK, topP, minP, repetitionPenalty, seed } = options;
   const sampling = samplerOptions({ temperature, topK, topP, minP, repetitionPenalty, seed });
   const prompt = options.prompt === "-" ? await readAll(process.stdin) : (options.prompt ?? "");
+  const path = modelPath(model);
+  const threads = options.threads ?? threadsFor(path);
   using interrupt = new Interrupt();
-  const generation = await withModel(model, options, (loaded) =>
+  const generation = await withModel(path, { ...options, threads }, (loaded) =>
     generateText(loaded, {
       prompt,
       maxTokens: options.tokens,
@@ -92,6 +100,13 @@ async function generate(options: GenerateOptions): Promise<number> {
   if (process.stderr.isTTY) remark(summary(generation));
   output.result({ model, prompt, ...generation, tokensPerSecond: rate(generation), sampling });
   return generation.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK;
+}
+
+/** A token of a small model is computed in less time than threads take to meet. */
+const SMALL_MODEL_BYTES = 2 ** 24;
+
+function threadsFor(path: string): number {
+  return statSync(path).size < SMALL_MODEL_BYTES ? 1 : availableParallelism();
 }
 
 /** Tokens a second after the first; 0 where there is no second token to time. */
