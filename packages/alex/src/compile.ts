@@ -82,12 +82,7 @@ export const PASSES: readonly Pass[] = [
     name: "layout",
     summary: "donated results take over their parameter's memory where the order allows it",
     run(compilation) {
-      const { units, inPlace } = planDonations(
-        compilation.graph,
-        compilation.units!,
-        compilation.donations,
-        compilation.target.lanes,
-      );
+      const { units, inPlace } = planDonations(compilation.graph, compilation.units!, compilation.donations);
       return { ...compilation, units, inPlace };
     },
     print: ({ units, inPlace }) => `results in place: ${[...inPlace!].join(", ") || "none"}\n${printUnits(units!)}`,

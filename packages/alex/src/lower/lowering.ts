@@ -181,7 +181,7 @@ function lowerUnits(scope: Scope, units: readonly Unit[]): void {
 }
 
 function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void {
-  const program = planRowProgram(unit, scope.lowering.target.lanes);
+  const program = planRowProgram(unit, scope.lowering.target);
   const views = [
     ...program.loads.map((load) => scope.view(load)),
     ...unit.outputs.map((output) => scope.define(output)),

@@ -7,6 +7,7 @@ import { elementCount } from "@fidelity/core";
 import type { Node, Tensor } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
+import type { VectorTarget } from "./lowering.ts";
 import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
 
 /** Elements of the domain that one chunk covers. */
@@ -23,6 +24,8 @@ export interface RowProgram {
   readonly columns: number;
   /** Lanes of the loops' vectors: 1 where dtypes of different sizes meet. */
   readonly lanes: number;
+  /** Vectors that one turn of a loop over columns treats. */
+  readonly unroll: number;
   /** Tensors read from memory. */
   readonly loads: readonly Tensor[];
   /** Whether a value of the unit is one element a row. */
@@ -37,17 +40,12 @@ export interface RowProgram {
   readonly work: number;
 }
 
-export function planRowProgram(unit: FusedUnit, f32Lanes: number): RowProgram {
+export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgram {
   const flat = isFlat(unit);
+  const lanes = lanesOf(unit, target.lanes);
   const rows = flat ? 1 : unit.rows;
   const columns = flat ? unit.rows * unit.columns : unit.columns;
-  const perRow = new Set<Tensor>();
-  for (const node of unit.nodes) {
-    const own = rowsAndColumns(node.results[0]!.shape);
-    if (!flat && (node.op.lowering.kind === "reduce" || (own.columns === 1 && unit.columns !== 1)))
-      perRow.add(node.results[0]!);
-  }
-  const { passOf, kept } = assignPasses(unit, perRow);
+  const { perRow, passOf, kept } = passesOf(unit);
   const perElement = unit.nodes.reduce(
     (sum, node) => sum + (TRANSCENDENTAL.has(node.op.name) ? TRANSCENDENTAL_WORK : 1),
     1,
@@ -61,7 +59,8 @@ export function planRowProgram(unit: FusedUnit, f32Lanes: number): RowProgram {
     passOf,
     kept,
     rowsPerChunk,
-    lanes: lanesOf(unit, f32Lanes),
+    lanes,
+    unroll: unrollOf(unit, columns / lanes, target),
     loads: loadsOf(unit),
     passes: Math.max(0, ...passOf.values()) + 1,
     chunks: rows === 1 && flat ? Math.ceil(columns / CHUNK_ELEMENTS) : Math.ceil(rows / rowsPerChunk),
@@ -72,6 +71,15 @@ export function planRowProgram(unit: FusedUnit, f32Lanes: number): RowProgram {
 /** How a unit reads an operand. */
 export function domainAccess(unit: FusedUnit, operand: Tensor): Access | undefined {
   return accessOf(operand, unit.rows, unit.columns);
+}
+
+/**
+ * Small units take four vectors at a time, to hide the latency of sums; where the engine joins two neighbouring vectors
+ * in one register, larger ones take two.
+ */
+function unrollOf(unit: FusedUnit, vectors: number, { joinsVectors }: VectorTarget): number {
+  if (unit.nodes.length <= 12 && vectors % 4 === 0) return 4;
+  return joinsVectors && vectors % 2 === 0 ? 2 : 1;
 }
 
 /** Whether every value and operand has one element for each place, in the same order. */
@@ -126,10 +134,9 @@ function membersRead(unit: FusedUnit, members: ReadonlySet<Node>, node: Node): T
   });
 }
 
-function assignPasses(
-  unit: FusedUnit,
-  perRow: ReadonlySet<Tensor>,
-): { passOf: Map<Tensor, number>; kept: Set<Tensor> } {
+/** Which values of a unit are one element a row, in which pass each is computed, and which are kept for later ones. */
+export function passesOf(unit: FusedUnit): Pick<RowProgram, "perRow" | "passOf" | "kept"> {
+  const perRow = perRowValues(unit);
   const members = new Set(unit.nodes);
   const earliest = new Map<Tensor, number>();
   for (const node of unit.nodes) {
@@ -154,5 +161,15 @@ function assignPasses(
   for (const [value, uses] of needed) {
     if (!perRow.has(value) && uses.some((pass) => pass > passOf.get(value)!)) kept.add(value);
   }
-  return { passOf, kept };
+  return { perRow, passOf, kept };
+}
+
+function perRowValues(unit: FusedUnit): Set<Tensor> {
+  const perRow = new Set<Tensor>();
+  if (isFlat(unit)) return perRow;
+  for (const node of unit.nodes) {
+    const own = rowsAndColumns(node.results[0]!.shape);
+    if (node.op.lowering.kind === "reduce" || (own.columns === 1 && unit.columns !== 1)) perRow.add(node.results[0]!);
+  }
+  return perRow;
 }

@@ -28,6 +28,8 @@ interface Place {
   readonly ahead: number;
   readonly lanes: number;
   readonly values: Map<Tensor, LoopValue>;
+  /** Addresses of `column` by the row that they are in, shared by the vectors of a turn. */
+  readonly addresses: Map<LoopValue, LoopValue>;
 }
 
 /** A value that is the same along a row, alone and in every lane. */
@@ -133,7 +135,7 @@ class RowEmitter {
       const [result] = node.results;
       if (!perRow.has(result!) || passOf.get(result!) !== pass) continue;
       if (node.op.lowering.kind !== "reduce") {
-        const place: Place = { column: this.#k.index(0), ahead: 0, lanes: 1, values: new Map() };
+        const place: Place = { column: this.#k.index(0), ahead: 0, lanes: 1, values: new Map(), addresses: new Map() };
         this.#rowValues.set(result!, this.#repeat(this.#compute(node, place)));
       }
       if (unit.outputs.includes(result!)) {
@@ -146,7 +148,7 @@ class RowEmitter {
 
   /** All full work of one pass over the columns [first, end). */
   #pass(pass: number, first: LoopValue, end: LoopValue): void {
-    const { unit, perRow, passOf, lanes, columns, kept } = this.#program;
+    const { unit, perRow, passOf, lanes, columns, kept, unroll } = this.#program;
     const isFull = (node: Node): boolean => !perRow.has(node.results[0]!);
     const reductions = unit.nodes.filter(
       (node) => node.op.lowering.kind === "reduce" && passOf.get(node.results[0]!) === pass + 1,
@@ -159,21 +161,21 @@ class RowEmitter {
     );
     if (reductions.length === 0 && stored.length === 0) return;
     const k = this.#k;
-    const unroll = unit.nodes.length <= 12 && columns % (lanes * 4) === 0 ? 4 : 1;
     const body = (column: LoopValue, width: number, copies: number, sums: readonly LoopValue[]): LoopValue[] => {
-      const next = [...sums];
-      for (let copy = 0; copy < copies; copy++) {
-        const place: Place = { column, ahead: copy * width, lanes: width, values: new Map() };
-        // All reads come before all writes: an output may lie in the memory of an input.
-        const values = stored.map((node) => this.#value(node.results[0]!, place, pass));
-        const operands = reductions.map((node) => this.#operand(node, 0, place, pass));
-        stored.forEach((node, i) => this.#store(node.results[0]!, values[i]!, place));
-        reductions.forEach((node, i) => {
-          const at = i * copies + copy;
-          next[at] = combine(k, node, next[at]!, operands[i]!);
-        });
-      }
-      return next;
+      const addresses = new Map<LoopValue, LoopValue>();
+      const places = Array.from({ length: copies }, (_, copy): Place => {
+        return { column, ahead: copy * width, lanes: width, values: new Map(), addresses };
+      });
+      // All reads come before all writes: an output may lie in the memory of an input, and engines join neighbouring
+      // vectors only if nothing is written between them.
+      const values = stored.map((node) => places.map((place) => this.#value(node.results[0]!, place, pass)));
+      const operands = reductions.map((node) => places.map((place) => this.#operand(node, 0, place, pass)));
+      stored.forEach((node, i) => {
+        places.forEach((place, copy) => this.#store(node.results[0]!, values[i]![copy]!, place));
+      });
+      return reductions.flatMap((node, i) =>
+        places.map((_place, copy) => combine(k, node, sums[i * copies + copy]!, operands[i]![copy]!)),
+      );
     };
     const start = (width: number, copies: number): LoopValue[] =>
       reductions.flatMap((node) => Array.from({ length: copies }, () => identity(k, node, width)));
@@ -214,7 +216,7 @@ class RowEmitter {
     if (scratch === undefined) return this.#load(tensor, "same", place);
     const bytes = elementSize(tensor.dtype);
     const type = elementLoopType(tensor.dtype, place.lanes);
-    return this.#k.load(type, this.#k.offset(scratch, place.column, bytes), place.ahead * bytes);
+    return this.#k.load(type, this.#at(scratch, place, bytes), place.ahead * bytes);
   }
 
   #compute(node: Node, place: Place, pass = Infinity): LoopValue {
@@ -252,22 +254,29 @@ class RowEmitter {
     return this.#apply(source.node, place, []);
   }
 
+  /** The address of a place's column; one value for all vectors of a turn, which lets engines see that they adjoin. */
+  #at(row: LoopValue, place: Place, bytes: number): LoopValue {
+    let address = place.addresses.get(row);
+    if (address === undefined) place.addresses.set(row, (address = this.#k.offset(row, place.column, bytes)));
+    return address;
+  }
+
   #load(base: Tensor, rows: Access["rows"], place: Place): LoopValue {
     const bytes = cellBytes(base.dtype);
     const row = this.#rowAddresses.get(accessKey(base, rows))!;
-    return loadElement(this.#k, base.dtype, place.lanes, this.#k.offset(row, place.column, bytes), place.ahead * bytes);
+    return loadElement(this.#k, base.dtype, place.lanes, this.#at(row, place, bytes), place.ahead * bytes);
   }
 
   #store(tensor: Tensor, value: LoopValue, place: Place): void {
     const scratch = this.#scratch.get(tensor);
     if (scratch !== undefined) {
       const bytes = elementSize(tensor.dtype);
-      this.#k.store(value, this.#k.offset(scratch, place.column, bytes), place.ahead * bytes);
+      this.#k.store(value, this.#at(scratch, place, bytes), place.ahead * bytes);
       return;
     }
     const bytes = cellBytes(tensor.dtype);
     const row = this.#rowAddresses.get(accessKey(tensor, "same"))!;
-    storeElement(this.#k, value, tensor.dtype, this.#k.offset(row, place.column, bytes), place.ahead * bytes);
+    storeElement(this.#k, value, tensor.dtype, this.#at(row, place, bytes), place.ahead * bytes);
   }
 }
 

@@ -5,7 +5,7 @@
 import type { Graph, Node, Tensor } from "@fidelity/core";
 import type { FusedUnit, Unit } from "./fuse.ts";
 import { accessOf, operandsOf, resolveAlias } from "./fuse.ts";
-import { planRowProgram } from "../lower/row_plan.ts";
+import { passesOf } from "../lower/row_plan.ts";
 
 export interface Donation {
   readonly parameter: number;
@@ -17,7 +17,6 @@ export function planDonations(
   graph: Graph,
   units: readonly Unit[],
   donations: readonly Donation[],
-  lanes: number,
 ): { readonly units: readonly Unit[]; readonly inPlace: ReadonlySet<number> } {
   const order = new UnitOrder(units);
   const inPlace = new Set<number>();
@@ -25,7 +24,7 @@ export function planDonations(
     const source = graph.parameters[parameter]!;
     const target = resolveAlias(graph.results[result]!);
     const producer = order.producerOf(target);
-    if (producer === undefined || !canOverwrite(producer, source, target, lanes)) continue;
+    if (producer === undefined || !canOverwrite(producer, source, target)) continue;
     // A parameter that is itself a result is read when everything else is done.
     if (graph.results.some((other) => resolveAlias(other) === source)) continue;
     const readers = order.readersOf(source).filter((reader) => reader !== producer);
@@ -41,23 +40,23 @@ function nodesOf(unit: Unit): readonly Node[] {
 }
 
 /** Whether a unit reads each element of `source` before it writes the same element of `target`. */
-function canOverwrite(unit: Unit, source: Tensor, target: Tensor, lanes: number): boolean {
+function canOverwrite(unit: Unit, source: Tensor, target: Tensor): boolean {
   if (unit.kind === "loop") return !unit.node.inputs.some((input) => resolveAlias(input) === source);
-  if (unit.kind === "fused") return fusedCanOverwrite(unit, source, target, lanes);
+  if (unit.kind === "fused") return fusedCanOverwrite(unit, source, target);
   const { lowering } = unit.node.op;
   const reads = unit.node.inputs.flatMap((input, i) => (resolveAlias(input) === source ? [i] : []));
   return reads.length === 0 || (lowering.kind === "kernel" && reads.length === 1 && lowering.inPlace === reads[0]);
 }
 
-function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor, lanes: number): boolean {
-  const program = planRowProgram(unit, lanes);
-  const written = program.passOf.get(target)!;
+function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor): boolean {
+  const { passOf, perRow } = passesOf(unit);
+  const written = passOf.get(target)!;
   return unit.nodes.every((node) =>
     operandsOf(node).every((input) => {
       const access = accessOf(input, unit.rows, unit.columns);
       if (access === undefined || access.base !== source) return true;
-      if (access.rows !== "same" || access.columns !== "same" || program.perRow.has(node.results[0]!)) return false;
-      return program.passOf.get(node.results[0]!)! <= written;
+      if (access.rows !== "same" || access.columns !== "same" || perRow.has(node.results[0]!)) return false;
+      return passOf.get(node.results[0]!)! <= written;
     }),
   );
 }

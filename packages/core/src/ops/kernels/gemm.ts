@@ -51,9 +51,10 @@ export function chooseGemmSchedule({ m, n, k, batch }: MatmulDims, lanes: number
   const width = vectors * lanes;
   const chunkColumns = Math.min(Math.ceil(n / width) * width, 128);
   const columnChunks = Math.ceil(n / chunkColumns) * batch;
-  // At least eight chunks where the size allows it, so that two to four threads share the work evenly.
+  // At least eight chunks where the size allows it, so that two to four threads share the work evenly; but a chunk of
+  // few rows spends its time on packing B.
   const wanted = Math.max(1, Math.ceil(8 / columnChunks));
-  const chunkRows = Math.max(rows * 4, Math.min(256, Math.ceil(m / wanted / rows) * rows));
+  const chunkRows = Math.max(rows * 8, Math.min(256, Math.ceil(m / wanted / rows) * rows));
   return { rows, vectors, chunkRows, chunkColumns, inner: Math.min(k, 256) };
 }
 
