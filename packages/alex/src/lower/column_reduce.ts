@@ -37,7 +37,8 @@ export function lowerColumnReduce(context: LowerContext, combine: "sum" | "max")
             return combine === "max" ? k.max(sum, value) : k.add(sum, value);
           }),
         ]);
-        totals.forEach((total, v) => k.store(total, k.offset(target, column, bytes), v * width * bytes));
+        const sums = k.offset(target, column, bytes);
+      totals.forEach((total, v) => k.store(total, sums, v * width * bytes));
       };
       const full = k.compare("eq", k.sub(end, first), k.index(block));
       k.if(
