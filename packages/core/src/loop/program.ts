@@ -1,6 +1,6 @@
 // A compiled program before a target prints it: kernels, the buffers they work on, and the schedule that runs them.
 // A program is SPMD: every member of a thread team walks the same schedule; `parallel` items hand out chunks one at a
-// time, `serial` items run on one member, whichever it is, and an item begins when all chunks of the one before are done,
+// time, `serial` items run on one member, whichever it is. An item begins when all chunks of the one before are done,
 // wherever the members are. Results never depend on who ran which chunk.
 
 import type { Kernel } from "./ir.ts";
