@@ -38,7 +38,7 @@ export function lowerColumnReduce(context: LowerContext, combine: "sum" | "max")
           }),
         ]);
         const sums = k.offset(target, column, bytes);
-      totals.forEach((total, v) => k.store(total, sums, v * width * bytes));
+        totals.forEach((total, v) => k.store(total, sums, v * width * bytes));
       };
       const full = k.compare("eq", k.sub(end, first), k.index(block));
       k.if(
