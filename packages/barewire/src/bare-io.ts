@@ -1,6 +1,7 @@
 // Reading and writing the primitives of BARE (draft-devault-bare): little-endian numbers, LEB128 varints, UTF-8.
 // Strict on input: what the specification does not allow, or allows in one form only, is refused with the offset of the
 // byte and the path of the value. Nothing is allocated before its size is checked against the bytes that are there.
+// These are the plain forms, which keep track of where they are; codec/ has fast ones, and comes here to say what is wrong.
 // Left out: streaming input; a message is decoded from bytes that lie in memory.
 
 import { FidelityError } from "@fidelity/units";
@@ -8,7 +9,7 @@ import { copyBytes } from "./region.ts";
 
 /** What a reader or a writer takes before it gives up. */
 export interface BareLimits {
-  /** Nesting of structs, lists, maps, optionals and unions. */
+  /** Nesting of structs, lists, maps, optionals and unions in types that contain themselves. */
   readonly depthMax: number;
   /** Size of a whole message. */
   readonly sizeBytesMax: number;
@@ -38,6 +39,7 @@ const VARINT_BYTES_MAX = 10;
 // The place in the value tree, for depth limits and error messages; both directions need it.
 class Trail {
   readonly steps: (string | number)[] = [];
+  depth = 0;
 
   path(): string {
     return this.steps.map((step, i) => (typeof step === "number" ? `[${step}]` : i === 0 ? step : `.${step}`)).join("");
@@ -73,14 +75,19 @@ export class BareReader {
 
   /** Goes down into a part of the value; `leave` comes back. */
   enter(step: string | number): void {
-    if (this.#trail.steps.length >= this.limits.depthMax) {
-      this.fail("a message is nested too deeply", `at most ${this.limits.depthMax} levels`);
-    }
     this.#trail.steps.push(step);
   }
 
   leave(): void {
     this.#trail.steps.pop();
+  }
+
+  /** Goes `levels` down into a recursive type, or back up where they are negative. */
+  descend(levels: number): void {
+    this.#trail.depth += levels;
+    if (this.#trail.depth > this.limits.depthMax) {
+      this.fail("a message is nested too deeply", `at most ${this.limits.depthMax} levels`);
+    }
   }
 
   /** Refuses bytes after the value. */
@@ -244,9 +251,6 @@ export class BareWriter {
 
   /** Goes down into a part of the value; `leave` comes back. */
   enter(step: string | number): void {
-    if (this.#trail.steps.length >= this.limits.depthMax) {
-      this.fail("a value is nested too deeply", `at most ${this.limits.depthMax} levels`);
-    }
     this.#trail.steps.push(step);
   }
 
@@ -254,7 +258,16 @@ export class BareWriter {
     this.#trail.steps.pop();
   }
 
+  /** Goes `levels` down into a recursive type, or back up where they are negative. */
+  descend(levels: number): void {
+    this.#trail.depth += levels;
+    if (this.#trail.depth > this.limits.depthMax) {
+      this.fail("a value is nested too deeply", `at most ${this.limits.depthMax} levels`);
+    }
+  }
+
   bool(value: boolean): void {
+    if (typeof value !== "boolean") this.fail("a bool is neither true nor false", "true or false", describe(value));
     const at = this.#take(1);
     this.#bytes[at] = value ? 1 : 0;
   }
@@ -308,11 +321,13 @@ export class BareWriter {
   }
 
   f32(value: number): void {
+    if (typeof value !== "number") this.fail("a number is missing", "a number", describe(value));
     const at = this.#take(4);
     this.#view.setFloat32(at, value, true);
   }
 
   f64(value: number): void {
+    if (typeof value !== "number") this.fail("a number is missing", "a number", describe(value));
     const at = this.#take(8);
     this.#view.setFloat64(at, value, true);
   }
@@ -337,18 +352,21 @@ export class BareWriter {
   }
 
   str(value: string): void {
+    if (typeof value !== "string") this.fail("a string is missing", "a string", describe(value));
     if (!value.isWellFormed()) this.fail("a string has no UTF-8 form", "no lone surrogates", JSON.stringify(value));
     this.data(UTF8_ENCODER.encode(value));
   }
 
   /** The length, then the bytes. */
   data(value: Uint8Array): void {
+    if (!(value instanceof Uint8Array)) this.fail("bytes are missing", "a Uint8Array", describe(value));
     this.uintSafe(value.length);
     this.raw(value);
   }
 
   /** The bytes alone. */
   raw(value: Uint8Array): void {
+    if (!(value instanceof Uint8Array)) this.fail("bytes are missing", "a Uint8Array", describe(value));
     const at = this.#take(value.length);
     this.#bytes.set(value, at);
   }
@@ -356,7 +374,7 @@ export class BareWriter {
   #checkRange<T extends number | bigint>(value: T, low: T, high: T): void {
     const isWhole = typeof value === typeof low && (typeof value === "bigint" || Number.isSafeInteger(value));
     if (!isWhole || value < low || value > high) {
-      this.fail("a number is out of range", `a whole number from ${low} to ${high}`, String(value));
+      this.fail("a number is out of range", `a whole number from ${low} to ${high}`, describe(value));
     }
   }
 
@@ -376,4 +394,11 @@ export class BareWriter {
     this.#offset = end;
     return at;
   }
+}
+
+/** A value in a few words, for an error. */
+export function describe(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
+  if (typeof value === "object" && value !== null) return Object.prototype.toString.call(value).slice(8, -1);
+  return typeof value === "function" || typeof value === "symbol" ? typeof value : String(value);
 }

@@ -1,242 +1,147 @@
-// BARE schemas as TypeScript values (draft-devault-bare): each combinator gives a schema that reads and writes one type
-// and from which the TypeScript type is inferred, `TypeOf<typeof schema>`. Unions are discriminated unions,
-// `{ kind, value }`. Left out for now: the schema language, encoders compiled ahead, layouts that are read in place.
+// BARE schemas as TypeScript values (draft-devault-bare): each call gives a schema value (schema/ast.ts), the same that the
+// reader of the schema language gives, and the TypeScript type of its values is inferred, `TypeOf<typeof schema>`. Unions
+// are discriminated unions, `{ kind, value }`; lists of numbers of a fixed width are typed arrays; names and recursion go
+// through `named` and `lazy`.
 
-import { FidelityError } from "@fidelity/units";
-import { BARE_LIMITS, BareReader, BareWriter } from "./bare-io.ts";
 import type { BareLimits } from "./bare-io.ts";
+import type { ArrayKind, ArrayOfKind } from "./codec/arrays.ts";
+import { compile } from "./codec/codec.ts";
+import { LENGTH_MAX } from "./schema/ast.ts";
+import type { AliasType, BareSchema, BareType, Definition, ScalarKind, Typed, TypeOf } from "./schema/ast.ts";
+import { SchemaError } from "./schema/errors.ts";
+import { isMapKey, MAP_KEYS, partsOf } from "./schema/walk.ts";
 
-/** A type of BARE: how it reads and writes a `T`, and the fewest bytes that one takes. */
-export interface Schema<T> {
-  readonly kind: string;
-  readonly sizeBytesMin: number;
-  read(reader: BareReader): T;
-  write(writer: BareWriter, value: T): void;
-}
+export { Codec, compile } from "./codec/codec.ts";
+export { SchemaError } from "./schema/errors.ts";
+export type { TypeOf } from "./schema/ast.ts";
 
-/** The TypeScript type of a schema's values. */
-export type TypeOf<S> = S extends Schema<infer T> ? T : never;
-
-/** The schema itself breaks a rule of BARE: repeated tags, a float as map key, an empty struct. */
-export class SchemaError extends FidelityError {}
+/** A type of BARE and the TypeScript type of its values. */
+export type Schema<T> = Typed<T>;
 
 /** Decodes exactly one value from all of `bytes`. Throws `BareError`, with the offset, on anything not canonical. */
-export function decode<T>(schema: Schema<T>, bytes: Uint8Array, limits: BareLimits = BARE_LIMITS): T {
-  const reader = new BareReader(bytes, limits);
-  const value = schema.read(reader);
-  reader.end();
-  return value;
+export function decode<T>(schema: Schema<T>, bytes: Uint8Array, limits?: BareLimits): T {
+  return compile(schema).decode(bytes, limits);
 }
 
-/** Encodes one value. Throws `BareError`, with the path, where the value does not fit its schema. */
-export function encode<T>(schema: Schema<T>, value: T, limits: BareLimits = BARE_LIMITS): Uint8Array<ArrayBuffer> {
-  const writer = new BareWriter(limits);
-  schema.write(writer, value);
-  return writer.finish();
+/**
+ * Encodes one value. Throws `BareError`, with the path, where the value does not fit its schema. The bytes may share their
+ * buffer with other messages; `slice()` gives a copy whose buffer is its own.
+ */
+export function encode<T>(schema: Schema<T>, value: T, limits?: BareLimits): Uint8Array<ArrayBuffer> {
+  return compile(schema).encode(value, limits);
 }
 
-type Primitive = "bool" | "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "f32" | "f64" | "uint" | "int";
-type PrimitiveType<K extends Primitive> = ReturnType<BareReader[K]>;
+/** A type without parts. */
+export type Scalar<K extends ScalarKind, T> = { readonly kind: K; readonly _value?: () => T };
 
-// The readers and writers are methods of the same name, so a primitive is its name and its least size.
-function primitive<K extends Primitive | "uintSafe" | "str">(
-  kind: K,
-  sizeBytesMin: number,
-): Schema<ReturnType<BareReader[K]>> {
-  type Value = ReturnType<BareReader[K]>;
-  return {
-    kind,
-    sizeBytesMin,
-    read: (reader) => reader[kind]() as Value,
-    write: (writer, value) => (writer[kind] as (value: Value) => void).call(writer, value),
-  };
-}
+/** An integer of up to 64 bits as a number: 2^53 and more, on either side of zero, is refused. */
+export type SafeScalar<K extends ScalarKind> = Scalar<K, number> & { readonly safe: true };
 
-export const bool: Schema<PrimitiveType<"bool">> = primitive("bool", 1);
-export const u8: Schema<PrimitiveType<"u8">> = primitive("u8", 1);
-export const u16: Schema<PrimitiveType<"u16">> = primitive("u16", 2);
-export const u32: Schema<PrimitiveType<"u32">> = primitive("u32", 4);
-export const u64: Schema<PrimitiveType<"u64">> = primitive("u64", 8);
-export const i8: Schema<PrimitiveType<"i8">> = primitive("i8", 1);
-export const i16: Schema<PrimitiveType<"i16">> = primitive("i16", 2);
-export const i32: Schema<PrimitiveType<"i32">> = primitive("i32", 4);
-export const i64: Schema<PrimitiveType<"i64">> = primitive("i64", 8);
-export const f32: Schema<PrimitiveType<"f32">> = primitive("f32", 4);
-export const f64: Schema<PrimitiveType<"f64">> = primitive("f64", 8);
-export const uint: Schema<PrimitiveType<"uint">> = primitive("uint", 1);
-export const int: Schema<PrimitiveType<"int">> = primitive("int", 1);
-export const str: Schema<string> = primitive("str", 1);
+export const bool: Scalar<"bool", boolean> = { kind: "bool" };
+export const u8: Scalar<"u8", number> = { kind: "u8" };
+export const u16: Scalar<"u16", number> = { kind: "u16" };
+export const u32: Scalar<"u32", number> = { kind: "u32" };
+export const u64: Scalar<"u64", bigint> = { kind: "u64" };
+export const i8: Scalar<"i8", number> = { kind: "i8" };
+export const i16: Scalar<"i16", number> = { kind: "i16" };
+export const i32: Scalar<"i32", number> = { kind: "i32" };
+export const i64: Scalar<"i64", bigint> = { kind: "i64" };
+export const f32: Scalar<"f32", number> = { kind: "f32" };
+export const f64: Scalar<"f64", number> = { kind: "f64" };
+export const uint: Scalar<"uint", bigint> = { kind: "uint" };
+export const int: Scalar<"int", bigint> = { kind: "int" };
+export const str: Scalar<"str", string> = { kind: "str" };
 
-/** `uint` as a number; values from 2^53 on are refused. */
-export const uintSafe: Schema<number> = { ...primitive("uintSafe", 1), kind: "uint" };
-
-/** `u64` as a number; values from 2^53 on are refused. */
-export const u64Safe: Schema<number> = {
-  kind: "u64",
-  sizeBytesMin: 8,
-  read(reader) {
-    const start = reader.offset;
-    const value = reader.u64();
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-      reader.fail("an integer is too large", "at most 2^53 - 1", `${value}`, start);
-    }
-    return Number(value);
-  },
-  write(writer, value) {
-    if (!Number.isSafeInteger(value)) writer.fail("a number is out of range", "a whole number to 2^53 - 1", `${value}`);
-    writer.u64(BigInt(value));
-  },
-};
+/** `uint` as a number. */
+export const uintSafe: SafeScalar<"uint"> = { kind: "uint", safe: true };
+/** `int` as a number. */
+export const intSafe: SafeScalar<"int"> = { kind: "int", safe: true };
+/** `u64` as a number. */
+export const u64Safe: SafeScalar<"u64"> = { kind: "u64", safe: true };
+/** `i64` as a number. */
+export const i64Safe: SafeScalar<"i64"> = { kind: "i64", safe: true };
 
 /** Bytes of any length. */
-export const data: Schema<Uint8Array> = {
-  kind: "data",
-  sizeBytesMin: 1,
-  read: (reader) => reader.data(),
-  write: (writer, value) => writer.data(value),
-};
+export const data: { readonly kind: "data"; readonly _value?: () => Uint8Array } = { kind: "data" };
 
-/** Nothing at all; allowed as a member of a union only. */
-export const nothing: Schema<undefined> = {
-  kind: "void",
-  sizeBytesMin: 0,
-  read: () => undefined,
-  write: () => undefined,
-};
+/** Nothing at all; allowed as a member of a union, or alone. */
+export const nothing: Scalar<"void", undefined> = { kind: "void" };
 
 /** Exactly `sizeBytes` bytes. */
-export function fixedData(sizeBytes: number): Schema<Uint8Array> {
+export function fixedData(sizeBytes: number): { kind: "data"; length: number; _value?: () => Uint8Array } {
   requireLength(sizeBytes, "fixed data");
-  return {
-    kind: "data",
-    sizeBytesMin: sizeBytes,
-    read: (reader) => reader.data(sizeBytes),
-    write(writer, value) {
-      if (value.length !== sizeBytes) writer.fail("data has the wrong size", `${sizeBytes} bytes`, `${value.length}`);
-      writer.raw(value);
-    },
-  };
+  return { kind: "data", length: sizeBytes };
 }
 
 /** A value or `undefined`. */
 export function optional<T>(item: Schema<T>): Schema<T | undefined> {
   requireNotVoid(item, "an optional");
-  return {
-    kind: "optional",
-    sizeBytesMin: 1,
-    read(reader) {
-      if (!reader.bool()) return undefined;
-      reader.enter("value");
-      const value = item.read(reader);
-      reader.leave();
-      return value;
-    },
-    write(writer, value) {
-      writer.bool(value !== undefined);
-      if (value === undefined) return;
-      writer.enter("value");
-      item.write(writer, value);
-      writer.leave();
-    },
-  };
+  return { kind: "optional", type: item };
 }
 
+// The kind of number, as far as the compiler knows: `never` for other types, and for a type declared as `Schema<number>`.
+type ArrayKindOf<I> = [I] extends [{ readonly safe: true }]
+  ? never
+  : [I] extends [{ readonly kind: ArrayKind }]
+    ? I["kind"]
+    : "_array" extends keyof I
+      ? Extract<I["_array"], ArrayKind>
+      : never;
+
+/** What a list of items of a type is: a typed array for numbers of a fixed width, an array otherwise. */
+export type ListOf<I> = [ArrayKindOf<I>] extends [never] ? readonly TypeOf<I>[] : ArrayOfKind<ArrayKindOf<I>>;
+
 /** A list of any length. */
-export function list<T>(item: Schema<T>): Schema<readonly T[]> {
+export function list<I extends Schema<unknown>>(item: I): Schema<ListOf<I>> {
   requireNotVoid(item, "a list");
-  return {
-    kind: "list",
-    sizeBytesMin: 1,
-    read: (reader) => readItems(reader, item, reader.count(item.sizeBytesMin)),
-    write(writer, value) {
-      writer.uintSafe(value.length);
-      writeItems(writer, item, value);
-    },
-  };
+  return { kind: "list", type: item };
 }
 
 /** A list of exactly `length` entries. */
-export function fixedList<T>(item: Schema<T>, length: number): Schema<readonly T[]> {
+export function fixedList<I extends Schema<unknown>>(item: I, length: number): Schema<ListOf<I>> {
   requireNotVoid(item, "a list");
   requireLength(length, "a fixed list");
-  return {
-    kind: "list",
-    sizeBytesMin: length * item.sizeBytesMin,
-    read: (reader) => readItems(reader, item, length),
-    write(writer, value) {
-      if (value.length !== length) writer.fail("a list has the wrong length", `${length}`, `${value.length}`);
-      writeItems(writer, item, value);
-    },
-  };
+  return { kind: "list", type: item, length };
 }
 
-const MAP_KEYS = ["bool", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "uint", "int", "str", "enum"];
-
-/** A map; keys are integers, bools, strings or enums, each of them once. Entries keep the order of insertion. */
-export function map<K extends string | number | bigint | boolean, V>(
+/**
+ * A map; keys are integers, bools, strings, bytes or enums, each of them once. Entries keep the order of insertion. Keys
+ * that are bytes are told apart by their content, though JavaScript's `Map` finds them by identity only.
+ */
+export function map<K extends string | number | bigint | boolean | Uint8Array, V>(
   key: Schema<K>,
   value: Schema<V>,
 ): Schema<ReadonlyMap<K, V>> {
   requireNotVoid(value, "a map");
-  if (!MAP_KEYS.includes(key.kind)) {
-    throw new SchemaError("a map cannot have such keys", { expected: MAP_KEYS.join(", "), got: key.kind });
+  // What a lazy type stands for cannot be asked yet.
+  if (key.kind !== "alias" && !isMapKey(key)) {
+    throw new SchemaError("a map cannot have such keys", { expected: MAP_KEYS, got: key.kind });
   }
-  return {
-    kind: "map",
-    sizeBytesMin: 1,
-    read(reader) {
-      const count = reader.count(key.sizeBytesMin + value.sizeBytesMin);
-      const entries = new Map<K, V>();
-      for (let i = 0; i < count; i++) {
-        const start = reader.offset;
-        reader.enter(i);
-        const name = key.read(reader);
-        if (entries.has(name)) reader.fail("a map has a key twice", "distinct keys", JSON.stringify(`${name}`), start);
-        entries.set(name, value.read(reader));
-        reader.leave();
-      }
-      return entries;
-    },
-    write(writer, entries) {
-      writer.uintSafe(entries.size);
-      for (const [name, item] of entries) {
-        writer.enter(`${name}`);
-        key.write(writer, name);
-        value.write(writer, item);
-        writer.leave();
-      }
-    },
-  };
+  return { kind: "map", key, value };
 }
 
+/** The values of a struct. */
+export type StructValue<F extends Record<string, Schema<unknown>>> = { readonly [K in keyof F]: TypeOf<F[K]> };
+
+/** A struct with its fields' types at hand. */
+export type Struct<F extends Record<string, Schema<unknown>>> = Extract<BareType, { kind: "struct" }> & {
+  readonly _value?: () => StructValue<F>;
+};
+
 /** Fields one after the other, in the order of the object's keys. */
-export function struct<F extends Record<string, Schema<unknown>>>(
-  fields: F,
-): Schema<{ readonly [K in keyof F]: TypeOf<F[K]> }> {
-  type Value = { readonly [K in keyof F]: TypeOf<F[K]> };
-  const names = Object.keys(fields);
-  if (names.length === 0) throw new SchemaError("a struct has no fields", { expected: "at least one" });
-  for (const name of names) requireNotVoid(fields[name], "a struct");
-  return {
-    kind: "struct",
-    sizeBytesMin: names.reduce((sum, name) => sum + fields[name].sizeBytesMin, 0),
-    read(reader) {
-      const value: Record<string, unknown> = {};
-      for (const name of names) {
-        reader.enter(name);
-        value[name] = fields[name].read(reader);
-        reader.leave();
-      }
-      return value as Value;
-    },
-    write(writer, value) {
-      for (const name of names) {
-        writer.enter(name);
-        fields[name].write(writer, value[name]);
-        writer.leave();
-      }
-    },
-  };
+export function struct<F extends Record<string, Schema<unknown>>>(fields: F): Struct<F> {
+  const entries = Object.entries(fields);
+  if (entries.length === 0) throw new SchemaError("a struct has no fields", { expected: "at least one" });
+  for (const [name, type] of entries) {
+    requireNotVoid(type, "a struct");
+    if (!/^\d/.test(name) && name !== "__proto__") continue;
+    // JavaScript puts keys that look like numbers first, whatever the order in the text.
+    throw new SchemaError("a field has a name that JavaScript objects treat apart", {
+      expected: "a name that does not start with a digit, and not __proto__",
+      got: name,
+    });
+  }
+  return { kind: "struct", fields: entries.map(([name, type]) => ({ name, type })) };
 }
 
 /** The values of a union: `{ kind: "name", value }` for each of its members. */
@@ -246,107 +151,80 @@ export type UnionValue<M extends Record<string, readonly [number, Schema<unknown
 
 /** One of several types, told apart by a tag: `union({ text: [0, str], count: [1, uint] })`; tags ascend. */
 export function union<M extends Record<string, readonly [number, Schema<unknown>]>>(members: M): Schema<UnionValue<M>> {
-  const names = Object.keys(members);
-  requireAscending(names, (name) => members[name][0], "a union");
-  const nameOfTag = new Map(names.map((name) => [members[name][0], name]));
-  return {
-    kind: "union",
-    sizeBytesMin: 1 + Math.min(...names.map((name) => members[name][1].sizeBytesMin)),
-    read(reader) {
-      const start = reader.offset;
-      const tag = reader.uintSafe();
-      const name = nameOfTag.get(tag);
-      if (name === undefined) {
-        return reader.fail("a union has a tag that its schema does not know", tagsOf(nameOfTag), `${tag}`, start);
-      }
-      reader.enter(name);
-      const value = members[name][1].read(reader);
-      reader.leave();
-      return { kind: name, value } as UnionValue<M>;
-    },
-    write(writer, value) {
-      const name = value.kind as string;
-      if (!Object.hasOwn(members, name)) writer.fail("a union has no such member", names.join(", "), name);
-      writer.uintSafe(members[name][0]);
-      writer.enter(name);
-      members[name][1].write(writer, value.value);
-      writer.leave();
-    },
-  };
+  const found = Object.entries(members).map(([name, [tag, type]]) => ({ name, tag, type }));
+  requireAscending(found, "a union");
+  return { kind: "union", members: found };
 }
 
 /** One of several names, each with its number: `enumeration({ red: 0, green: 1 })`; numbers ascend. */
-export function enumeration<M extends Record<string, number>>(members: M): Schema<keyof M & string> {
-  const names = Object.keys(members);
-  requireAscending(names, (name) => members[name], "an enum");
-  const nameOfTag = new Map(names.map((name) => [members[name], name]));
-  return {
-    kind: "enum",
-    sizeBytesMin: 1,
-    read(reader) {
-      const start = reader.offset;
-      const tag = reader.uintSafe();
-      const name = nameOfTag.get(tag);
-      if (name === undefined) {
-        return reader.fail("an enum has a value that its schema does not know", tagsOf(nameOfTag), `${tag}`, start);
-      }
-      return name;
-    },
-    write(writer, name) {
-      if (!Object.hasOwn(members, name)) writer.fail("an enum has no such member", names.join(", "), name);
-      writer.uintSafe(members[name]);
-    },
-  };
+export function enumeration<M extends Record<string, number>>(
+  members: M,
+): Extract<BareType, { kind: "enum" }> & { readonly _value?: () => keyof M & string } {
+  const found = Object.entries(members).map(([name, tag]) => ({ name, tag }));
+  requireAscending(found, "an enum");
+  return { kind: "enum", members: found };
 }
 
-/** A schema that is made when it is first used, for types that contain themselves. */
+/** A type that is made when it is first used, for types that contain themselves. */
 export function lazy<T>(make: () => Schema<T>): Schema<T> {
   let made: Schema<T> | undefined;
-  const get = (): Schema<T> => (made ??= make());
-  return {
-    kind: "lazy",
-    sizeBytesMin: 1,
-    read: (reader) => get().read(reader),
-    write: (writer, value) => get().write(writer, value),
+  return { kind: "alias", name: "", target: () => (made ??= make()) };
+}
+
+/** A type that has a name. */
+export type Named<S> = AliasType & { readonly _value?: () => TypeOf<S>; readonly _array?: ArrayKindOf<S> };
+
+/** A type with a name, which schemas and their texts refer to it by. */
+export function named<S extends Schema<unknown>>(name: string, type: S): Named<S> {
+  if (!/^[A-Z][A-Za-z0-9]*$/.test(name)) {
+    const expected = "a capital letter, then letters and digits";
+    throw new SchemaError("a type's name has a form that BARE does not allow", { expected, got: JSON.stringify(name) });
+  }
+  return { kind: "alias", name, target: () => type };
+}
+
+/**
+ * A whole schema: the named types given, and those that they use, each before its first use. Throws `SchemaError` where
+ * two types have one name.
+ */
+export function schema(...types: readonly Schema<unknown>[]): BareSchema {
+  const definitions: Definition[] = [];
+  const targets = new Map<string, BareType>();
+  const collect = (type: BareType): void => {
+    if (type.kind !== "alias") return partsOf(type).forEach(collect);
+    const target = type.target();
+    if (targets.get(type.name) === target) return;
+    if (type.name === "") return collect(target);
+    if (targets.has(type.name)) {
+      throw new SchemaError("two types have one name", { expected: "a name for each", got: type.name });
+    }
+    targets.set(type.name, target);
+    collect(target);
+    definitions.push({ name: type.name, type: target });
   };
-}
-
-function readItems<T>(reader: BareReader, item: Schema<T>, count: number): T[] {
-  const items: T[] = [];
-  for (let i = 0; i < count; i++) {
-    reader.enter(i);
-    items.push(item.read(reader));
-    reader.leave();
+  for (const type of types) {
+    if (type.kind === "alias" && type.name !== "") collect(type);
+    else throw new SchemaError("a schema is made of named types", { got: type.kind, hint: 'bare.named("Name", ...)' });
   }
-  return items;
+  return { definitions };
 }
 
-function writeItems<T>(writer: BareWriter, item: Schema<T>, items: readonly T[]): void {
-  for (let i = 0; i < items.length; i++) {
-    writer.enter(i);
-    item.write(writer, items[i]);
-    writer.leave();
-  }
-}
-
-function tagsOf(nameOfTag: ReadonlyMap<number, string>): string {
-  return [...nameOfTag].map(([tag, name]) => `${tag} (${name})`).join(", ");
-}
-
-function requireNotVoid(schema: Schema<unknown>, where: string): void {
-  if (schema.kind === "void") throw new SchemaError(`${where} cannot hold void`, { expected: "void in a union only" });
+function requireNotVoid(type: Schema<unknown>, where: string): void {
+  if (type.kind === "void") throw new SchemaError(`${where} cannot hold void`, { expected: "void in a union only" });
 }
 
 function requireLength(length: number, what: string): void {
-  if (Number.isSafeInteger(length) && length > 0) return;
-  throw new SchemaError(`${what} has an impossible length`, { expected: "a whole number above 0", got: `${length}` });
+  if (Number.isSafeInteger(length) && length > 0 && length <= LENGTH_MAX) return;
+  throw new SchemaError(`${what} has an impossible length`, {
+    expected: `a whole number from 1 to ${LENGTH_MAX}`,
+    got: `${length}`,
+  });
 }
 
-function requireAscending(names: readonly string[], tagOf: (name: string) => number, what: string): void {
-  if (names.length === 0) throw new SchemaError(`${what} has no members`, { expected: "at least one" });
+function requireAscending(members: readonly { readonly name: string; readonly tag: number }[], what: string): void {
+  if (members.length === 0) throw new SchemaError(`${what} has no members`, { expected: "at least one" });
   let previous = -1;
-  for (const name of names) {
-    const tag = tagOf(name);
+  for (const { name, tag } of members) {
     if (!Number.isSafeInteger(tag) || tag <= previous) {
       throw new SchemaError(`the tags of ${what} do not ascend`, {
         where: name,

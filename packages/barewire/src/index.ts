@@ -1,9 +1,25 @@
 // The public face of BAREWire where there is no Node: codec, regions, arena, container. Runs in browsers.
 
-/** BARE schemas: `bare.struct({ ... })`, `bare.list(bare.f32)`, `bare.encode`, `bare.decode`. */
+/** BARE schemas: `bare.struct({ ... })`, `bare.list(bare.f32)`, `bare.encode`, `bare.decode`, `bare.compile`. */
 export * as bare from "./bare.ts";
-export { SchemaError } from "./bare.ts";
-export type { Schema, TypeOf, UnionValue } from "./bare.ts";
+export type { Named, Scalar, Schema, Struct, TypeOf, UnionValue } from "./bare.ts";
+export type { Codec } from "./codec/codec.ts";
+export { resolveType } from "./schema/ast.ts";
+export type {
+  AliasType,
+  BareSchema,
+  BareType,
+  Definition,
+  EnumMember,
+  StructField,
+  Typed,
+  UnionMember,
+} from "./schema/ast.ts";
+export { equalSchemas, equalTypes } from "./schema/equal.ts";
+export { SchemaError } from "./schema/errors.ts";
+export { printSchema, printType } from "./schema/print.ts";
+export { readSchema, typeNamed } from "./schema/read.ts";
+export type { ReadSchemaOptions } from "./schema/read.ts";
 export { BARE_LIMITS, BareError, BareReader, BareWriter } from "./bare-io.ts";
 export type { BareLimits } from "./bare-io.ts";
 export { Region, RegionError } from "./region.ts";

@@ -118,7 +118,8 @@ class Checker {
   #uniqueNames(parts: readonly { readonly name: string }[], what: string): void {
     const seen = new Set<string>();
     for (const part of parts) {
-      if (seen.has(part.name)) this.#fail(part, "a name stands twice", { expected: `one ${what} of that name`, got: part.name });
+      if (seen.has(part.name))
+        this.#fail(part, "a name stands twice", { expected: `one ${what} of that name`, got: part.name });
       seen.add(part.name);
     }
   }

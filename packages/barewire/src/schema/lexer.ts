@@ -50,7 +50,13 @@ export function tokenize(source: SchemaText): Token[] {
     } else if (text[offset] === "#") {
       const lineEnd = text.indexOf("\n", offset);
       const end = lineEnd < 0 ? text.length : lineEnd;
-      if (isLineStart) comments.push(text.slice(offset + 1, end).trimEnd().replace(/^ /, ""));
+      if (isLineStart)
+        comments.push(
+          text
+            .slice(offset + 1, end)
+            .trimEnd()
+            .replace(/^ /, ""),
+        );
       offset = end;
     } else {
       const word = match(WORD, text, offset) || text[offset];

@@ -114,7 +114,11 @@ class Parser {
       default:
         if (this.#legacy && token.text === "string") return { kind: "str" };
         this.#index--;
-        return this.#fail("there is no such type", "a type of BARE, or a name with a capital letter", HINTS[token.text]);
+        return this.#fail(
+          "there is no such type",
+          "a type of BARE, or a name with a capital letter",
+          HINTS[token.text],
+        );
     }
   }
 
@@ -126,7 +130,11 @@ class Parser {
   #legacyType(token: Token): BareType {
     const isOld = token.kind === "[" || token.kind === "(" || token.kind === "{";
     if (!isOld || !this.#legacy) {
-      return this.#fail("a type is missing", "a type", isOld ? "older drafts wrote types so; read it as one" : undefined);
+      return this.#fail(
+        "a type is missing",
+        "a type",
+        isOld ? "older drafts wrote types so; read it as one" : undefined,
+      );
     }
     if (token.kind === "(") return this.#union(")");
     if (token.kind === "{") return this.#struct();
@@ -137,7 +145,8 @@ class Parser {
   }
 
   #map(): BareType {
-    if (this.#legacy && this.#token.kind === "[") return { kind: "map", key: this.#between("[", "]"), value: this.#type() };
+    if (this.#legacy && this.#token.kind === "[")
+      return { kind: "map", key: this.#between("[", "]"), value: this.#type() };
     return { kind: "map", key: this.#between("<", ">"), value: this.#between("<", ">") };
   }
 

@@ -1,0 +1,306 @@
+// The fast writer of primitives: messages are written one behind the other into a slab, and a message is handed out as a
+// window onto it, so that a small one costs no allocation of a buffer. A message that outgrows its slab moves to a buffer
+// of its own. Values that do not fit are only noticed (`reject`); the reference codec then says which and why.
+
+import { BARE_LIMITS } from "../bare-io.ts";
+import type { BareLimits } from "../bare-io.ts";
+import { LOOP_BYTES_MAX, reject } from "./input.ts";
+
+const SLAB_BYTES = 16384;
+/** What a message may take of a slab before it gets a buffer of its own. */
+const SHARE_BYTES_MAX = SLAB_BYTES / 2;
+/** Messages start at multiples of this, so that aligned data in them stays aligned. */
+const START_ALIGN_BYTES = 8;
+
+/** A message that is being written. */
+export class Output {
+  bytes: Uint8Array<ArrayBuffer>;
+  view: DataView;
+  start = 0;
+  offset = 0;
+  depth = 0;
+  limits: BareLimits = BARE_LIMITS;
+  isBusy = false;
+  /** Whether the bytes are someone else's, and cannot be exchanged for more. */
+  readonly isFixed: boolean;
+
+  /** Writes into `target` and nowhere else, or into slabs of its own. */
+  constructor(target?: Uint8Array) {
+    // Nothing here asks what kind of buffer it is.
+    this.bytes = (target ?? new Uint8Array(SLAB_BYTES)) as Uint8Array<ArrayBuffer>;
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
+    this.isFixed = target !== undefined;
+  }
+}
+
+/** Starts a message behind the last one. */
+export function openOutput(output: Output, limits: BareLimits): void {
+  output.isBusy = true;
+  output.offset = output.start;
+  output.depth = 0;
+  output.limits = limits;
+}
+
+/** The message, a window onto the slab or onto a buffer of its own. */
+export function finishOutput(output: Output): Uint8Array<ArrayBuffer> {
+  const { bytes, start, offset } = output;
+  if (offset - start > output.limits.sizeBytesMax) reject();
+  if (bytes.length === SLAB_BYTES) {
+    output.start = (offset + START_ALIGN_BYTES - 1) & -START_ALIGN_BYTES;
+    return bytes.subarray(start, offset);
+  }
+  useBuffer(output, new Uint8Array(SLAB_BYTES));
+  return bytes.subarray(start, offset);
+}
+
+/** Whatever became of the message, the next one can be written. */
+export function closeOutput(output: Output): void {
+  if (output.bytes.length !== SLAB_BYTES) useBuffer(output, new Uint8Array(SLAB_BYTES));
+  output.isBusy = false;
+}
+
+function useBuffer(output: Output, bytes: Uint8Array<ArrayBuffer>): void {
+  output.bytes = bytes;
+  output.view = new DataView(bytes.buffer);
+  output.start = 0;
+  output.offset = 0;
+}
+
+/** Makes room for `sizeBytes` bytes and gives the place where they start. Takes another buffer if it must. */
+export function reserve(output: Output, sizeBytes: number): number {
+  if (output.offset + sizeBytes > output.bytes.length) grow(output, sizeBytes);
+  const at = output.offset;
+  output.offset = at + sizeBytes;
+  return at;
+}
+
+function grow(output: Output, sizeBytes: number): void {
+  const { bytes, start, offset, limits } = output;
+  const needed = offset - start + sizeBytes;
+  if (output.isFixed || needed > limits.sizeBytesMax) reject();
+  const size = needed <= SHARE_BYTES_MAX ? SLAB_BYTES : Math.max(needed, 2 * bytes.length);
+  useBuffer(output, new Uint8Array(size));
+  output.bytes.set(bytes.subarray(start, offset));
+  output.offset = offset - start;
+}
+
+export function writeU8(output: Output, value: number): void {
+  if ((value & 0xff) !== value) reject();
+  const at = reserve(output, 1);
+  output.bytes[at] = value;
+}
+
+export function writeI8(output: Output, value: number): void {
+  if ((value << 24) >> 24 !== value) reject();
+  const at = reserve(output, 1);
+  output.bytes[at] = value;
+}
+
+export function writeU16(output: Output, value: number): void {
+  if ((value & 0xffff) !== value) reject();
+  const at = reserve(output, 2);
+  output.view.setUint16(at, value, true);
+}
+
+export function writeI16(output: Output, value: number): void {
+  if ((value << 16) >> 16 !== value) reject();
+  const at = reserve(output, 2);
+  output.view.setInt16(at, value, true);
+}
+
+export function writeU32(output: Output, value: number): void {
+  if (value >>> 0 !== value) reject();
+  const at = reserve(output, 4);
+  output.view.setUint32(at, value, true);
+}
+
+export function writeI32(output: Output, value: number): void {
+  if ((value | 0) !== value) reject();
+  const at = reserve(output, 4);
+  output.view.setInt32(at, value, true);
+}
+
+export function writeF32(output: Output, value: number): void {
+  if (typeof value !== "number") reject();
+  const at = reserve(output, 4);
+  output.view.setFloat32(at, value, true);
+}
+
+export function writeF64(output: Output, value: number): void {
+  if (typeof value !== "number") reject();
+  const at = reserve(output, 8);
+  output.view.setFloat64(at, value, true);
+}
+
+export function writeBool(output: Output, value: boolean): void {
+  if (typeof value !== "boolean") reject();
+  const at = reserve(output, 1);
+  output.bytes[at] = value ? 1 : 0;
+}
+
+// Bits of one number, to be read as another kind of number.
+const U64 = new BigUint64Array(1);
+const I64 = new BigInt64Array(U64.buffer);
+const U32 = new Uint32Array(U64.buffer);
+const LOW = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1 ? 0 : 1;
+const HIGH = 1 - LOW;
+
+export function writeU64(output: Output, value: bigint): void {
+  U64[0] = value; // throws a TypeError for a number, which counts as a rejection
+  if (U64[0] !== value) reject();
+  const at = reserve(output, 8);
+  output.view.setBigUint64(at, value, true);
+}
+
+export function writeI64(output: Output, value: bigint): void {
+  I64[0] = value;
+  if (I64[0] !== value) reject();
+  const at = reserve(output, 8);
+  output.view.setBigInt64(at, value, true);
+}
+
+export function writeU64Safe(output: Output, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) reject();
+  const at = reserve(output, 8);
+  output.view.setUint32(at, value >>> 0, true);
+  output.view.setUint32(at + 4, value / 2 ** 32, true);
+}
+
+export function writeI64Safe(output: Output, value: number): void {
+  if (!Number.isSafeInteger(value)) reject();
+  const at = reserve(output, 8);
+  output.view.setUint32(at, value >>> 0, true);
+  output.view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
+}
+
+/** A varint below 2^53, as counts and tags are. */
+export function writeVarint(output: Output, value: number): void {
+  if (value >>> 0 !== value || value >= 0x80) return writeLongVarint(output, value);
+  const at = reserve(output, 1);
+  output.bytes[at] = value;
+}
+
+function writeLongVarint(output: Output, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0) reject();
+  let rest = value;
+  for (; rest > 0x7fffffff; rest = Math.floor(rest / 0x80)) writeByte(output, (rest % 0x80) | 0x80);
+  for (; rest >= 0x80; rest >>>= 7) writeByte(output, (rest & 0x7f) | 0x80);
+  writeByte(output, rest);
+}
+
+function writeByte(output: Output, value: number): void {
+  const at = reserve(output, 1);
+  output.bytes[at] = value;
+}
+
+// Writes what stands in U64 as a varint.
+function writeVarint64(output: Output): void {
+  let low = U32[LOW];
+  let high = U32[HIGH];
+  while (high !== 0) {
+    writeByte(output, (low & 0x7f) | 0x80);
+    low = ((low >>> 7) | (high << 25)) >>> 0;
+    high >>>= 7;
+  }
+  for (; low >= 0x80; low >>>= 7) writeByte(output, (low & 0x7f) | 0x80);
+  writeByte(output, low);
+}
+
+export function writeUint(output: Output, value: bigint): void {
+  U64[0] = value;
+  if (U64[0] !== value) reject();
+  writeVarint64(output);
+}
+
+export function writeInt(output: Output, value: bigint): void {
+  I64[0] = value;
+  if (I64[0] !== value) reject();
+  const sign = U32[HIGH] >> 31;
+  U32[HIGH] = ((U32[HIGH] << 1) | (U32[LOW] >>> 31)) ^ sign;
+  U32[LOW] = (U32[LOW] << 1) ^ sign;
+  writeVarint64(output);
+}
+
+export function writeIntSafe(output: Output, value: number): void {
+  if ((value | 0) === value) return writeVarint(output, ((value << 1) ^ (value >> 31)) >>> 0);
+  if (!Number.isSafeInteger(value)) reject();
+  writeInt(output, BigInt(value));
+}
+
+/** Bytes as they are. */
+export function writeBytes(output: Output, value: Uint8Array): void {
+  const sizeBytes = value.length;
+  const at = reserve(output, sizeBytes);
+  const { bytes } = output;
+  if (sizeBytes > LOOP_BYTES_MAX) bytes.set(value, at);
+  else for (let i = 0; i < sizeBytes; i++) bytes[at + i] = value[i];
+}
+
+/** Bytes with their number before them. */
+export function writeData(output: Output, value: Uint8Array): void {
+  if (!(value instanceof Uint8Array)) reject();
+  writeVarint(output, value.length);
+  writeBytes(output, value);
+}
+
+/** Up to this size an array is written number by number: asking a small one for its buffer costs more. */
+export const SMALL_ARRAY_BYTES_MAX = 64;
+
+const UTF8 = new TextEncoder();
+const SHORT_LENGTH_MAX = 24;
+
+/** A string with its length before it. Short ASCII, which most strings are, needs no encoder. */
+export function writeStr(output: Output, value: string): void {
+  if (typeof value !== "string") reject();
+  const { length } = value;
+  if (length > SHORT_LENGTH_MAX) return writeLongStr(output, value);
+  const at = reserve(output, 1 + length);
+  const { bytes } = output;
+  bytes[at] = length;
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i);
+    if (code >= 0x80) {
+      output.offset = at;
+      return writeLongStr(output, value);
+    }
+    bytes[at + 1 + i] = code;
+  }
+}
+
+// The size is known once the string is written, so room for it is left that is right for ASCII; text of other letters may
+// need one byte more and is moved. Where the most bytes that there may be do not fit, they are counted.
+function writeLongStr(output: Output, value: string): void {
+  if (!value.isWellFormed()) reject();
+  const guessBytes = varintBytes(value.length);
+  const mostBytes = guessBytes + 1 + 3 * value.length;
+  const isRoomy = output.offset + mostBytes <= output.bytes.length;
+  const at = reserve(output, isRoomy ? mostBytes : framedBytes(utf8Bytes(value)));
+  const { written } = UTF8.encodeInto(value, output.bytes.subarray(at + guessBytes));
+  const prefixBytes = varintBytes(written);
+  if (prefixBytes > guessBytes) output.bytes.copyWithin(at + prefixBytes, at + guessBytes, at + guessBytes + written);
+  output.offset = at;
+  writeVarint(output, written);
+  output.offset = at + prefixBytes + written;
+}
+
+// Bytes of a well-formed string in UTF-8.
+function utf8Bytes(value: string): number {
+  let sizeBytes = value.length;
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code < 0x80) continue;
+    // Each half of a surrogate pair counts for two of the pair's four bytes.
+    sizeBytes += code < 0x800 || (code >= 0xd800 && code <= 0xdfff) ? 1 : 2;
+  }
+  return sizeBytes;
+}
+
+function framedBytes(sizeBytes: number): number {
+  return varintBytes(sizeBytes) + sizeBytes;
+}
+
+function varintBytes(value: number): number {
+  let size = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) size++;
+  return size;
+}
