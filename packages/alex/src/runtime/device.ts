@@ -175,7 +175,7 @@ export class WasmDevice implements Device {
     }
   }
 
-  /** Refuses what this memory could never hold, before offsets in it are written into code that has 32 bits for them. */
+  /** Refuses what this memory could never hold before offsets in it are written into code that has 32 bits for them. */
   #requireRoom({ name, arenaBytes, buffers }: Program): void {
     const needBytes = buffers.reduce((most, { sizeBytes }) => Math.max(most, sizeBytes), arenaBytes);
     const { maximumBytes } = this.arena;

@@ -1,11 +1,11 @@
 // A thread team over one shared memory (DESIGN, decision 5): every member runs the same program with its own index.
 // `run` uses the calling thread as member 0; `runAsync` uses workers only and leaves the calling thread to its events.
-// A run is over when its chunks are done, wherever its members are: one that the system has preempted, that sleeps or is
-// still starting joins when it comes, or is late and leaves. Only a failed run waits for all members to have left.
+// A run is over when its chunks are done, wherever its members are: one that the system has preempted, that sleeps or
+// is still starting joins when it comes, or is late and leaves. Only after a failed run, and before epochs begin
+// again, the caller waits until all have left.
 // Workers start when they are first needed and sleep without cost between runs. How a worker is made is injected, so
-// that the same team serves Node and, with a spawner of its own, a browser.
-// Left out: two programs at the same time; a synchronous run of several members on a browser's main thread, which may
-// not sleep.
+// that the same team serves Node and, with a spawner of its own, a browser. Left out: two programs at the same time; a
+// synchronous run of several members on a browser's main thread, which may not sleep.
 
 import { CONTROL_BYTES, EPOCH_MAX } from "../targets/wasm/team.ts";
 import { DeviceBusyError, DeviceClosedError, ProgramTrapError } from "./errors.ts";

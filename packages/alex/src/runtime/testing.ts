@@ -85,8 +85,8 @@ export const CHAIN_SIGNATURE = (length: number): Signature => ({
 });
 
 /**
- * `outer` times `inner` slabs of `length` elements: out = in * factor + 1 for each slab in a parallel item, then the sum
- * of the slab to its place in totals; all by strides of two loops in each other.
+ * `outer` times `inner` slabs of `length` elements: out = in * factor + 1 for each slab in a parallel item, then the
+ * sum of the slab to its place in totals; all by strides of two loops in each other.
  */
 export function loopProgram(name: string, length: number, outer: number, inner: number, factor: number): Program {
   const slabBytes = length * 4;

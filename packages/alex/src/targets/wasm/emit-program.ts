@@ -19,8 +19,8 @@ export interface WasmProgramExports {
   start(control: number, epoch: number): void;
   /**
    * Takes part in a run until it is over: returns 0 then, or 1 when it failed. A member may come late, or not at all:
-   * the others do its share. One whose run is over already touches nothing and returns. Without an epoch it is no run of
-   * a team: the member does everything by itself, and the control block is left alone.
+   * the others do its share. One whose run is over already touches nothing and returns. Without an epoch it is no run
+   * of a team: the member does everything by itself, and the control block is left alone.
    *
    * @param member this member's number in the team
    * @param bindings address of a table of i32 addresses, one for each binding slot

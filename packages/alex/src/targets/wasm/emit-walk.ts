@@ -149,7 +149,7 @@ class WalkEmitter {
     body.end();
   }
 
-  /** Inside of the loops walk, chunks, finish. The others may have finished theirs since: then the exchange will tell. */
+  /** Inside of the loops walk, chunks, finish. When others have finished since, the exchange in `finish` will tell. */
   #advanceIfLast(): void {
     const body = this.#body;
     body.get(this.#state).op(OP.i32WrapI64).i32(0xffff).op(OP.i32And).i32(1).op(OP.i32Eq).if();

@@ -4,9 +4,10 @@
 //
 //   bits 63..48 epoch | 47..32 stage | 31..16 unclaimed | 15..0 unfinished
 //
-// There is no barrier: a stage ends when its chunks are finished, not when members arrive (chunk claiming is Polychrono-
-// poulos and Kuck, "Guided self-scheduling", 1987, with chunks of fixed size). So a member that the system has preempted
-// delays the others only while it holds a chunk. One that comes late finds in the word where the program is.
+// There is no barrier: a stage ends when its chunks are finished, not when members arrive. Members take chunks of fixed
+// size as they become free (C. P. Kruskal and A. Weiss, "Allocating independent subtasks on parallel processors",
+// 1985). So a member that the system has preempted delays the others only while it holds a chunk. One that comes late
+// finds in the word where the program is.
 //
 // All changes but the start are compare-and-exchange of the whole word:
 //   claim    unclaimed - 1                   by any member, while unclaimed > 0
@@ -17,16 +18,16 @@
 //
 // Why this is safe.
 // 1. A claim that succeeds belongs to the claimer's own run: the word has the epoch in it. An equal word of an earlier
-//    iteration of a loop is no danger: what is claimed then is a chunk of this iteration, for loop counters and operands
-//    are read after the claim. The caller reuses an epoch only when every member has left the runs of all others.
+//    iteration of a loop is no danger: what is claimed then is a chunk of this iteration, for loop counters and
+//    operands are read after the claim. The caller reuses an epoch only when every member has left all earlier runs.
 // 2. While a member holds a chunk, unfinished > 0, so neither the stage nor the run can end, except by failure. Hence a
-//    member outside of a chunk touches nothing but this word and `sleepers`, and after ENDED nobody holds a chunk: memory
-//    of a run may be freed or bound anew, though members of it are still on their way out.
+//    member outside of a chunk touches nothing but this word and `sleepers`, and after ENDED nobody holds a chunk:
+//    memory of a run may be freed or bound anew, though members of it are still on their way out.
 // 3. The holder of the last chunk is alone: it may run serial calls and write the loop counters, plainly. Atomics are
 //    sequentially consistent, so its exchange publishes them, and those of finished chunks, to all who claim after it.
 // 4. No wake-up is lost. A sleeper first counts itself in `sleepers`, then waits for the word to differ from what it
-//    read, which had nothing to claim; who advances first changes the word, then reads `sleepers`. So either the sleeper
-//    is seen, or its wait sees the new word. Finishing does not wake: it gives nobody anything to do.
+//    read, which had nothing to claim; who advances first changes the word, then reads `sleepers`. So either the
+//    sleeper is seen, or its wait sees the new word. Finishing does not wake: it gives nobody anything to do.
 
 import type { FunctionBody, ModuleBuilder } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
