@@ -95,7 +95,7 @@ export const PASSES: readonly Pass[] = [
   },
   {
     name: "schedule",
-    summary: "independent calls share a barrier; small calls stay on one thread",
+    summary: "independent calls share a stage; small calls stay on one thread",
     run: (compilation) => ({ ...compilation, slots: schedule(compilation.scope!.items) }),
     print: ({ slots, lowering }) => printSlots(slots!, lowering!.kernels),
   },

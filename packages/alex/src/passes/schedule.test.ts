@@ -57,7 +57,7 @@ test("calls keep the order that their memory demands", () => {
   fc.assert(property, { numRuns: 500, seed: 1 });
 });
 
-test("independent large calls share a slot, and so a barrier", () => {
+test("independent large calls share a slot, and so a wait", () => {
   const slots = schedule([call([0], 1, 1e6), call([0], 2, 1e6), call([0], 3, 1e6)]);
   assert.deepEqual(
     slots.map(({ kind }) => kind),

@@ -1,6 +1,6 @@
 // schedule: kernel calls, in an order that respects who reads and writes what, become items of a program. Calls that do
-// not depend on each other share an item, so that one barrier serves all of them; runs of small calls stay on one
-// member of the team, where they need no barrier at all.
+// not depend on each other share an item, so that the team waits once for all of them; runs of small calls stay on one
+// member, where they need no waiting at all.
 
 import type { Call, CallItem, VirtualBuffer } from "../lower/lowering.ts";
 
