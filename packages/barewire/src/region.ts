@@ -1,12 +1,26 @@
 // Regions: typed windows onto a range of an ArrayBuffer or SharedArrayBuffer. A region never copies; it hands out
 // typed arrays over the bytes where they lie. What may be done with the bytes is in the type: `Region<"mapped", "r">`
-// gives views without setters. The read-only promise is the compiler's: at run time a view is a plain typed array.
-// Left out: addresses and sizes as units of measure, GPU buffers and their ownership.
+// gives views without setters, and `Region<"gpu">` none at all. These promises are the compiler's: at run time a view is
+// a plain typed array. Sizes are `Bytes` and positions `Addr`; memory/arithmetic.ts adds them as the compiler allows.
+// Left out: copies between regions, which memory/copies.ts counts, and ownership of GPU buffers (memory/gpu.ts).
 
-import { FidelityError } from "@fidelity/units";
+import { addr, bytes, FidelityError } from "@fidelity/units";
+import type { Addr, Bytes } from "@fidelity/units";
 
-/** Where the bytes live: private CPU memory, a GPU buffer, memory shared between threads, or a mapped file. */
-export type Space = "cpu" | "gpu" | "shared" | "mapped";
+/**
+ * Where the bytes live: private CPU memory, a GPU buffer, memory shared between threads, a mapped file, or far memory
+ * that stays coherent (CXL, another NUMA node).
+ */
+export type Space = "cpu" | "gpu" | "shared" | "mapped" | "coherent";
+
+/** The spaces that the CPU reads and writes where they lie. */
+export type HostSpace = Exclude<Space, "gpu">;
+
+/** A size as an argument: a plain number or `Bytes`. An address in its place does not compile. */
+export type SizeArgument = number & Partial<Omit<Bytes, keyof number>>;
+
+/** A position as an argument: a plain number or `Addr`. A size in its place does not compile. */
+export type AddrArgument = number & Partial<Omit<Addr, keyof number>>;
 
 /** What may be done with the bytes. */
 export type Access = "r" | "rw";
@@ -64,12 +78,12 @@ interface Views {
 }
 
 /** `sizeBytes` bytes from `byteOffset` of a buffer. Views are made once per region and element type, then reused. */
-export class Region<S extends Space = Space, A extends Access = Access> {
+export class Region<S extends Space = HostSpace, A extends Access = Access> {
   readonly space: S;
   readonly access: A;
   /** Position in the buffer; in a wasm memory this is the address that compiled code uses. */
-  readonly byteOffset: number;
-  readonly sizeBytes: number;
+  readonly byteOffset: Addr;
+  readonly sizeBytes: Bytes;
   protected readonly source: BufferSource;
   protected readonly lifetime: Lifetime;
   readonly #views: Views = {};
@@ -79,22 +93,22 @@ export class Region<S extends Space = Space, A extends Access = Access> {
     source: BufferSource,
     space: S,
     access: A,
-    byteOffset: number,
-    sizeBytes: number,
+    byteOffset: AddrArgument,
+    sizeBytes: SizeArgument,
     lifetime: Lifetime = { isAlive: true },
   ) {
     checkRange("the buffer", source.buffer.byteLength, byteOffset, sizeBytes);
     this.source = source;
     this.space = space;
     this.access = access;
-    this.byteOffset = byteOffset;
-    this.sizeBytes = sizeBytes;
+    this.byteOffset = addr(byteOffset);
+    this.sizeBytes = bytes(sizeBytes);
     this.lifetime = lifetime;
   }
 
   /** The whole of a typed array's bytes, or of a buffer's, as a region in private memory. */
-  static over(bytes: Uint8Array | ArrayBuffer): Region<"cpu", "rw"> {
-    const view = bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes;
+  static over(memory: Uint8Array | ArrayBuffer): Region<"cpu", "rw"> {
+    const view = memory instanceof ArrayBuffer ? new Uint8Array(memory) : memory;
     return new Region(view, "cpu", "rw", view.byteOffset, view.byteLength);
   }
 
@@ -110,42 +124,42 @@ export class Region<S extends Space = Space, A extends Access = Access> {
   }
 
   /** The bytes: Uint8Array [sizeBytes]. */
-  u8(): ViewOf<A, Uint8Array> {
+  u8(this: Region<HostSpace, A>): ViewOf<A, Uint8Array> {
     this.#check(1);
     this.#views.u8 ??= new Uint8Array(this.source.buffer, this.byteOffset, this.sizeBytes);
     return this.#views.u8 as ViewOf<A, Uint8Array>;
   }
 
   /** Signed bytes: Int8Array [sizeBytes]. */
-  i8(): ViewOf<A, Int8Array> {
+  i8(this: Region<HostSpace, A>): ViewOf<A, Int8Array> {
     this.#check(1);
     this.#views.i8 ??= new Int8Array(this.source.buffer, this.byteOffset, this.sizeBytes);
     return this.#views.i8 as ViewOf<A, Int8Array>;
   }
 
   /** Int32Array [sizeBytes / 4]; throws `RegionError` unless offset and size are multiples of 4. */
-  i32(): ViewOf<A, Int32Array> {
+  i32(this: Region<HostSpace, A>): ViewOf<A, Int32Array> {
     this.#check(4);
     this.#views.i32 ??= new Int32Array(this.source.buffer, this.byteOffset, this.sizeBytes / 4);
     return this.#views.i32 as ViewOf<A, Int32Array>;
   }
 
   /** Float32Array [sizeBytes / 4]; throws `RegionError` unless offset and size are multiples of 4. */
-  f32(): ViewOf<A, Float32Array> {
+  f32(this: Region<HostSpace, A>): ViewOf<A, Float32Array> {
     this.#check(4);
     this.#views.f32 ??= new Float32Array(this.source.buffer, this.byteOffset, this.sizeBytes / 4);
     return this.#views.f32 as ViewOf<A, Float32Array>;
   }
 
   /** Float64Array [sizeBytes / 8]; throws `RegionError` unless offset and size are multiples of 8. */
-  f64(): ViewOf<A, Float64Array> {
+  f64(this: Region<HostSpace, A>): ViewOf<A, Float64Array> {
     this.#check(8);
     this.#views.f64 ??= new Float64Array(this.source.buffer, this.byteOffset, this.sizeBytes / 8);
     return this.#views.f64 as ViewOf<A, Float64Array>;
   }
 
   /** A part of this region, `offsetBytes` from its start. It lives as long as this region's memory does. */
-  sub(offsetBytes: number, sizeBytes: number): Region<S, A> {
+  sub(offsetBytes: SizeArgument, sizeBytes: SizeArgument): Region<S, A> {
     checkRange("the region", this.sizeBytes, offsetBytes, sizeBytes);
     return new Region(this.source, this.space, this.access, this.byteOffset + offsetBytes, sizeBytes, this.lifetime);
   }
