@@ -237,8 +237,8 @@ function withMount(folder: string, options: string, ...args: string[]): Promise<
 }
 
 describe("bad disks", { concurrency: 2 }, () => {
-  test("a full disk while training: an error in words, and no file in pieces", async () => {
-    if (!canMount) return;
+  const needsMount = { skip: canMount ? false : "may not mount a file system here" };
+  test("a full disk while training: an error in words, and no file in pieces", needsMount, async () => {
     const out = scratch.copy(scratch.write("marker", ""), "full/marker").replace("/marker", "");
     const ended = await withMount(out, "size=64k", "train", "--data", text, "--out", out, "--steps", "2", ...TINY);
     assertRefused(ended, /^fidelity: cannot write a file: the disk is full\n {2}where: .*checkpoint\.fid\n/);
@@ -246,8 +246,8 @@ describe("bad disks", { concurrency: 2 }, () => {
     assert.deepEqual(left, []);
   });
 
-  test("a full disk under standard output", async () => {
-    if (!existsSync("/dev/full")) return;
+  const needsFullDevice = { skip: existsSync("/dev/full") ? false : "there is no /dev/full here" };
+  test("a full disk under standard output", needsFullDevice, async () => {
     const command = `"${process.execPath}" "${LAUNCHER}" show "${run}" > /dev/full`;
     const ended = await start("sh", ["-c", command]).ended;
     assertRefused(ended, /^fidelity: cannot write a file: the disk is full\n {2}where: +standard output\n/);
