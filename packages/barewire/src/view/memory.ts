@@ -26,6 +26,23 @@ export class ViewError extends FidelityError {
   }
 }
 
+/** Where in a value a walk is; becomes text only for an error. */
+export class Place {
+  readonly #parts: (string | number)[] = [];
+
+  enter(part: string | number): void {
+    this.#parts.push(part);
+  }
+
+  leave(): void {
+    this.#parts.pop();
+  }
+
+  toString(): string {
+    return this.#parts.map((part) => (typeof part === "number" ? `[${part}]` : part)).join(".");
+  }
+}
+
 /** The arrays of a whole buffer, from its first byte; the last bytes that fill no element are left out of an array. */
 export class Memory {
   readonly u8: Uint8Array;

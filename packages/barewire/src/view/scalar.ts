@@ -4,7 +4,7 @@
 
 import type { EnumNode, NumberKind, NumberNode, TagKind } from "../layout/node.ts";
 import { ViewError } from "./memory.ts";
-import type { Memory } from "./memory.ts";
+import type { Memory, Place } from "./memory.ts";
 
 /** What every view has: its memory, and the address at which it is seated. */
 export interface Seat {
@@ -50,7 +50,7 @@ export function readNumber(node: NumberNode, memory: Memory, at: number): number
 }
 
 /** Throws `ViewError` unless the value is one of the kind. */
-export function checkNumber(node: NumberNode, value: unknown, path: string): void {
+export function checkNumber(node: NumberNode, value: unknown, path: string | Place): void {
   const { number, safe } = node;
   if (number === "f32" || number === "f64") {
     if (typeof value === "number") return;
@@ -111,17 +111,17 @@ export function readEnum(node: EnumNode, memory: Memory, at: number): string {
 }
 
 /** The tag of a member's name. Throws `ViewError` where the enum has none of that name. */
-export function tagOfName(node: EnumNode, name: unknown, path: string): number {
+export function tagOfName(node: EnumNode, name: unknown, path: string | Place): number {
   const member = node.members.find((one) => one.name === name);
   if (member !== undefined) return member.tag;
   return fail(path, `one of ${node.members.map((one) => one.name).join(", ")}`, name);
 }
 
 /** Refuses a value. */
-export function fail(path: string, expected: string, value: unknown): never {
+export function fail(path: string | Place, expected: string, value: unknown): never {
   const got =
     typeof value === "bigint" ? `${value}n` : typeof value === "string" ? JSON.stringify(value) : String(value);
-  throw new ViewError("a value does not fit its type", { path, expected, got });
+  throw new ViewError("a value does not fit its type", { path: String(path), expected, got });
 }
 
 /** An accessor property of a struct's view, for a number `offset` bytes from the struct's start. */
