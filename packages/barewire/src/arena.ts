@@ -1,9 +1,10 @@
 // The arena: an allocator over one shared `WebAssembly.Memory`, so that compiled wasm and native code, and every
 // worker, see the same bytes at the same addresses. Fresh memory comes from a bump pointer; freed ranges are sorted by
 // address, merged with their neighbours and given out again by best fit (Knuth, TAOCP 1, 2.5). One thread owns the
-// arena and allocates; the others receive addresses. Left out: memories beyond 4 GiB (memory64), nested scopes.
+// arena and allocates; the others receive addresses. Left out: memories beyond 4 GiB (memory64).
 
 import { FidelityError } from "@fidelity/units";
+import { ArenaScope } from "./memory/scope.ts";
 import { Region } from "./region.ts";
 import type { BufferSource, Lifetime } from "./region.ts";
 
@@ -72,6 +73,17 @@ export class Allocation extends Region<"shared", "rw"> implements Disposable {
   asMapped(offsetBytes: number, sizeBytes: number): Region<"mapped", "r"> {
     const part = this.sub(offsetBytes, sizeBytes);
     return new Region(this.source, "mapped", "r", part.byteOffset, sizeBytes, this.lifetime);
+  }
+
+  /** A part that is a file's bytes, mapped so that what is written reaches the file. */
+  asWritableMapped(offsetBytes: number, sizeBytes: number): Region<"mapped", "rw"> {
+    const part = this.sub(offsetBytes, sizeBytes);
+    return new Region(this.source, "mapped", "rw", part.byteOffset, sizeBytes, this.lifetime);
+  }
+
+  /** The same memory, known to lie on a far, coherent node. */
+  asCoherent(): Region<"coherent", "rw"> {
+    return new Region(this.source, "coherent", "rw", this.byteOffset, this.sizeBytes, this.lifetime);
   }
 
   /** Frees the region unless it was freed before. */
@@ -166,6 +178,19 @@ export class SharedArena implements Disposable {
     block.lifetime.isAlive = false;
     this.#liveBytes -= block.sizeBytes;
     this.#putBack(block.byteOffset, block.sizeBytes);
+  }
+
+  /** A scope: what is allocated in it is freed with it. `using step = arena.scope("step")`. */
+  scope(label = "scope"): ArenaScope {
+    return new ArenaScope(this, label);
+  }
+
+  /** Refuses to allocate in a scope that has ended. */
+  refuseScope(label: string): never {
+    throw new ArenaError("a scope has ended and gives no more memory", {
+      where: `scope "${label}"`,
+      hint: "allocate while the scope is held, or in the scope around it",
+    });
   }
 
   /** Closes the arena. Throws `LeakError` naming what was never freed. */

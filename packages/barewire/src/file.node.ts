@@ -69,6 +69,12 @@ const REASONS: Readonly<Record<string, { readonly reason: string; readonly hint:
   ENAMETOOLONG: { reason: "the name is too long", hint: "use a shorter name" },
   EIO: { reason: "the disk reports an error", hint: "check the disk and its cable; take another copy of the file" },
   TRUNCATED: { reason: "it ends too early", hint: "copy or download the file again" },
+  OUT_OF_RANGE: {
+    reason: "a mapped file cannot take this size",
+    hint: "open it with a larger maximumBytes; it is never made shorter while it is mapped",
+  },
+  MMAP: { reason: "its pages cannot be mapped", hint: 'open it with `how: "read"`' },
+  MSYNC: { reason: "its pages cannot be written to the disk", hint: "check the disk, and what the system's log says" },
   NOT_REGULAR: { reason: "it is not a regular file", hint: "save its contents to a file first" },
 };
 

@@ -2,10 +2,10 @@
 // compiled wasm, native code and every worker read them from the page cache and nothing is copied. Where that cannot be
 // done (not Linux, no `node:ffi`, a file system without mmap) the file is read into the same range, and `how` says so.
 //
-// Mappings are MAP_PRIVATE and nominally writable. Read-only pages would be the safer choice, but V8 makes the whole
+// Mappings for reading are MAP_PRIVATE and nominally writable. Read-only pages would be the safer choice, but V8 makes the whole
 // memory writable again each time that it grows; private pages at least keep every stray write away from the file.
 // A file that is cut short by another program while it is mapped kills the process (SIGBUS), as with every mmap; files
-// that Fidelity writes are replaced by rename and never cut.
+// that Fidelity writes are replaced by rename and never cut. Files mapped for writing are in memory/writable-file.node.ts.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
@@ -17,11 +17,14 @@ import type { ContainerHeader, TensorEntry } from "./container.ts";
 import { loadFfi } from "./ffi.node.ts";
 import type { Ffi } from "./ffi.node.ts";
 import { FileError, toFileError } from "./file.node.ts";
+import { recordCopy } from "./memory/copies.ts";
 import type { Region } from "./region.ts";
 
 // Linux, the same on x86-64, aarch64 and riscv64.
 const PROT_READ_WRITE = 1 | 2;
-const MAP_PRIVATE_FIXED = 0x02 | 0x10;
+const MAP_SHARED = 0x01;
+const MAP_PRIVATE = 0x02;
+const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const READ_BYTES_MAX = 2 ** 30;
@@ -187,6 +190,7 @@ function mapDescriptor(
       return new MappedFile(path, region, allocation, undefined, unmap);
     }
     readInto(path, descriptor, allocation.u8().subarray(leadBytes, leadBytes + sizeBytes), offset);
+    recordCopy({ from: "file", to: "mapped", sizeBytes, label: path });
     return new MappedFile(path, region, allocation, reason, () => undefined);
   } catch (error) {
     allocation[Symbol.dispose]();
@@ -194,14 +198,16 @@ function mapDescriptor(
   }
 }
 
-interface PageRange {
+/** A range that starts at a page. */
+export interface PageRange {
   readonly byteOffset: number;
   readonly sizeBytes: number;
 }
 
-interface PageMapper {
+/** Puts pages in the place of others, in the range of a memory. */
+export interface PageMapper {
   /** Lays a file's pages over a range of the memory; a reason in words where the system refuses. */
-  map(range: PageRange, descriptor: number, fileOffset: number): string | undefined;
+  map(range: PageRange, descriptor: number, fileOffset: number, isWritten?: boolean): string | undefined;
   /** Lays pages of zeros over the range. */
   unmap(range: PageRange): void;
 }
@@ -214,8 +220,8 @@ function findMmap(ffi: Ffi) {
   }).functions.mmap;
 }
 
-// A mapper over a memory, or the reason why there is none.
-function pageMapper(memory: WebAssembly.Memory): PageMapper | string {
+/** A mapper over a memory, or the reason why there is none. */
+export function pageMapper(memory: WebAssembly.Memory): PageMapper | string {
   if (process.platform !== "linux") return `mapping into wasm memory is done on Linux only, not on ${process.platform}`;
   const { ffi, reason } = loadFfi();
   if (ffi === undefined) return reason;
@@ -230,23 +236,25 @@ function pageMapper(memory: WebAssembly.Memory): PageMapper | string {
     fileOffset: number,
   ): boolean => {
     const address = base + BigInt(byteOffset);
-    const fixed = MAP_PRIVATE_FIXED | MAP_NORESERVE | flags;
+    const fixed = MAP_FIXED | MAP_NORESERVE | flags;
     return mmap(address, BigInt(sizeBytes), PROT_READ_WRITE, fixed, descriptor, BigInt(fileOffset)) === address;
   };
   const unmap = (range: PageRange): void => {
     // Without this the arena would give out file pages as if they were memory, so there is no way on.
-    if (!lay(range, MAP_ANONYMOUS, -1, 0)) throw new Error("mmap refused to put anonymous pages over a mapped file");
+    if (!lay(range, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+      throw new Error("mmap refused to put anonymous pages over a mapped file");
   };
-  const map = (range: PageRange, descriptor: number, fileOffset: number): string | undefined => {
+  const map = (range: PageRange, descriptor: number, fileOffset: number, isWritten = false): string | undefined => {
     if (range.sizeBytes === 0) return "the part of the file is empty";
-    if (lay(range, 0, descriptor, fileOffset)) return undefined;
+    if (lay(range, isWritten ? MAP_SHARED : MAP_PRIVATE, descriptor, fileOffset)) return undefined;
     unmap(range); // a refused MAP_FIXED may have taken the old pages away
     return "mmap refused this file";
   };
   return { map, unmap };
 }
 
-function readInto(path: string, descriptor: number, bytes: Uint8Array, offset: number): void {
+/** Reads exactly as many bytes as there is room for. Throws `FileError` where the file ends before. */
+export function readInto(path: string, descriptor: number, bytes: Uint8Array, offset: number): void {
   for (let at = 0; at < bytes.length;) {
     const count = readSync(descriptor, bytes, at, Math.min(bytes.length - at, READ_BYTES_MAX), offset + at);
     if (count === 0) throw new FileError("read", path, "TRUNCATED", { got: `${offset + at} bytes` });

@@ -10,7 +10,7 @@ import type { HostSpace, Region, Space } from "../region.ts";
 /** One copy. */
 export interface CopyRecord {
   readonly from: Space | "file";
-  readonly to: Space;
+  readonly to: Space | "file";
   readonly sizeBytes: number;
   /** Who copied, and what for. */
   readonly label: string;

@@ -176,8 +176,7 @@ class Checker {
   #items(node: ListNode, from: number, count: number, depth: number): void {
     if (node.packing !== undefined) {
       const bad = findBadCode(node.packing, this.#memory.u8, from, count);
-      if (bad >= 0)
-        this.fail("packed values have a code that is none", from, node.packing, `entry ${bad} or after`);
+      if (bad >= 0) this.fail("packed values have a code that is none", from, node.packing, `entry ${bad} or after`);
       return;
     }
     const item = node.item();
@@ -234,12 +233,7 @@ class Checker {
     return this.#range(at, count, count * itemBytes, alignBytes);
   }
 
-  #range(
-    at: number,
-    count: number,
-    sizeBytes: number,
-    alignBytes: number,
-  ): { from: number; count: number } {
+  #range(at: number, count: number, sizeBytes: number, alignBytes: number): { from: number; count: number } {
     const distance = this.#memory.u32[at >>> 2];
     const from = at + distance;
     if (count === 0) {

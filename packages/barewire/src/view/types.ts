@@ -15,10 +15,22 @@ export interface UnionValue {
 }
 
 // Values lie in buffers of their own; what a view gives may lie in shared memory.
-type OverAnyBuffer<N extends NumberArray> = Extract<
-  NumberArray,
-  { readonly [Symbol.toStringTag]: N[typeof Symbol.toStringTag] }
->;
+type OverAnyBuffer<N extends NumberArray> = N extends { readonly [Symbol.toStringTag]: infer Tag extends keyof ArrayOf }
+  ? ArrayOf[Tag]
+  : never;
+
+interface ArrayOf {
+  Uint8Array: Uint8Array;
+  Uint16Array: Uint16Array;
+  Uint32Array: Uint32Array;
+  BigUint64Array: BigUint64Array;
+  Int8Array: Int8Array;
+  Int16Array: Int16Array;
+  Int32Array: Int32Array;
+  BigInt64Array: BigInt64Array;
+  Float32Array: Float32Array;
+  Float64Array: Float64Array;
+}
 
 type Entry<N extends NumberArray> = N[number];
 

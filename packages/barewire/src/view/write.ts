@@ -154,7 +154,11 @@ function reserve(tail: Tail, at: number, count: number, sizeBytes: number, align
 
 function deeper(tail: Tail, depth: number): number {
   if (depth < DEPTH_MAX) return depth + 1;
-  throw new ViewError("a value is nested too deep", { path: String(tail.place), expected: `${DEPTH_MAX} levels`, got: "more" });
+  throw new ViewError("a value is nested too deep", {
+    path: String(tail.place),
+    expected: `${DEPTH_MAX} levels`,
+    got: "more",
+  });
 }
 
 function writeText(tail: Tail, at: number, value: unknown): void {
