@@ -2,10 +2,11 @@
 // compiled wasm, native code and every worker read them from the page cache and nothing is copied. Where that cannot be
 // done (not Linux, no `node:ffi`, a file system without mmap) the file is read into the same range, and `how` says so.
 //
-// Mappings for reading are MAP_PRIVATE and nominally writable. Read-only pages would be the safer choice, but V8 makes the whole
-// memory writable again each time that it grows; private pages at least keep every stray write away from the file.
-// A file that is cut short by another program while it is mapped kills the process (SIGBUS), as with every mmap; files
-// that Fidelity writes are replaced by rename and never cut. Files mapped for writing are in memory/writable-file.node.ts.
+// Mappings for reading are MAP_PRIVATE and nominally writable. Read-only pages would be the safer choice, but V8 makes
+// the whole memory writable again each time that it grows; private pages at least keep every stray write away from the
+// file. A file that is cut short by another program while it is mapped kills the process (SIGBUS), as with every mmap;
+// files that Fidelity writes are replaced by rename and never cut. Files mapped for writing are in
+// memory/writable-file.node.ts.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 

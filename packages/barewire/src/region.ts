@@ -1,7 +1,7 @@
-// Regions: typed windows onto a range of an ArrayBuffer or SharedArrayBuffer. A region never copies; it hands out
-// typed arrays over the bytes where they lie. What may be done with the bytes is in the type: `Region<"mapped", "r">`
-// gives views without setters, and `Region<"gpu">` none at all. These promises are the compiler's: at run time a view is
-// a plain typed array. Sizes are `Bytes` and positions `Addr`; memory/arithmetic.ts adds them as the compiler allows.
+// Regions: typed windows onto a range of an ArrayBuffer or SharedArrayBuffer. A region never copies; it hands out typed
+// arrays over the bytes where they lie. What may be done with the bytes is in the type: `Region<"mapped", "r">` gives
+// views without setters, and `Region<"gpu">` none at all. These promises are the compiler's: at run time a view is a
+// plain typed array. Sizes are `Bytes` and positions `Addr`; memory/arithmetic.ts adds them as the compiler allows.
 // Left out: copies between regions, which memory/copies.ts counts, and ownership of GPU buffers (memory/gpu.ts).
 
 import { addr, bytes, FidelityError } from "@fidelity/units";

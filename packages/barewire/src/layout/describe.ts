@@ -1,5 +1,5 @@
-// A layout for people: a table of offsets, sizes and types, and a memory map as SVG, one square a byte, padding in its own
-// colour. Both show the same cells, and both say how much of the bytes is padding. Left out: interaction.
+// A layout for people: a table of offsets, sizes and types, and a memory map as SVG, one square a byte, padding in its
+// own colour. Both show the same cells, and both say how much of the bytes is padding. Left out: interaction.
 
 import { formatBytes } from "@fidelity/units";
 
@@ -63,7 +63,8 @@ export function drawLayout(layout: Layout): string {
   body.push(drawLegend(maps, y));
   const width = MARGIN_PX + BYTES_PER_ROW * BYTE_PX + 16;
   const height = y + 40;
-  const open = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`;
+  const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`;
+  const open = `<svg xmlns="http://www.w3.org/2000/svg" ${size}`;
   const style = `font-family="ui-monospace, monospace" font-size="10"`;
   const ground = `<rect width="${width}" height="${height}" fill="#ffffff"/>`;
   return `${open} ${style}>\n${ground}\n${body.join("\n")}\n</svg>\n`;

@@ -3,8 +3,8 @@
 // things more: FlatBuffers' forward offsets for what has no fixed size, and a tag over an overlay for unions.
 //
 // A slot is 8 bytes, two u32: the distance in bytes from the slot forward to the contents, and their count (entries of
-// lists and maps, bytes of data and text, 1 of a box). Forward only, so contents can never contain themselves. Left out:
-// layouts beyond 4 GiB, and bytes in another order than little-endian.
+// lists and maps, bytes of data and text, 1 of a box). Forward only, so contents can never contain themselves. Left
+// out: layouts beyond 4 GiB, and bytes in another order than little-endian.
 
 import { FidelityError } from "@fidelity/units";
 import type { BareType, EnumMember } from "../schema/ast.ts";
@@ -77,7 +77,9 @@ export interface StructNode extends Sized {
   readonly presence: { readonly offsetBytes: number; readonly count: number } | undefined;
 }
 
-/** The item in place, and a bit that says whether it is there: in the struct's presence bits, or in a byte behind it. */
+/**
+ * The item in place, and a bit that says whether it is there: in the struct's presence bits, or in a byte behind it.
+ */
 export interface OptionalNode extends Sized {
   readonly kind: "optional";
   readonly item: LayoutNode;

@@ -1,13 +1,14 @@
 // Layouts for a target, by rules that are few and stated:
-// - `cache-line` (CPU code that follows records): fields ordered by alignment, so that padding is least; records in lists
-//   of up to 64 bytes take a power of two and larger ones whole lines, so that none straddles a line; root and lists at 64.
-// - `amx-tile` (Intel AMX, tiles of 16 rows x 64 bytes): rows of matrices (numbers in a list of fixed length in a list) are
-//   padded to 64 bytes, lists start at 1024, the size of a tile.
-// - `wasm-vector` (v128): lists of records without slots become structures of arrays; lists of numbers start at 64, which
-//   keeps loads of 16 bytes aligned and off the borders of lines.
+// - `cache-line` (CPU code that follows records): fields ordered by alignment, so that padding is least; records in
+//   lists of up to 64 bytes take a power of two and larger ones whole lines, so that none straddles a line; root and
+//   lists at 64.
+// - `amx-tile` (Intel AMX, tiles of 16 rows x 64 bytes): rows of matrices (numbers in a list of fixed length in a list)
+//   are padded to 64 bytes, lists start at 1024, the size of a tile.
+// - `wasm-vector` (v128): lists of records without slots become structures of arrays; lists of numbers start at 64,
+//   which keeps loads of 16 bytes aligned and off the borders of lines.
 // - `gpu` (WebGPU storage buffers): structures of arrays likewise; root and lists start at 256, which is
-//   minStorageBufferOffsetAlignment, so that each can be bound alone.
-// Left out: WGSL's own alignment of vec3 and matrices inside of structs; BARE has neither.
+//   minStorageBufferOffsetAlignment, so that each can be bound alone. Left out: WGSL's own alignment of vec3 and
+//   matrices inside of structs; BARE has neither.
 
 import type { BareType, Typed } from "../schema/ast.ts";
 import { layoutOf } from "./layout.ts";

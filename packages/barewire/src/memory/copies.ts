@@ -1,6 +1,7 @@
-// Copies that can be counted. Bytes go from one region to another through `copyRegion` and nothing else; each copy leaves
-// a record with its size, both spaces and the caller's label, so that a program can list what it copied, and assert that
-// a path copies nothing. The records of a thread are its own. Left out: what typed arrays copy by their own methods.
+// Copies that can be counted. Bytes go from one region to another through `copyRegion` and nothing else; each copy
+// leaves a record with its size, both spaces and the caller's label, so that a program can list what it copied, and
+// assert that a path copies nothing. The records of a thread are its own. Left out: what typed arrays copy by their own
+// methods.
 
 import { FidelityError, formatBytes } from "@fidelity/units";
 
@@ -48,10 +49,10 @@ const records: CopyRecord[] = [];
 let totals: CopyTotals = { count: 0, sizeBytes: 0, crossingCount: 0, crossingBytes: 0 };
 
 /**
- * Copies all of `from` to the start of `to`, and records it. Throws `RegionError` where `to` is smaller. Regions over the
- * same memory may overlap.
+ * Copies all of `from` to the start of `to`, and records it. Throws `RegionError` where `to` is smaller. Regions over
+ * the same memory may overlap.
  */
-export function copyRegion(from: Region<HostSpace>, to: Region<HostSpace, "rw">, label = "unnamed"): void {
+export function copyRegion(from: Region, to: Region<HostSpace, "rw">, label = "unnamed"): void {
   if (to.sizeBytes < from.sizeBytes) {
     throw new RegionError("a region does not fit into another", {
       where: label,

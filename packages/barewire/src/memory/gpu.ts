@@ -1,7 +1,8 @@
 // Ownership of GPU buffers in types. WebGPU moves a buffer between the device and the host: mapped, the CPU alone may
-// touch it; unmapped, the GPU alone. `GpuRegion<"gpu">` has no bytes, `GpuRegion<"cpu">` has them, and each move gives a
-// new value and ends the old one, so that reading on the CPU what the GPU owns does not compile, and holding on to an old
-// value throws. No bytes are copied by a move. Left out: devices and queues; any buffer with WebGPU's mapping will do.
+// touch it; unmapped, the GPU alone. `GpuRegion<"gpu">` has no bytes, `GpuRegion<"cpu">` has them, and each move gives
+// a new value and ends the old one, so that reading on the CPU what the GPU owns does not compile, and holding on to an
+// old value throws. No bytes are copied by a move. Left out: devices and queues; any buffer with WebGPU's mapping will
+// do.
 
 import { addr, bytes as sizeOf, FidelityError } from "@fidelity/units";
 import type { Bytes } from "@fidelity/units";

@@ -1,10 +1,11 @@
-// Huge pages for large regions: `madvise(MADV_HUGEPAGE)` (madvise(2), transparent huge pages), which lets the kernel back
-// memory by pages of 2 MiB and so saves misses of the address translation on weights and caches of gigabytes. Where the
-// system has none the answer says why, and the memory stays as it is. Left out: hugetlbfs, which needs an administrator.
+// Huge pages for large regions: `madvise(MADV_HUGEPAGE)` (madvise(2), transparent huge pages), which lets the kernel
+// back memory by pages of 2 MiB and so saves misses of the address translation on weights and caches of gigabytes.
+// Where the system has none the answer says why, and the memory stays as it is. Left out: hugetlbfs, which needs an
+// administrator.
 
 import { readFileSync } from "node:fs";
 
-import type { HostSpace, Region } from "../region.ts";
+import type { Region } from "../region.ts";
 import { addressOf, libc, wholePages } from "./libc.node.ts";
 import type { Placement } from "./libc.node.ts";
 
@@ -13,7 +14,7 @@ const HUGE_PAGE_BYTES = 2 ** 21;
 const SWITCH_FILE = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /** Asks for huge pages under the whole pages of 2 MiB inside a region. Never throws for what the system lacks. */
-export function adviseHugePages(region: Region<HostSpace>): Placement {
+export function adviseHugePages(region: Region): Placement {
   const calls = libc();
   if (typeof calls === "string") return { isDone: false, reason: calls };
   const { from, sizeBytes } = wholePages(addressOf(region, calls), region.sizeBytes, HUGE_PAGE_BYTES);
@@ -27,8 +28,10 @@ export function adviseHugePages(region: Region<HostSpace>): Placement {
   return { isDone: false, reason: "madvise refused huge pages for this memory" };
 }
 
-/** The bytes of the mappings under a region that huge pages back now, as the kernel counts them; undefined elsewhere. */
-export function hugePageBytes(region: Region<HostSpace>): number | undefined {
+/**
+ * The bytes of the mappings under a region that huge pages back now, as the kernel counts them; undefined elsewhere.
+ */
+export function hugePageBytes(region: Region): number | undefined {
   const calls = libc();
   const smaps = readOr("/proc/self/smaps", "");
   if (typeof calls === "string" || smaps === "") return undefined;

@@ -1,13 +1,13 @@
-// Memory on a chosen node. The nodes are read from /sys/devices/system/node; pages are bound by mbind(2), called through
-// `syscall` since libc has no function of it. A node with memory and without processors is far memory, CXL for instance:
-// space `coherent` takes that, else a node that is not the nearest, else ordinary memory, and says which and why.
-// Left out: migrating pages that another process holds.
+// Memory on a chosen node. The nodes are read from /sys/devices/system/node; pages are bound by mbind(2), called
+// through `syscall` since libc has no function of it. A node with memory and without processors is far memory, CXL for
+// instance: space `coherent` takes that, else a node that is not the nearest, else ordinary memory, and says which and
+// why. Left out: migrating pages that another process holds.
 
 import { readdirSync, readFileSync } from "node:fs";
 
 import type { Allocation, SharedArena } from "../arena.ts";
 import { loadFfi } from "../ffi.node.ts";
-import type { HostSpace, Region } from "../region.ts";
+import type { Region } from "../region.ts";
 import { addressOf, libc, wholePages } from "./libc.node.ts";
 import type { Placement } from "./libc.node.ts";
 
@@ -53,8 +53,10 @@ function readNode(id: number, folder: string): NumaNode {
   };
 }
 
-/** Binds the pages of a region to a node and moves those that are elsewhere. Says why where there is nothing to choose. */
-export function bindToNode(region: Region<HostSpace>, node: number): Placement {
+/**
+ * Binds the pages of a region to a node and moves those that are elsewhere. Says why where there is nothing to choose.
+ */
+export function bindToNode(region: Region, node: number): Placement {
   const nodes = numaNodes();
   if (nodes.length < 2) return { isDone: false, reason: "the machine has one node of memory, so there is no choice" };
   if (!nodes.some(({ id }) => id === node)) {
@@ -67,11 +69,12 @@ export function bindToNode(region: Region<HostSpace>, node: number): Placement {
 }
 
 /** `mbind` itself, for a node that is known to be there. */
-export function bindPages(region: Region<HostSpace>, node: number): Placement {
+export function bindPages(region: Region, node: number): Placement {
   const calls = libc();
   const number = MBIND[process.arch];
   const { ffi, reason } = loadFfi();
-  if (typeof calls === "string" || ffi === undefined) return { isDone: false, reason: String(reason ?? calls) };
+  if (ffi === undefined) return { isDone: false, reason };
+  if (typeof calls === "string") return { isDone: false, reason: calls };
   if (number === undefined) return { isDone: false, reason: `mbind has no known number on ${process.arch}` };
   const { from, sizeBytes } = wholePages(addressOf(region, calls), region.sizeBytes, PAGE_BYTES);
   if (sizeBytes === 0n) return { isDone: false, reason: "the region holds no whole page" };
@@ -84,9 +87,7 @@ export function bindPages(region: Region<HostSpace>, node: number): Placement {
   // The kernel reads one bit less than it is told.
   const bits = BigInt(MASK_BITS + 1);
   const result = functions.syscall(number, from, sizeBytes, MPOL_BIND, maskAddress, bits, MPOL_MF_MOVE);
-  return BigInt(result) === 0n
-    ? { isDone: true }
-    : { isDone: false, reason: "mbind refused (a sandbox may forbid it)" };
+  return result === 0n ? { isDone: true } : { isDone: false, reason: "mbind refused (a sandbox may forbid it)" };
 }
 
 /** Far memory, or what was taken in its place. */

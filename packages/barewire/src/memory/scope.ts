@@ -1,6 +1,6 @@
-// Scopes of an arena: what is allocated in one is freed with it, so that the temporaries of a step need no bookkeeping of
-// their own (regions in the sense of Tofte and Talpin, without the inference). Scopes nest, and end with their parents.
-// Left out: moving an allocation from one scope to another, other than `keep`.
+// Scopes of an arena: what is allocated in one is freed with it, so that the temporaries of a step need no bookkeeping
+// of their own (regions in the sense of Tofte and Talpin, without the inference). Scopes nest, and end with their
+// parents. Left out: moving an allocation from one scope to another, other than `keep`.
 
 import type { Allocation, SharedArena } from "../arena.ts";
 

@@ -1,11 +1,11 @@
 // Files mapped for reading and writing: MAP_SHARED pages in the arena's memory, so that what wasm, native code or views
 // write is the file's, for every process that maps it. `flush` makes it durable (msync and fsync).
 //
-// Growth: the file is made longer first (`ftruncate`, which either happens or does not, and adds zeros) and synced, then
-// the new pages are mapped behind the old ones, in a range that was set aside at the start, so addresses stay. After a
-// crash the file has the old length or the new one, with zeros at its end, and never a part of a page. It is never made
-// shorter while it is mapped. Bytes inside of it are written in place and are not atomic: a format that must survive a
-// crash writes new bytes first, flushes, and then the one word that makes them count.
+// Growth: the file is made longer first (`ftruncate`, which either happens or does not, and adds zeros) and synced,
+// then the new pages are mapped behind the old ones, in a range that was set aside at the start, so addresses stay.
+// After a crash the file has the old length or the new one, with zeros at its end, and never a part of a page. It is
+// never made shorter while it is mapped. Bytes inside of it are written in place and are not atomic: a format that must
+// survive a crash writes new bytes first, flushes, and then the one word that makes them count.
 //
 // Where pages cannot be mapped the file is read into the same range, and `flush` and dispose write it back.
 // Left out: locks between processes.
@@ -27,7 +27,10 @@ const MS_SYNC = 4;
 export interface WritableOptions {
   /** The file is made this long if it is shorter, and created if it is missing. Default: its size, which must exist. */
   readonly sizeBytes?: number;
-  /** How far `grow` may go, rounded up to 64 KiB; this much of the arena's address space is set aside. Default: the size at the start. */
+  /**
+   * How far `grow` may go, rounded up to 64 KiB; this much of the arena's address space is set aside. Default: the size
+   * at the start.
+   */
   readonly maximumBytes?: number;
   /** "read" does not map even where that could be done. */
   readonly how?: HowMapped;

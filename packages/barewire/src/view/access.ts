@@ -248,7 +248,7 @@ export class MemberView extends SeatedView {
   }
 
   $select(name: string): unknown {
-    const { members, payloadOffsetBytes, base, sizeBytes } = this.$node;
+    const { members, base, sizeBytes } = this.$node;
     const member = members.find((one) => one.name === name);
     if (member === undefined) {
       throw new ViewError("a union has no such member", { expected: members.map((m) => m.name).join(", "), got: name });

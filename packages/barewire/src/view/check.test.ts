@@ -1,36 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import fc from "fast-check";
-
 import { layoutOf } from "../layout/layout.ts";
 import type { BareType } from "../schema/ast.ts";
 import { checkView } from "./check.ts";
-import { ViewError } from "./memory.ts";
-import { CASES } from "./testing.ts";
-import { readValue } from "./view.ts";
 import { build } from "./write.ts";
-
-test("a mutated buffer is refused by name, or is a value that can be read and written again", () => {
-  const mutations = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 4 });
-  fc.assert(
-    fc.property(CASES, mutations, fc.nat(), ([type, value], changes, cut) => {
-      const layout = layoutOf(type);
-      const whole = build(layout, value);
-      const bytes = whole.slice(0, cut % 4 === 0 ? cut % (whole.length + 1) : whole.length);
-      for (const [at, byte] of changes) if (bytes.length > 0) bytes[at % bytes.length] = byte;
-      try {
-        checkView(layout, bytes);
-      } catch (error) {
-        assert.ok(error instanceof ViewError, String(error));
-        return;
-      }
-      const read = readValue(layout, bytes);
-      assert.deepEqual(readValue(layout, build(layout, read)), read);
-    }),
-    { numRuns: 1000 },
-  );
-});
 
 const bytesAndText: BareType = {
   kind: "struct",

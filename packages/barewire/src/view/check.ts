@@ -1,5 +1,5 @@
-// Whether bytes from outside are what a layout says, before a view is trusted with them. Every slot must lead forward to
-// contents that lie in the buffer, at their alignment, and overlap nothing else; tags and enum values must be known,
+// Whether bytes from outside are what a layout says, before a view is trusted with them. Every slot must lead forward
+// to contents that lie in the buffer, at their alignment, and overlap nothing else; tags and enum values must be known,
 // bools 0 or 1, text UTF-8, packed codes valid, map keys distinct. Work is linear in the size of the buffer: contents
 // that were visited add up to no more than its bytes. Left out: what lies in padding.
 

@@ -1,11 +1,10 @@
-// The typed arrays over one buffer that all views of it share. A view reads element `(address) >>> shift` of the array of
-// its type: no DataView, no allocation, and the same hidden class for every view, which keeps compiled code fast.
+// The typed arrays over one buffer that all views of it share. A view reads element `(address) >>> shift` of the array
+// of its type: no DataView, no allocation, and the same hidden class for every view, which keeps compiled code fast.
 // Left out: hosts whose bytes are in big-endian order; there this module refuses to load.
 
 import { FidelityError } from "@fidelity/units";
 
 import { copyBytes, Region } from "../region.ts";
-import type { HostSpace } from "../region.ts";
 import type { Layout, NumberKind } from "../layout/node.ts";
 
 /** A view was used outside what its layout or its buffer allow. `offsetBytes` is from the start of the buffer. */
@@ -96,7 +95,7 @@ export function memoryOf(buffer: ArrayBufferLike): Memory {
 }
 
 /** Bytes that a view can be laid over. */
-export type ViewSource = Region<HostSpace> | Uint8Array;
+export type ViewSource = Region | Uint8Array;
 
 /** A range of a memory, checked. */
 export interface Window {
@@ -128,7 +127,9 @@ export function windowOf(source: ViewSource, offsetBytes: number, alignBytes: nu
   return { memory: memoryOf(buffer), start, sizeBytes: available - offsetBytes };
 }
 
-/** A window that holds a layout's fixed part. Contents of a tail are placed from its start, so that is a multiple of 8. */
+/**
+ * A window that holds a layout's fixed part. Contents of a tail are placed from its start, so that is a multiple of 8.
+ */
 export function windowFor(layout: Layout, source: ViewSource, offsetBytes: number, count = 1): Window {
   const window = windowOf(source, offsetBytes, layout.isFixed ? layout.alignBytes : NATURAL_ALIGN_BYTES_MAX);
   if (window.sizeBytes < layout.sizeBytes * count) {

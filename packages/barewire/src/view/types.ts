@@ -1,6 +1,6 @@
 // The types of views, derived from the TypeScript type of a schema's values: what reads as a value (numbers, text) is
-// the value itself, and what has parts is a view of them. `A` is the access of the region under the view: on "r" nothing
-// can be assigned. Left out: run-time checks of access, which like those of regions are the compiler's.
+// the value itself, and what has parts is a view of them. `A` is the access of the region under the view: on "r"
+// nothing can be assigned. Left out: run-time checks of access, which like those of regions are the compiler's.
 
 import type { Access } from "../region.ts";
 import type { NumberArray } from "./memory.ts";

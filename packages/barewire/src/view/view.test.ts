@@ -1,57 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import fc from "fast-check";
-
 import { SharedArena } from "../arena.ts";
 import { layoutOf } from "../layout/layout.ts";
 import { LayoutError } from "../layout/node.ts";
 import type { LayoutOptions } from "../layout/node.ts";
 import type { BareType, Typed } from "../schema/ast.ts";
 import { checkView } from "./check.ts";
-import { ViewError } from "./memory.ts";
-import { CASES } from "./testing.ts";
 import { copyOf, match, readValue, select, viewOf } from "./view.ts";
-import { build, buildInto } from "./write.ts";
-
-const OPTIONS: readonly LayoutOptions[] = [{}, { order: "packed", alignBytes: 64, tailAlignBytes: 16 }];
-
-test("values of random types are built, checked, read and copied from views unchanged", () => {
-  fc.assert(
-    fc.property(CASES, fc.constantFrom(...OPTIONS), ([type, value], options) => {
-      const layout = layoutOf(type, options);
-      const bytes = build(layout, value);
-      assert.equal(checkView(layout, bytes), bytes.length);
-      assert.deepEqual(readValue(layout, bytes), value);
-      const views = viewOf(layout);
-      const view: unknown = views.over(bytes);
-      if (typeof view === "object" && view !== null && !(value instanceof Map)) {
-        const copied: unknown = value instanceof Uint8Array ? bytesOf(view) : copyOf(view);
-        assert.deepEqual(copied, value);
-      } else if (!(value instanceof Map)) assert.deepEqual(view, value);
-    }),
-    { numRuns: 400 },
-  );
-});
-
-function bytesOf(view: object): unknown {
-  return new Uint8Array((view as { toArray(): Uint8Array }).toArray());
-}
-
-test("a value is built into memory that is there, and takes the bytes that it needs", () => {
-  fc.assert(
-    fc.property(CASES, ([type, value]) => {
-      const layout = layoutOf(type);
-      const alone = build(layout, value);
-      const room = new Uint8Array(alone.length + 64).fill(255);
-      const target = room.subarray(8, 8 + alone.length);
-      assert.equal(buildInto(layout, value, target), alone.length);
-      assert.deepEqual(target, alone);
-      assert.ok(room.subarray(8 + alone.length).every((byte) => byte === 255));
-      if (alone.length > 0) assert.throws(() => buildInto(layout, value, target.subarray(0, -1)), ViewError);
-    }),
-  );
-});
+import { build } from "./write.ts";
 
 const u8 = { kind: "u8" } as const;
 const f32 = { kind: "f32" } as const;

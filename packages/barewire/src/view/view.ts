@@ -2,8 +2,7 @@
 // must be trusted was written by `build` or went through `checkView`; other bytes read as nonsense or throw, and never
 // reach outside their buffer.
 
-import { Region } from "../region.ts";
-import type { Access, HostSpace } from "../region.ts";
+import type { Access, HostSpace, Region } from "../region.ts";
 import type { Layout, LayoutNode, ListNode } from "../layout/node.ts";
 import { accessorOf, makerOf, MemberView } from "./access.ts";
 import { ColumnsItem, SeatedView } from "./lists.ts";
@@ -22,10 +21,10 @@ export interface ViewClass<T> {
    * small or not aligned. A root without parts (a number, text) is read at once.
    */
   over<A extends Access>(region: Region<HostSpace, A>, offsetBytes?: number): View<T, A>;
-  over(bytes: Uint8Array, offsetBytes?: number): View<T, "rw">;
+  over(bytes: Uint8Array, offsetBytes?: number): View<T>;
   /** The same for bytes from outside: `checkView` first, and its `ViewError`s. */
   checked<A extends Access>(region: Region<HostSpace, A>, limits?: ViewLimits): View<T, A>;
-  checked(bytes: Uint8Array, limits?: ViewLimits): View<T, "rw">;
+  checked(bytes: Uint8Array, limits?: ViewLimits): View<T>;
   /** `count` values of fixed size, one behind the other. Throws `ViewError` where the layout has a tail. */
   array<A extends Access>(region: Region<HostSpace, A>, count: number): ListView<T, A>;
   array(bytes: Uint8Array, count: number): ListView<T, "rw">;
@@ -87,9 +86,9 @@ export function match<T extends UnionValue, A extends Access, R>(view: UnionView
 export function select<T extends UnionValue, K extends T["kind"]>(
   view: UnionView<T, "rw">,
   member: K,
-): View<MemberValue<T, K>, "rw"> {
+): View<MemberValue<T, K>> {
   if (!(view instanceof MemberView)) throw new ViewError("only views of unions have members to select");
-  return view.$select(member) as View<MemberValue<T, K>, "rw">;
+  return view.$select(member) as View<MemberValue<T, K>>;
 }
 
 /** A copy of all values of a layout: plain TypeScript values. The bytes must be trusted as those of a view. */

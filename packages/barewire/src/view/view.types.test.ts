@@ -31,7 +31,7 @@ interface Scene {
   readonly tagged: { readonly kind: string; readonly value: number };
 }
 
-type Writable = View<Scene, "rw">;
+type Writable = View<Scene>;
 type Readable = View<Scene, "r">;
 
 export type Cases = [
@@ -135,7 +135,7 @@ export function unions(shape: UnionView<Shape, "rw">): number {
 export function inferred(): string {
   const view = viewOf(layoutOf(type)).over(shared);
   // @ts-expect-error there is no such field
-  view.width;
+  void view.width;
   const scoped: Region<"shared", "rw"> = scope.alloc(64);
   return view.name + String(scoped.sizeBytes);
 }

@@ -1,9 +1,20 @@
-// Random types and values for the property tests of layouts and views. Left out: recursion, which has tests of its own.
+// Random types and values, and what holds for all of them. Recursive types are in view.test.ts.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
 
 import fc from "fast-check";
 
 import { arrayKind, ARRAYS } from "../codec/arrays.ts";
+import { mapsOf } from "../layout/cells.ts";
+import { drawLayout } from "../layout/describe.ts";
+import { layoutOf } from "../layout/layout.ts";
+import type { LayoutOptions } from "../layout/node.ts";
 import type { BareType } from "../schema/ast.ts";
+import { checkView } from "./check.ts";
+import { ViewError } from "./memory.ts";
+import { copyOf, readValue, viewOf } from "./view.ts";
+import { build, buildInto } from "./write.ts";
 
 const NUMBERS = ["u8", "u16", "u32", "i8", "i16", "i32", "f32", "f64"] as const;
 const WIDE = ["u64", "i64", "uint", "int"] as const;
@@ -27,8 +38,8 @@ const KEYS: fc.Arbitrary<BareType> = fc.constantFrom<BareType>(
   { kind: "bool" },
 );
 
-/** Types of up to `depth` levels. */
-export function typeArbitrary(depth: number): fc.Arbitrary<BareType> {
+// Types of up to `depth` levels.
+function typeArbitrary(depth: number): fc.Arbitrary<BareType> {
   if (depth === 0) return LEAVES;
   const part = fc.oneof({ weight: 2, arbitrary: LEAVES }, { weight: 1, arbitrary: typeArbitrary(depth - 1) });
   const parts = fc.array(part, { minLength: 1, maxLength: 5 });
@@ -46,13 +57,12 @@ export function typeArbitrary(depth: number): fc.Arbitrary<BareType> {
   );
 }
 
-/** A type and a value of it. */
-export const CASES: fc.Arbitrary<readonly [BareType, unknown]> = typeArbitrary(3).chain((type) =>
+// A type and a value of it.
+const CASES: fc.Arbitrary<readonly [BareType, unknown]> = typeArbitrary(3).chain((type) =>
   fc.tuple(fc.constant(type), valueArbitrary(type)),
 );
 
-/** Values of a type. */
-export function valueArbitrary(type: BareType): fc.Arbitrary<unknown> {
+function valueArbitrary(type: BareType): fc.Arbitrary<unknown> {
   switch (type.kind) {
     case "u8":
     case "u16":
@@ -120,3 +130,82 @@ function partsArbitrary(type: Extract<BareType, { kind: "list" | "map" | "struct
       );
   }
 }
+
+const OPTIONS: readonly LayoutOptions[] = [{}, { order: "packed", alignBytes: 64, tailAlignBytes: 16 }];
+
+test("values of random types are built, checked, read and copied from views unchanged", () => {
+  fc.assert(
+    fc.property(CASES, fc.constantFrom(...OPTIONS), ([type, value], options) => {
+      const layout = layoutOf(type, options);
+      const bytes = build(layout, value);
+      assert.equal(checkView(layout, bytes), bytes.length);
+      assert.deepEqual(readValue(layout, bytes), value);
+      const views = viewOf(layout);
+      const view: unknown = views.over(bytes);
+      if (typeof view === "object" && view !== null && !(value instanceof Map)) {
+        const copied: unknown = value instanceof Uint8Array ? bytesOf(view) : copyOf(view);
+        assert.deepEqual(copied, value);
+      } else if (!(value instanceof Map)) assert.deepEqual(view, value);
+    }),
+    { numRuns: 400 },
+  );
+});
+
+function bytesOf(view: object): unknown {
+  return new Uint8Array((view as { toArray(): Uint8Array }).toArray());
+}
+
+test("a value is built into memory that is there, and takes the bytes that it needs", () => {
+  fc.assert(
+    fc.property(CASES, ([type, value]) => {
+      const layout = layoutOf(type);
+      const alone = build(layout, value);
+      const room = new Uint8Array(alone.length + 64).fill(255);
+      const target = room.subarray(8, 8 + alone.length);
+      assert.equal(buildInto(layout, value, target), alone.length);
+      assert.deepEqual(target, alone);
+      assert.ok(room.subarray(8 + alone.length).every((byte) => byte === 255));
+      if (alone.length > 0) assert.throws(() => buildInto(layout, value, target.subarray(0, -1)), ViewError);
+    }),
+  );
+});
+
+test("a mutated buffer is refused by name, or is a value that can be read and written again", () => {
+  const mutations = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 4 });
+  fc.assert(
+    fc.property(CASES, mutations, fc.nat(), ([type, value], changes, cut) => {
+      const layout = layoutOf(type);
+      const whole = build(layout, value);
+      const bytes = whole.slice(0, cut % 4 === 0 ? cut % (whole.length + 1) : whole.length);
+      for (const [at, byte] of changes) if (bytes.length > 0) bytes[at % bytes.length] = byte;
+      try {
+        checkView(layout, bytes);
+      } catch (error) {
+        assert.ok(error instanceof ViewError, String(error));
+        return;
+      }
+      const read = readValue(layout, bytes);
+      assert.deepEqual(readValue(layout, build(layout, read)), read);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test("maps of random layouts have no holes and no overlaps, and are drawn with every colour closed", () => {
+  fc.assert(
+    fc.property(typeArbitrary(3), fc.constantFrom("declared" as const, "packed" as const), (type, order) => {
+      const layout = layoutOf(type, { order });
+      for (const { cells, sizeBytes } of mapsOf(layout)) {
+        let end = 0;
+        for (const cell of cells) {
+          assert.equal(cell.offsetBytes, end);
+          end += cell.sizeBytes;
+        }
+        assert.equal(end, sizeBytes);
+      }
+      const svg = drawLayout(layout);
+      assert.equal(svg.match(/<rect [^>]*[^/]>/g)?.length ?? 0, svg.match(/<\/rect>/g)?.length ?? 0);
+      assert.doesNotMatch(svg, /NaN|undefined/);
+    }),
+  );
+});
