@@ -10,11 +10,12 @@ import { readOptions, USAGE } from "./options.ts";
 import type { BenchOptions, SuiteName } from "./options.ts";
 import { formatRows, formatShare } from "./row.ts";
 import type { Row } from "./row.ts";
+import { barewire } from "./suites/barewire.ts";
 import { decode } from "./suites/decode.ts";
 import { kernels } from "./suites/kernels.ts";
 import { training } from "./suites/training.ts";
 
-const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = { training, decode, kernels };
+const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = { training, decode, kernels, barewire };
 
 /** Beyond this share of all processors, what others do shows in the figures. */
 const OTHERS_MAX = 0.1;

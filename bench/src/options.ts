@@ -7,7 +7,7 @@ import { FidelityError } from "@fidelity/units";
 /** An argument that the benchmarks cannot use. */
 export class BenchOptionError extends FidelityError {}
 
-export const SUITES = ["training", "decode", "kernels"] as const;
+export const SUITES = ["training", "decode", "kernels", "barewire"] as const;
 
 export type SuiteName = (typeof SUITES)[number];
 
@@ -31,6 +31,7 @@ Suites, all by default:
   training   tokens a second of a training step: MatMul-free LM and transformer, against PyTorch
   decode     tokens a second and bytes read a token, packed weights against float32
   kernels    single ops against the ceilings
+  barewire   records read in place, against FlatBuffers
 
 Options:
   --json FILE      also write the rows to a file, as JSON; README.md of bench says how to read a row
