@@ -217,10 +217,15 @@ class EntriesView extends SeatedView {
   }
 }
 
+/** Functions by the names of a union's members. */
+type Cases = Readonly<Record<string, (view: unknown) => unknown>>;
+
 /** A union in place. */
 export class MemberView extends SeatedView {
   readonly $node: UnionNode;
   readonly #accessors: readonly Accessor[];
+  #cases: Cases | undefined;
+  #handlers: ((view: unknown) => unknown)[] = [];
 
   constructor(node: UnionNode, accessors: readonly Accessor[]) {
     super();
@@ -240,11 +245,16 @@ export class MemberView extends SeatedView {
     return this.#accessors[member].read(this.$memory, at, this.$parts, member);
   }
 
-  $match(cases: Readonly<Record<string, (view: unknown) => unknown>>): unknown {
+  $match(cases: Cases): unknown {
     const member = this.#member();
     const at = this.$at + this.$node.payloadOffsetBytes;
     const view = this.#accessors[member].read(this.$memory, at, this.$parts, member);
-    return cases[this.$node.members[member].name](view);
+    // Looked up by name once for each object of cases, not for each value.
+    if (cases !== this.#cases) {
+      this.#cases = cases;
+      this.#handlers = this.$node.members.map(({ name }) => cases[name]);
+    }
+    return this.#handlers[member](view);
   }
 
   $select(name: string): unknown {

@@ -119,8 +119,8 @@ type IsUnion<T> = [T] extends [UnionValue]
 type IsLiteral<K extends string> = string extends K ? false : true;
 
 /** One function for each member of a union; one that is missing does not compile. */
-export type MatchCases<T extends UnionValue, A extends Access, R> = {
-  readonly [K in T["kind"]]: (view: View<MemberValue<T, K>, A>) => R;
+export type MatchCases<T extends UnionValue, A extends Access> = {
+  readonly [K in T["kind"]]: (view: View<MemberValue<T, K>, A>) => unknown;
 };
 
 /** The value that member `K` carries. */

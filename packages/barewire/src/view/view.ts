@@ -77,9 +77,14 @@ function arrayNode(item: LayoutNode, length: number): ListNode {
  * Takes a union apart: calls the case of the member that is there with its view. A missing case does not compile. Keep
  * the cases outside of loops, and nothing is allocated.
  */
-export function match<T extends UnionValue, A extends Access, R>(view: UnionView<T, A>, cases: MatchCases<T, A, R>): R {
+export function match<T extends UnionValue, A extends Access, C extends MatchCases<T, A>>(
+  view: UnionView<T, A>,
+  cases: C,
+): ReturnType<C[T["kind"]]> {
   if (!(view instanceof MemberView)) throw new ViewError("only views of unions can be matched");
-  return view.$match(cases as unknown as Readonly<Record<string, (view: unknown) => unknown>>) as R;
+  return view.$match(cases as unknown as Readonly<Record<string, (view: unknown) => unknown>>) as ReturnType<
+    C[T["kind"]]
+  >;
 }
 
 /** Makes a member the one that is there, all of it zero, and gives its view to be filled in place. */
