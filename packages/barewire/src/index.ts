@@ -23,7 +23,29 @@ export type { ReadSchemaOptions } from "./schema/read.ts";
 export { BARE_LIMITS, BareError, BareReader, BareWriter } from "./bare-io.ts";
 export type { BareLimits } from "./bare-io.ts";
 export { Region, RegionError } from "./region.ts";
-export type { Access, BufferSource, ReadonlyBytes, ReadonlyView, Space, ViewOf } from "./region.ts";
+export type { Access, BufferSource, HostSpace, ReadonlyBytes, ReadonlyView, Space, ViewOf } from "./region.ts";
+export { minus, plus, roundUpTo, times } from "./memory/arithmetic.ts";
+export { assertNoCopies, copies, CopyError, copyRegion, copyTotals, recordCopy } from "./memory/copies.ts";
+export type { CopyRecord, CopyTotals } from "./memory/copies.ts";
+export { GpuRegion, OwnershipError } from "./memory/gpu.ts";
+export type { MappableBuffer, Owner } from "./memory/gpu.ts";
+export { ArenaScope } from "./memory/scope.ts";
+export { mapsOf } from "./layout/cells.ts";
+export type { Cell, CellKind, MemoryMap } from "./layout/cells.ts";
+export { describeLayout, drawLayout } from "./layout/describe.ts";
+export { layoutOf } from "./layout/layout.ts";
+export { LayoutError } from "./layout/node.ts";
+export type { Layout, LayoutNode, LayoutOptions, Packing, PathOptions } from "./layout/node.ts";
+export { getOptimized, optimizedOptions } from "./layout/optimize.ts";
+export type { LayoutTarget } from "./layout/optimize.ts";
+export { checkView, VIEW_LIMITS } from "./view/check.ts";
+export type { ViewLimits } from "./view/check.ts";
+export { ViewError } from "./view/memory.ts";
+export type { ViewSource } from "./view/memory.ts";
+export type { ListView, MapView, MatchCases, NumbersView, StructView, UnionView, View } from "./view/types.ts";
+export { copyOf, match, readValue, select, viewOf } from "./view/view.ts";
+export type { ViewClass } from "./view/view.ts";
+export { build, buildInto } from "./view/write.ts";
 export {
   ARENA_GRANULE_BYTES,
   Allocation,
