@@ -11,12 +11,58 @@ export type FfiResult =
   | { readonly ffi: Ffi; readonly reason?: undefined }
   | { readonly ffi?: undefined; readonly reason: string };
 
+/** The functions of the C library that are called, and two of `node:ffi` that go with them. */
+export interface Libc {
+  mmap(address: bigint, sizeBytes: bigint, protection: number, flags: number, fd: number, offset: bigint): bigint;
+  munmap(address: bigint, sizeBytes: bigint): number;
+  /** Gives the error's number, 0 for none. */
+  posix_fallocate(fd: number, offset: bigint, sizeBytes: bigint): number;
+  /** A system call of five arguments. Arguments that are all pointers make the fastest calls. */
+  syscall(number: bigint, a: bigint, b: bigint, c: bigint, d: bigint, e: bigint): bigint;
+  /** The memory at an address, in place. It must stay mapped until the buffer is detached. */
+  toArrayBuffer(address: bigint, sizeBytes: number): ArrayBuffer;
+  /** The address of bytes outside the collected heap, such as those of an `ArrayBuffer` of their own. */
+  addressOf(view: NodeJS.ArrayBufferView): bigint;
+}
+
 let loaded: FfiResult | undefined;
+let libc: Libc | undefined;
 
 /** Loads `node:ffi` once. Never throws. */
 export function loadFfi(): FfiResult {
   loaded ??= load();
   return loaded;
+}
+
+/** The C library of this process, or why it cannot be had. Never throws. */
+export function loadLibc():
+  | { readonly libc: Libc; readonly reason?: undefined }
+  | { libc?: undefined; reason: string } {
+  const { ffi, reason } = loadFfi();
+  if (ffi === undefined) return { reason };
+  try {
+    libc ??= bindLibc(ffi);
+    return { libc };
+  } catch (error) {
+    return { reason: `the C library cannot be called: ${error instanceof Error ? error.message : String(error)}` };
+  }
+}
+
+function bindLibc(ffi: Ffi): Libc {
+  const { mmap, munmap, posix_fallocate, syscall } = ffi.dlopen(null, {
+    mmap: { arguments: ["pointer", "uint64", "int32", "int32", "int32", "int64"], return: "pointer" },
+    munmap: { arguments: ["pointer", "uint64"], return: "int32" },
+    posix_fallocate: { arguments: ["int32", "int64", "int64"], return: "int32" },
+    syscall: { arguments: ["pointer", "pointer", "pointer", "pointer", "pointer", "pointer"], return: "pointer" },
+  }).functions;
+  return {
+    mmap,
+    munmap,
+    posix_fallocate,
+    syscall,
+    toArrayBuffer: (address, sizeBytes) => ffi.toArrayBuffer(address, sizeBytes, false),
+    addressOf: (view) => ffi.getRawPointer(view),
+  };
 }
 
 function load(): FfiResult {

@@ -5,6 +5,29 @@ export type { Ffi, FfiResult } from "./ffi.node.ts";
 export { FileError, toFileError, writeContainerFile, writeFileAtomic } from "./file.node.ts";
 export { MappedFile, OpenContainer, mapFile, openContainer, readContainerHeader } from "./map.node.ts";
 export type { HowMapped, MapOptions } from "./map.node.ts";
+export {
+  createChannel,
+  createLatest,
+  createService,
+  openChannel,
+  openLatest,
+  openService,
+} from "./channel/process.node.ts";
+export type { OpenOptions } from "./channel/process.node.ts";
+export { TcpChannel, TcpListener, connectTcp, listenTcp } from "./channel/tcp.node.ts";
+export type { ListenAddress, TcpAddress, TcpOptions } from "./channel/tcp.node.ts";
+export {
+  NotSharedMemoryError,
+  SharedMemoryError,
+  SharedMemoryExistsError,
+  SharedMemoryFullError,
+  SharedMemoryMissingError,
+  SharedMemoryPermissionError,
+  SharedMemoryTooSmallError,
+  SharedMemoryUnsupportedError,
+  SharedMemoryVersionError,
+} from "./shm/errors.ts";
+export { SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SharedSegment, sweepSharedMemory } from "./shm/segment.node.ts";
 export { adviseHugePages, hugePageBytes } from "./memory/huge.node.ts";
 export type { Placement } from "./memory/libc.node.ts";
 export { allocCoherent, bindToNode, numaNodes } from "./memory/numa.node.ts";

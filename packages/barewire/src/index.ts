@@ -15,11 +15,14 @@ export type {
   Typed,
   UnionMember,
 } from "./schema/ast.ts";
+export { diffSchemas } from "./schema/diff.ts";
+export type { SchemaChange } from "./schema/diff.ts";
 export { equalSchemas, equalTypes } from "./schema/equal.ts";
 export { SchemaError } from "./schema/errors.ts";
 export { printSchema, printType } from "./schema/print.ts";
 export { readSchema, typeNamed } from "./schema/read.ts";
 export type { ReadSchemaOptions } from "./schema/read.ts";
+export { generateTypes } from "./schema/types.ts";
 export { BARE_LIMITS, BareError, BareReader, BareWriter } from "./bare-io.ts";
 export type { BareLimits } from "./bare-io.ts";
 export { Region, RegionError } from "./region.ts";
@@ -87,3 +90,33 @@ export {
   NotAContainerError,
   TruncatedContainerError,
 } from "./container-errors.ts";
+export {
+  ChannelClosedError,
+  ChannelError,
+  ChannelFormatError,
+  ChannelFullError,
+  ChannelTimeoutError,
+  ChannelUseError,
+  MessageTooLargeError,
+  PeerDeadError,
+  TruncatedFrameError,
+} from "./channel/errors.ts";
+export type { Loan, Message, MessageReceiver, MessageSender } from "./channel/channel.ts";
+export type { LatestChannel, LatestOptions, LatestValue, Publisher, Subscriber } from "./channel/latest.ts";
+export type { RingLayout, RingOptions } from "./channel/layout.ts";
+export type { ReceiverOptions, RingMessage, RingReceiver } from "./channel/receiver.ts";
+export { RingChannel, channelSizeBytes } from "./channel/ring.ts";
+export type { RingSender, SenderOptions, Slot, WhenFull } from "./channel/sender.ts";
+export { serviceSizeBytes } from "./channel/service.ts";
+export type { ServiceChannel, ServiceClient, ServiceOptions, ServiceRequest, ServiceServer } from "./channel/service.ts";
+export {
+  attachThreadChannel,
+  attachThreadLatest,
+  attachThreadService,
+  createThreadChannel,
+  createThreadLatest,
+  createThreadService,
+} from "./channel/thread.ts";
+export type { ThreadHandle, ThreadPlace } from "./channel/thread.ts";
+export { TypedReceiver, TypedSender } from "./channel/typed.ts";
+export type { AsyncWaitOptions, WaitOptions } from "./channel/wait.ts";
