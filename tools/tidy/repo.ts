@@ -27,6 +27,8 @@ export interface SourceFile {
   readonly text: string;
   readonly room: string;
   readonly isTest: boolean;
+  /** A program for readers, run by its room's tests; it uses the room as others do. */
+  readonly isExample: boolean;
   readonly program: SyntaxNode;
   readonly imports: readonly ImportSite[];
 }
@@ -64,7 +66,11 @@ export interface Finding {
 
 export const REPO_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
-const TEXT_PATTERNS = ["*", ".ci/*", "{packages,bench,tools,docs,examples}/**/*.{ts,js,json,md,sh,html,css,py,txt,svg}"];
+const TEXT_PATTERNS = [
+  "*",
+  ".ci/*",
+  "{packages,bench,tools,docs,examples}/**/*.{ts,js,json,md,sh,html,css,py,txt,svg}",
+];
 const LEFT_OUT = /(^|\/)(node_modules|dist|\.git)(\/|$)/;
 
 /** Reads the repository at `root`. */
@@ -101,6 +107,7 @@ function parseSource({ path, text }: TextFile): SourceFile {
     text,
     room: parts[0] === "packages" ? parts[1] : parts[0],
     isTest: path.endsWith(".test.ts"),
+    isExample: /^packages\/[^/]+\/examples\//.test(path),
     program: tree,
     imports: importsOf(tree),
   };

@@ -31,7 +31,7 @@ export function floors(repo: Repo): Finding[] {
       return { message: `no floor for the room ${file.room}`, advice: "add it to MAY_IMPORT in tools/tidy/rooms.ts" };
     }
     const room = /^@fidelity\/([^/]+)/.exec(site.specifier)?.[1];
-    if (room !== undefined && !allowed.includes(room)) {
+    if (room !== undefined && !allowed.includes(room) && !(file.isExample && room === file.room)) {
       const may = allowed.length === 0 ? "nothing" : allowed.join(", ");
       return { message: `${file.room} imports ${room}`, advice: `${file.room} may import ${may}; move the code down` };
     }
@@ -49,7 +49,7 @@ export function floors(repo: Repo): Finding[] {
 /** `node:` modules, `*.node.ts` files or Node's globals in code that must run in a browser. */
 export function nodeOnly(repo: Repo): Finding[] {
   const browser = (file: SourceFile) =>
-    BROWSER_ROOMS.includes(file.room) && !file.isTest && !file.path.endsWith(".node.ts");
+    BROWSER_ROOMS.includes(file.room) && !file.isTest && !file.isExample && !file.path.endsWith(".node.ts");
   const advice = "move it to a *.node.ts file and pass what it makes as an argument";
   const imports = eachImport(repo, "node-only", (file, site) => {
     if (!browser(file) || site.typeOnly) return undefined;
@@ -86,6 +86,7 @@ export function undeclared(repo: Repo): Finding[] {
     const manifest = repo.manifests.get(roomRoot(file.path));
     const declared = [...Object.keys(manifest?.dependencies ?? {}), ...Object.keys(manifest?.peerDependencies ?? {})];
     if (file.isTest || file.room === "tools") declared.push(...rootDev);
+    if (file.isExample) declared.push(`@fidelity/${file.room}`);
     if (declared.includes(name)) return undefined;
     return {
       message: `imports ${name}, which the room does not declare`,
@@ -110,7 +111,7 @@ export function deadFiles(repo: Repo): Finding[] {
     manifests.some(({ text }) => text.includes(file.path)) ||
     launcher.some(({ text }) => text.includes(posix.basename(file.path)));
   return repo.sources
-    .filter((file) => !file.isTest && !used.has(file.path) && !starts(file))
+    .filter((file) => !file.isTest && !file.isExample && !used.has(file.path) && !starts(file))
     .filter(
       (file) =>
         !/\/src\/index(\.node)?\.ts$/.test(file.path) && !(file.room === "tools" && file.path.split("/").length === 2),

@@ -167,6 +167,28 @@ test("views lie over arenas, arrays of records and at offsets; parts are seated 
   assert.throws(() => points.array(region, 101), /too small/);
 });
 
+test("reading in a loop makes no garbage", () => {
+  const layout = layoutOf(drawing);
+  const points = Array.from({ length: 10_000 }, (_, i) => ({ x: i, y: 0 }));
+  const shapes = points.map(({ x }): Shape => (x % 2 === 0 ? { kind: "square", value: 1 } : value.shapes[0]));
+  const view = viewOf(layout).over(build(layout, { ...value, shapes, path: points }));
+  const cases = { circle: () => 1, square: () => 2, nothing: () => 3 };
+  const read = (): number => {
+    let count = 0;
+    for (let i = 0; i < view.path.length; i++) {
+      if (view.path.at(i).x > 5) count++;
+      count += match(view.shapes.at(i), cases);
+      if (view.isVisible && view.mode === "line" && view.layer === 5) count++;
+    }
+    return count;
+  };
+  for (let i = 0; i < 20; i++) read();
+  const before = process.memoryUsage().heapUsed;
+  assert.equal(read(), 9994 + 15_000 + 10_000);
+  // One small object for each of 10,000 rounds would be 240 kB and more.
+  assert.ok(process.memoryUsage().heapUsed - before < 100_000);
+});
+
 test("lists in columns and in bits read and write like plain ones", () => {
   const type: Typed<{
     bits: readonly boolean[];
