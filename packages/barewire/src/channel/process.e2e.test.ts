@@ -1,13 +1,12 @@
-// Channels between real processes: the example programs, deaths by SIGKILL, and waiting without holding up the event
+// Channels between real processes: deaths by SIGKILL, and waiting without holding up the event
 // loop. Deaths at random moments, in numbers, are the kill test's matter (bench/src/fuzz/channel-kill.ts).
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { after, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { SharedMemoryMissingError } from "../shm/errors.ts";
 import { SharedSegment } from "../shm/segment.node.ts";
 import { ChannelClosedError, ChannelFormatError, ChannelTimeoutError, PeerDeadError } from "./errors.ts";
@@ -41,24 +40,6 @@ function namesLeft(): string[] {
   return readdirSync("/dev/shm").filter((name) => name.startsWith(`barewire-${BASE}`));
 }
 
-function example(name: string): string {
-  return execFileSync(process.execPath, ["--disable-warning=ExperimentalWarning", name], { encoding: "utf8" });
-}
-
-test("the example between processes", { skip }, () => {
-  const url = new URL("../../examples/channel-process.node.ts", import.meta.url);
-  assert.equal(
-    example(fileURLToPath(url)),
-    "the sum of 10 numbers is 45\nthe sum of 1000 numbers is 499500\nthe sum of 100000 numbers is 4999950000\n",
-  );
-});
-
-test("the example between threads", () => {
-  const url = new URL("../../examples/channel-thread.node.ts", import.meta.url);
-  const lines = ['"zero" has 4 letters', '"copy" has 4 letters', '"between threads" has 15 letters'];
-  assert.equal(example(fileURLToPath(url)), `${lines.join("\n")}\n`);
-});
-
 test("a consumer gets all that a killed producer has sent, then its death by name", { skip }, async () => {
   using channel = createChannel(`${BASE}-producer`);
   using receiver = channel.receiver();
@@ -86,13 +67,13 @@ test(
   async () => {
     using channel = createChannel(`${BASE}-consumer`, { messagesMax: 2 });
     using sender = channel.sender();
-    const child = await start(`
-    const receiver = channels.openChannel("${BASE}-consumer").receiver();
-    console.log("ready");
-    receiver.take();
-    setInterval(() => {}, 1000);`);
     sender.send(Uint8Array.of(0));
     sender.send(Uint8Array.of(1));
+    const child = await start(`
+    const receiver = channels.openChannel("${BASE}-consumer").receiver();
+    receiver.take();
+    console.log("ready");
+    setInterval(() => {}, 1000);`);
     const waiting = sender.sendAsync(Uint8Array.of(2), { timeoutMs: 20_000 });
     await kill(child);
     await assert.rejects(waiting, PeerDeadError);

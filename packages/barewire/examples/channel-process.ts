@@ -1,13 +1,12 @@
 // A channel between two processes: this program starts itself a second time, sends it numbers that it writes straight
-// into shared memory, and gets their sums back. Run it: `node packages/barewire/examples/channel-process.node.ts`.
-// Elsewhere than in this repository the imports are from "@fidelity/barewire/node".
+// into shared memory, and gets their sums back. Run it: `node packages/barewire/examples/channel-process.ts`.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
-import { PeerDeadError } from "../src/index.ts";
-import { createChannel, openChannel } from "../src/index.node.ts";
+import { ChannelClosedError, PeerDeadError } from "@fidelity/barewire";
+import { createChannel, openChannel } from "@fidelity/barewire/node";
 
 const [name] = process.argv.slice(2);
 if (name === undefined) await parent(`example-${process.pid}`);
@@ -28,7 +27,7 @@ async function parent(name: string): Promise<void> {
     slot.send();
     using answer = await receiver.takeAsync(); // the event loop goes on meanwhile
     const sum = new DataView(answer.bytes.buffer, answer.bytes.byteOffset).getFloat64(0, true);
-    process.stdout.write(`the sum of ${count} numbers is ${sum}\n`);
+    console.log(`the sum of ${count} numbers is ${sum}`);
   }
   sender.close(); // the other process sees the end of the channel, and ends
   await ended;
@@ -50,7 +49,12 @@ function child(name: string): void {
       slot.send();
     }
   } catch (error) {
-    if (error instanceof PeerDeadError) process.stderr.write(`${error.message}\n`);
-    else if (!(error instanceof Error && error.name === "ChannelClosedError")) throw error;
+    if (error instanceof PeerDeadError) console.error(error.message);
+    else if (!(error instanceof ChannelClosedError)) throw error;
   }
 }
+
+// Output:
+// the sum of 10 numbers is 45
+// the sum of 1000 numbers is 499500
+// the sum of 100000 numbers is 4999950000

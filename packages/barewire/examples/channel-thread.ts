@@ -1,12 +1,19 @@
 // A channel to a worker thread, with values of a BARE schema. Between a page and its workers it is the same: post the
 // handles, attach them on both sides, and use the asynchronous side in the page. Run it:
-// `node packages/barewire/examples/channel-thread.node.ts`. Elsewhere the imports are from "@fidelity/barewire".
+// `node packages/barewire/examples/channel-thread.ts`.
 
 import { once } from "node:events";
 import { Worker, isMainThread, workerData } from "node:worker_threads";
 
-import { TypedReceiver, TypedSender, attachThreadChannel, bare, createThreadChannel } from "../src/index.ts";
-import type { ThreadHandle } from "../src/index.ts";
+import {
+  ChannelClosedError,
+  TypedReceiver,
+  TypedSender,
+  attachThreadChannel,
+  bare,
+  createThreadChannel,
+} from "@fidelity/barewire";
+import type { ThreadHandle } from "@fidelity/barewire";
 
 const question = bare.struct({ id: bare.u32, text: bare.str });
 const answer = bare.struct({ id: bare.u32, length: bare.u32 });
@@ -27,7 +34,7 @@ async function ask(handles: Handles): Promise<void> {
   for (const [id, text] of ["zero", "copy", "between threads"].entries()) {
     await sender.sendAsync({ id, text });
     const { length } = await receiver.takeAsync();
-    process.stdout.write(`"${text}" has ${length} letters\n`);
+    console.log(`"${text}" has ${length} letters`);
   }
   sender[Symbol.dispose]();
   await ended;
@@ -42,6 +49,11 @@ function reply({ questions, answers }: Handles): void {
       sender.send({ id, length: text.length });
     }
   } catch (error) {
-    if (!(error instanceof Error && error.name === "ChannelClosedError")) throw error;
+    if (!(error instanceof ChannelClosedError)) throw error;
   }
 }
+
+// Output:
+// "zero" has 4 letters
+// "copy" has 4 letters
+// "between threads" has 15 letters
