@@ -67,9 +67,10 @@ function findBundledNode() {
 }
 
 function runUnderBundledNode(node) {
-  var child = childProcess.spawn(node, [__filename].concat(process.argv.slice(2)), { stdio: "inherit" });
+  var child;
   var onTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
   var handlers = {};
+  // Before the child starts: a signal that comes while it does would otherwise end this process and leave the child.
   ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"].forEach(function (signal) {
     handlers[signal] = function () {
       // A terminal sends Ctrl-C and Ctrl-\ to both processes itself; twice would mean "stop at once".
@@ -78,6 +79,7 @@ function runUnderBundledNode(node) {
     };
     process.on(signal, handlers[signal]);
   });
+  child = childProcess.spawn(node, [__filename].concat(process.argv.slice(2)), { stdio: "inherit" });
   child.on("error", function (error) {
     console.error("fidelity could not start " + node + ": " + error.message);
     process.exit(69);
