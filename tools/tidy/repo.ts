@@ -68,10 +68,6 @@ export const REPO_ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))
 
 const TEXT_FILES = "**/*.{ts,js,json,md,sh,html,css,py,txt,svg}";
 const TEXT_PATTERNS = ["*", ".ci/*", `{packages,bench,tools,docs,examples}/${TEXT_FILES}`];
-  "*",
-  ".ci/*",
-  "{packages,bench,tools,docs,examples}/**/*.{ts,js,json,md,sh,html,css,py,txt,svg}",
-];
 const LEFT_OUT = /(^|\/)(node_modules|dist|\.git)(\/|$)/;
 
 /** Reads the repository at `root`. */
