@@ -1,5 +1,5 @@
-// A planned fused unit as a kernel: for each row of a chunk, for each pass, a vectorised loop over the columns, with the
-// per-row arithmetic between the loops. See row_plan.ts for what runs in which pass.
+// A planned fused unit as a kernel: for each row of a chunk, for each pass, a vectorised loop over the columns, with
+// the per-row arithmetic between the loops. See row_plan.ts for what runs in which pass.
 
 import type { KernelBuilder, LoopValue, Node, Tensor } from "@fidelity/core";
 import { elementCount, elementLoopType, I32, loopType } from "@fidelity/core";
