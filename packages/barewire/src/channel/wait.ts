@@ -1,4 +1,4 @@
-// Waiting for another thread or process: spin for about 60 us, because that is what sleeping and being woken costs,
+// Waiting for another thread or process: spin for up to 60 us, because that is what sleeping and being woken costs,
 // then sleep on a futex. The word slept on is an eventcount (Vyukov, "Eventcount"): bit 0 says that someone may sleep,
 // the rest counts. A sleeper arms it, looks once more, and sleeps only while the word is as it was armed; whoever
 // changes something rings it, which costs one load when nobody sleeps. A change made before the last look is seen by
@@ -41,14 +41,19 @@ export function nowMs(): number {
 /** Death is looked for at most this often, and at least twice as rarely as this while something is waited for. */
 export const LIVENESS_MS = 200;
 
+/** Sleeping and being woken across cores takes about so long. */
 const SPIN_MS = 0.06;
-const SPINS_BETWEEN_CLOCKS = 32;
+const SPIN_MS_MIN = 0.002;
+/** One wait in so many spins twice as long as sleeping takes, to find out whether spinning pays again. */
+const WAITS_BETWEEN_PROBES = 256;
+const SPINS_BETWEEN_CLOCKS = 16;
 
 /** One word that others ring. */
 export class Bell {
   readonly #words: Int32Array;
   readonly #index: number;
   readonly #parking: Parking;
+  readonly #spinner = new Spinner();
 
   constructor(words: Int32Array, index: number, parking: Parking) {
     this.#words = words;
@@ -70,7 +75,7 @@ export class Bell {
    * example because a peer is dead.
    */
   wait(isReady: () => boolean, check: () => void, timeoutMs: number): boolean {
-    if (isReady() || spin(isReady, timeoutMs)) return true;
+    if (isReady() || (timeoutMs > 0 && this.#spinner.spin(isReady))) return true;
     const deadline = nowMs() + timeoutMs;
     for (;;) {
       const armed = this.#arm();
@@ -106,16 +111,29 @@ export class Bell {
 // With one processor the other side cannot run while this one spins.
 const mayGain = (globalThis.navigator?.hardwareConcurrency ?? 2) > 1;
 
-function spin(isReady: () => boolean, timeoutMs: number): boolean {
-  if (!mayGain || timeoutMs <= 0) return false;
-  const until = nowMs() + SPIN_MS;
-  do {
-    for (let i = 0; i < SPINS_BETWEEN_CLOCKS; i++) {
-      if (isReady()) return true;
-      pause();
-    }
-  } while (nowMs() < until);
-  return false;
+// Spins for as long as it pays. Where all processors are busy, the other side does not run while this one spins: each
+// spin in vain halves the next one, and one that finds something makes it whole again (Karlin et al., "Empirical
+// studies of competitive spinning for a shared-memory multiprocessor", SOSP 1991).
+class Spinner {
+  #spinMs = SPIN_MS;
+  #waits = 0;
+
+  spin(isReady: () => boolean): boolean {
+    if (!mayGain) return false;
+    const isProbe = ++this.#waits % WAITS_BETWEEN_PROBES === 0;
+    const until = nowMs() + (isProbe ? 2 * SPIN_MS : this.#spinMs);
+    do {
+      for (let i = 0; i < SPINS_BETWEEN_CLOCKS; i++) {
+        if (isReady()) {
+          this.#spinMs = SPIN_MS;
+          return true;
+        }
+        pause();
+      }
+    } while (nowMs() < until);
+    this.#spinMs = Math.max(SPIN_MS_MIN, this.#spinMs / 2);
+    return false;
+  }
 }
 
 /** Tells the core that this is a spin loop; engines without `Atomics.pause` spin without it. */
