@@ -6,6 +6,7 @@ import { resolveType } from "../schema/ast.ts";
 import type { BareType, ScalarKind, TypeOfKind } from "../schema/ast.ts";
 import type { Analysis } from "./analysis.ts";
 import { arrayKind, ARRAYS, IS_LITTLE_ENDIAN } from "./arrays.ts";
+import type { ArrayKind } from "./arrays.ts";
 import * as input from "./input.ts";
 import { keyIdentity } from "./reference.ts";
 import { FIELDS_PER_PART, READ_PARTS } from "./struct-readers.ts";
@@ -199,17 +200,16 @@ function bytesMapReader(readKey: Read, readValue: Read, least: number): Read {
   };
 }
 
-function arrayReader(kind: keyof typeof ARRAYS, least: number, read: Read, length: number | undefined): Read {
-  const Numbers = ARRAYS[kind] as new (length: number) => Float32Array | BigInt64Array;
+function arrayReader(kind: ArrayKind, least: number, read: Read, length: number | undefined): Read {
+  const Numbers = ARRAYS[kind] as new (from: number | ArrayBuffer) => Float32Array | BigInt64Array;
   return (from) => {
     const count = length ?? input.readVarint(from);
     const sizeBytes = count * least;
     if (sizeBytes > from.end - from.offset) input.reject();
+    if (sizeBytes > input.LOOP_BYTES_MAX && IS_LITTLE_ENDIAN)
+      return new Numbers(input.readBytes(from, sizeBytes).buffer);
     const numbers = new Numbers(count);
-    if (sizeBytes > input.LOOP_BYTES_MAX && IS_LITTLE_ENDIAN) {
-      const at = input.take(from, sizeBytes);
-      new Uint8Array(numbers.buffer).set(from.bytes.subarray(at, at + sizeBytes));
-    } else for (let i = 0; i < count; i++) numbers[i] = read(from) as never;
+    for (let i = 0; i < count; i++) numbers[i] = read(from) as never;
     return numbers;
   };
 }

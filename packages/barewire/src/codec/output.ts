@@ -247,9 +247,9 @@ export function writeData(output: Output, value: Uint8Array): void {
 export const SMALL_ARRAY_BYTES_MAX = 64;
 
 const UTF8 = new TextEncoder();
-const SHORT_LENGTH_MAX = 24;
+const SHORT_LENGTH_MAX = 24; // at most 72 bytes, whose number is a single byte
 
-/** A string with its length before it. Short ASCII, which most strings are, needs no encoder. */
+/** A string with its length before it. Short ones, which most strings are, need no encoder. */
 export function writeStr(output: Output, value: string): void {
   if (typeof value !== "string") reject();
   const { length } = value;
@@ -261,10 +261,32 @@ export function writeStr(output: Output, value: string): void {
     const code = value.charCodeAt(i);
     if (code >= 0x80) {
       output.offset = at;
-      return writeLongStr(output, value);
+      return writeShortStr(output, value);
     }
     bytes[at + 1 + i] = code;
   }
+}
+
+function writeShortStr(output: Output, value: string): void {
+  const start = reserve(output, 1 + 3 * value.length);
+  const { bytes } = output;
+  let at = start + 1;
+  for (let i = 0; i < value.length; i++) {
+    let code = value.charCodeAt(i);
+    if (code >= 0xd800 && code < 0xe000) {
+      const low = i + 1 < value.length ? value.charCodeAt(++i) : 0;
+      if (code >= 0xdc00 || low < 0xdc00 || low >= 0xe000) reject();
+      code = 0x10000 + ((code & 0x3ff) << 10) + (low & 0x3ff);
+    }
+    if (code < 0x80) bytes[at++] = code;
+    else {
+      const more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+      bytes[at++] = ((0xff00 >> (more + 1)) & 0xff) | (code >> (6 * more));
+      for (let shift = 6 * (more - 1); shift >= 0; shift -= 6) bytes[at++] = 0x80 | ((code >> shift) & 0x3f);
+    }
+  }
+  bytes[start] = at - start - 1;
+  output.offset = at;
 }
 
 // The size is known once the string is written, so room for it is left that is right for ASCII; text of other letters may

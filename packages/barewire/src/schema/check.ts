@@ -43,7 +43,8 @@ class Checker {
     for (const [index, definition] of this.#schema.definitions.entries()) {
       for (const alias of aliasesIn(definition.type)) this.#aliasLeads(alias, definition, index);
     }
-    for (const definition of this.#schema.definitions) this.#namesSomething(definition);
+    const ending = new Set<BareType>();
+    for (const definition of this.#schema.definitions) this.#namesSomething(definition, ending);
   }
 
   #aliasLeads(alias: AliasType, { name }: Definition, index: number): void {
@@ -67,13 +68,14 @@ class Checker {
     });
   }
 
-  // An alias of an alias of an alias must come to an end.
-  #namesSomething(definition: Definition): void {
+  // An alias of an alias of an alias must come to an end. `ending` holds those that are known to.
+  #namesSomething(definition: Definition, ending: Set<BareType>): void {
     const seen = new Set<BareType>();
-    for (let type = definition.type; type.kind === "alias"; type = type.target()) {
+    for (let { type } = definition; type.kind === "alias" && !ending.has(type); type = type.target()) {
       if (seen.has(type)) this.#fail(definition, "a type is defined by itself alone", { got: definition.name });
       seen.add(type);
     }
+    for (const type of seen) ending.add(type);
   }
 
   notTooDeep(): void {
@@ -159,7 +161,9 @@ class Checker {
 
   #notVoid(part: BareType, kind: string): void {
     if (resolveType(part).kind !== "void") return;
-    this.#fail(part, `void stands in a ${kind}`, { expected: "void as a member of a union, or alone" });
+    this.#fail(part, `void stands in ${kind === "optional" ? "an" : "a"} ${kind}`, {
+      expected: "void as a member of a union, or alone",
+    });
   }
 
   #offsetOf(thing: object): number {
