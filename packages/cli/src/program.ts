@@ -7,6 +7,7 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
+import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
 import { trainCommand } from "./commands/train.ts";
 import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
@@ -22,6 +23,7 @@ const COMMANDS: readonly CommandFactory[] = [
   evalCommand,
   showCommand,
   benchCommand,
+  schemaCommand,
   doctorCommand,
 ];
 
