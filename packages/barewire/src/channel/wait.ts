@@ -44,8 +44,8 @@ export const LIVENESS_MS = 200;
 /** Sleeping and being woken across cores takes about so long. */
 const SPIN_MS = 0.06;
 const SPIN_MS_MIN = 0.002;
-/** One wait in so many spins twice as long as sleeping takes, to find out whether spinning pays again. */
-const WAITS_BETWEEN_PROBES = 256;
+/** Spinning is tried again after so many waits at the latest. */
+const WAITS_BETWEEN_PROBES_MAX = 256;
 const SPINS_BETWEEN_CLOCKS = 16;
 
 /** One word that others ring. */
@@ -111,27 +111,32 @@ export class Bell {
 // With one processor the other side cannot run while this one spins.
 const mayGain = (globalThis.navigator?.hardwareConcurrency ?? 2) > 1;
 
-// Spins for as long as it pays. Where all processors are busy, the other side does not run while this one spins: each
-// spin in vain halves the next one, and one that finds something makes it whole again (Karlin et al., "Empirical
-// studies of competitive spinning for a shared-memory multiprocessor", SOSP 1991).
+// Spins where it pays (Karlin et al., "Empirical studies of competitive spinning for a shared-memory multiprocessor",
+// SOSP 1991). Where all processors are busy, the other side does not run while this one spins. So after a spin in vain
+// the next waits hardly spin, 1 of them, then 2, then 4, ..., with a long spin between to see whether it pays again.
 class Spinner {
-  #spinMs = SPIN_MS;
-  #waits = 0;
+  #gap = 0;
+  #shortWaits = 0;
 
   spin(isReady: () => boolean): boolean {
     if (!mayGain) return false;
-    const isProbe = ++this.#waits % WAITS_BETWEEN_PROBES === 0;
-    const until = nowMs() + (isProbe ? 2 * SPIN_MS : this.#spinMs);
+    const isShort = this.#shortWaits > 0;
+    const until = nowMs() + (isShort ? SPIN_MS_MIN : this.#gap > 0 ? 2 * SPIN_MS : SPIN_MS);
     do {
       for (let i = 0; i < SPINS_BETWEEN_CLOCKS; i++) {
         if (isReady()) {
-          this.#spinMs = SPIN_MS;
+          this.#gap = this.#shortWaits = 0;
           return true;
         }
         pause();
       }
     } while (nowMs() < until);
-    this.#spinMs = Math.max(SPIN_MS_MIN, this.#spinMs / 2);
+    if (isShort) {
+      this.#shortWaits--;
+    } else {
+      this.#gap = Math.min(WAITS_BETWEEN_PROBES_MAX, Math.max(1, 2 * this.#gap));
+      this.#shortWaits = this.#gap;
+    }
     return false;
   }
 }
