@@ -27,6 +27,9 @@ test("a file that cannot be written is refused before anything is measured", () 
 test("an unknown suite ends with words and without a stack", () => {
   const { status, stderr } = bench("speed");
   assert.equal(status, 1);
-  assert.match(stderr, /^BenchOptionError: there is no such suite\n {2}expected: training, decode, kernels, barewire\n/);
+  assert.match(
+    stderr,
+    /^BenchOptionError: there is no such suite\n {2}expected: training, decode, kernels, barewire\n/,
+  );
   assert.doesNotMatch(stderr, /\n\s+at /);
 });

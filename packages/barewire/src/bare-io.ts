@@ -1,8 +1,8 @@
 // Reading and writing the primitives of BARE (draft-devault-bare): little-endian numbers, LEB128 varints, UTF-8.
 // Strict on input: what the specification does not allow, or allows in one form only, is refused with the offset of the
 // byte and the path of the value. Nothing is allocated before its size is checked against the bytes that are there.
-// These are the plain forms, which keep track of where they are; codec/ has fast ones, and comes here to say what is wrong.
-// Left out: streaming input; a message is decoded from bytes that lie in memory.
+// These are the plain forms, which keep track of where they are; codec/ has fast ones, and comes here to say what is
+// wrong. Left out: streaming input; a message is decoded from bytes that lie in memory.
 
 import { FidelityError } from "@fidelity/units";
 import { copyBytes } from "./region.ts";

@@ -1,7 +1,7 @@
-// BARE schemas as TypeScript values (draft-devault-bare): each call gives a schema value (schema/ast.ts), the same that the
-// reader of the schema language gives, and the TypeScript type of its values is inferred, `TypeOf<typeof schema>`. Unions
-// are discriminated unions, `{ kind, value }`; lists of numbers of a fixed width are typed arrays; names and recursion go
-// through `named` and `lazy`.
+// BARE schemas as TypeScript values (draft-devault-bare): each call gives a schema value (schema/ast.ts), the same that
+// the reader of the schema language gives, and the TypeScript type of its values is inferred, `TypeOf<typeof schema>`.
+// Unions are discriminated unions, `{ kind, value }`; lists of numbers of a fixed width are typed arrays; names and
+// recursion go through `named` and `lazy`.
 
 import type { BareLimits } from "./bare-io.ts";
 import type { ArrayKind, ArrayOfKind } from "./codec/arrays.ts";
@@ -24,8 +24,8 @@ export function decode<T>(schema: Schema<T>, bytes: Uint8Array, limits?: BareLim
 }
 
 /**
- * Encodes one value. Throws `BareError`, with the path, where the value does not fit its schema. The bytes may share their
- * buffer with other messages; `slice()` gives a copy whose buffer is its own.
+ * Encodes one value. Throws `BareError`, with the path, where the value does not fit its schema. The bytes may share
+ * their buffer with other messages; `slice()` gives a copy whose buffer is its own.
  */
 export function encode<T>(schema: Schema<T>, value: T, limits?: BareLimits): Uint8Array<ArrayBuffer> {
   return compile(schema).encode(value, limits);
@@ -79,7 +79,8 @@ export function optional<T>(item: Schema<T>): Schema<T | undefined> {
   return { kind: "optional", type: item };
 }
 
-// The kind of number, as far as the compiler knows: `never` for other types, and for a type declared as `Schema<number>`.
+// The kind of number, as far as the compiler knows: `never` for other types, and for a type declared as
+// `Schema<number>`.
 type ArrayKindOf<I> = [I] extends [{ readonly safe: true }]
   ? never
   : [I] extends [{ readonly kind: ArrayKind }]
@@ -105,8 +106,8 @@ export function fixedList<I extends Schema<unknown>>(item: I, length: number): S
 }
 
 /**
- * A map; keys are integers, bools, strings, bytes or enums, each of them once. Entries keep the order of insertion. Keys
- * that are bytes are told apart by their content, though JavaScript's `Map` finds them by identity only.
+ * A map; keys are integers, bools, strings, bytes or enums, each of them once. Entries keep the order of insertion.
+ * Keys that are bytes are told apart by their content, though JavaScript's `Map` finds them by identity only.
  */
 export function map<K extends string | number | bigint | boolean | Uint8Array, V>(
   key: Schema<K>,

@@ -108,7 +108,13 @@ export type { ReceiverOptions, RingMessage, RingReceiver } from "./channel/recei
 export { RingChannel, channelSizeBytes } from "./channel/ring.ts";
 export type { RingSender, SenderOptions, Slot, WhenFull } from "./channel/sender.ts";
 export { serviceSizeBytes } from "./channel/service.ts";
-export type { ServiceChannel, ServiceClient, ServiceOptions, ServiceRequest, ServiceServer } from "./channel/service.ts";
+export type {
+  ServiceChannel,
+  ServiceClient,
+  ServiceOptions,
+  ServiceRequest,
+  ServiceServer,
+} from "./channel/service.ts";
 export {
   attachThreadChannel,
   attachThreadLatest,

@@ -1,5 +1,5 @@
-// Lists of numbers of a fixed width are typed arrays in the program, so that they are copied whole and take no more room
-// than their bytes.
+// Lists of numbers of a fixed width are typed arrays in the program, so that they are copied whole and take no more
+// room than their bytes.
 
 import { resolveType } from "../schema/ast.ts";
 import type { BareType } from "../schema/ast.ts";

@@ -1,5 +1,6 @@
-// The codec of a type, compiled from its schema value once: `compile(type)`. Messages and values go through the fast reader
-// and writer, which notice that something is wrong; the reference codec then goes over them again and says what, and where.
+// The codec of a type, compiled from its schema value once: `compile(type)`. Messages and values go through the fast
+// reader and writer, which notice that something is wrong; the reference codec then goes over them again and says what,
+// and where.
 
 import { InternalError } from "@fidelity/units";
 import { BARE_LIMITS, BareError, BareReader, BareWriter } from "../bare-io.ts";
@@ -52,8 +53,8 @@ export class Codec<T> {
   }
 
   /**
-   * Encodes one value to the start of `target` and returns its size in bytes. Throws `BareError` where the value does not
-   * fit its type, or `target`; what `target` then holds is not specified.
+   * Encodes one value to the start of `target` and returns its size in bytes. Throws `BareError` where the value does
+   * not fit its type, or `target`; what `target` then holds is not specified.
    */
   encodeInto(value: T, target: Uint8Array, limits: BareLimits = BARE_LIMITS): number {
     const output = new Output(target);

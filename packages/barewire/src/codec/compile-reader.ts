@@ -1,6 +1,6 @@
-// From a type to a function that reads it: closures over closures, made once. Nothing is generated, so pages that forbid
-// `eval` can use it. Types that the engine would have to tell apart in one place are kept in places of their own:
-// see struct-readers.ts.
+// From a type to a function that reads it: closures over closures, made once. Nothing is generated, so pages that
+// forbid `eval` can use it. Types that the engine would have to tell apart in one place are kept in places of their
+// own: see struct-readers.ts.
 
 import { resolveType } from "../schema/ast.ts";
 import type { BareType, ScalarKind, TypeOfKind } from "../schema/ast.ts";

@@ -145,7 +145,12 @@ class WriterCompiler {
       rest = nextPart()(part);
       end = start;
     }
-    return rest!;
+    const writeFields = rest!;
+    return (to, struct: Readonly<Record<string, never>>) => {
+      // Text has a length, too, and optional fields may be missing: what is no object would pass for one.
+      if (typeof struct !== "object" || struct === null) reject();
+      writeFields(to, struct);
+    };
   }
 
   #union({ members }: TypeOfKind<"union">): Write {

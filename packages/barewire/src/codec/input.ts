@@ -1,9 +1,9 @@
 // The fast reader of primitives: a message, a place in it, and functions that take one value each. What is wrong with a
-// message they only notice (`reject`); the reference codec then reads it again and says what and where. The functions are
-// free-standing, so that the compiled readers can hold them and the engine can inline them.
+// message they only notice (`reject`); the reference codec then reads it again and says what and where. The functions
+// are free-standing, so that the compiled readers can hold them and the engine can inline them.
 //
-// Numbers are put together from bytes. A DataView would be as fast, but making one for each small message costs more than
-// all its fields, and asking a small typed array for its buffer moves it out of the engine's own heap.
+// Numbers are put together from bytes. A DataView would be as fast, but making one for each small message costs more
+// than all its fields, and asking a small typed array for its buffer moves it out of the engine's own heap.
 
 /** A message that is being read. One object is used again for all messages. */
 export class Input {
@@ -237,8 +237,8 @@ export function readStr(input: Input): string {
 
 const MANY_UNITS = new Array<number>(SHORT_BYTES_MAX).fill(0);
 
-// UTF-8 with letters beyond ASCII. What follows the lead byte is bounded as the Unicode Standard's table 3-7 has it, which
-// leaves out over-long forms, surrogates and all above U+10FFFF.
+// UTF-8 with letters beyond ASCII. What follows the lead byte is bounded as the Unicode Standard's table 3-7 has it,
+// which leaves out over-long forms, surrogates and all above U+10FFFF.
 function decodeShort(bytes: Uint8Array, start: number, end: number): string {
   let count = 0;
   for (let at = start; at < end;) {

@@ -1,6 +1,6 @@
-// The fast writer of primitives: messages are written one behind the other into a slab, and a message is handed out as a
-// window onto it, so that a small one costs no allocation of a buffer. A message that outgrows its slab moves to a buffer
-// of its own. Values that do not fit are only noticed (`reject`); the reference codec then says which and why.
+// The fast writer of primitives: messages are written one behind the other into a slab, and a message is handed out as
+// a window onto it, so that a small one costs no allocation of a buffer. A message that outgrows its slab moves to a
+// buffer of its own. Values that do not fit are only noticed (`reject`); the reference codec then says which and why.
 
 import { BARE_LIMITS } from "../bare-io.ts";
 import type { BareLimits } from "../bare-io.ts";
@@ -289,8 +289,8 @@ function writeShortStr(output: Output, value: string): void {
   output.offset = at;
 }
 
-// The size is known once the string is written, so room for it is left that is right for ASCII; text of other letters may
-// need one byte more and is moved. Where the most bytes that there may be do not fit, they are counted.
+// The size is known once the string is written, so room for it is left that is right for ASCII; text of other letters
+// may need one byte more and is moved. Where the most bytes that there may be do not fit, they are counted.
 function writeLongStr(output: Output, value: string): void {
   if (!value.isWellFormed()) reject();
   const guessBytes = varintBytes(value.length);

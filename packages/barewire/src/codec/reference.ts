@@ -1,5 +1,6 @@
-// Reading and writing values of any type by walking the type: slow, plain, and sure of where it is. The fast codec calls
-// it to say what is wrong with a message or a value, and tests hold the fast codec to it. Nothing here is optimised.
+// Reading and writing values of any type by walking the type: slow, plain, and sure of where it is. The fast codec
+// calls it to say what is wrong with a message or a value, and tests hold the fast codec to it. Nothing here is
+// optimised.
 
 import { describe } from "../bare-io.ts";
 import type { BareReader, BareWriter } from "../bare-io.ts";

@@ -1,8 +1,9 @@
-// Reading structs as fast as code that was generated for them, without generating code. An engine learns from a function's
-// past which shapes and callees it meets, and compiles it for those; a function that serves every struct meets all of them,
-// and stays slow (2.5 times as slow, for six fields). So here is one function many times over: each copy serves one struct,
-// or eight fields of one, and learns about that struct alone. Structs beyond the last copy share it, and are read correctly
-// and a little slower. The copies are the same but for their place in the file; make changes to all of them.
+// Reading structs as fast as code that was generated for them, without generating code. An engine learns from a
+// function's past which shapes and callees it meets, and compiles it for those; a function that serves every struct
+// meets all of them, and stays slow (2.5 times as slow, for six fields). So here is one function many times over: each
+// copy serves one struct, or eight fields of one, and learns about that struct alone. Structs beyond the last copy
+// share it, and are read correctly and a little slower. The copies are the same but for their place in the file; make
+// changes to all of them.
 
 import type { Input } from "./input.ts";
 

@@ -1,5 +1,5 @@
-// Writing structs: one function many times over, for the reason that struct-readers.ts gives. Each copy writes up to eight
-// fields of one struct. The copies are the same but for their place in the file; make changes to all of them.
+// Writing structs: one function many times over, for the reason that struct-readers.ts gives. Each copy writes up to
+// eight fields of one struct. The copies are the same but for their place in the file; make changes to all of them.
 
 import type { Output } from "./output.ts";
 

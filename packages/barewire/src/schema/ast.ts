@@ -1,8 +1,8 @@
-// The schema value: what the reader of the BARE schema language and the TypeScript builder both give, and what the codec,
-// the layouts, the printer and the compatibility check take. Plain frozen data, so it can be walked, compared and drawn.
-// Types and terms are those of the specification (draft-devault-bare). Beside them stands what only JavaScript needs:
-// `safe`, a 64-bit integer that is a `number` in the program, and `_value`, which exists in types alone.
-// Left out: positions in the schema's text, which end with the reader.
+// The schema value: what the reader of the BARE schema language and the TypeScript builder both give, and what the
+// codec, the layouts, the printer and the compatibility check take. Plain frozen data, so it can be walked, compared
+// and drawn. Types and terms are those of the specification (draft-devault-bare). Beside them stands what only
+// JavaScript needs: `safe`, a 64-bit integer that is a `number` in the program, and `_value`, which exists in types
+// alone. Left out: positions in the schema's text, which end with the reader.
 
 /** The types without parts whose values are no 64-bit integers. */
 export type NarrowKind = "u8" | "u16" | "u32" | "i8" | "i16" | "i32" | "f32" | "f64" | "bool" | "str" | "void";

@@ -1,6 +1,6 @@
-// The rules between the types of a schema's text (draft-devault-bare-14): names are defined once and before they are used,
-// tags ascend, a union's types differ, void stands in unions only, map keys can be compared, values end. Older drafts
-// allowed recursion, and use before the definition, and tags in any order.
+// The rules between the types of a schema's text (draft-devault-bare-14): names are defined once and before they are
+// used, tags ascend, a union's types differ, void stands in unions only, map keys can be compared, values end. Older
+// drafts allowed recursion, and use before the definition, and tags in any order.
 
 import { resolveType } from "./ast.ts";
 import type { AliasType, BareType, Definition, EnumMember, TypeOfKind, UnionMember } from "./ast.ts";
@@ -9,7 +9,9 @@ import type { ParsedSchema } from "./parser.ts";
 import { printType } from "./print.ts";
 import { aliasesIn, isMapKey, isTooDeep, leastSizes, MAP_KEYS, partsOf, TYPE_DEPTH_MAX } from "./walk.ts";
 
-/** Throws a `SchemaError` at the first rule that is broken. Passes go from names, on which the others rely, to types. */
+/**
+ * Throws a `SchemaError` at the first rule that is broken. Passes go from names, on which the others rely, to types.
+ */
 export function check(schema: ParsedSchema, legacy: boolean): void {
   const checker = new Checker(schema, legacy);
   checker.definedOnce();

@@ -1,6 +1,6 @@
-// What a change from one version of a schema to the next breaks. BARE messages carry no names and no sizes, so nearly every
-// change does: what stays harmless is a name (of a field, a member, a type), and what only grows is a union or an enum, whose
-// new members old readers refuse when they meet one.
+// What a change from one version of a schema to the next breaks. BARE messages carry no names and no sizes, so nearly
+// every change does: what stays harmless is a name (of a field, a member, a type), and what only grows is a union or an
+// enum, whose new members old readers refuse when they meet one.
 //
 // Two questions, as two programs meet: can new readers read what old writers wrote, and can old readers read what new
 // writers write. Left out: members that are never sent, which only the programs know.

@@ -1,5 +1,5 @@
-// Whether two schema values are the same: names, tags, order and types, the types behind names compared once for each pair,
-// so that recursion ends. Documentation does not count, nor does an alias without a name.
+// Whether two schema values are the same: names, tags, order and types, the types behind names compared once for each
+// pair, so that recursion ends. Documentation does not count, nor does an alias without a name.
 
 import type { BareSchema, BareType } from "./ast.ts";
 import { partsOf } from "./walk.ts";

@@ -1,5 +1,5 @@
-// The words of the BARE schema language: names, numbers and signs. Comments that stand on lines of their own go with the
-// word that follows on the next line, as its documentation; other comments are dropped, as is white space.
+// The words of the BARE schema language: names, numbers and signs. Comments that stand on lines of their own go with
+// the word that follows on the next line, as its documentation; other comments are dropped, as is white space.
 
 import { errorAt } from "./errors.ts";
 import type { SchemaText } from "./errors.ts";

@@ -1,6 +1,6 @@
 // Names of union members. BARE knows a member by its tag alone; programs want a name, and it is derived here in the one
-// way that reader, printer and generator share: an alias by its name, another type by its kind, the second of a kind with
-// its tag behind it (`list`, `list3`).
+// way that reader, printer and generator share: an alias by its name, another type by its kind, the second of a kind
+// with its tag behind it (`list`, `list3`).
 
 import type { BareType } from "./ast.ts";
 

@@ -1,6 +1,7 @@
-// From words to types: a recursive-descent parser of the BARE schema language (draft-devault-bare-14), and, where asked,
-// of the forms that older drafts had: `[]type`, `[n]type`, `data<n>`, `map[key] value`, `(a | b)`, `{ ... }`, `string`,
-// `enum Name` and `struct Name`. It holds what single words must look like; the rules between types are check.ts's.
+// From words to types: a recursive-descent parser of the BARE schema language (draft-devault-bare-14), and, where
+// asked, of the forms that older drafts had: `[]type`, `[n]type`, `data<n>`, `map[key] value`, `(a | b)`, `{ ... }`,
+// `string`, `enum Name` and `struct Name`. It holds what single words must look like; the rules between types are
+// check.ts's.
 
 import { LENGTH_MAX } from "./ast.ts";
 import type { BareType, Definition, EnumMember, ScalarKind, StructField, UnionMember } from "./ast.ts";

@@ -1,6 +1,7 @@
 // A schema value as text of the BARE schema language. What the language cannot say is put in its terms: a union member
-// that has a name beside its type's becomes a definition of that name, and an enum member's name is put in capitals; both
-// leave the bytes of messages as they are. A schema that was read prints to text that reads back to the same value.
+// that has a name beside its type's becomes a definition of that name, and an enum member's name is put in capitals;
+// both leave the bytes of messages as they are. A schema that was read prints to text that reads back to the same
+// value.
 
 import { resolveType } from "./ast.ts";
 import type { BareSchema, BareType, Definition, EnumMember, StructField, TypeOfKind } from "./ast.ts";

@@ -13,8 +13,8 @@ export interface ReadSchemaOptions {
 }
 
 /**
- * Reads a schema in the language of draft-devault-bare-14. Throws `SchemaError`, with line and column, at the first thing
- * that the draft does not allow.
+ * Reads a schema in the language of draft-devault-bare-14. Throws `SchemaError`, with line and column, at the first
+ * thing that the draft does not allow.
  */
 export function readSchema(text: string, { legacy = false, path = "schema" }: ReadSchemaOptions = {}): BareSchema {
   const parsed = parse({ text, path }, legacy);

@@ -1,5 +1,5 @@
-// The reader of the schema language against a corpus of its own, and against the published one (the tests of bare-ts/bare)
-// where that lies in a folder beside the checkout.
+// The reader of the schema language against a corpus of its own, and against the published one (the tests of
+// bare-ts/bare) where that lies in a folder beside the checkout.
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";

@@ -1,6 +1,6 @@
 // TypeScript source text of a schema's types, as the codec gives and takes them: 64-bit integers are bigint, lists of
-// numbers are typed arrays, optional values may be undefined, unions are `{ kind, value }`. Text only: the codec itself is
-// compiled from the schema when the program runs.
+// numbers are typed arrays, optional values may be undefined, unions are `{ kind, value }`. Text only: the codec itself
+// is compiled from the schema when the program runs.
 
 import { arrayKind, ARRAYS } from "../codec/arrays.ts";
 import type { BareSchema, BareType, TypeOfKind } from "./ast.ts";
@@ -78,7 +78,8 @@ function unionText({ members }: TypeOfKind<"union">, indent: string): string {
   return members
     .map(({ name, type, doc }) => {
       const value = typeText(type, inner);
-      return `\n${docComment(doc, inner)}${inner}| { readonly kind: ${JSON.stringify(name)}; readonly value: ${value} }`;
+      const kind = JSON.stringify(name);
+      return `\n${docComment(doc, inner)}${inner}| { readonly kind: ${kind}; readonly value: ${value} }`;
     })
     .join("");
 }

@@ -1,5 +1,5 @@
-// Walks over types that readers, codec and printer share. Types may be recursive and may come from outside, so every walk
-// here ends and has a bound on its depth.
+// Walks over types that readers, codec and printer share. Types may be recursive and may come from outside, so every
+// walk here ends and has a bound on its depth.
 
 import { resolveType } from "./ast.ts";
 import type { BareType, TypeOfKind } from "./ast.ts";
@@ -46,8 +46,8 @@ export function isTooDeep(type: BareType, depths = new Map<BareType, number>()):
 }
 
 /**
- * The fewest bytes that values of each type in `roots` take, parts included. A type whose values would never end, such as
- * a struct that holds itself, takes `Infinity`.
+ * The fewest bytes that values of each type in `roots` take, parts included. A type whose values would never end, such
+ * as a struct that holds itself, takes `Infinity`.
  */
 export function leastSizes(roots: readonly BareType[]): ReadonlyMap<BareType, number> {
   const users = new Map<BareType, BareType[]>(); // who holds a type

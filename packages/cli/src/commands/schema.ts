@@ -1,5 +1,5 @@
-// `fidelity schema`: BARE schemas in files: whether one is right, what a change breaks, its types in TypeScript, and how a
-// type lies in memory.
+// `fidelity schema`: BARE schemas in files: whether one is right, what a change breaks, its types in TypeScript, and
+// how a type lies in memory.
 
 import { readFileSync } from "node:fs";
 import { describeLayout, diffSchemas, generateTypes, layoutOf, readSchema, typeNamed } from "@fidelity/barewire";
