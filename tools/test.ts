@@ -42,6 +42,7 @@ async function run(files: string[], flags: string[]): Promise<TestRecord[]> {
   const args = [
     "--disable-warning=ExperimentalWarning",
     "--expose-gc",
+    `--import=${new URL("test-setup.ts", import.meta.url).href}`,
     "--test",
     ...flags,
     `--test-timeout=${TEST_TIMEOUT_MS}`,
