@@ -182,11 +182,15 @@ test("reading in a loop makes no garbage", () => {
     }
     return count;
   };
-  for (let i = 0; i < 20; i++) read();
-  const before = process.memoryUsage().heapUsed;
-  assert.equal(read(), 9994 + 15_000 + 10_000);
-  // One small object for each of 10,000 rounds would be 240 kB and more.
-  assert.ok(process.memoryUsage().heapUsed - before < 100_000);
+  for (let i = 0; i < 40; i++) read();
+  globalThis.gc?.();
+  const grownBytes = Array.from({ length: 15 }, () => {
+    const before = process.memoryUsage().heapUsed;
+    assert.equal(read(), 9994 + 15_000 + 10_000);
+    return process.memoryUsage().heapUsed - before;
+  });
+  // One small object for each of 10,000 rounds would be 240 kB and more; a round that code is compiled in is blurred.
+  assert.ok(grownBytes.sort((a, b) => a - b)[7] < 100_000);
 });
 
 test("lists in columns and in bits read and write like plain ones", () => {
