@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Brings in what the tests need beside npm: Debian's mlir-19-tools (mlir-opt-19 checks that printed graphs are valid
-# MLIR). `tools/setup.sh bench` adds the peer of the benchmarks: Debian's PyTorch, with OpenBLAS, since on the reference
-# BLAS it is ten times slower. Quick when nothing is missing; where it may not install (no Debian, not root), it says
-# what is missing and leaves the machine alone.
+# MLIR) and chromium (what runs in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks:
+# Debian's PyTorch, with OpenBLAS, since on the reference BLAS it is ten times slower. Quick when nothing is missing;
+# where it may not install (no Debian, not root), it says what is missing and leaves the machine alone.
 set -euo pipefail
 
 missing=()
 command -v mlir-opt-19 >/dev/null || missing+=(mlir-19-tools)
+command -v chromium >/dev/null || missing+=(chromium)
 if [ "${1:-}" = bench ]; then
   # Debian's own Python: another one before it in the path does not see Debian's packages.
   /usr/bin/python3 -c 'import torch, numpy' 2>/dev/null || missing+=(python3-torch python3-numpy)

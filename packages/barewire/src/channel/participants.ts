@@ -5,7 +5,7 @@
 // A ticket is a number that no other participant of the channel ever has. Messages that a consumer holds bear its
 // ticket, so that what a dead consumer held is told from what its successor in the same entry holds.
 
-import { ChannelFullError, PeerDeadError } from "./errors.ts";
+import { ChannelFullError, ChannelUseError, PeerDeadError } from "./errors.ts";
 import { HEADER, PARTICIPANT_BYTES, PARTICIPANTS_BYTE } from "./layout.ts";
 import type { RingLayout } from "./layout.ts";
 import type { ChannelMemory } from "./memory.ts";
@@ -110,8 +110,17 @@ export class Participants {
     return this.#parking.describe(identity);
   }
 
-  /** Gives up the place of a participant that is known to be gone although its process lives: a terminated thread. */
+  /**
+   * Gives up the place of a participant that is known to be gone although its process lives: a terminated thread. A
+   * place that it had left is left alone. Throws `ChannelUseError` where there is no such place.
+   */
   evict(role: Role, slot: number): void {
+    const count = this.#count(role);
+    if (!Number.isSafeInteger(slot) || slot < 0 || slot >= count) {
+      const expected = `0 to ${count - 1}`;
+      throw new ChannelUseError(`the channel has no such ${role}`, { where: this.#where, expected, got: String(slot) });
+    }
+    if (Atomics.load(this.#memory.longs, this.#identityIndex(role, slot)) === 0n) return;
     this.leave(role, { slot, ticket: 0 });
     Atomics.add(this.#memory.words, replacedIndex(role), 1);
   }

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as bare from "../bare.ts";
-import { ChannelClosedError, ChannelFormatError, ChannelFullError, ChannelTimeoutError } from "./errors.ts";
+import {
+  ChannelClosedError,
+  ChannelFormatError,
+  ChannelFullError,
+  ChannelTimeoutError,
+  ChannelUseError,
+  PeerDeadError,
+} from "./errors.ts";
 import { attachThreadChannel, attachThreadService, createThreadChannel, createThreadService } from "./thread.ts";
 import { TypedReceiver, TypedSender } from "./typed.ts";
 
@@ -59,6 +66,28 @@ test("a client's place is free after it closes; a failed fill sends nothing", ()
   assert.throws(() => service.client(), ChannelClosedError);
   const blank = { buffer: new SharedArrayBuffer(8192), byteOffset: 0, sizeBytes: 8192 };
   assert.throws(() => attachThreadService(blank), ChannelFormatError);
+});
+
+test("a terminated server or client is evicted: the other side is told, and another one takes the place", async () => {
+  using service = attachThreadService(createThreadService({ clientsMax: 1 }));
+  const client = service.client();
+  service.server();
+  const call = client.callAsync(Uint8Array.of(1));
+  service.evictServer();
+  await assert.rejects(call, PeerDeadError);
+  service.evictServer(); // it is gone: nothing more happens
+  const server = service.server();
+  using abandoned = server.take(); // the request of a call that has failed
+  await abandoned.replyAsync(Uint8Array.of(1));
+  assert.throws(() => service.client(), ChannelFullError);
+  service.evictClient(client.place);
+  assert.throws(() => server.take({ timeoutMs: 1000 }), PeerDeadError);
+  assert.throws(() => service.evictClient(1), ChannelUseError);
+  const next = service.client();
+  const answer = next.callAsync(Uint8Array.of(2));
+  const request = await server.takeAsync();
+  await request.replyAsync(Uint8Array.of(20));
+  assert.deepEqual([...(await answer).bytes], [20]);
 });
 
 test("values of a schema go through a channel; what does not fit is refused", async () => {

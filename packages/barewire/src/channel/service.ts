@@ -133,6 +133,11 @@ export class ServiceClient implements Disposable {
     }
   }
 
+  /** Which of the service's clients it is: what `evictClient` takes. */
+  get place(): number {
+    return this.#requests.lane;
+  }
+
   close(): void {
     this.#responses.close(); // first: whoever gets the lane of the requests next needs this place as well
     this.#requests.close();
@@ -205,6 +210,13 @@ export class ServiceRequest implements Disposable {
     const loan = this.loanReply(response.length);
     loan.bytes.set(response);
     loan.send();
+  }
+
+  /** As `reply`, without holding up the event loop: for the main thread of a page. */
+  async replyAsync(response: Uint8Array, options: AsyncWaitOptions = {}): Promise<void> {
+    const { tag } = this.#message;
+    await this.#sender.sendAsync(response, { timeoutMs: RESPONSE_TIMEOUT_MS, ...options, tag });
+    this[Symbol.dispose]();
   }
 
   /** Lends memory for the response; sending it gives the request back. Throws as `reply` does. */
@@ -335,6 +347,20 @@ export class ServiceChannel implements Disposable {
       requests,
       this.#responses.map((ring) => ring.sender({ keepOpen: true })),
     );
+  }
+
+  /** Gives up the server where it is a thread that was terminated; its clients are told. Another one may come. */
+  evictServer(): void {
+    this.#checkOpen();
+    this.#requests.evict("consumer", 0);
+    for (const ring of this.#responses) ring.evict("producer", 0);
+  }
+
+  /** Gives up the client at a place where it is a thread that was terminated; the server is told. */
+  evictClient(place: number): void {
+    this.#checkOpen();
+    this.#requests.evict("producer", place);
+    this.#responses[place].evict("consumer", 0);
   }
 
   close(): void {

@@ -82,6 +82,12 @@ export function attachThreadService(handle: ThreadHandle): ServiceChannel {
 }
 
 function create(sizeBytes: number, format: (memory: ChannelMemory) => void, place?: ThreadPlace): ThreadHandle {
+  if (typeof SharedArrayBuffer === "undefined") {
+    throw new ChannelUseError("this page may not share memory with its workers", {
+      expected: "a page that is cross-origin isolated",
+      hint: "serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
+    });
+  }
   const { buffer, byteOffset } = place ?? { buffer: new SharedArrayBuffer(sizeBytes), byteOffset: 0 };
   if (!(buffer instanceof SharedArrayBuffer) || (place !== undefined && place.sizeBytes < sizeBytes)) {
     throw new ChannelUseError("a channel between threads cannot lie in this memory", {

@@ -297,12 +297,20 @@ function writeLongStr(output: Output, value: string): void {
   const mostBytes = guessBytes + 1 + 3 * value.length;
   const isRoomy = output.offset + mostBytes <= output.bytes.length;
   const at = reserve(output, isRoomy ? mostBytes : framedBytes(utf8Bytes(value)));
-  const { written } = UTF8.encodeInto(value, output.bytes.subarray(at + guessBytes));
+  const written = encodeUtf8(value, output.bytes.subarray(at + guessBytes));
   const prefixBytes = varintBytes(written);
   if (prefixBytes > guessBytes) output.bytes.copyWithin(at + prefixBytes, at + guessBytes, at + guessBytes + written);
   output.offset = at;
   writeVarint(output, written);
   output.offset = at + prefixBytes + written;
+}
+
+// Browsers encode into no shared memory, so that such text is encoded beside it and copied.
+function encodeUtf8(value: string, target: Uint8Array): number {
+  if (target.buffer instanceof ArrayBuffer) return UTF8.encodeInto(value, target).written;
+  const bytes = UTF8.encode(value);
+  target.set(bytes);
+  return bytes.length;
 }
 
 // Bytes of a well-formed string in UTF-8.
