@@ -31,9 +31,10 @@ export { flattenTree, mapTree, TreeMismatchError } from "./tree.ts";
 export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 
 // What an op is, and all of them.
-export { IndexRangeError, requireShape, ShapeMismatchError } from "./op.ts";
+export { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS, IndexRangeError, requireShape, ShapeMismatchError } from "./op.ts";
 export type {
   BufferHandle,
+  CacheBytes,
   CaseDraw,
   Derivative,
   ElementContext,
@@ -42,6 +43,7 @@ export type {
   MaybeTensor,
   OpCase,
   OpDef,
+  VectorTarget,
 } from "./op.ts";
 export { OPS } from "./ops/index.ts";
 export type { OpName } from "./ops/index.ts";
@@ -66,6 +68,7 @@ export { keepCarries } from "./ops/scan_derivative.ts";
 // The loop IR.
 export * from "./loop/index.ts";
 export { elementLoopType } from "./ops/loop-types.ts";
+export { foldLanes, laneWidths } from "./ops/kernels/lanes.ts";
 export { bf16RoundOf } from "./ops/cast.ts";
 export { broadcastStrides } from "./ops/broadcast.ts";
 

@@ -13,6 +13,7 @@ import { evaluateKernel } from "./loop/evaluate.ts";
 import type { LoopValue } from "./loop/ir.ts";
 import { I32, loopType } from "./loop/ir.ts";
 import type { BufferHandle, LowerContext, OpCase, OpDef } from "./op.ts";
+import { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS } from "./op.ts";
 import { OPS } from "./ops/index.ts";
 import { elementLoopType } from "./ops/loop-types.ts";
 import { elementCount, roundUp, storageBytes } from "./storage.ts";
@@ -42,7 +43,7 @@ class Placement {
 }
 
 /** Runs an op's kernel lowering. Result memory starts as rubbish: kernels must write all of it. */
-function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[]): HostTensor[] {
+function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[], lanes = 4): HostTensor[] {
   assert.ok(op.lowering.kind === "kernel");
   const placement = new Placement();
   const inputAt = inputs.map((input) => placement.write(input));
@@ -53,8 +54,10 @@ function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[]): HostT
   });
   const context: LowerContext = {
     node,
-    lanes: 4,
+    lanes,
     joinsVectors: false,
+    registers: lanes === 16 ? 32 : DEFAULT_REGISTERS,
+    cacheBytes: DEFAULT_CACHE_BYTES,
     inPlace: false,
     input: (index) => inputAt[index] as BufferHandle,
     result: (index) => resultAt[index] as BufferHandle,
@@ -132,12 +135,16 @@ function checkCase(
 
 for (const op of SAMPLED_OPS) {
   if (op.lowering.kind === "kernel") {
-    test(`${op.name}: kernels compute the reference`, () => {
-      for (const seed of SEEDS) checkCase(op, drawCase(op, seed), seed, (node, inputs) => runKernels(op, node, inputs));
-    });
+    for (const lanes of [4, 8, 16]) {
+      test(`${op.name}: kernels of ${lanes} lanes compute the reference`, () => {
+        for (const seed of SEEDS) {
+          checkCase(op, drawCase(op, seed), seed, (node, inputs) => runKernels(op, node, inputs, lanes));
+        }
+      });
+    }
   }
   if (op.lowering.kind === "elementwise") {
-    for (const lanes of [1, 4]) {
+    for (const lanes of [1, 4, 16]) {
       test(`${op.name}: ${lanes} lanes compute the reference`, () => {
         for (const seed of SEEDS) {
           checkCase(op, drawCase(op, seed), seed, (node, inputs) => runElementwise(op, node, inputs, lanes));

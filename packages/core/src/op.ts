@@ -49,13 +49,33 @@ export interface ElementContext<A extends Attrs> {
 /** A buffer of the program under construction. */
 export type BufferHandle = number & { readonly _buffer: unique symbol };
 
-/** What a kernel lowering may use. Calls run in the order in which they are added. */
-export interface LowerContext {
-  readonly node: Node;
-  /** float32 lanes of the target's vectors. */
+/** What kernel generators may know of a target. */
+export interface VectorTarget {
+  /** float32 lanes of the target's vectors: a power of two from 4 on. */
   readonly lanes: number;
   /** Whether the engine makes one operation of two on neighbouring vectors, so that twice as many fit in registers. */
   readonly joinsVectors: boolean;
+  /** Vector registers; 16 unless said. */
+  readonly registers?: number;
+  /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
+  readonly cacheBytes?: CacheBytes;
+}
+
+/** Sizes of the data caches nearest to one core. */
+export interface CacheBytes {
+  readonly l1: number;
+  readonly l2: number;
+}
+
+/** What nearly every processor of the last ten years has at least. */
+export const DEFAULT_CACHE_BYTES: CacheBytes = { l1: 32 * 1024, l2: 512 * 1024 };
+
+/** The vector registers of x86-64 before AVX-512, and of WebAssembly engines on it. */
+export const DEFAULT_REGISTERS = 16;
+
+/** What a kernel lowering may use. Calls run in the order in which they are added. */
+export interface LowerContext extends Required<VectorTarget> {
+  readonly node: Node;
   input(index: number): BufferHandle;
   result(index: number): BufferHandle;
   /** Memory that lives only during this lowering's calls. */

@@ -1,8 +1,16 @@
 // From units to kernel calls. Each unit of the fused graph becomes calls over buffers that have a size and a role but
 // no place yet; kernels that come out the same for two units (layers of a model) are kept once.
 
-import type { BufferHandle, Graph, Kernel, LowerContext, Node, Tensor } from "@fidelity/core";
-import { buildKernel, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
+import type { BufferHandle, CacheBytes, Graph, Kernel, LowerContext, Node, Tensor, VectorTarget } from "@fidelity/core";
+import {
+  buildKernel,
+  DEFAULT_CACHE_BYTES,
+  DEFAULT_REGISTERS,
+  encodeTensor,
+  roundUp,
+  sameType,
+  storageBytes,
+} from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Unit } from "../passes/fuse.ts";
 import { resolveAlias } from "../passes/fuse.ts";
@@ -53,21 +61,15 @@ export interface CallLoop {
 
 export type CallItem = Call | CallLoop;
 
-/** What kernel generators may ask of a target; see `LowerContext`. */
-export interface VectorTarget {
-  readonly lanes: number;
-  readonly joinsVectors: boolean;
-}
-
 /** What lowering has made so far. */
 export class Lowering {
-  readonly target: VectorTarget;
+  readonly target: Required<VectorTarget>;
   readonly kernels: Kernel[] = [];
   readonly buffers: VirtualBuffer[] = [];
   readonly #kernelByText = new Map<string, number>();
 
   constructor(target: VectorTarget) {
-    this.target = target;
+    this.target = { registers: DEFAULT_REGISTERS, cacheBytes: DEFAULT_CACHE_BYTES, ...target };
   }
 
   buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
@@ -225,14 +227,19 @@ class NodeContext implements LowerContext {
   readonly node: Node;
   readonly lanes: number;
   readonly joinsVectors: boolean;
+  readonly registers: number;
+  readonly cacheBytes: CacheBytes;
   readonly inPlace: boolean;
   readonly #scope: Scope;
   readonly #views: BufferView[];
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    this.lanes = scope.lowering.target.lanes;
-    this.joinsVectors = scope.lowering.target.joinsVectors;
+    const { lanes, joinsVectors, registers, cacheBytes } = scope.lowering.target;
+    this.lanes = lanes;
+    this.joinsVectors = joinsVectors;
+    this.registers = registers;
+    this.cacheBytes = cacheBytes;
     this.#scope = scope;
     const inputs = node.inputs.map((input) => scope.view(input));
     if (inPlace !== undefined) takeOver(scope, node, inPlace, users);

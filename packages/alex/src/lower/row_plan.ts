@@ -4,10 +4,9 @@
 // A unit without per-row values is one flat loop over all elements.
 
 import { elementCount } from "@fidelity/core";
-import type { Node, Tensor } from "@fidelity/core";
+import type { Node, Tensor, VectorTarget } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
-import type { VectorTarget } from "./lowering.ts";
 import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
 
 /** Elements of the domain that one chunk covers. */

@@ -2,7 +2,7 @@
 // the per-row arithmetic between the loops. See row_plan.ts for what runs in which pass.
 
 import type { KernelBuilder, LoopValue, Node, Tensor } from "@fidelity/core";
-import { elementCount, elementLoopType, I32, loopType } from "@fidelity/core";
+import { elementCount, elementLoopType, foldLanes, I32, laneWidths, loopType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
@@ -32,11 +32,8 @@ interface Place {
   readonly addresses: Map<LoopValue, LoopValue>;
 }
 
-/** A value that is the same along a row, alone and in every lane. */
-interface Repeated {
-  readonly scalar: LoopValue;
-  readonly vector: LoopValue;
-}
+/** A value that is the same along a row, by the number of lanes that hold it; 1 is always among them. */
+type Repeated = ReadonlyMap<number, LoopValue>;
 
 class RowEmitter {
   readonly #k: KernelBuilder;
@@ -125,7 +122,10 @@ class RowEmitter {
   }
 
   #repeat(scalar: LoopValue): Repeated {
-    return { scalar, vector: this.#k.splat(scalar, this.#program.lanes) };
+    // Made outside of the loops that use them; what no loop uses is left out by targets.
+    const { columns, lanes, unroll } = this.#program;
+    const widths = new Set([1, ...strides(columns, lanes, unroll).map(({ width }) => width)]);
+    return new Map([...widths].map((width) => [width, this.#k.splat(scalar, width)]));
   }
 
   /** Per-row values that are known before `pass`, other than reductions: scalar arithmetic. */
@@ -141,7 +141,7 @@ class RowEmitter {
       if (unit.outputs.includes(result!)) {
         const cell = cellBytes(result!.dtype);
         const address = this.#k.offset(this.#bufferOf.get(result!)!, this.#row!, cell);
-        storeElement(this.#k, this.#rowValues.get(result!)!.scalar, result!.dtype, address, 0);
+        storeElement(this.#k, this.#rowValues.get(result!)!.get(1)!, result!.dtype, address, 0);
       }
     }
   }
@@ -179,23 +179,23 @@ class RowEmitter {
     };
     const start = (width: number, copies: number): LoopValue[] =>
       reductions.flatMap((node) => Array.from({ length: copies }, () => identity(k, node, width)));
-    const exact = columns % (lanes * unroll) === 0;
-    const whole = exact ? end : k.sub(end, k.rem(k.sub(end, first), k.index(lanes * unroll)));
-    const sums = k.for(first, whole, lanes * unroll, start(lanes, unroll), (column, carried) =>
-      body(column, lanes, unroll, carried),
-    );
-    const rest =
-      exact || lanes * unroll === 1
-        ? undefined
-        : k.for(whole, end, 1, start(1, 1), (column, carried) => body(column, 1, 1, carried));
-    reductions.forEach((node, i) => {
-      let total = sums.slice(i * unroll, (i + 1) * unroll).reduce((a, b) => combine(k, node, a, b));
-      if (lanes > 1) total = reduceLanes(k, node, total);
-      this.#rowValues.set(
-        node.results[0]!,
-        this.#repeat(rest === undefined ? total : combine(k, node, total, rest[i]!)),
+    const totals = new Map<Node, LoopValue>();
+    let at = first;
+    for (const { width, copies, isLast } of strides(columns, lanes, unroll)) {
+      const step = width * copies;
+      const stop = isLast ? end : k.sub(end, k.rem(k.sub(end, at), k.index(step)));
+      const sums = k.for(at, stop, step, start(width, copies), (column, carried) =>
+        body(column, width, copies, carried),
       );
-    });
+      reductions.forEach((node, i) => {
+        const ofVectors = sums.slice(i * copies, (i + 1) * copies).reduce((a, b) => combine(k, node, a, b));
+        const sum = foldLanes(k, ofVectors, (a, b) => combine(k, node, a, b));
+        const before = totals.get(node);
+        totals.set(node, before === undefined ? sum : combine(k, node, before, sum));
+      });
+      at = stop;
+    }
+    for (const [node, total] of totals) this.#rowValues.set(node.results[0]!, this.#repeat(total));
   }
 
   /** A value of the unit at a place: computed, taken from the row's values, or read back. */
@@ -289,8 +289,10 @@ function accessKey(base: Tensor, rows: Access["rows"]): string {
   return `${base.node.id}.${base.index}.${rows === "same" ? "same" : rows.modulo}`;
 }
 
-function atLanes({ scalar, vector }: Repeated, place: Place): LoopValue {
-  return place.lanes === 1 ? scalar : vector;
+function atLanes(repeated: Repeated, place: Place): LoopValue {
+  const value = repeated.get(place.lanes);
+  invariant(value !== undefined, `a repeated value in ${place.lanes} lanes`);
+  return value;
 }
 
 function columnVector(k: KernelBuilder, { column, ahead, lanes }: Place): LoopValue {
@@ -311,8 +313,23 @@ function identity(k: KernelBuilder, node: Node, lanes: number): LoopValue {
   return k.constant(elementLoopType(node.results[0]!.dtype, lanes), value);
 }
 
-function reduceLanes(k: KernelBuilder, node: Node, value: LoopValue): LoopValue {
-  let total = k.extract(value, 0);
-  for (let lane = 1; lane < value.type.lanes; lane++) total = combine(k, node, total, k.extract(value, lane));
-  return total;
+/** The loops over a row: as many vectors at a time as may be, then one, then narrower ones, then single elements. */
+interface Stride {
+  readonly width: number;
+  readonly copies: number;
+  /** Whether nothing is left behind it. */
+  readonly isLast: boolean;
+}
+
+function strides(columns: number, lanes: number, unroll: number): Stride[] {
+  const list: Stride[] = [];
+  let left = columns;
+  const add = (width: number, copies: number): void => {
+    if (left < width * copies) return;
+    left %= width * copies;
+    list.push({ width, copies, isLast: left === 0 });
+  };
+  if (unroll > 1) add(lanes, unroll);
+  for (const width of laneWidths(lanes)) add(width, 1);
+  return list.length > 0 ? list : [{ width: 1, copies: 1, isLast: true }];
 }

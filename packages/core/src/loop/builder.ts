@@ -184,6 +184,15 @@ export class KernelBuilder {
     this.#insts.push({ op: "store", address, offset, ...(memory && { memory }), value });
   }
 
+  /** Stores whole vectors past the caches. The address must be a multiple of the vector's size. */
+  storeNontemporal(value: LoopValue, address: LoopValue, offset = 0): void {
+    this.#insts.push({ op: "store", address, offset, nontemporal: true, value });
+  }
+
+  prefetch(address: LoopValue, offset = 0): void {
+    this.#insts.push({ op: "prefetch", address, offset });
+  }
+
   /** A counted loop with carried values; gives their values after the last iteration. */
   for(
     low: IndexLike,

@@ -95,6 +95,8 @@ class KernelEvaluator {
   #inst(inst: LoopInst): void {
     if (inst.op === "store") {
       this.#store(inst.value, this.#get(inst.address)[0] + inst.offset, inst.memory);
+    } else if (inst.op === "prefetch") {
+      this.#get(inst.address);
     } else if (inst.op === "for") {
       const high = this.#get(inst.high)[0];
       let carried = inst.inits.map((init) => this.#get(init));

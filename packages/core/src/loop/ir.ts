@@ -148,8 +148,12 @@ export type LoopInst =
       readonly address: LoopValue;
       readonly offset: number;
       readonly memory?: MemoryKind;
+      /** Past the caches, where a target can: for what nobody reads soon. The address is a multiple of the vector. */
+      readonly nontemporal?: true;
       readonly value: LoopValue;
     }
+  /** Asks for the cache line of address + offset; no effect otherwise, and the address may lie outside the memory. */
+  | { readonly op: "prefetch"; readonly address: LoopValue; readonly offset: number }
   /**
    * For iv = low; iv < high; iv += step: `body` has arguments [iv, ...carried] and yields the next carried values;
    * `results` are the carried values after the last iteration (the inits when there was none).

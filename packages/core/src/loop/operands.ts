@@ -9,6 +9,7 @@ export function operandsOf(inst: LoopInst): readonly LoopValue[] {
       return [];
     case "load":
     case "load_splat":
+    case "prefetch":
       return [inst.address];
     case "store":
       return [inst.address, inst.value];

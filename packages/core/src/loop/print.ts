@@ -100,8 +100,10 @@ function attributesOf(inst: LoopInst): string[] {
       return [
         `offset = ${inst.offset} : i64`,
         ...(inst.memory === undefined ? [] : [`memory = ${quote(inst.memory)}`]),
+        ...(inst.op === "store" && inst.nontemporal === true ? ["nontemporal"] : []),
       ];
     case "load_splat":
+    case "prefetch":
       return [`offset = ${inst.offset} : i64`];
     case "for":
       return [`step = ${inst.step} : i64`];

@@ -128,6 +128,7 @@ class KernelVerifier {
     for (const operand of operandsOf(inst)) this.#use(operand);
     if (inst.op === "store") this.#memory(inst, inst.value.type);
     else if (inst.op === "load") this.#memory(inst, inst.result.type);
+    else if (inst.op === "prefetch") this.#address(inst);
     else this.#operation(inst);
   }
 
@@ -151,6 +152,9 @@ class KernelVerifier {
     this.#address(inst);
     const { memory } = inst;
     this.#check(type.kind !== "mask", "masks are not in memory");
+    if (inst.op === "store" && inst.nontemporal === true) {
+      this.#check(type.lanes > 1 && inst.memory === undefined, "stores past the caches are of whole vectors");
+    }
     if (memory === undefined) return;
     this.#check(type.kind !== "index" || memory === "u8" || memory === "u16", "an index is read from unsigned cells");
     const legal: readonly MemoryKind[] =
@@ -164,7 +168,7 @@ class KernelVerifier {
     this.#check(Number.isInteger(inst.offset) && inst.offset >= 0, `the offset ${inst.offset} is a whole number`);
   }
 
-  #operation(inst: Exclude<LoopInst, { readonly op: "for" | "if" | "load" | "store" }>): void {
+  #operation(inst: Exclude<LoopInst, { readonly op: "for" | "if" | "load" | "store" | "prefetch" }>): void {
     const { type } = inst.result;
     switch (inst.op) {
       case "const":

@@ -153,7 +153,7 @@ class KernelEmitter implements OperandStack {
         this.#for(inst);
       } else if (inst.op === "if") {
         this.#if(inst);
-      } else if (inst.op !== "const" && this.#uses.isUsed(inst.result)) {
+      } else if (inst.op !== "const" && inst.op !== "prefetch" && this.#uses.isUsed(inst.result)) {
         this.#pure(inst);
       }
     }

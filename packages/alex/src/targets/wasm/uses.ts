@@ -78,7 +78,7 @@ export class KernelUses {
       } else if (inst.op === "if") {
         this.#define(inst.then);
         this.#define(inst.else);
-      } else if (inst.op !== "store") {
+      } else if (inst.op !== "store" && inst.op !== "prefetch") {
         this.#definitions[inst.result.id] = inst;
         this.#homes[inst.result.id] = block;
       }

@@ -10,6 +10,7 @@ import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
+import { transposeSquare } from "./lanes.ts";
 import { lowerRowProduct } from "./row_product.ts";
 
 /** The blocking of a product; one is chosen per shape. */
@@ -200,15 +201,6 @@ function packTransposed(k: KernelBuilder, gemm: Gemm, from: LoopValue, panel: Lo
       k.store(k.load(scalar, from, j * gemm.b.column + l * bytes), panel, l * panelBytes + j * bytes);
     }
   }
-}
-
-/** Rows from columns of a square of 2 or 4 lanes. */
-export function transposeSquare(k: KernelBuilder, columns: readonly LoopValue[]): LoopValue[] {
-  const [a, b, c, d] = columns;
-  if (columns.length === 2) return [k.shuffle(a!, b!, [0, 2]), k.shuffle(a!, b!, [1, 3])];
-  const ab = [k.shuffle(a!, b!, [0, 4, 1, 5]), k.shuffle(a!, b!, [2, 6, 3, 7])];
-  const cd = [k.shuffle(c!, d!, [0, 4, 1, 5]), k.shuffle(c!, d!, [2, 6, 3, 7])];
-  return ab.flatMap((low, i) => [k.shuffle(low, cd[i]!, [0, 1, 4, 5]), k.shuffle(low, cd[i]!, [2, 3, 6, 7])]);
 }
 
 /** A panel with fewer columns than its width: element by element, zeros behind. */

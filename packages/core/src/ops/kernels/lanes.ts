@@ -50,6 +50,43 @@ function addHalves(k: KernelBuilder, a: LoopValue, b: LoopValue, width: number):
   );
 }
 
+/**
+ * The transpose of a square: lane i of result j is lane j of vector i. Squares of four are exchanged by interleaving,
+ * which engines and processors know; larger squares then exchange their blocks of four, and of eight.
+ */
+export function transposeSquare(k: KernelBuilder, vectors: readonly LoopValue[]): LoopValue[] {
+  const { lanes } = vectors[0]!.type;
+  if (lanes === 2) return exchangeBlocks(k, vectors, 1);
+  let rows = vectors.flatMap((_, i) => (i % 4 === 0 ? transposeFours(k, vectors.slice(i, i + 4)) : []));
+  for (let block = 4; block < lanes; block *= 2) rows = exchangeBlocks(k, rows, block);
+  return rows;
+}
+
+/** Four vectors: every group of four lanes is a square of its own. */
+function transposeFours(k: KernelBuilder, [a, b, c, d]: readonly LoopValue[]): LoopValue[] {
+  const { lanes } = a!.type;
+  const inGroups = (picks: readonly number[]): number[] =>
+    Array.from({ length: lanes }, (_, lane) => {
+      const pick = picks[lane % 4]!;
+      return lane - (lane % 4) + (pick < 4 ? pick : pick - 4 + lanes);
+    });
+  const [low, high] = [inGroups([0, 4, 1, 5]), inGroups([2, 6, 3, 7])];
+  const ab = [k.shuffle(a!, b!, low), k.shuffle(a!, b!, high)];
+  const cd = [k.shuffle(c!, d!, low), k.shuffle(c!, d!, high)];
+  const [first, second] = [inGroups([0, 1, 4, 5]), inGroups([2, 3, 6, 7])];
+  return ab.flatMap((half, i) => [k.shuffle(half, cd[i]!, first), k.shuffle(half, cd[i]!, second)]);
+}
+
+/** Exchanges the blocks off the diagonal of every square of two by two blocks of `block` rows and lanes. */
+function exchangeBlocks(k: KernelBuilder, rows: readonly LoopValue[], block: number): LoopValue[] {
+  const { lanes } = rows[0]!.type;
+  const upper = Array.from({ length: lanes }, (_, lane) => ((lane & block) === 0 ? lane : lanes + (lane ^ block)));
+  const lower = Array.from({ length: lanes }, (_, lane) => ((lane & block) === 0 ? lane ^ block : lanes + lane));
+  return rows.map((row, i) =>
+    (i & block) === 0 ? k.shuffle(row, rows[i ^ block]!, upper) : k.shuffle(rows[i ^ block]!, row, lower),
+  );
+}
+
 /** The numbers 0, 1, 2, ... in i32 lanes. */
 export function laneIndices(k: KernelBuilder, lanes: number): LoopValue {
   let indices = k.splat(k.i32(0), lanes);
@@ -64,16 +101,29 @@ export interface RowPiece {
   readonly offset: number;
 }
 
-/** Splits a row of float32 columns into pieces of at most `vectors` vectors, and one of scalars for the rest. */
+/**
+ * Splits a row of float32 columns into pieces of at most `vectors` vectors; the rest goes to vectors of half the lanes,
+ * and so on down to four, and then to scalars.
+ */
 export function rowPieces(columns: number, lanes: number, vectors: number): RowPiece[] {
   const pieces: RowPiece[] = [];
-  const whole = Math.floor(columns / lanes);
-  for (let first = 0; first < whole; first += vectors) {
-    const count = Math.min(vectors, whole - first);
-    pieces.push({ type: loopType("f32", lanes), count, offset: first * lanes * 4 });
+  let done = 0;
+  for (const width of laneWidths(lanes)) {
+    const type = width === 1 ? F32 : loopType("f32", width);
+    while (columns - done >= width) {
+      const count = Math.min(width === 1 ? 3 : vectors, Math.floor((columns - done) / width));
+      pieces.push({ type, count, offset: done * 4 });
+      done += count * width;
+    }
   }
-  if (columns % lanes > 0) pieces.push({ type: F32, count: columns % lanes, offset: whole * lanes * 4 });
   return pieces;
+}
+
+/** Widths of vectors for the rests of rows: halves of the lanes down to four (or two of two), then one. */
+export function laneWidths(lanes: number): number[] {
+  const widths: number[] = [];
+  for (let width = lanes; width >= Math.min(4, lanes) && width > 1; width /= 2) widths.push(width);
+  return [...widths, 1];
 }
 
 /** Byte offsets of the values of a piece within its row. */

@@ -7,6 +7,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulDims } from "../matmul.ts";
+import { foldLanes } from "./lanes.ts";
 
 /** Outputs that one step computes together, sharing each load of x. */
 const OUTPUTS = 4;
@@ -52,13 +53,6 @@ interface RowProduct {
   readonly y: LoopValue;
 }
 
-/** Sums of all lanes by extraction: a few instructions once an output. */
-export function sumLanes(k: KernelBuilder, value: LoopValue): LoopValue {
-  let sum = k.extract(value, 0);
-  for (let lane = 1; lane < value.type.lanes; lane++) sum = k.add(sum, k.extract(value, lane));
-  return sum;
-}
-
 /** `count` dot products of x with rows of B [n, k], two accumulators each. */
 function dotRows({ k, dims, bytes, vector, scalar, x, b, y }: RowProduct, column: LoopValue, count: number): void {
   const vectorBytes = vector.lanes * bytes;
@@ -78,7 +72,7 @@ function dotRows({ k, dims, bytes, vector, scalar, x, b, y }: RowProduct, column
     });
   });
   for (let r = 0; r < count; r++) {
-    let total = sumLanes(k, k.add(sums[r * stepVectors]!, sums[r * stepVectors + 1]!));
+    let total = foldLanes(k, k.add(sums[r * stepVectors]!, sums[r * stepVectors + 1]!), (a, b) => k.add(a, b));
     for (let l = whole; l < dims.k; l++) {
       total = k.add(total, k.mul(k.load(scalar, x, l * bytes), k.load(scalar, rows, r * rowBytes + l * bytes)));
     }

@@ -8,6 +8,7 @@ import { decodeTensor, encodeTensor } from "../../host.ts";
 import { buildKernel } from "../../loop/builder.ts";
 import { evaluateKernel } from "../../loop/evaluate.ts";
 import type { BufferHandle, LowerContext, OpDef } from "../../op.ts";
+import { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS } from "../../op.ts";
 import { roundUp, storageBytes } from "../../storage.ts";
 import { graphOf } from "../../testing.ts";
 
@@ -45,6 +46,8 @@ export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attr
     node,
     lanes,
     joinsVectors: false,
+    registers: lanes === 16 ? 32 : DEFAULT_REGISTERS,
+    cacheBytes: DEFAULT_CACHE_BYTES,
     inPlace: false,
     input: (index) => inputsAt[index] as BufferHandle,
     result: (index) => resultsAt[index] as BufferHandle,
