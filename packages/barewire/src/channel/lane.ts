@@ -18,8 +18,14 @@
 //    by the producer once its ticket belongs to no living consumer; no ticket is given twice (within 2^29 of them).
 // 4. What a killed consumer held is lost with it, and nothing else: it may have acted on it, so it is not given again.
 //
-// A message lies in one piece: where the end of the payload is too short, the rest of it is skipped. Order is kept
-// within a lane for a single consumer. Left out: order between lanes, messages that survive a restart of the machine.
+// A message lies in one piece: where the end of the payload is too short, the rest of it is skipped. Large messages go
+// back to the start of the payload as soon as there is room, because memory that was just read is still in the caches:
+// copying through 64 MB of payload in turn runs at the speed of the main memory, going to and fro between two places
+// at that of the caches. What such a return leaves unused behind is used when the start is full: the lane then goes on
+// behind the oldest messages, and returns once they are gone.
+//
+// Order is kept within a lane for a single consumer. Left out: order between lanes, messages that survive a restart of
+// the machine.
 
 import { ChannelFormatError } from "./errors.ts";
 import { DESCRIPTOR, DESCRIPTOR_WORDS, GRANULE_BYTES, LANE, lanePosition } from "./layout.ts";
@@ -30,6 +36,9 @@ const FREE = 0;
 const READY = 1;
 const HELD = 2; // in the two low bits; the ticket of the holder above them
 const DONE = 3;
+
+/** From this size on (16 KiB), looking for room at the start costs little beside the copying that it makes faster. */
+const LARGE_GRANULES = 256;
 
 /** A message where it lies. */
 export interface Taken {
@@ -70,9 +79,13 @@ class LaneEnd {
 export class LaneWriter extends LaneEnd {
   #head = 0;
   #tail = 0;
-  /** Granules of the payload: the next message begins at `to`, the oldest one that is kept at `from`. */
+  // Granules of the payload. The oldest message that is kept begins at `from`, the newest one ends at `to`. Kept are
+  //   from < to: the messages in [from, to), and those in [0, low), which are younger than the one at `from`;
+  //   to <= from: the messages from `from` on, then those in [0, to); from `high` on there is room.
   #to = 0;
   #from = 0;
+  #low = 0;
+  #high = 0;
 
   /** Takes the lane over as its last producer left it, dead or alive. */
   recover(): void {
@@ -81,18 +94,25 @@ export class LaneWriter extends LaneEnd {
     const isFull = this.#underWay() > this.mask;
     if (!isFull && Atomics.load(this.words, this.descriptor(this.#head)) !== FREE) this.#advanceHead();
     this.retire();
-    if (this.#underWay() === 0) return;
-    const newest = this.descriptor(this.#head - 1);
-    this.#from = this.words[this.descriptor(this.#tail) + DESCRIPTOR.offset];
-    this.#to = this.words[newest + DESCRIPTOR.offset] + granulesOf(this.words[newest + DESCRIPTOR.sizeBytes] >>> 0);
+    this.#low = 0;
+    this.#high = this.capacityGranules;
+    for (let position = this.#tail; position !== this.#head; position = (position + 1) | 0) {
+      const at = this.descriptor(position);
+      const begin = this.words[at + DESCRIPTOR.offset];
+      this.#to = begin + granulesOf(this.words[at + DESCRIPTOR.sizeBytes] >>> 0);
+      if (begin < this.#from) this.#low = Math.max(this.#low, this.#to);
+    }
   }
 
   /** The granule where a message of this size can be written now, or -1. */
   place(sizeBytes: number): number {
-    const at = this.#fit(sizeBytes);
-    if (at >= 0) return at;
+    const need = granulesOf(sizeBytes);
+    const isLarge = need >= LARGE_GRANULES;
+    if (isLarge) this.retire();
+    const at = this.#fit(need, isLarge);
+    if (at >= 0 || isLarge) return at;
     this.retire();
-    return this.#fit(sizeBytes);
+    return this.#fit(need, false);
   }
 
   /** The bytes at a granule that `place` gave. */
@@ -108,6 +128,8 @@ export class LaneWriter extends LaneEnd {
     this.words[at + DESCRIPTOR.tag] = tag;
     Atomics.store(this.words, at, READY);
     this.#advanceHead();
+    if (granule < this.#from && this.#from < this.#to) this.#high = this.#isSparse() ? this.#to : this.capacityGranules;
+    if (granule > this.#from && this.#to <= this.#from) this.#low = this.#to;
     this.#to = granule + granulesOf(sizeBytes);
   }
 
@@ -118,12 +140,16 @@ export class LaneWriter extends LaneEnd {
       const state = Atomics.load(this.words, at);
       // FREE here was left by a producer that was killed between the two stores below.
       if (state !== DONE && state !== FREE) break;
+      if (this.words[at + DESCRIPTOR.offset] < this.#low) this.#low = 0; // those at the start are the oldest by now
       Atomics.store(this.words, at, FREE);
       this.#tail = (this.#tail + 1) | 0;
       Atomics.store(this.words, this.header + LANE.tail, this.#tail);
     }
-    if (this.#tail === this.#head) this.#from = this.#to = 0;
-    else this.#from = this.words[this.descriptor(this.#tail) + DESCRIPTOR.offset];
+    if (this.#tail === this.#head) {
+      this.#from = this.#to = this.#low = 0;
+      return;
+    }
+    this.#from = this.words[this.descriptor(this.#tail) + DESCRIPTOR.offset];
   }
 
   /** Takes messages back from consumers that are gone. */
@@ -158,15 +184,24 @@ export class LaneWriter extends LaneEnd {
     Atomics.store(this.words, this.header + LANE.head, this.#head);
   }
 
-  #fit(sizeBytes: number): number {
+  // Whether so little is under way that going back to the start costs little room: while the lane goes on at `high`,
+  // what becomes free before it is not used.
+  #isSparse(): boolean {
+    return this.#to - this.#from <= this.capacityGranules >> 3;
+  }
+
+  #fit(need: number, atStart: boolean): number {
     const count = this.#underWay();
     if (count > this.mask) return -1;
-    const need = granulesOf(sizeBytes);
-    if (count === 0) this.#from = this.#to = 0;
-    else if (this.#to === this.#from) return -1;
-    if (this.#to < this.#from) return this.#from - this.#to >= need ? this.#to : -1;
+    if (count === 0) return need <= this.capacityGranules ? 0 : -1;
+    if (this.#to <= this.#from) {
+      if (this.#from - this.#to >= need) return this.#to;
+      return this.capacityGranules - this.#high >= need ? this.#high : -1;
+    }
+    const hasStart = this.#low === 0 && this.#from >= need;
+    if (atStart && hasStart && this.#isSparse()) return 0;
     if (this.capacityGranules - this.#to >= need) return this.#to;
-    return count > 0 && this.#from >= need ? 0 : -1;
+    return hasStart ? 0 : -1;
   }
 }
 

@@ -14,6 +14,7 @@ import {
 import { DESCRIPTOR, HEADER, LANE, lanePosition } from "./layout.ts";
 import type { RingOptions } from "./layout.ts";
 import { ChannelMemory } from "./memory.ts";
+import type { RingMessage } from "./receiver.ts";
 import { RingChannel, channelSizeBytes } from "./ring.ts";
 import { attachThreadChannel, createThreadChannel, threadParking } from "./thread.ts";
 import type { Parking } from "./wait.ts";
@@ -65,6 +66,82 @@ test("any mix of sends and takes gives the messages of a queue, whole and in ord
     }
   };
   fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.constantFrom(1, 2, 8), run), { numRuns: 200, seed: 1 });
+});
+
+test("large messages never lie over others that are under way, whoever holds them and takes the lane over", () => {
+  const step = fc.record({
+    granules: fc.oneof(fc.integer({ min: 0, max: 20 }), fc.integer({ min: 250, max: 900 })),
+    release: fc.option(fc.nat(), { freq: 2 }),
+    isReplaced: fc.boolean(),
+  });
+  const run = (steps: readonly { granules: number; release: number | null; isReplaced: boolean }[]): void => {
+    using channel = make({ capacityBytes: 64 * 2048, messagesMax: 16 });
+    using receiver = channel.receiver({ keepOpen: true });
+    let sender = channel.sender();
+    const underWay: { number: number; begin: number; end: number }[] = [];
+    const held: { number: number; message: RingMessage }[] = [];
+    for (const [number, { granules, release, isReplaced }] of steps.entries()) {
+      if (isReplaced && number % 3 === 0) {
+        sender.close();
+        sender = channel.sender();
+      }
+      const slot = sender.tryLoan(64 * granules + 4);
+      if (slot !== undefined) {
+        const begin = slot.bytes.byteOffset;
+        const end = begin + slot.bytes.length;
+        for (const other of underWay) assert.ok(end <= other.begin || begin >= other.end);
+        slot.bytes[0] = slot.bytes[slot.bytes.length - 1] = number;
+        slot.send(slot.bytes.length, number);
+        underWay.push({ number, begin, end });
+      }
+      if (release === null) continue;
+      const message = receiver.tryTake();
+      if (message !== undefined) held.push({ number: message.tag, message });
+      if (held.length === 0) continue;
+      const [done] = held.splice(release % held.length, 1);
+      assert.equal(done.message.bytes[0], done.number & 0xff);
+      assert.equal(done.message.bytes.at(-1), done.number & 0xff);
+      done.message.release();
+      underWay.splice(
+        underWay.findIndex((other) => other.number === done.number),
+        1,
+      );
+    }
+  };
+  fc.assert(fc.property(fc.array(step, { maxLength: 80 }), run), { numRuns: 200, seed: 2 });
+});
+
+test("large messages go to and fro between two places while they are taken, and all room is there when not", () => {
+  const sizeBytes = 2 ** 15;
+  for (let leadIn = 1; leadIn < 9; leadIn++) {
+    using channel = make({ capacityBytes: 32 * sizeBytes, messagesMax: 64 });
+    using receiver = channel.receiver();
+    let sender = channel.sender();
+    const places = new Set<number>();
+    const send = (): boolean => {
+      const slot = sender.tryLoan(sizeBytes);
+      if (slot === undefined) return false;
+      places.add(slot.bytes.byteOffset);
+      slot.send();
+      return true;
+    };
+    send();
+    for (let i = 0; i < leadIn; i++) {
+      send();
+      receiver.take().release();
+    }
+    assert.equal(places.size, 2);
+    let count = 1;
+    while (send()) count++;
+    assert.equal(count, 32);
+    sender.close();
+    sender = channel.sender(); // which finds out where there is room, and where not
+    assert.ok(!send());
+    for (let i = 0; i < 40; i++) {
+      receiver.take().release();
+      if (i > 0) assert.ok(send());
+    }
+  }
 });
 
 test("an empty channel takes a message as large as its capacity, wherever it stands", () => {
