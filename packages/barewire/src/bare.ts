@@ -8,7 +8,7 @@ import type { ArrayKind, ArrayOfKind } from "./codec/arrays.ts";
 import { compile } from "./codec/codec.ts";
 import { LENGTH_MAX } from "./schema/ast.ts";
 import type { AliasType, BareSchema, BareType, Definition, ScalarKind, Typed, TypeOf } from "./schema/ast.ts";
-import { SchemaError } from "./schema/errors.ts";
+import { recursionWithoutName, SchemaError } from "./schema/errors.ts";
 import { isMapKey, MAP_KEYS, partsOf } from "./schema/walk.ts";
 
 export { Codec, compile } from "./codec/codec.ts";
@@ -186,16 +186,23 @@ export function named<S extends Schema<unknown>>(name: string, type: S): Named<S
 
 /**
  * A whole schema: the named types given, and those that they use, each before its first use. Throws `SchemaError` where
- * two types have one name.
+ * two types have one name, or a type leads back to itself without one.
  */
 export function schema(...types: readonly Schema<unknown>[]): BareSchema {
   const definitions: Definition[] = [];
   const targets = new Map<string, BareType>();
+  const inside = new Set<BareType>(); // what stands behind aliases without names
   const collect = (type: BareType): void => {
     if (type.kind !== "alias") return partsOf(type).forEach(collect);
     const target = type.target();
     if (targets.get(type.name) === target) return;
-    if (type.name === "") return collect(target);
+    if (type.name === "") {
+      if (inside.has(target)) throw recursionWithoutName();
+      inside.add(target);
+      collect(target);
+      inside.delete(target);
+      return;
+    }
     if (targets.has(type.name)) {
       throw new SchemaError("two types have one name", { expected: "a name for each", got: type.name });
     }

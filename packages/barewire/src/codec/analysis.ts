@@ -9,7 +9,7 @@ import { isTooDeep, leastSizes, partsOf, TYPE_DEPTH_MAX } from "../schema/walk.t
 export interface Analysis {
   /** The fewest bytes of each type that is reached. */
   readonly sizes: ReadonlyMap<BareType, number>;
-  /** The types behind names that contain themselves, each with the levels that one round through them adds. */
+  /** The types that contain themselves, never aliases, each with the levels that one round through them adds. */
   readonly recursive: ReadonlyMap<BareType, number>;
 }
 
@@ -29,11 +29,11 @@ export function analyse(root: BareType): Analysis {
     if (!partsOf(type).some((part) => resolveType(part).kind === "void")) continue;
     throw new SchemaError(`void stands in a ${type.kind}`, { expected: "void as a member of a union, or alone" });
   }
-  const targets = recursiveTargets(root);
-  return { sizes, recursive: new Map([...targets].map((target) => [target, levelsOf(target, targets)])) };
+  return { sizes, recursive: levelsOf(recursiveTargets(root)) };
 }
 
-// A depth-first walk; an alias whose target is being walked leads back to it.
+// A depth-first walk; a part that is being walked leads back to itself. Where that is an alias, what stands behind it
+// is taken, so that it counts the same by whatever name a value comes to it.
 function recursiveTargets(root: BareType): Set<BareType> {
   const targets = new Set<BareType>();
   const inside = new Set<BareType>();
@@ -43,7 +43,7 @@ function recursiveTargets(root: BareType): Set<BareType> {
     inside.add(type);
     const parts = type.kind === "alias" ? [type.target()] : partsOf(type);
     for (const part of parts) {
-      if (inside.has(part)) targets.add(part);
+      if (inside.has(part)) targets.add(resolveType(part));
       else walk(part);
     }
     inside.delete(type);
@@ -53,18 +53,21 @@ function recursiveTargets(root: BareType): Set<BareType> {
   return targets;
 }
 
-function levelsOf(target: BareType, targets: ReadonlySet<BareType>): number {
+// From each of the types down to where one of them stands again, by whatever name. What lies between is common to them.
+function levelsOf(targets: ReadonlySet<BareType>): Map<BareType, number> {
   const known = new Map<BareType, number>();
   const levels = (type: BareType): number => {
     const found = known.get(type);
     if (found !== undefined) return found;
     let depth = 0;
-    if (type.kind !== "alias") {
-      const parts = partsOf(type);
-      depth = parts.length === 0 ? 0 : 1 + Math.max(...parts.map(levels));
-    } else if (!targets.has(type.target())) depth = levels(type.target());
+    if (type.kind === "alias") {
+      const target = resolveType(type);
+      if (!targets.has(target)) depth = levels(target);
+    } else {
+      for (const part of partsOf(type)) depth = Math.max(depth, 1 + levels(part));
+    }
     known.set(type, depth);
     return depth;
   };
-  return levels(target);
+  return new Map([...targets].map((target) => [target, levels(target)]));
 }

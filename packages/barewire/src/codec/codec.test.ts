@@ -298,3 +298,40 @@ test("mutual recursion is counted against the limit of depth", () => {
   const limits = { ...BARE_LIMITS, depthMax: 2 ** 30 };
   assert.throws(() => bare.decode(even, new Uint8Array(1_000_000).fill(1), limits), /too deeply for the stack/);
 });
+
+test("a struct of very many fields is written and read", () => {
+  const names = Array.from({ length: 120_000 }, (_, i) => `f${i}`);
+  const type = bare.struct(Object.fromEntries(names.map((name) => [name, bare.u8])));
+  const value = Object.fromEntries(names.map((name, i) => [name, i & 0xff]));
+  const codec = bare.compile(type);
+  const bytes = codec.encode(value);
+  assert.equal(bytes.length, names.length);
+  const decoded = codec.decode(bytes);
+  assert.ok(names.every((name, i) => decoded[name] === (i & 0xff)));
+});
+
+test("depth counts the same in both codecs, by whatever name a type comes back to itself", () => {
+  type List = { readonly next: List | undefined };
+  const nested = (levels: number): List => ({ next: levels === 0 ? undefined : nested(levels - 1) });
+  const named: bare.Schema<List> = bare.named("List", bare.struct({ next: bare.optional(bare.lazy(() => named)) }));
+  const plain: bare.Schema<List> = bare.struct({ next: bare.optional(bare.lazy(() => plain)) });
+  const lazy: bare.Schema<List> = bare.lazy(() => bare.struct({ next: bare.optional(lazy) }));
+  const limits = { ...BARE_LIMITS, depthMax: 8 };
+  for (const type of [named, plain, lazy]) {
+    for (let levels = 0; levels < 8; levels++) {
+      const bytes = bare.encode(type, nested(levels));
+      assert.deepStrictEqual(
+        outcome(() => bare.decode(type, bytes, limits)),
+        outcome(() => decodeSlowly(type, bytes, limits)),
+      );
+      const written = outcome(() => bare.encode(type, nested(levels), limits));
+      assert.deepEqual(
+        written,
+        outcome(() => encodeSlowly(type, nested(levels), limits)),
+      );
+      assert.equal(typeof written === "string", levels >= 4, `${levels}`);
+    }
+  }
+  const self: bare.Schema<unknown> = bare.lazy(() => bare.optional(self));
+  assert.equal(bare.decode(self, bare.encode(self, undefined)), undefined);
+});

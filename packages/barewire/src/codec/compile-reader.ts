@@ -9,8 +9,9 @@ import { arrayKind, ARRAYS, IS_LITTLE_ENDIAN } from "./arrays.ts";
 import type { ArrayKind } from "./arrays.ts";
 import * as input from "./input.ts";
 import { keyIdentity } from "./reference.ts";
-import { FIELDS_PER_PART, READ_PARTS } from "./struct-readers.ts";
+import { CHAIN_FIELDS_MAX, FIELDS_PER_PART, READ_PARTS } from "./struct-readers.ts";
 import type { Read, ReadFields } from "./struct-readers.ts";
+import { readStr } from "./text.ts";
 
 const SCALAR_READERS: Readonly<Record<ScalarKind, Read>> = {
   u8: input.readU8,
@@ -26,7 +27,7 @@ const SCALAR_READERS: Readonly<Record<ScalarKind, Read>> = {
   uint: input.readUint,
   int: input.readInt,
   bool: input.readBool,
-  str: input.readStr,
+  str: readStr,
   void: () => undefined,
 };
 
@@ -134,25 +135,9 @@ class ReaderCompiler {
   }
 
   #struct({ fields }: TypeOfKind<"struct">): Read {
-    // Plain objects: their prototype is that of `{}`.
-    const Struct = function () {} as unknown as new () => Record<string, unknown>;
-    Struct.prototype = Object.prototype;
     const readers = fields.map((field) => this.compile(field.type));
     const names = fields.map((field) => field.name);
-    let rest: ReadFields | undefined;
-    for (let end = fields.length; end > 0;) {
-      const start = FIELDS_PER_PART * Math.floor((end - 1) / FIELDS_PER_PART);
-      const part = {
-        Struct,
-        names: filled(names.slice(start, end), ""),
-        readers: filled(readers.slice(start, end), SCALAR_READERS.void),
-        count: end - start,
-        rest,
-      };
-      rest = nextPart()(part);
-      end = start;
-    }
-    return rest!;
+    return fields.length > CHAIN_FIELDS_MAX ? loopReader(names, readers) : partsReader(names, readers);
   }
 
   #union({ members }: TypeOfKind<"union">): Read {
@@ -170,6 +155,40 @@ class ReaderCompiler {
 }
 
 const SMALL_TAGS = 16;
+
+// Plain objects: their prototype is that of `{}`. Each struct has a constructor, and so a shape, of its own.
+function makeStruct(): new () => Record<string, unknown> {
+  const Struct = function () {} as unknown as new () => Record<string, unknown>;
+  Struct.prototype = Object.prototype;
+  return Struct;
+}
+
+function loopReader(names: readonly string[], readers: readonly Read[]): Read {
+  const Struct = makeStruct();
+  return (from) => {
+    const struct = new Struct();
+    for (let i = 0; i < names.length; i++) struct[names[i]] = readers[i](from);
+    return struct;
+  };
+}
+
+function partsReader(names: readonly string[], readers: readonly Read[]): Read {
+  const Struct = makeStruct();
+  let rest: ReadFields | undefined;
+  for (let end = names.length; end > 0;) {
+    const start = FIELDS_PER_PART * Math.floor((end - 1) / FIELDS_PER_PART);
+    const part = {
+      Struct,
+      names: filled(names.slice(start, end), ""),
+      readers: filled(readers.slice(start, end), SCALAR_READERS.void),
+      count: end - start,
+      rest,
+    };
+    rest = nextPart()(part);
+    end = start;
+  }
+  return rest!;
+}
 
 function enumReader({ members }: TypeOfKind<"enum">): Read {
   const byTag = new Map(members.map(({ tag, name }) => [tag, name]));

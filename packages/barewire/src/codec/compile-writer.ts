@@ -8,7 +8,7 @@ import type { ArrayKind, NumberArray } from "./arrays.ts";
 import { reject } from "./input.ts";
 import * as output from "./output.ts";
 import { keyIdentity } from "./reference.ts";
-import { FIELDS_PER_PART } from "./struct-readers.ts";
+import { CHAIN_FIELDS_MAX, FIELDS_PER_PART } from "./struct-readers.ts";
 import { WRITE_PARTS } from "./struct-writers.ts";
 import type { Write, WriteFields } from "./struct-writers.ts";
 
@@ -133,19 +133,7 @@ class WriterCompiler {
   #struct({ fields }: TypeOfKind<"struct">): Write {
     const writers = fields.map((field) => this.compile(field.type));
     const names = fields.map((field) => field.name);
-    let rest: WriteFields | undefined;
-    for (let end = fields.length; end > 0;) {
-      const start = FIELDS_PER_PART * Math.floor((end - 1) / FIELDS_PER_PART);
-      const part = {
-        names: filled(names.slice(start, end), ""),
-        writers: filled(writers.slice(start, end), SCALAR_WRITERS.void),
-        count: end - start,
-        rest,
-      };
-      rest = nextPart()(part);
-      end = start;
-    }
-    const writeFields = rest!;
+    const writeFields = fields.length > CHAIN_FIELDS_MAX ? loopWriter(names, writers) : partsWriter(names, writers);
     return (to, struct: Readonly<Record<string, never>>) => {
       // Text has a length, too, and optional fields may be missing: what is no object would pass for one.
       if (typeof struct !== "object" || struct === null) reject();
@@ -162,6 +150,28 @@ class WriterCompiler {
       choice.write(to, value);
     };
   }
+}
+
+function loopWriter(names: readonly string[], writers: readonly Write[]): WriteFields {
+  return (to, struct) => {
+    for (let i = 0; i < names.length; i++) writers[i](to, struct[names[i]]);
+  };
+}
+
+function partsWriter(names: readonly string[], writers: readonly Write[]): WriteFields {
+  let rest: WriteFields | undefined;
+  for (let end = names.length; end > 0;) {
+    const start = FIELDS_PER_PART * Math.floor((end - 1) / FIELDS_PER_PART);
+    const part = {
+      names: filled(names.slice(start, end), ""),
+      writers: filled(writers.slice(start, end), SCALAR_WRITERS.void),
+      count: end - start,
+      rest,
+    };
+    rest = nextPart()(part);
+    end = start;
+  }
+  return rest!;
 }
 
 function enumWriter({ members }: TypeOfKind<"enum">): Write {

@@ -13,6 +13,14 @@ const NUMBER_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Reads one value. Throws `BareError`. */
 export function readValue(type: BareType, reader: BareReader, analysis: Analysis): unknown {
+  const levels = analysis.recursive.get(type) ?? 0;
+  reader.descend(levels);
+  const value = readHere(type, reader, analysis);
+  reader.descend(-levels);
+  return value;
+}
+
+function readHere(type: BareType, reader: BareReader, analysis: Analysis): unknown {
   const read = (part: BareType): unknown => readValue(part, reader, analysis);
   switch (type.kind) {
     case "void":
@@ -39,7 +47,7 @@ export function readValue(type: BareType, reader: BareReader, analysis: Analysis
     case "enum":
       return readTag(type.members, reader, "an enum has a value that its schema does not know").name;
     case "alias":
-      return recursing(type, reader, analysis, () => read(type.target()));
+      return read(type.target());
     default:
       return reader[type.kind]();
   }
@@ -47,6 +55,13 @@ export function readValue(type: BareType, reader: BareReader, analysis: Analysis
 
 /** Writes one value. Throws `BareError`. */
 export function writeValue(type: BareType, writer: BareWriter, value: unknown, analysis: Analysis): void {
+  const levels = analysis.recursive.get(type) ?? 0;
+  writer.descend(levels);
+  writeHere(type, writer, value, analysis);
+  writer.descend(-levels);
+}
+
+function writeHere(type: BareType, writer: BareWriter, value: unknown, analysis: Analysis): void {
   const write = (part: BareType, item: unknown): void => writeValue(part, writer, item, analysis);
   switch (type.kind) {
     case "void":
@@ -77,7 +92,7 @@ export function writeValue(type: BareType, writer: BareWriter, value: unknown, a
     case "enum":
       return writer.uintSafe(memberNamed(type.members, writer, value, "an enum has no such member").tag);
     case "alias":
-      return recursing(type, writer, analysis, () => write(type.target(), value));
+      return write(type.target(), value);
     default:
       // The writer's method of the kind's name takes values of that kind, and checks that it was given one.
       (writer[type.kind] as (item: unknown) => void).call(writer, value);
@@ -85,20 +100,12 @@ export function writeValue(type: BareType, writer: BareWriter, value: unknown, a
 }
 
 // What readers and writers share for keeping track of the place.
-type Tracker = Pick<BareReader, "enter" | "leave" | "descend">;
+type Tracker = Pick<BareReader, "enter" | "leave">;
 
 function within<T>(tracker: Tracker, step: string | number, go: () => T): T {
   tracker.enter(step);
   const result = go();
   tracker.leave();
-  return result;
-}
-
-function recursing<T>(type: TypeOfKind<"alias">, tracker: Tracker, analysis: Analysis, go: () => T): T {
-  const levels = analysis.recursive.get(type.target()) ?? 0;
-  tracker.descend(levels);
-  const result = go();
-  tracker.descend(-levels);
   return result;
 }
 

@@ -25,6 +25,9 @@ export interface ReadPart {
 
 export const FIELDS_PER_PART = 8;
 
+/** Each part calls the next one, and the stack has an end: structs with more fields are read and written in a loop. */
+export const CHAIN_FIELDS_MAX = 128;
+
 /** The copies, in the order in which structs take them. */
 export const READ_PARTS: readonly ((part: ReadPart) => ReadFields)[] = [
   ({ Struct, names: [a, b, c, d, e, f, g, h], readers: [A, B, C, D, E, F, G, H], count, rest }) =>

@@ -153,7 +153,7 @@ function addUnion(
   for (const member of node.members) {
     if (member.node.sizeBytes > 0) enqueue(plan, member.node, joinPath(whole, member.name), "overlay");
   }
-  const payload = Math.max(...node.members.map((member) => member.node.sizeBytes));
+  const payload = node.members.reduce((most, member) => Math.max(most, member.node.sizeBytes), 0);
   if (payload === 0) return;
   const type = node.members.map((member) => member.name).join(" | ");
   plan.cells.push({

@@ -252,10 +252,10 @@ class Planner {
       return { name: member.name, tag: member.tag, node };
     });
     const base = tagKind(type.members);
-    const payloadAlign = Math.max(1, ...members.map(({ node }) => node.alignBytes));
+    const payloadAlign = members.reduce((most, { node }) => Math.max(most, node.alignBytes), 1);
     const payloadOffsetBytes = alignUp(NUMBER_BYTES[base], payloadAlign);
     const alignBytes = Math.max(payloadAlign, NUMBER_BYTES[base]);
-    const payloadBytes = Math.max(...members.map(({ node }) => node.sizeBytes));
+    const payloadBytes = members.reduce((most, { node }) => Math.max(most, node.sizeBytes), 0);
     const sizeBytes = alignUp(payloadOffsetBytes + payloadBytes, alignBytes);
     return { kind: "union", base, payloadOffsetBytes, members, sizeBytes, alignBytes };
   }
@@ -286,7 +286,8 @@ function sizeOf(kind: NumberKind): { readonly sizeBytes: number; readonly alignB
 }
 
 function tagKind(members: readonly { readonly tag: number }[]): TagKind {
-  const most = Math.max(0, ...members.map(({ tag }) => tag));
+  // An enum may have more members than a call takes arguments.
+  const most = members.reduce((largest, { tag }) => Math.max(largest, tag), 0);
   if (most < 2 ** 8) return "u8";
   if (most < 2 ** 16) return "u16";
   return most < 2 ** 32 ? "u32" : "u64";

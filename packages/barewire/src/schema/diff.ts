@@ -98,36 +98,34 @@ class Differ {
   }
 
   #struct(before: TypeOfKind<"struct">, after: TypeOfKind<"struct">, path: string): void {
-    const old = before.fields.map(({ name }) => name);
-    const now = after.fields.map(({ name }) => name);
-    const removed = before.fields.filter(({ name }) => !now.includes(name));
-    const added = after.fields.filter(({ name }) => !old.includes(name));
-    const kept = old.filter((name) => now.includes(name));
-    // One field of the same type in the same place under another name is the same bytes.
-    const renamed = removed.filter((field) => {
-      const index = old.indexOf(field.name);
-      const other = after.fields[index];
-      return old.length === now.length && added.includes(other) && sameText(field, other);
-    });
-    for (const field of renamed) {
-      this.add(
-        `${path}.${field.name}`,
-        `the field was renamed to ${now[old.indexOf(field.name)]}: same bytes`,
-        HARMLESS,
-      );
+    // Schemas may have very many fields and may come from outside, so that names are looked up and never searched.
+    const old = indexOf(before.fields);
+    const now = indexOf(after.fields);
+    const isRename = (index: number): boolean => {
+      // One field of the same type in the same place under another name is the same bytes.
+      const [field, other] = [before.fields[index], after.fields[index]];
+      if (old.size !== now.size || now.has(field.name) || old.has(other.name)) return false;
+      return sameText(field, other);
+    };
+    const renames = new Set([...old.values()].filter(isRename));
+    for (const index of renames) {
+      const what = `the field was renamed to ${after.fields[index].name}: same bytes`;
+      this.add(`${path}.${before.fields[index].name}`, what, HARMLESS);
     }
-    for (const field of removed.filter((one) => !renamed.includes(one))) {
-      this.add(`${path}.${field.name}`, "the field was removed, and all that follows moved", BREAKING);
+    for (const [name, index] of old) {
+      if (now.has(name) || renames.has(index)) continue;
+      this.add(`${path}.${name}`, "the field was removed, and all that follows moved", BREAKING);
     }
-    const newNames = renamed.map(({ name }) => now[old.indexOf(name)]);
-    for (const field of added.filter(({ name }) => !newNames.includes(name))) {
-      this.add(`${path}.${field.name}`, `the field was added, ${placeOf(now, field.name)}`, BREAKING);
+    for (const [name, index] of now) {
+      if (old.has(name) || renames.has(index)) continue;
+      this.add(`${path}.${name}`, `the field was added, ${placeOf(index, now.size)}`, BREAKING);
     }
-    const moved = kept.filter((name, i) => now.filter((other) => kept.includes(other))[i] !== name);
+    const keptNow = [...now.keys()].filter((name) => old.has(name));
+    const moved = [...old.keys()].filter((name) => now.has(name)).filter((name, i) => keptNow[i] !== name);
     if (moved.length > 0) this.add(path, `fields changed their order: ${moved.join(", ")}`, BREAKING);
-    for (const field of before.fields) {
-      const later = after.fields.find(({ name }) => name === field.name);
-      if (later !== undefined) this.#compare(field.type, later.type, `${path}.${field.name}`);
+    for (const { name, type } of before.fields) {
+      const later = now.get(name);
+      if (later !== undefined) this.#compare(type, after.fields[later].type, `${path}.${name}`);
     }
   }
 
@@ -137,9 +135,11 @@ class Differ {
     path: string,
     what: "enum" | "union",
   ): void {
+    const laterByTag = new Map(after.map((member) => [member.tag, member]));
+    const laterByName = new Map(after.map((member) => [member.name, member]));
     for (const member of before) {
-      const sameTag = after.find(({ tag }) => tag === member.tag);
-      const sameName = after.find(({ name }) => name === member.name);
+      const sameTag = laterByTag.get(member.tag);
+      const sameName = laterByName.get(member.name);
       const here = `${path}.${member.name}`;
       if (sameName !== undefined && sameName.tag !== member.tag) {
         this.add(here, `the tag changed from ${member.tag} to ${sameName.tag}`, BREAKING);
@@ -152,9 +152,10 @@ class Differ {
         this.#compare((member as UnionMember).type, (sameTag as UnionMember).type, here);
       }
     }
+    const oldTags = new Set(before.map(({ tag }) => tag));
+    const oldNames = new Set(before.map(({ name }) => name));
     for (const member of after) {
-      const isNew = !before.some(({ tag, name }) => tag === member.tag || name === member.name);
-      if (!isNew) continue;
+      if (oldTags.has(member.tag) || oldNames.has(member.name)) continue;
       const message = `the member of the ${what} was added: old programs refuse its tag ${member.tag}`;
       this.add(`${path}.${member.name}`, message, ADDED);
     }
@@ -165,9 +166,12 @@ function sameText(a: StructField, b: StructField): boolean {
   return printType(a.type) === printType(b.type);
 }
 
-function placeOf(names: readonly string[], name: string): string {
-  const index = names.indexOf(name);
-  if (index === names.length - 1) return "at the end: old programs find bytes after the message, new ones too few";
+function indexOf(fields: readonly StructField[]): ReadonlyMap<string, number> {
+  return new Map(fields.map(({ name }, index) => [name, index]));
+}
+
+function placeOf(index: number, count: number): string {
+  if (index === count - 1) return "at the end: old programs find bytes after the message, new ones too few";
   return "and all that follows moved";
 }
 

@@ -18,6 +18,14 @@ export class SchemaError extends FidelityError {
   }
 }
 
+/** The error where a type leads back to itself and no name stands between. */
+export function recursionWithoutName(): SchemaError {
+  return new SchemaError("a recursive type has no name", {
+    expected: "a named type where recursion goes through",
+    hint: 'name it: bare.named("Tree", bare.struct({ ... }))',
+  });
+}
+
 /** A schema's text and the name that its errors go by. */
 export interface SchemaText {
   readonly text: string;

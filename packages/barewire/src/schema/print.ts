@@ -3,9 +3,8 @@
 // both leave the bytes of messages as they are. A schema that was read prints to text that reads back to the same
 // value.
 
-import { resolveType } from "./ast.ts";
 import type { BareSchema, BareType, Definition, EnumMember, StructField, TypeOfKind } from "./ast.ts";
-import { SchemaError } from "./errors.ts";
+import { recursionWithoutName, SchemaError } from "./errors.ts";
 import { memberNames } from "./names.ts";
 
 /** Text of a whole schema, ending in a line break. Throws `SchemaError` where a name has no form in the language. */
@@ -28,6 +27,8 @@ class Printer {
   readonly #names: Set<string>;
   // Definitions of members that are named otherwise than their types; they come before the one that uses them.
   #added: string[] = [];
+  // Aliases without names that are being printed.
+  readonly #inside = new Set<BareType>();
 
   constructor(definitions: readonly Definition[]) {
     this.#definitions = definitions;
@@ -39,7 +40,7 @@ class Printer {
     for (const { name, type, doc } of this.#definitions) {
       if (!TYPE_NAME.test(name)) refuse("a type's name", name, "a capital letter, then letters and digits");
       const text = `${docLines(doc, "")}type ${name} ${this.type(type, "")}`;
-      blocks.push(...this.#added, text);
+      blocks.push(this.#added.concat(text).join("\n\n"));
       this.#added = [];
     }
     return `${blocks.join("\n\n")}\n`;
@@ -71,11 +72,11 @@ class Printer {
   #alias(type: TypeOfKind<"alias">, indent: string): string {
     if (type.name !== "") return type.name;
     const target = type.target();
-    if (target.kind === "alias" || resolveType(target).kind !== "struct") return this.type(target, indent);
-    throw new SchemaError("a recursive type has no name", {
-      expected: "a named type where recursion goes through",
-      hint: 'name it: bare.named("Tree", bare.struct({ ... }))',
-    });
+    if (this.#inside.has(target)) throw recursionWithoutName();
+    this.#inside.add(target);
+    const text = this.type(target, indent);
+    this.#inside.delete(target);
+    return text;
   }
 
   #block<T extends { readonly doc?: string }>(
@@ -96,7 +97,8 @@ class Printer {
 
   #enum({ members }: TypeOfKind<"enum">, indent: string): string {
     const names = members.map(({ name }) => (ENUM_NAME.test(name) ? name : toCapitals(name)));
-    const clash = names.find((name, i) => names.indexOf(name) !== i);
+    const taken = new Set<string>();
+    const clash = names.find((name) => taken.size === taken.add(name).size);
     if (clash !== undefined) refuse("two members of an enum", clash, "names that differ in capitals too");
     let next = 0;
     const tagged = members.map((member: EnumMember, i) => {

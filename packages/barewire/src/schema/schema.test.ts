@@ -11,7 +11,9 @@ import * as bare from "../bare.ts";
 import { resolveType } from "./ast.ts";
 import { equalSchemas, equalTypes } from "./equal.ts";
 import { SchemaError } from "./errors.ts";
-import { printSchema } from "./print.ts";
+import { layoutOf } from "../layout/layout.ts";
+import { diffSchemas } from "./diff.ts";
+import { printSchema, printType } from "./print.ts";
 import { readSchema, typeNamed } from "./read.ts";
 
 const VALID = [
@@ -229,6 +231,34 @@ test("hostile schemas are refused in bounded time", () => {
   for (const [text, why] of cases) assert.match(errorOf(text, true)!.message, why);
   const names = Array.from({ length: 5000 }, (_, i) => `type A${i} A${i + 1}`).join("\n");
   assert.match(errorOf(`${names}\ntype A5000 u8`, true)!.message, /nested too deeply/);
+});
+
+test("schemas of very many parts are read, printed and compared", () => {
+  const name = (i: number): string => i.toString(36);
+  const enumText = `type A enum { ${Array.from({ length: 150_000 }, (_, i) => `A${name(i).toUpperCase()}`).join(" ")} }`;
+  const fields = Array.from({ length: 60_000 }, (_, i) => `a${name(i)}:u8`);
+  const structText = `type A struct { ${fields.join(" ")} }`;
+  for (const text of [enumText, structText]) {
+    const schema = readSchema(text);
+    assert.equal(printSchema(schema).split("\n").length, text.split(" ").length - 2);
+    assert.deepEqual(diffSchemas(schema, readSchema(text)), []);
+    assert.ok(layoutOf(schema.definitions[0].type).sizeBytes > 0);
+  }
+  const reversed = readSchema(`type A struct { ${fields.reverse().join(" ")} }`);
+  assert.equal(diffSchemas(readSchema(structText), reversed).length, 1);
+});
+
+test("a fixed size beyond all numbers is a size and not a type without end", () => {
+  const nested = Array.from({ length: 40 }).reduce((type) => `list<${String(type)}>[4294967295]`, "u8");
+  const schema = readSchema(`type A ${String(nested)}`);
+  assert.throws(() => bare.decode(typeNamed(schema, "A"), new Uint8Array(9)), /ends too early/);
+});
+
+test("recursion without a name has no text, and is refused by name", () => {
+  const list: bare.Schema<unknown> = bare.lazy(() => bare.list(list));
+  assert.throws(() => bare.schema(bare.named("A", bare.struct({ list }))), /recursive type has no name/);
+  assert.throws(() => printType(list), /recursive type has no name/);
+  assert.equal(printType(bare.lazy(() => bare.struct({ a: bare.u8 }))), "struct {\n  a: u8\n}");
 });
 
 test("mutated schemas are read or refused, never anything else", () => {

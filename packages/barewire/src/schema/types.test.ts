@@ -59,6 +59,21 @@ test("a schema's types are written as TypeScript", () => {
   assert.equal(generateTypes(readSchema(SCHEMA)), TYPES);
 });
 
+test("a type that is an optional of itself has one value", () => {
+  const schema = readSchema("type A optional<A>\ntype B optional<C>\ntype C optional<B>\ntype D optional<A>", {
+    legacy: true,
+  });
+  const lines = generateTypes(schema)
+    .split("\n")
+    .filter((line) => line.startsWith("export"));
+  assert.deepEqual(lines, [
+    "export type A = undefined;",
+    "export type B = undefined;",
+    "export type C = undefined;",
+    "export type D = undefined;",
+  ]);
+});
+
 test("the compiler takes them", () => {
   const folder = mkdtempSync(join(tmpdir(), "barewire-types-"));
   try {

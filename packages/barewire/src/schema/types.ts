@@ -3,6 +3,7 @@
 // is compiled from the schema when the program runs.
 
 import { arrayKind, ARRAYS } from "../codec/arrays.ts";
+import { resolveType } from "./ast.ts";
 import type { BareSchema, BareType, TypeOfKind } from "./ast.ts";
 
 /** Source text of a module that exports a type for each definition. */
@@ -11,7 +12,8 @@ export function generateTypes({ definitions }: BareSchema): string {
     const head = docComment(doc, "");
     // An interface may refer to itself where a type alias may not, and reads better in errors.
     if (type.kind === "struct") return `${head}export interface ${safeName(name)} ${structText(type, "")}\n`;
-    return `${head}export type ${safeName(name)} =${spaced(typeText(type, ""))};\n`;
+    const text = isOptionalForEver(type) ? "undefined" : typeText(type, "");
+    return `${head}export type ${safeName(name)} =${spaced(text)};\n`;
   });
   return `// Types of a BARE schema. Generated; make changes to the schema.\n\n${blocks.join("\n")}`;
 }
@@ -22,6 +24,14 @@ const USED = new Set(["ReadonlyMap", ...Object.values(ARRAYS).map((constructor) 
 // A space before it, unless it starts on the next line.
 function spaced(text: string): string {
   return text.startsWith("\n") ? text : ` ${text}`;
+}
+
+// Whether a type is an optional of itself, as older drafts allow: it has one value, and TypeScript no name for it.
+function isOptionalForEver(type: BareType): boolean {
+  const seen = new Set<BareType>();
+  let current = resolveType(type);
+  for (; current.kind === "optional" && !seen.has(current); current = resolveType(current.type)) seen.add(current);
+  return seen.has(current);
 }
 
 function safeName(name: string): string {

@@ -37,7 +37,8 @@ export function isTooDeep(type: BareType, depths = new Map<BareType, number>()):
     if (known !== undefined || inside.has(part) || level > TYPE_DEPTH_MAX) return known ?? 1;
     inside.add(part);
     const parts = part.kind === "alias" ? [part.target()] : partsOf(part);
-    const depth = 1 + Math.max(0, ...parts.map((inner) => depthOf(inner, level + 1)));
+    // A struct may have more fields than a call takes arguments.
+    const depth = 1 + parts.reduce((most, inner) => Math.max(most, depthOf(inner, level + 1)), 0);
     inside.delete(part);
     depths.set(part, depth);
     return depth;
@@ -45,9 +46,12 @@ export function isTooDeep(type: BareType, depths = new Map<BareType, number>()):
   return depthOf(type, 1) > TYPE_DEPTH_MAX;
 }
 
+// No message is as large; sizes stop growing here, so that only what never ends is infinite.
+const LEAST_SIZE_MAX = 2 ** 64;
+
 /**
- * The fewest bytes that values of each type in `roots` take, parts included. A type whose values would never end, such
- * as a struct that holds itself, takes `Infinity`.
+ * The fewest bytes that values of each type in `roots` take, parts included, up to 2^64. A type whose values would
+ * never end, such as a struct that holds itself, takes `Infinity`.
  */
 export function leastSizes(roots: readonly BareType[]): ReadonlyMap<BareType, number> {
   const users = new Map<BareType, BareType[]>(); // who holds a type
@@ -69,7 +73,8 @@ export function leastSizes(roots: readonly BareType[]): ReadonlyMap<BareType, nu
   const queued = new Set(queue);
   for (const type of queue) {
     queued.delete(type);
-    const size = leastSize(type, (part) => sizes.get(part) ?? Infinity);
+    const least = leastSize(type, (part) => sizes.get(part) ?? Infinity);
+    const size = least === Infinity ? Infinity : Math.min(least, LEAST_SIZE_MAX);
     if (size === (sizes.get(type) ?? Infinity)) continue;
     sizes.set(type, size);
     for (const user of users.get(type) ?? []) {
