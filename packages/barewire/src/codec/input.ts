@@ -13,6 +13,12 @@ export class Input {
   /** Levels of recursive types above this place. */
   depth = 0;
   depthMax = 0;
+  /** Where the last string ended; left from the last message, it makes the first string look near or far. */
+  textOffset = 0;
+  /** Part of this message as text, each byte a letter: see text.ts. */
+  window = "";
+  windowStart = 0;
+  windowEnd = 0;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -31,6 +37,7 @@ export function openInput(input: Input, bytes: Uint8Array, depthMax: number): vo
   input.end = bytes.length;
   input.depth = 0;
   input.depthMax = depthMax;
+  input.windowEnd = 0;
 }
 
 export function closeInput(input: Input): void {
@@ -212,69 +219,3 @@ export function readBytes(input: Input, sizeBytes: number): Uint8Array<ArrayBuff
 
 /** Up to this size a loop copies faster than a call. */
 export const LOOP_BYTES_MAX = 32;
-
-const SHORT_BYTES_MAX = 32;
-// UTF-16 units of a short string, one array for each length, as `fromCharCode` takes them.
-const UNITS = Array.from({ length: SHORT_BYTES_MAX + 1 }, (_, length) => new Array<number>(length).fill(0));
-
-/** A string with its length before it. Short ones, which most strings are, need no decoder. */
-export function readStr(input: Input): string {
-  const sizeBytes = readVarint(input);
-  const at = take(input, sizeBytes);
-  if (sizeBytes > SHORT_BYTES_MAX) return decodeLong(input.bytes, at, sizeBytes);
-  if (sizeBytes === 0) return "";
-  const { bytes } = input;
-  const units = UNITS[sizeBytes];
-  let all = 0;
-  for (let i = 0; i < sizeBytes; i++) {
-    const byte = bytes[at + i];
-    all |= byte;
-    units[i] = byte;
-  }
-  if (all >= 0x80) return decodeShort(bytes, at, at + sizeBytes);
-  return String.fromCharCode.apply(null, units);
-}
-
-const MANY_UNITS = new Array<number>(SHORT_BYTES_MAX).fill(0);
-
-// UTF-8 with letters beyond ASCII. What follows the lead byte is bounded as the Unicode Standard's table 3-7 has it,
-// which leaves out over-long forms, surrogates and all above U+10FFFF.
-function decodeShort(bytes: Uint8Array, start: number, end: number): string {
-  let count = 0;
-  for (let at = start; at < end;) {
-    const lead = bytes[at++];
-    let code = lead;
-    if (lead >= 0x80) {
-      const more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
-      if (lead < 0xc2 || lead > 0xf4 || at + more > end) reject();
-      code = lead & (0x3f >> more);
-      for (let i = 0; i < more; i++) {
-        const byte = bytes[at++];
-        if ((byte & 0xc0) !== 0x80) reject();
-        code = (code << 6) | (byte & 0x3f);
-      }
-      const isShortest = more === 1 || code >= (more === 2 ? 0x800 : 0x10000);
-      if (!isShortest || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) reject();
-    }
-    if (code >= 0x10000) {
-      MANY_UNITS[count++] = 0xd7c0 + (code >> 10);
-      code = 0xdc00 | (code & 0x3ff);
-    }
-    MANY_UNITS[count++] = code;
-  }
-  const units = UNITS[count];
-  for (let i = 0; i < count; i++) units[i] = MANY_UNITS[i];
-  return String.fromCharCode.apply(null, units);
-}
-
-const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-function decodeLong(bytes: Uint8Array, at: number, sizeBytes: number): string {
-  const part = bytes.subarray(at, at + sizeBytes);
-  try {
-    // Browsers decode no shared memory, so it is copied first.
-    return UTF8.decode(part.buffer instanceof ArrayBuffer ? part : new Uint8Array(part));
-  } catch {
-    return reject();
-  }
-}

@@ -12,6 +12,13 @@ const SHARE_BYTES_MAX = SLAB_BYTES / 2;
 /** Messages start at multiples of this, so that aligned data in them stays aligned. */
 const START_ALIGN_BYTES = 8;
 
+/** A slab, and where the next message starts in it. */
+interface Slab {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly view: DataView;
+  readonly start: number;
+}
+
 /** A message that is being written. */
 export class Output {
   bytes: Uint8Array<ArrayBuffer>;
@@ -23,6 +30,10 @@ export class Output {
   isBusy = false;
   /** Whether the bytes are someone else's, and cannot be exchanged for more. */
   readonly isFixed: boolean;
+  /** The slab that waits while a message has a buffer of its own. */
+  idle: Slab | undefined = undefined;
+  /** Whether what is not written yet is zero. */
+  isCleared = true;
 
   /** Writes into `target` and nowhere else, or into slabs of its own. */
   constructor(target?: Uint8Array) {
@@ -45,25 +56,21 @@ export function openOutput(output: Output, limits: BareLimits): void {
 export function finishOutput(output: Output): Uint8Array<ArrayBuffer> {
   const { bytes, start, offset } = output;
   if (offset - start > output.limits.sizeBytesMax) reject();
-  if (bytes.length === SLAB_BYTES) {
-    output.start = (offset + START_ALIGN_BYTES - 1) & -START_ALIGN_BYTES;
-    return bytes.subarray(start, offset);
-  }
-  useBuffer(output, new Uint8Array(SLAB_BYTES));
+  if (output.idle === undefined) output.start = (offset + START_ALIGN_BYTES - 1) & -START_ALIGN_BYTES;
+  else if (!output.isCleared) bytes.fill(0, offset); // whoever holds the message holds its buffer
   return bytes.subarray(start, offset);
 }
 
 /** Whatever became of the message, the next one can be written. */
 export function closeOutput(output: Output): void {
-  if (output.bytes.length !== SLAB_BYTES) useBuffer(output, new Uint8Array(SLAB_BYTES));
   output.isBusy = false;
-}
-
-function useBuffer(output: Output, bytes: Uint8Array<ArrayBuffer>): void {
-  output.bytes = bytes;
-  output.view = new DataView(bytes.buffer);
-  output.start = 0;
-  output.offset = 0;
+  const { idle } = output;
+  if (idle === undefined) return;
+  output.bytes = idle.bytes;
+  output.view = idle.view;
+  output.start = idle.start;
+  output.idle = undefined;
+  output.isCleared = true;
 }
 
 /** Makes room for `sizeBytes` bytes and gives the place where they start. Takes another buffer if it must. */
@@ -78,10 +85,25 @@ function grow(output: Output, sizeBytes: number): void {
   const { bytes, start, offset, limits } = output;
   const needed = offset - start + sizeBytes;
   if (output.isFixed || needed > limits.sizeBytesMax) reject();
-  const size = needed <= SHARE_BYTES_MAX ? SLAB_BYTES : Math.max(needed, 2 * bytes.length);
-  useBuffer(output, new Uint8Array(size));
+  if (needed <= SHARE_BYTES_MAX) output.bytes = new Uint8Array(SLAB_BYTES);
+  else {
+    output.idle ??= { bytes, view: output.view, start };
+    // What is larger than all before it is mostly one array: there, clearing memory would cost as much as writing it.
+    output.isCleared = needed < 2 * bytes.length || NodeBuffer === undefined;
+    output.bytes = output.isCleared ? new Uint8Array(Math.max(needed, 2 * bytes.length)) : uncleared(needed);
+  }
+  output.view = new DataView(output.bytes.buffer);
   output.bytes.set(bytes.subarray(start, offset));
+  output.start = 0;
   output.offset = offset - start;
+}
+
+// Looked up, not imported: browsers have none, and clear all memory.
+const NodeBuffer = (globalThis as { readonly Buffer?: typeof Buffer }).Buffer;
+
+// Bytes of any content.
+function uncleared(sizeBytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(NodeBuffer!.allocUnsafeSlow(sizeBytes).buffer);
 }
 
 export function writeU8(output: Output, value: number): void {
