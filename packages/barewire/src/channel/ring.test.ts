@@ -27,7 +27,11 @@ function make(options?: RingOptions): RingChannel {
 class Mortals {
   readonly dead = new Set<bigint>();
   readonly memory: ChannelMemory;
-  readonly parking: Parking = { ...threadParking, isAlive: (identity) => !this.dead.has(identity) };
+  readonly parking: Parking = {
+    ...threadParking,
+    identity: (ticket) => BigInt(ticket),
+    isAlive: (identity) => !this.dead.has(identity),
+  };
 
   constructor(options?: RingOptions) {
     this.memory = new ChannelMemory(new SharedArrayBuffer(channelSizeBytes(options)));
@@ -38,7 +42,7 @@ class Mortals {
     return new RingChannel(this.memory, this.parking, "test");
   }
 
-  // With threads, the identity is the ticket, and tickets count from 1.
+  // The identity is the ticket, and tickets count from 1.
   kill(ticket: number): void {
     this.dead.add(BigInt(ticket));
   }

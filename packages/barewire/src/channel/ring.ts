@@ -115,8 +115,8 @@ export class RingChannel implements Disposable {
   }
 
   /**
-   * Gives up a participant that cannot do so itself: a worker thread that was terminated, which no one can tell from
-   * one that is busy. Slot is the lane of a producer. It must not run any more.
+   * Gives up a participant that cannot do so itself: a worker thread that was terminated, which only Node on Linux
+   * tells from one that is busy. Slot is the lane of a producer. It must not run any more.
    */
   evict(role: Role, slot: number): void {
     this.#checkOpen();

@@ -1,6 +1,7 @@
 // Channels between threads, in Node and in browsers: over a SharedArrayBuffer of its own or a part of a shared wasm
-// memory. Threads live and die with their process, so that a participant counts as alive until it leaves or is evicted.
-// The main thread of a page may not sleep: there, only the asynchronous side waits.
+// memory. A thread that is terminated, or that ends by an error, is noticed where the system tells threads apart: in Node
+// on Linux. Elsewhere, and in browsers, a participant counts as alive until it leaves or is evicted. The main thread of
+// a page may not sleep: there, only the asynchronous side waits.
 
 import { ChannelUseError } from "./errors.ts";
 import { LatestChannel, latestSizeBytes } from "./latest.ts";
@@ -10,7 +11,27 @@ import { ChannelMemory } from "./memory.ts";
 import { RingChannel, channelSizeBytes } from "./ring.ts";
 import { ServiceChannel, serviceSizeBytes } from "./service.ts";
 import type { ServiceOptions } from "./service.ts";
+import { IDENTITY_MIN, numberOf, readThread } from "../shm/proc.ts";
+import type { ReadText } from "../shm/proc.ts";
 import type { Parking } from "./wait.ts";
+
+// Asked for at run time, because browsers run this file as well.
+const files = (globalThis as { readonly process?: Partial<NodeJS.Process> }).process?.getBuiltinModule?.("node:fs");
+const readText: ReadText | undefined = files && ((path) => files.readFileSync(path, "latin1"));
+
+let ownIdentity: bigint | undefined;
+
+// All threads of a process agree on whether they can be told apart; where not, identities are tickets.
+function identityOf(ticket: number): bigint {
+  ownIdentity ??= (readText && readThread(readText, "thread-self")?.identity) ?? 0n;
+  return ownIdentity === 0n ? BigInt(ticket) : ownIdentity;
+}
+
+function isThreadAlive(identity: bigint): boolean {
+  if (readText === undefined || identity < IDENTITY_MIN || identity === ownIdentity) return true;
+  const stat = readThread(readText, numberOf(identity));
+  return stat !== undefined && stat.isRunning && stat.identity === identity;
+}
 
 /** Sleeping and waking between threads that share memory. */
 export const threadParking: Parking = {
@@ -32,9 +53,9 @@ export const threadParking: Parking = {
     clearTimeout(hold);
   },
   wake: (words, index) => void Atomics.notify(words, index),
-  identity: (ticket) => BigInt(ticket),
-  isAlive: () => true,
-  describe: (identity) => `thread with ticket ${identity}`,
+  identity: identityOf,
+  isAlive: isThreadAlive,
+  describe: (identity) => (identity < IDENTITY_MIN ? `thread with ticket ${identity}` : `thread ${numberOf(identity)}`),
 };
 
 /** Where a channel lies; `postMessage` takes it to another thread. */

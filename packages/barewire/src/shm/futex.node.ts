@@ -8,7 +8,7 @@ import { Worker } from "node:worker_threads";
 import type { Parking } from "../channel/wait.ts";
 import { loadLibc } from "../ffi.node.ts";
 import type { Libc } from "../ffi.node.ts";
-import { isProcessAlive, ownIdentity, pidOf } from "./identity.node.ts";
+import { isProcessAlive, ownThreadIdentity, pidOf } from "./identity.node.ts";
 
 const FUTEX_WAIT = 0n;
 const FUTEX_WAKE = 1n;
@@ -94,7 +94,7 @@ export class ProcessParking implements Parking {
   }
 
   identity(): bigint {
-    return ownIdentity();
+    return ownThreadIdentity();
   }
 
   isAlive(identity: bigint): boolean {
@@ -102,7 +102,7 @@ export class ProcessParking implements Parking {
   }
 
   describe(identity: bigint): string {
-    return `process ${pidOf(identity)}`;
+    return `process or thread ${pidOf(identity)}`;
   }
 
   /** Ends the worker threads that slept for this mapping. */

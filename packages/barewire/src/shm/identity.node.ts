@@ -1,45 +1,40 @@
-// Which process is which: its number and the time it started, as one 64-bit word. Numbers are given again soon, the
-// pair never within one start of the machine. Field 22 of /proc/<pid>/stat is the start in clock ticks (proc(5)). Left
-// out: processes in different containers that share /dev/shm and not their numbers.
+// Who is alive on this machine; proc.ts tells how threads and processes are told apart. Left out: processes in different
+// containers that share /dev/shm and not their numbers.
 
 import { readFileSync } from "node:fs";
 
-const START_BITS = 40n;
-const START_MASK = (1n << START_BITS) - 1n;
+import { identityOf, numberOf, readThread } from "./proc.ts";
+import type { ReadText } from "./proc.ts";
+
+const readText: ReadText = (path) => readFileSync(path, "latin1");
 
 let own: bigint | undefined;
+let ownThread: bigint | undefined;
 
 /** The identity of this process; its worker threads have the same. */
 export function ownIdentity(): bigint {
-  own ??= (BigInt(process.pid) << START_BITS) | (readStat("self")?.start ?? 0n);
+  own ??= readThread(readText, "self")?.identity ?? identityOf(process.pid, 0n);
   return own;
 }
 
-/** False once the process is gone, a zombie, or another process has its number. */
+/** The identity of this thread; the main thread's is that of the process. */
+export function ownThreadIdentity(): bigint {
+  ownThread ??= readThread(readText, "thread-self")?.identity ?? ownIdentity();
+  return ownThread;
+}
+
+/** False once the process, or the thread, is gone, a zombie, or another one has its number. */
 export function isProcessAlive(identity: bigint): boolean {
   if (identity === ownIdentity()) return true;
-  const pid = pidOf(identity);
-  const stat = readStat(String(pid));
-  if (stat !== undefined) return stat.isRunning && stat.start === (identity & START_MASK);
-  return isListed(pid); // /proc hides the processes of other users on some systems
+  const number = numberOf(identity);
+  const stat = readThread(readText, number);
+  if (stat !== undefined) return stat.isRunning && stat.identity === identity;
+  return isListed(number); // /proc hides the processes of other users on some systems
 }
 
-/** The number of the process. */
+/** The number of the process, or the thread. */
 export function pidOf(identity: bigint): number {
-  return Number(identity >> START_BITS);
-}
-
-function readStat(pid: string): { readonly isRunning: boolean; readonly start: bigint } | undefined {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  } catch {
-    return undefined;
-  }
-  // The second field is the program's name, which may hold spaces and brackets.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  if (fields.length < 20) return undefined;
-  return { isRunning: !/[ZX]/.test(fields[0]), start: BigInt(fields[19]) & START_MASK };
+  return numberOf(identity);
 }
 
 function isListed(pid: number): boolean {

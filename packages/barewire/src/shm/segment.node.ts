@@ -1,13 +1,14 @@
 // Shared memory by name: the same pages in every process that opens it, as an ArrayBuffer that nothing copies.
 //
 //   byte 0      "BAREWSHM", version (u32), state (i32), size of the data (u64)
-//   byte 64     users: identities of the processes that have it open (i64 each), 0 where free
+//   byte 64     users: identities of the threads that have it open (i64 each), 0 where free
 //   byte 4096   the data
 //
 // A segment is made under a name of its own and linked to its true name when it is whole, so that a name never leads to
 // half of one. Its pages are reserved at once (posix_fallocate), since writing to a page that /dev/shm cannot give
-// kills the process. The last user to close it takes the name away. When processes are killed, their identities stay
-// behind: a segment whose users are all dead is removed by the next process that creates, opens or sweeps.
+// kills the process. The last user to close it takes the name away. When processes are killed, or threads terminated,
+// their identities stay behind: a segment whose users are all dead is removed by the next process that creates, opens
+// or sweeps.
 //
 // Left out: systems other than Linux, segments that grow, access for other users than the one who made it.
 
@@ -27,7 +28,7 @@ import {
   SharedMemoryUnsupportedError,
   SharedMemoryVersionError,
 } from "./errors.ts";
-import { isProcessAlive, ownIdentity } from "./identity.node.ts";
+import { isProcessAlive, ownThreadIdentity } from "./identity.node.ts";
 import { listSegments, removeName, segmentPath, temporaryPath } from "./names.node.ts";
 
 /** The data of a segment begins here. */
@@ -352,7 +353,7 @@ function writeHeader(buffer: ArrayBuffer, dataBytes: number): void {
   words[VERSION_WORD] = VERSION;
   words[STATE_WORD] = OPEN;
   longs[SIZE_LONG] = BigInt(dataBytes);
-  longs[USERS_LONG] = ownIdentity();
+  longs[USERS_LONG] = ownThreadIdentity();
 }
 
 // Whether a process that lives has it open.
@@ -368,7 +369,7 @@ function takeEntry(longs: BigInt64Array): number {
   for (let user = 0; user < USERS_MAX; user++) {
     const present = Atomics.load(longs, USERS_LONG + user);
     if (present !== 0n && isProcessAlive(present)) continue;
-    if (Atomics.compareExchange(longs, USERS_LONG + user, present, ownIdentity()) === present) return user;
+    if (Atomics.compareExchange(longs, USERS_LONG + user, present, ownThreadIdentity()) === present) return user;
   }
   return -1;
 }
