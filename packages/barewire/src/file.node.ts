@@ -15,13 +15,12 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import type { Stats } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 
 import { FidelityError } from "@fidelity/units";
-import { writeContainer } from "./container.ts";
-import type { ContainerInput } from "./container.ts";
+import { writeContainer } from "./container/write.ts";
+import type { ContainerInput } from "./container/write.ts";
 
 const WRITE_BYTES_MAX = 2 ** 30; // one system call takes less than 2 GiB
 
@@ -93,8 +92,13 @@ export function writeFileAtomic(path: string, pieces: Iterable<Uint8Array>): num
   try {
     const old = statSync(path, { throwIfNoEntry: false });
     if (old?.isDirectory()) throw new FileError("write", path, "EISDIR");
-    if (old !== undefined && !old.isFile()) return writeTo(openSync(path, "w"), pieces);
-    return replaceFile(old === undefined ? path : realpathSync(path), old, pieces);
+    if (old === undefined || old.isFile()) return replaceFile(path, pieces);
+    const descriptor = openSync(path, "w");
+    try {
+      return writePieces(descriptor, pieces);
+    } finally {
+      closeSync(descriptor);
+    }
   } catch (error) {
     throw toFileError(error, "write", path);
   }
@@ -105,39 +109,84 @@ export function writeContainerFile(path: string, input: ContainerInput): number 
   return writeFileAtomic(path, writeContainer(input));
 }
 
-function replaceFile(target: string, old: Stats | undefined, pieces: Iterable<Uint8Array>): number {
-  const folder = dirname(target);
-  const prefix = `.${basename(target)}.${hostname()}-`;
-  removeStale(folder, prefix);
-  const temporary = join(folder, `${prefix}${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
-  const descriptor = openSync(temporary, "wx");
-  try {
-    const sizeBytes = writeTo(descriptor, pieces, (fd) => {
-      if (old !== undefined) fchmodSync(fd, old.mode & 0o777);
-      fsyncSync(fd);
-    });
-    renameSync(temporary, target);
-    syncFolder(folder);
-    return sizeBytes;
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
+/** A file that is being written beside the one whose place it will take. */
+export class Replacement {
+  readonly descriptor: number;
+  readonly #target: string;
+  readonly #temporary: string;
+  readonly #mode: number | undefined;
+
+  /** Opens the temporary file. Throws what `node:fs` throws, and `FileError` where the target is no regular file. */
+  constructor(path: string) {
+    const old = statSync(path, { throwIfNoEntry: false });
+    if (old !== undefined && !old.isFile()) {
+      throw new FileError("write", path, old.isDirectory() ? "EISDIR" : "NOT_REGULAR");
+    }
+    this.#target = old === undefined ? path : realpathSync(path);
+    this.#mode = old === undefined ? undefined : old.mode & 0o777;
+    this.#temporary = temporaryBeside(this.#target);
+    this.descriptor = openSync(this.#temporary, "wx+");
+  }
+
+  /** Makes what was written durable and puts it in the target's place. The descriptor is closed, also by a failure. */
+  commit(): void {
+    try {
+      try {
+        if (this.#mode !== undefined) fchmodSync(this.descriptor, this.#mode);
+        fsyncSync(this.descriptor);
+      } finally {
+        closeSync(this.descriptor);
+      }
+      renameSync(this.#temporary, this.#target);
+    } catch (error) {
+      rmSync(this.#temporary, { force: true });
+      throw error;
+    }
+    syncFolder(dirname(this.#target));
+  }
+
+  /** Takes away what was written. */
+  abort(): void {
+    closeSync(this.descriptor);
+    rmSync(this.#temporary, { force: true });
   }
 }
 
-function writeTo(descriptor: number, pieces: Iterable<Uint8Array>, finish?: (descriptor: number) => void): number {
+function replaceFile(path: string, pieces: Iterable<Uint8Array>): number {
+  const replacement = new Replacement(path);
+  let sizeBytes: number;
   try {
-    let sizeBytes = 0;
-    for (const piece of pieces) {
-      for (let at = 0; at < piece.length;) {
-        at += writeSync(descriptor, piece, at, Math.min(piece.length - at, WRITE_BYTES_MAX));
-      }
-      sizeBytes += piece.length;
-    }
-    finish?.(descriptor);
-    return sizeBytes;
-  } finally {
-    closeSync(descriptor);
+    sizeBytes = writePieces(replacement.descriptor, pieces);
+  } catch (error) {
+    replacement.abort();
+    throw error;
+  }
+  replacement.commit();
+  return sizeBytes;
+}
+
+/** A new name beside the target; what dead writers left there is taken away. */
+export function temporaryBeside(target: string): string {
+  const folder = dirname(target);
+  const prefix = `.${basename(target)}.${hostname()}-`;
+  removeStale(folder, prefix);
+  return join(folder, `${prefix}${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+}
+
+function writePieces(descriptor: number, pieces: Iterable<Uint8Array>): number {
+  let sizeBytes = 0;
+  for (const piece of pieces) {
+    writeAll(descriptor, piece);
+    sizeBytes += piece.length;
+  }
+  return sizeBytes;
+}
+
+/** Writes all of a piece, at `position` or where the last write ended. */
+export function writeAll(descriptor: number, piece: Uint8Array, position?: number): void {
+  for (let at = 0; at < piece.length;) {
+    const sizeBytes = Math.min(piece.length - at, WRITE_BYTES_MAX);
+    at += writeSync(descriptor, piece, at, sizeBytes, position === undefined ? undefined : position + at);
   }
 }
 
@@ -174,6 +223,7 @@ function isRunning(pid: number): boolean {
   }
 }
 
-function hasCode(error: unknown, code: string): boolean {
+/** Whether an error is the system's, for this reason. */
+export function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }

@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 
 import { FileError, writeContainerFile, writeFileAtomic } from "./file.node.ts";
-import { readContainer } from "./container.ts";
+import { readContainer } from "./container/container.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-file-"));
 after(() => rmSync(folder, { recursive: true }));

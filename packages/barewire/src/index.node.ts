@@ -3,8 +3,13 @@
 export { loadFfi } from "./ffi.node.ts";
 export type { Ffi, FfiResult } from "./ffi.node.ts";
 export { FileError, toFileError, writeContainerFile, writeFileAtomic } from "./file.node.ts";
-export { MappedFile, OpenContainer, mapFile, openContainer, readContainerHeader } from "./map.node.ts";
+export { MappedFile, mapFile } from "./map.node.ts";
 export type { HowMapped, MapOptions } from "./map.node.ts";
+export { OpenContainer, openContainer, readContainerHeader, readContainerVersions } from "./container/open.node.ts";
+export type { OpenContainerOptions } from "./container/open.node.ts";
+export { ContainerWriter, appendContainer, compactContainer } from "./container/writer.node.ts";
+export type { ContainerChanges, TensorSpec, TensorWriter } from "./container/writer.node.ts";
+export { fileSource } from "./container/file-source.node.ts";
 export {
   createChannel,
   createLatest,

@@ -35,7 +35,7 @@ export type { MappableBuffer, Owner } from "./memory/gpu.ts";
 export { ArenaScope } from "./memory/scope.ts";
 export { mapsOf } from "./layout/cells.ts";
 export type { Cell, CellKind, MemoryMap } from "./layout/cells.ts";
-export { describeLayout, drawLayout } from "./layout/describe.ts";
+export { describeLayout, describeMap, drawLayout, drawMaps } from "./layout/describe.ts";
 export { layoutOf } from "./layout/layout.ts";
 export { LayoutError } from "./layout/node.ts";
 export type { Layout, LayoutNode, LayoutOptions, Packing, PathOptions } from "./layout/node.ts";
@@ -63,33 +63,49 @@ export { crc32c } from "./crc32c.ts";
 export {
   CONTAINER_FORMAT_VERSION,
   CONTAINER_PAGE_BYTES,
-  CONTAINER_PREFIX_BYTES,
-  containerToBytes,
+  CONTAINER_START_BYTES,
+  changedComponents,
   headerEndBytes,
   readContainer,
   readHeader,
+  readVersions,
   tensorBytes,
   verifyTensor,
-  writeContainer,
-} from "./container.ts";
-export { CONTAINER_LIMITS, TENSOR_ALIGN_BYTES } from "./container-check.ts";
-export type {
-  ContainerComponent,
-  ContainerHeader,
-  ContainerInput,
-  Metadata,
-  MetadataValue,
-  TensorEntry,
-  TensorInput,
-} from "./container.ts";
+} from "./container/container.ts";
+export type { ByteRange, ContainerHeader } from "./container/container.ts";
+export { CONTAINER_LIMITS, TENSOR_ALIGN_BYTES } from "./container/check.ts";
 export {
   ChecksumError,
+  ContainerBusyError,
+  ContainerConflictError,
   ContainerError,
   InvalidContainerError,
+  MissingVersionError,
   NewerContainerError,
   NotAContainerError,
+  OldContainerError,
   TruncatedContainerError,
-} from "./container-errors.ts";
+} from "./container/errors.ts";
+export { openHttpSource } from "./container/http.ts";
+export type { HttpSourceOptions } from "./container/http.ts";
+export { containerMap } from "./container/memory-map.ts";
+export { ContainerReader } from "./container/reader.ts";
+export type { TensorReadOptions } from "./container/reader.ts";
+export type { ContainerComponent, Metadata, MetadataValue, TensorEntry, VersionRoot } from "./container/schema.ts";
+export {
+  ChangedSourceError,
+  HttpStatusError,
+  NetworkError,
+  RangesIgnoredError,
+  ShortBodyError,
+  SourceError,
+  SourceTooLargeError,
+  WrongRangeError,
+} from "./container/source-errors.ts";
+export { memorySource } from "./container/source.ts";
+export type { ByteSource, ReadOptions, ReadTarget } from "./container/source.ts";
+export { containerToBytes, writeContainer } from "./container/write.ts";
+export type { ContainerInput, TensorInput } from "./container/write.ts";
 export {
   ChannelClosedError,
   ChannelError,

@@ -12,9 +12,7 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 import { WASM_PAGE_BYTES } from "./arena.ts";
 import type { Allocation, SharedArena } from "./arena.ts";
-import { ContainerError, InvalidContainerError } from "./container-errors.ts";
-import { CONTAINER_PREFIX_BYTES, headerEndBytes, readHeader, verifyTensor } from "./container.ts";
-import type { ContainerHeader, TensorEntry } from "./container.ts";
+import { ContainerError } from "./container/errors.ts";
 import { loadFfi } from "./ffi.node.ts";
 import type { Ffi } from "./ffi.node.ts";
 import { FileError, toFileError } from "./file.node.ts";
@@ -76,37 +74,6 @@ export class MappedFile implements Disposable {
   }
 }
 
-/** A container whose tensors lie in the arena's memory. Dispose it before the arena. */
-export class OpenContainer implements Disposable {
-  readonly header: ContainerHeader;
-  readonly file: MappedFile;
-  readonly #entries: ReadonlyMap<string, TensorEntry>;
-
-  constructor(header: ContainerHeader, file: MappedFile) {
-    this.header = header;
-    this.file = file;
-    this.#entries = new Map(header.tensors.map((entry) => [entry.name, entry]));
-  }
-
-  /** How the tensors came into memory. */
-  get how(): HowMapped {
-    return this.file.how;
-  }
-
-  /** The bytes of a tensor, in place. Throws `InvalidContainerError` where the container has none of that name. */
-  tensor(name: string): Region<"mapped", "r"> {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) {
-      throw new InvalidContainerError("a tensor is missing", { expected: `tensor "${name}"` }).inFile(this.file.path);
-    }
-    return this.file.region.sub(entry.offset, entry.sizeBytes);
-  }
-
-  [Symbol.dispose](): void {
-    this.file[Symbol.dispose]();
-  }
-}
-
 /**
  * Brings a file, or a part of it, into the arena's memory without copying where the system can. The region starts at a
  * multiple of 64 KiB plus `offset` modulo 64 KiB. Throws `FileError`, and `OutOfMemoryError` where the arena is small.
@@ -115,34 +82,8 @@ export function mapFile(path: string, arena: SharedArena, options: MapOptions = 
   return withFile(path, (descriptor, fileSizeBytes) => mapDescriptor(path, descriptor, fileSizeBytes, arena, options));
 }
 
-/** The header of a container file, checked; tensors are neither read nor mapped. */
-export function readContainerHeader(path: string): ContainerHeader {
-  return withFile(path, (descriptor, fileSizeBytes) => headerOf(path, descriptor, fileSizeBytes));
-}
-
-/**
- * Opens a container file with its tensors in place. All checksums are verified unless `verify` is false, which reads
- * every byte once. Throws subclasses of `ContainerError`, `FileError` and `OutOfMemoryError`.
- */
-export function openContainer(
-  path: string,
-  arena: SharedArena,
-  options: { readonly verify?: boolean; readonly how?: HowMapped } = {},
-): OpenContainer {
-  return withFile(path, (descriptor, fileSizeBytes) => {
-    const header = headerOf(path, descriptor, fileSizeBytes);
-    const file = mapDescriptor(path, descriptor, fileSizeBytes, arena, { how: options.how });
-    try {
-      if (options.verify ?? true) for (const entry of header.tensors) verifyTensor(file.region.u8(), entry);
-      return new OpenContainer(header, file);
-    } catch (error) {
-      file[Symbol.dispose]();
-      throw error;
-    }
-  });
-}
-
-function withFile<T>(path: string, action: (descriptor: number, fileSizeBytes: number) => T): T {
+/** Gives the descriptor and size of a regular file to `action`. Errors name the path. */
+export function withFile<T>(path: string, action: (descriptor: number, fileSizeBytes: number) => T): T {
   let descriptor: number | undefined;
   try {
     descriptor = openSync(path, "r");
@@ -158,15 +99,8 @@ function withFile<T>(path: string, action: (descriptor: number, fileSizeBytes: n
   }
 }
 
-function headerOf(path: string, descriptor: number, fileSizeBytes: number): ContainerHeader {
-  const prefix = new Uint8Array(Math.min(CONTAINER_PREFIX_BYTES, fileSizeBytes));
-  readInto(path, descriptor, prefix, 0);
-  const bytes = new Uint8Array(headerEndBytes(prefix, fileSizeBytes));
-  readInto(path, descriptor, bytes, 0);
-  return readHeader(bytes, fileSizeBytes);
-}
-
-function mapDescriptor(
+/** Maps a part of a file that is open. */
+export function mapDescriptor(
   path: string,
   descriptor: number,
   fileSizeBytes: number,

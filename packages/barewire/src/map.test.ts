@@ -13,10 +13,11 @@ import {
   InvalidContainerError,
   NotAContainerError,
   TruncatedContainerError,
-} from "./container-errors.ts";
+} from "./container/errors.ts";
 import { crc32c } from "./crc32c.ts";
 import { FileError, writeContainerFile } from "./file.node.ts";
-import { mapFile, openContainer, readContainerHeader } from "./map.node.ts";
+import { openContainer, readContainerHeader } from "./container/open.node.ts";
+import { mapFile } from "./map.node.ts";
 import { RegionError } from "./region.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-map-"));

@@ -59,8 +59,8 @@ test("a damaged checkpoint is stepped over, and the run goes on from the one bef
 
 test("where both are damaged the run is refused and nothing is written", async () => {
   const folder = await stoppedRun("both");
-  flipBit(join(folder, "checkpoint.fid"), 5000);
-  flipBit(join(folder, "checkpoint-previous.fid"), 5000);
+  flipBit(join(folder, "checkpoint.fid"), 8200);
+  flipBit(join(folder, "checkpoint-previous.fid"), 8200);
   const metrics = readFileSync(join(folder, "metrics.jsonl"), "utf8");
   await assert.rejects(train({ ...run, device, folder }), ChecksumError);
   truncateSync(join(folder, "checkpoint-previous.fid"), 100);

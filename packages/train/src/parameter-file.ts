@@ -159,7 +159,7 @@ export function copyTensor(container: OpenContainer, name: string, tensor: Devic
   const sizeBytes = storageBytes(tensor.type);
   if (source.sizeBytes !== sizeBytes) {
     throw new ModelFileError(`tensor "${name}" does not fit`, {
-      where: container.file.path,
+      where: container.path,
       expected: `${sizeBytes} bytes for ${formatType(tensor.type)}`,
       got: `${source.sizeBytes} bytes`,
     });

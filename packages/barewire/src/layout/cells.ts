@@ -176,7 +176,8 @@ function enqueue(plan: Plan, node: LayoutNode, path: string, what: string): void
   plan.queue.push({ title: path === "" ? what : `${path}, ${what}`, path, node });
 }
 
-function padded(cells: readonly Cell[], sizeBytes: number): Cell[] {
+/** The cells in order, with cells of padding where bytes are in none. */
+export function padded(cells: readonly Cell[], sizeBytes: number): Cell[] {
   const all: Cell[] = [];
   let end = 0;
   const pad = (to: number): void => {

@@ -12,7 +12,8 @@ export function describeLayout(layout: Layout): string {
   return mapsOf(layout).map(describeMap).join("\n\n");
 }
 
-function describeMap(map: MemoryMap): string {
+/** One map as text. */
+export function describeMap(map: MemoryMap): string {
   const rows = map.cells.map((cell) => [`${cell.offsetBytes}`, `${cell.sizeBytes}`, cell.path, cell.type]);
   const table = [["offset", "size", "path", "type"], ...rows];
   const widths = [0, 1, 2].map((column) => Math.max(...table.map((row) => row[column].length)));
@@ -52,7 +53,11 @@ const LETTER_PX = 6.2;
 
 /** The maps of a layout as an SVG document: 32 bytes a row, each kind of cell in its colour, names where they fit. */
 export function drawLayout(layout: Layout): string {
-  const maps = mapsOf(layout);
+  return drawMaps(mapsOf(layout));
+}
+
+/** Maps as an SVG document. */
+export function drawMaps(maps: readonly MemoryMap[]): string {
   const body: string[] = [];
   let y = 8;
   for (const map of maps) {

@@ -30,7 +30,7 @@ export class NewerContainerError extends ContainerError {
 
   constructor(formatVersion: number, knownVersion: number) {
     super("the model file has a newer format than this program reads", {
-      expected: `format version ${knownVersion}`,
+      expected: `format version ${knownVersion} or before`,
       got: `format version ${formatVersion}`,
       hint: "update Fidelity, or save the model again with this version",
     });
@@ -55,19 +55,75 @@ export class TruncatedContainerError extends ContainerError {
   }
 }
 
+/** The part of a file that a checksum is over. */
+export interface ChecksummedPart {
+  /** Undefined where it is the header or a root. */
+  readonly tensor?: string;
+  /** What it is, for the parts that are no tensor. */
+  readonly what?: string;
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
 /** The bytes of the header or of one tensor are not those that were written. */
 export class ChecksumError extends ContainerError {
   /** The tensor at fault; undefined where it is the header. */
   readonly tensor: string | undefined;
+  /** Where the part starts in the file, in bytes. */
+  readonly offset: number;
 
-  constructor(tensor: string | undefined, expected: number, got: number) {
+  constructor({ tensor, what = "its header", offset, sizeBytes }: ChecksummedPart, expected: number, got: number) {
     super("the model file is damaged: a checksum does not match", {
-      where: tensor === undefined ? "its header" : `tensor "${tensor}"`,
+      where: `${tensor === undefined ? what : `tensor "${tensor}"`}, ${sizeBytes} bytes from ${offset} on`,
       expected: `CRC-32C ${hex(expected)}`,
       got: hex(got),
       hint: "copy or download the file again, or take another checkpoint",
     });
     this.tensor = tensor;
+    this.offset = offset;
+  }
+}
+
+/** The version that was asked for is not in the file: it never was, or compaction dropped it. */
+export class MissingVersionError extends ContainerError {
+  constructor(version: number, newest: number) {
+    super("the model file does not hold this version", {
+      expected: `version ${version}`,
+      got: `versions up to ${newest}`,
+      hint: "`fidelity show` lists the versions of a file; compaction drops all but the newest",
+    });
+  }
+}
+
+/** The file has an older format, which is read but not appended to. */
+export class OldContainerError extends ContainerError {
+  constructor(formatVersion: number) {
+    super("the model file has an old format that cannot be appended to", {
+      expected: "format version 2",
+      got: `format version ${formatVersion}`,
+      hint: "write it in the new format first: `compactContainer(path)`",
+    });
+  }
+}
+
+/** Someone else is writing to the file. */
+export class ContainerBusyError extends ContainerError {
+  constructor(lockPath: string, owner: string) {
+    super("another writer has the model file", {
+      got: owner,
+      hint: `wait until it is done; if that process cannot be, remove ${lockPath}`,
+    });
+  }
+}
+
+/** The file was replaced or written by someone else between opening and commit. */
+export class ContainerConflictError extends ContainerError {
+  constructor(got: string) {
+    super("the model file was changed by another program while it was appended to", {
+      expected: "the file as it was when it was opened",
+      got,
+      hint: "nothing was committed; open the file again and repeat",
+    });
   }
 }
 

@@ -1,7 +1,7 @@
 // What must hold for the entries of a model container, on reading and on writing alike: nothing here looks at bytes.
 
-import { InvalidContainerError } from "./container-errors.ts";
-import type { ContainerComponent, TensorEntry } from "./container.ts";
+import { InvalidContainerError } from "./errors.ts";
+import type { ContainerComponent, TensorEntry } from "./schema.ts";
 
 /** Tensors start at multiples of this. */
 export const TENSOR_ALIGN_BYTES = 64;
@@ -91,17 +91,26 @@ function checkShape({ shape, dtype, layout, sizeBytes }: TensorEntry, where: str
   }
 }
 
+/** A range of the file that nothing else may lie over. */
+export interface Taken {
+  readonly name: string;
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
 /**
- * Checks that all tensors lie in the section, aligned, and none over another; returns where the file ends.
- * Throws `InvalidContainerError`.
+ * Checks that all tensors lie from `start` on, aligned, and none over another or over the header; returns where the
+ * last of them ends. Throws `InvalidContainerError`.
  */
-export function checkRanges(tensors: readonly TensorEntry[], sectionStart: number): number {
-  let end = sectionStart;
-  for (const { name, offset, sizeBytes } of tensors.toSorted((a, b) => a.offset - b.offset)) {
+export function checkRanges(tensors: readonly TensorEntry[], start: number, header?: Taken): number {
+  const ranges: Taken[] = header === undefined ? [...tensors] : [...tensors, header];
+  let end = start;
+  for (const range of ranges.sort((a, b) => a.offset - b.offset)) {
+    const { name, offset, sizeBytes } = range;
     const isInside = offset % TENSOR_ALIGN_BYTES === 0 && Number.isSafeInteger(offset + sizeBytes);
     if (!isInside || offset < end) {
       throw new InvalidContainerError("a tensor lies where it cannot", {
-        where: `tensor "${name}"`,
+        where: range === header ? name : `tensor "${name}"`,
         expected: `a multiple of ${TENSOR_ALIGN_BYTES} from ${end} on`,
         got: `offset ${offset}, ${sizeBytes} bytes`,
       });
