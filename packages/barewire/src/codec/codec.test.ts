@@ -215,6 +215,24 @@ test("a message is written into bytes that are given", () => {
   assert.equal(codec.encodeInto(value, new Uint8Array(size)), size);
 });
 
+test("text that just fits is written, whatever its letters", () => {
+  for (const letter of ["a", "\u00e9", "\u20ac", "\u{1f600}"]) {
+    for (const count of [1, 2, 5, 10, 11, 20, 42, 43, 100, 127, 128, 5000]) {
+      const text = letter.repeat(count);
+      const codec = bare.compile(bare.str);
+      const bytes = codec.encode(text);
+      const target = new Uint8Array(bytes.length);
+      assert.equal(codec.encodeInto(text, target), bytes.length);
+      assert.deepEqual(target, bytes);
+      assert.throws(() => codec.encodeInto(text, target.subarray(1)), BareError);
+      const limits = { ...BARE_LIMITS, sizeBytesMax: bytes.length };
+      // Often enough to meet the end of the memory that messages share.
+      for (let i = 0; i < Math.min(1000, 40_000 / bytes.length); i++)
+        assert.deepEqual(codec.encode(text, limits), bytes);
+    }
+  }
+});
+
 test("a getter may encode while it is encoded", () => {
   const codec = bare.compile(bare.struct({ a: bare.str, b: bare.str }));
   const outer = {

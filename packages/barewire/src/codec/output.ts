@@ -290,7 +290,9 @@ export function writeStr(output: Output, value: string): void {
 }
 
 function writeShortStr(output: Output, value: string): void {
-  const start = reserve(output, 1 + 3 * value.length);
+  const mostBytes = 1 + 3 * value.length;
+  const isRoomy = output.offset + mostBytes <= output.bytes.length;
+  const start = reserve(output, isRoomy ? mostBytes : 1 + utf8Bytes(value));
   const { bytes } = output;
   let at = start + 1;
   for (let i = 0; i < value.length; i++) {
