@@ -31,7 +31,7 @@ Suites, all by default:
   training   tokens a second of a training step: MatMul-free LM and transformer, against PyTorch
   decode     tokens a second and bytes read a token, packed weights against float32
   kernels    single ops against the ceilings
-  barewire   records read in place, against FlatBuffers
+  barewire   messages, records read in place, and channels, against their peers
 
 Options:
   --json FILE      also write the rows to a file, as JSON; README.md of bench says how to read a row

@@ -12,6 +12,7 @@ import { WISH } from "./wish.ts";
 import type { EchoThread } from "./wish.ts";
 
 const WORD = new Uint8Array(8);
+let copied = new Uint8Array(0);
 
 if (isMainThread) {
   const [kind, name] = process.argv.slice(2);
@@ -42,6 +43,7 @@ function echoRing(receiver: RingReceiver, sender: RingSender): void {
       const message = receiver.take();
       const { bytes, tag } = message;
       if (tag === WISH.echo) sender.send(bytes);
+      if (tag === WISH.copy) copyOut(bytes);
       if (tag === WISH.look) {
         WORD[0] = bytes[0] + bytes[bytes.length - 1];
         sender.send(WORD);
@@ -51,6 +53,11 @@ function echoRing(receiver: RingReceiver, sender: RingSender): void {
   } catch (error) {
     if (!(error instanceof ChannelClosedError)) throw error;
   }
+}
+
+function copyOut(bytes: Uint8Array): void {
+  if (copied.length < bytes.length) copied = new Uint8Array(bytes.length);
+  copied.set(bytes);
 }
 
 /** Frames of a length (u32) and as many bytes: small ones go back, large ones are answered by a word. */

@@ -10,6 +10,8 @@ export const WISH = {
   look: 1,
   /** Nothing: it is one of many. */
   nothing: 2,
+  /** Its bytes copied out. */
+  copy: 3,
 } as const;
 
 /** What a thread is told. */

@@ -1,6 +1,6 @@
 // Channels beside what Node has: round trips of 64 bytes between two processes and between two threads, what a message
-// that is filled in place costs at 64 bytes and at 64 MB, and copying through a channel beside copying in memory; the
-// round trips once more with a busy process on every processor.
+// that is filled in place costs at 64 bytes and at 64 MB, and copying through a channel beside copying in memory; round
+// trips and copying once more with a busy process on every processor.
 
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
@@ -19,7 +19,7 @@ import { measure, repeated } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
 import { WISH } from "../peers/wish.ts";
 import type { EchoThread } from "../peers/wish.ts";
-import type { RowPlan } from "../row.ts";
+import type { Row, RowPlan } from "../row.ts";
 import { quantile } from "../statistics.ts";
 
 const SMALL_BYTES = 64;
@@ -73,18 +73,21 @@ export async function barewireChannels(bench: Bench): Promise<void> {
   ];
   bench.report("Round trips of 64 bytes", await roundTrips(bench, ways, "unloaded"));
   await large(bench, ring);
-  await copying(bench, ring, socket, child, post);
+  const copies = copyingWays(bench, ring, socket, child, post);
+  bench.report("Throughput of messages of 1 MiB, copied", await copying(bench, copies, "unloaded"));
   const burners = Array.from({ length: availableParallelism() }, () => spawn(process.execPath, [BURN]));
   try {
     await Promise.all(burners.map((burner) => once(burner, "spawn")));
-    bench.report("The same with a busy process on every processor", await roundTrips(bench, ways, "loaded"));
+    const title = "with a busy process on every processor";
+    bench.report(`Round trips of 64 bytes ${title}`, await roundTrips(bench, ways, "loaded"));
+    bench.report(`Throughput of messages of 1 MiB, copied, ${title}`, await copying(bench, copies, "loaded"));
   } finally {
     for (const burner of burners) burner.kill();
   }
 }
 
 /** Median and 99th percentile of each way. Both come from one sample: the one of the median takes it. */
-async function roundTrips(bench: Bench, ways: readonly Way[], when: string) {
+async function roundTrips(bench: Bench, ways: readonly Way[], when: string): Promise<Row[]> {
   const sources: Source[] = [];
   const plans: RowPlan[] = [];
   for (const { name, trips, trip } of ways) {
@@ -143,26 +146,31 @@ async function large(bench: Bench, pair: RingPair): Promise<void> {
   bench.report("Messages filled and read in place, there and a word back", rows);
 }
 
-/** Blocks of 1 MiB copied into the channel and taken in place, beside copying them into as much plain memory. */
-async function copying(
+/**
+ * Blocks of 1 MiB copied into the channel and taken in place, or copied out as well, beside copying them into plain
+ * memory: all over as much as the ring has, and always into the same block, which stays in the caches.
+ */
+function copyingWays(
   bench: Bench,
   pair: RingPair,
   socket: Socket,
   child: ChildProcess,
   post: (bytes: Uint8Array) => Promise<unknown>,
-): Promise<void> {
+): Source[] {
   const block = new Uint8Array(BLOCK_BYTES).fill(7);
   const plain = new Uint8Array(LARGE_BYTES).fill(1); // its pages are there, as those of the channel are
-  let at = 0;
   const blocks = 16;
-  const through = (): void => {
-    for (let i = 1; i < blocks; i++) pair.sender.send(block, { tag: WISH.nothing });
+  const through = (wish: number) => (): void => {
+    for (let i = 1; i < blocks; i++) pair.sender.send(block, { tag: wish });
     pair.sender.send(block, { tag: WISH.look });
     pair.receiver.take().release();
   };
-  const copy = (): void => {
-    plain.set(block, at);
-    at = (at + BLOCK_BYTES) % LARGE_BYTES;
+  const copyInto = (windowBytes: number) => {
+    let at = 0;
+    return (): void => {
+      plain.set(block, at);
+      at = (at + BLOCK_BYTES) % windowBytes;
+    };
   };
   const rate = (name: string, trip: () => Promise<unknown>): Source => {
     const sample = async (): Promise<number> => {
@@ -172,23 +180,30 @@ async function copying(
     };
     return { name, sample };
   };
-  const sources = [
-    repeated("ring", blocks * BLOCK_BYTES, bench.sampleMs, through),
-    repeated("memcpy", BLOCK_BYTES, bench.sampleMs, copy),
+  return [
+    repeated("ring", blocks * BLOCK_BYTES, bench.sampleMs, through(WISH.nothing)),
+    repeated("ring, copied out", blocks * BLOCK_BYTES, bench.sampleMs, through(WISH.copy)),
+    repeated("memcpy", BLOCK_BYTES, bench.sampleMs, copyInto(LARGE_BYTES)),
+    repeated("memcpy in cache", BLOCK_BYTES, bench.sampleMs, copyInto(BLOCK_BYTES)),
     rate("Unix socket", () => tripOverSocket(socket, block)),
     rate("Node IPC", () => tripOverIpc(child, block)),
     rate("postMessage", () => post(block)),
   ];
-  const row = (name: string, peer?: string): RowPlan => ({
-    id: `barewire/channels-copying/1-MiB/${name.toLowerCase().replaceAll(" ", "-")}`,
-    unit: "GB/s",
-    source: name,
-    scale: 1e-9,
-    peer: peer === undefined ? undefined : { source: peer, name: peer },
-    ceiling: { source: "memcpy", name: "memcpy", work: 1 },
+}
+
+async function copying(bench: Bench, sources: readonly Source[], when: string): Promise<Row[]> {
+  const plans = sources.map(({ name }): RowPlan => {
+    const id = name.toLowerCase().replaceAll(/[ ,]+/g, "-");
+    return {
+      id: `barewire/channels-copying/${when}/${id}`,
+      unit: "GB/s",
+      source: name,
+      scale: 1e-9,
+      peer: name.startsWith("ring") ? { source: "Unix socket", name: "Unix socket" } : undefined,
+      ceiling: { source: "memcpy", name: "memcpy", work: 1 },
+    };
   });
-  const plans = [row("ring", "Unix socket"), row("Unix socket"), row("Node IPC"), row("postMessage"), row("memcpy")];
-  bench.report("Throughput of messages of 1 MiB, copied", await measure(sources, plans, bench.settings));
+  return measure(sources, plans, bench.settings);
 }
 
 function tripOver({ sender, receiver }: RingPair, bytes: Uint8Array): void {
