@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,6 +55,16 @@ test("types are stripped where they stand, and a room's name becomes the path of
   assert.equal(status, 200);
   assert.equal(headers["content-type"], "text/javascript; charset=utf-8");
   assert.equal(text, `import { one } from "/packages/low/src/index.ts";\nconst two         = one + 1;\nvoid two;\n`);
+});
+
+test("a file that has changed is read again", async () => {
+  const path = "packages/high/src/changing.ts";
+  for (const [state, code] of ["let a = 1;", "let b = 2;"].entries()) {
+    write(path, code);
+    utimesSync(join(root, path), 1000, 1000 + state);
+    assert.equal((await ask(`/${path}`)).text, code);
+    assert.equal((await ask(`/${path}`)).text, code);
+  }
 });
 
 test("pages are isolated and may not evaluate text", async () => {

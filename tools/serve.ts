@@ -4,9 +4,10 @@
 //
 // Pages are cross-origin isolated, so that they may share memory with their workers, and their content policy allows
 // no `eval`. Only files below packages/ are given, on the loopback interface, to requests that name it as their host.
-// A server that another program started (`fork`) ends with it. Left out: caching, compression, files for Node.
+// A server that another program started (`fork`) ends with it. Left out: caching in the browser, compression, files
+// for Node.
 
-import { readFileSync, realpathSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { stripTypeScriptTypes } from "node:module";
@@ -27,7 +28,7 @@ const TYPES: Readonly<Record<string, string>> = {
 const HEADERS: Readonly<Record<string, string>> = {
   "Cache-Control": "no-cache",
   "Content-Security-Policy":
-    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'",
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'",
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Resource-Policy": "same-origin",
@@ -72,8 +73,7 @@ function read(root: string, { method, url = "", headers, socket }: IncomingMessa
     throw new Refusal(403, "other host");
   const file = fileOf(root, url.split(/[?#]/, 1)[0]);
   const type = TYPES[extname(file)];
-  const body = readFileSync(file);
-  return { type, body: file.endsWith(".ts") ? Buffer.from(moduleOf(root, body.toString())) : body };
+  return { type, body: file.endsWith(".ts") ? moduleOf(root, file) : readFileSync(file) };
 }
 
 // The file of a path, which must lie below packages/ both as it is written and after links are followed.
@@ -100,11 +100,20 @@ function fileOf(root: string, path: string): string {
   return file;
 }
 
-function moduleOf(root: string, source: string): string {
-  const code = stripTypeScriptTypes(source);
-  return code.replaceAll(/\b(from|import)(\s*\(?\s*)"(@fidelity\/[^"]+)"/g, (_, word, space, specifier) => {
+// What was made of a file, and of which state of it: every worker of a page asks for all modules again.
+const modules = new Map<string, { readonly mtimeMs: number; readonly body: Buffer }>();
+
+function moduleOf(root: string, file: string): Buffer {
+  const { mtimeMs } = statSync(file);
+  const known = modules.get(file);
+  if (known?.mtimeMs === mtimeMs) return known.body;
+  const code = stripTypeScriptTypes(readFileSync(file, "utf8"));
+  const linked = code.replaceAll(/\b(from|import)(\s*\(?\s*)"(@fidelity\/[^"]+)"/g, (_, word, space, specifier) => {
     return `${word}${space}"${doorOf(root, specifier)}"`;
   });
+  const body = Buffer.from(linked);
+  modules.set(file, { mtimeMs, body });
+  return body;
 }
 
 // The path of a room's public face, from the `exports` of its package.json.

@@ -105,6 +105,11 @@ export function deadFiles(repo: Repo): Finding[] {
       if (target !== undefined) used.add(target);
     });
   }
+  for (const { path, text } of repo.texts.filter((file) => file.path.endsWith(".html"))) {
+    for (const [, source] of text.matchAll(/<script[^>]* src="(\.[^"]+\.ts)"/g)) {
+      used.add(posix.normalize(posix.join(posix.dirname(path), source)));
+    }
+  }
   const manifests = repo.texts.filter(({ path }) => posix.basename(path) === "package.json");
   const launcher = repo.texts.filter(({ path }) => path.endsWith(".js") || path.startsWith(".ci/"));
   const starts = (file: SourceFile) =>

@@ -67,12 +67,14 @@ test("undeclared: a room imports what its package.json names", () => {
   ]);
 });
 
-test("dead-file: every source is imported, named as a worker, or started", () => {
+test("dead-file: every source is imported, named as a worker or by a page, or started", () => {
   const files = {
     "packages/alex/package.json": "{}",
     "packages/alex/src/index.ts": 'export * from "./used.ts";\n',
     "packages/alex/src/used.ts": 'new Worker(new URL("./worker.ts", import.meta.url));\n',
     "packages/alex/src/worker.ts": "",
+    "packages/alex/src/page/index.html": '<script type="module" src="./page.ts"></script>',
+    "packages/alex/src/page/page.ts": "",
     "packages/alex/src/lost.ts": "",
     "packages/alex/src/lost.test.ts": "",
     "packages/cli/bin/fidelity.js": 'import("../src/main.ts")',
