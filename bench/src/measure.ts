@@ -15,6 +15,8 @@ export interface MeasureOptions {
   readonly rounds: number;
   /** Rounds before those that count. */
   readonly warmups: number;
+  /** Begins each round with another source, so that none is always measured after the same one. */
+  readonly rotate?: boolean;
   /** Child processes whose processor time is ours. */
   readonly processes?: readonly number[];
 }
@@ -23,13 +25,15 @@ export interface MeasureOptions {
 export async function measure(
   sources: readonly Source[],
   plans: readonly RowPlan[],
-  { rounds, warmups, processes }: MeasureOptions,
+  { rounds, warmups, rotate = false, processes }: MeasureOptions,
 ): Promise<Row[]> {
   for (let round = 0; round < warmups; round++) for (const source of sources) await source.sample();
   const samples = new Map<string, number[]>(sources.map(({ name }) => [name, []]));
   const meter = new QuietMeter(processes);
   for (let round = 0; round < rounds; round++) {
-    for (const { name, sample } of sources) samples.get(name)!.push(await sample());
+    const first = rotate ? round % sources.length : 0;
+    const inOrder = [...sources.slice(first), ...sources.slice(0, first)];
+    for (const { name, sample } of inOrder) samples.get(name)!.push(await sample());
   }
   const quiet = meter.share();
   return plans.map((plan) => makeRow(plan, samples, quiet));

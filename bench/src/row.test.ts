@@ -21,6 +21,8 @@ test("a row has the median, the quartiles, and ratio and share of the same round
     high: 30,
     peer: "them",
     ratio: 2,
+    ratioLow: 2,
+    ratioHigh: 3,
     ceiling: "the peak",
     share: 0.5,
     quiet: 0.25,
@@ -34,12 +36,12 @@ test("what was not measured is null, and every row has the same fields", () => {
     samples,
     null,
   );
-  const { peer, ratio, ceiling, share, quiet } = row;
+  const { peer, ratio, ratioLow, ratioHigh, ceiling, share, quiet } = row;
+  assert.deepEqual([peer, ratio, ratioLow, ratioHigh, ceiling, share, quiet], Array(7).fill(null));
   assert.deepEqual(
-    { peer, ratio, ceiling, share, quiet },
-    { peer: null, ratio: null, ceiling: null, share: null, quiet: null },
+    Object.keys(row),
+    "id value unit low high peer ratio ratioLow ratioHigh ceiling share quiet".split(" "),
   );
-  assert.deepEqual(Object.keys(row), "id value unit low high peer ratio ceiling share quiet".split(" "));
 });
 
 test("a table has aligned columns, and none that is empty", () => {

@@ -1,6 +1,6 @@
 // The rows of a report: what `--json` writes, and the table that people read.
 
-import { pairedRatio, summarise } from "./statistics.ts";
+import { pairedRatios, summarise } from "./statistics.ts";
 
 /** One measured value. Absent things are null, so that every row has the same fields. */
 export type Row = {
@@ -12,9 +12,11 @@ export type Row = {
   /** First and third quartile of the samples. */
   readonly low: number;
   readonly high: number;
-  /** With what the value is compared, and the median over the rounds of value / peer. */
+  /** With what the value is compared, and the median and the quartiles over the rounds of value / peer. */
   readonly peer: string | null;
   readonly ratio: number | null;
+  readonly ratioLow: number | null;
+  readonly ratioHigh: number | null;
   /** What the machine could do, and the median over the rounds of the share of it that was reached. */
   readonly ceiling: string | null;
   readonly share: number | null;
@@ -45,6 +47,7 @@ export function makeRow(plan: RowPlan, samples: Samples, quiet: number | null): 
   const own = samples.get(source)!;
   const { median, low, high } = summarise(own.map((sample) => sample * scale));
   const peerSamples = peer && samples.get(peer.source);
+  const ratio = peerSamples ? pairedRatios(own, peerSamples) : undefined;
   const ceilingSamples = ceiling && samples.get(ceiling.source);
   return {
     id,
@@ -53,15 +56,17 @@ export function makeRow(plan: RowPlan, samples: Samples, quiet: number | null): 
     low,
     high,
     peer: peerSamples ? peer.name : null,
-    ratio: peerSamples ? pairedRatio(own, peerSamples) : null,
+    ratio: ratio?.median ?? null,
+    ratioLow: ratio?.low ?? null,
+    ratioHigh: ratio?.high ?? null,
     ceiling: ceilingSamples ? ceiling.name : null,
-    share: ceilingSamples ? ceiling.work * pairedRatio(own, ceilingSamples) : null,
+    share: ceilingSamples ? ceiling.work * pairedRatios(own, ceilingSamples).median : null,
     quiet,
   };
 }
 
-const HEADINGS = ["", "median", "unit", "quartiles", "ratio", "peer", "share", "ceiling", "others"];
-const TEXT_COLUMNS: ReadonlySet<number> = new Set([0, 2, 5, 7]);
+const HEADINGS = ["", "median", "unit", "quartiles", "ratio", "quartiles", "peer", "share", "ceiling", "others"];
+const TEXT_COLUMNS: ReadonlySet<number> = new Set([0, 2, 6, 8]);
 
 /** Rows as a table; ids lose the suite's name, which all of them begin with. */
 export function formatRows(rows: readonly Row[]): string {
@@ -71,6 +76,7 @@ export function formatRows(rows: readonly Row[]): string {
     row.unit,
     `${formatNumber(row.low)} - ${formatNumber(row.high)}`,
     row.ratio === null ? "" : `${row.ratio.toFixed(2)} x`,
+    row.ratioLow === null ? "" : `${row.ratioLow.toFixed(2)} - ${row.ratioHigh!.toFixed(2)}`,
     row.peer ?? "",
     row.share === null ? "" : formatShare(row.share),
     row.ceiling ?? "",

@@ -31,10 +31,9 @@ export function summarise(samples: readonly number[]): Summary {
 }
 
 /**
- * The median of the ratios of samples taken in the same rounds: drift of the machine hits both sides of a ratio, and
- * falls out of it.
+ * The ratios of samples taken in the same rounds: drift of the machine hits both sides of a ratio, and falls out of it.
  */
-export function pairedRatio(samples: readonly number[], others: readonly number[]): number {
+export function pairedRatios(samples: readonly number[], others: readonly number[]): Summary {
   invariant(samples.length === others.length, `${samples.length} samples against ${others.length}`);
-  return median(samples.map((sample, round) => sample / others[round]));
+  return summarise(samples.map((sample, round) => sample / others[round]));
 }

@@ -125,14 +125,24 @@ export function decodeFlatContacts(message: Uint8Array): Contact[] {
   );
 }
 
-export function encodeFlatFloats({ name, values }: Floats): Uint8Array {
+export function encodeFlatFloats(floats: Floats): Uint8Array {
+  return finished(floatsTable(floats));
+}
+
+/** A window onto the builder's own bytes, which the next message is written over. */
+export function encodeFlatFloatsInto(floats: Floats): Uint8Array {
+  builder.finish(floatsTable(floats));
+  return builder.asUint8Array();
+}
+
+function floatsTable({ name, values }: Floats): number {
   builder.clear();
   const vector = builder.createByteVector(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
   const nameAt = builder.createString(name);
   builder.startObject(2);
   builder.addFieldOffset(0, nameAt, 0);
   builder.addFieldOffset(1, vector, 0);
-  return finished(builder.endObject());
+  return builder.endObject();
 }
 
 /** The numbers are copied out of the message, as every other codec here does. */

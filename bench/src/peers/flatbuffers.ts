@@ -49,6 +49,39 @@ class PointStruct extends Accessor {
   }
 }
 
+/** `table Circle { radius: float; }` */
+class CircleTable extends Accessor {
+  radius(): number {
+    const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
+    return offset ? this.bb.readFloat32(this.bb_pos + offset) : 0;
+  }
+}
+
+/** `table Square { side: float; }` */
+class SquareTable extends Accessor {
+  side(): number {
+    const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
+    return offset ? this.bb.readFloat32(this.bb_pos + offset) : 0;
+  }
+}
+
+/** Tags of `union Shape { Circle, Square }`. */
+const CIRCLE = 1;
+const SQUARE = 2;
+
+/** `table Drawn { shape: Shape; }`: a tag, and an offset to the member's table. */
+class DrawnTable extends Accessor {
+  shapeType(): number {
+    const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
+    return offset ? this.bb.readUint8(this.bb_pos + offset) : 0;
+  }
+
+  shape<T extends CircleTable | SquareTable>(shape: T): T | null {
+    const offset = this.bb.__offset(this.bb_pos, SECOND_FIELD);
+    return offset ? (this.bb.__union(shape as never, this.bb_pos + offset) as unknown as T) : null;
+  }
+}
+
 class Root extends Accessor {
   length(): number {
     const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
@@ -59,6 +92,15 @@ class Root extends Accessor {
     const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
     if (!offset) return null;
     return (point ?? new PointTable()).__init(
+      this.bb.__indirect(this.bb.__vector(this.bb_pos + offset) + index * 4),
+      this.bb,
+    );
+  }
+
+  drawn(index: number, drawn?: DrawnTable): DrawnTable | null {
+    const offset = this.bb.__offset(this.bb_pos, FIRST_FIELD);
+    if (!offset) return null;
+    return (drawn ?? new DrawnTable()).__init(
       this.bb.__indirect(this.bb.__vector(this.bb_pos + offset) + index * 4),
       this.bb,
     );
@@ -91,6 +133,7 @@ export interface FlatSums {
   readonly structField: () => number;
   readonly numbersAt: () => number;
   readonly numbersArray: () => number;
+  readonly union: () => number;
 }
 
 /** Builds the messages; record `i` has x and y = `i % 7`. */
@@ -101,6 +144,10 @@ export function flatSums(count: number): FlatSums {
   const table = new PointTable();
   const struct = new PointStruct();
   const vec = new VecStruct();
+  const shapes = buildShapes(count);
+  const drawn = new DrawnTable();
+  const circle = new CircleTable();
+  const square = new SquareTable();
   // Each loop is written out: one that all shared would measure calls through a variable.
   return {
     tableField: () => {
@@ -129,6 +176,15 @@ export function flatSums(count: number): FlatSums {
       for (let i = 0; i < array.length; i++) total += array[i];
       return total;
     },
+    union: () => {
+      let total = 0;
+      for (let i = 0, n = shapes.length(); i < n; i++) {
+        const one = shapes.drawn(i, drawn)!;
+        if (one.shapeType() === CIRCLE) total += one.shape(circle)!.radius();
+        else if (one.shapeType() === SQUARE) total += one.shape(square)!.side();
+      }
+      return total;
+    },
   };
 }
 
@@ -151,6 +207,23 @@ function buildTables(count: number): Root {
     builder.writeFloat32(i % 7);
     builder.writeFloat32(1);
     builder.addFieldStruct(2, builder.offset(), 0);
+    offsets.push(builder.endObject());
+  }
+  builder.startVector(4, count, 4);
+  for (let i = count - 1; i >= 0; i--) builder.addOffset(offsets[i]);
+  return rootOf(builder, builder.endVector());
+}
+
+function buildShapes(count: number): Root {
+  const builder = new Builder(64 * count);
+  const offsets: number[] = [];
+  for (let i = 0; i < count; i++) {
+    builder.startObject(1);
+    builder.addFieldFloat32(0, i % 7, -1);
+    const shape = builder.endObject();
+    builder.startObject(2);
+    builder.addFieldInt8(0, i % 3 === 0 ? CIRCLE : SQUARE, 0);
+    builder.addFieldOffset(1, shape, 0);
     offsets.push(builder.endObject());
   }
   builder.startVector(4, count, 4);

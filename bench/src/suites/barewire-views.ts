@@ -49,13 +49,14 @@ export async function barewireViews(bench: Bench): Promise<void> {
     source("flat nested", flat.tableNested),
     source("flat numbers-at", flat.numbersAt),
     source("flat numbers", flat.numbersArray),
+    source("flat union", flat.union),
   ];
-  const row = (id: string, name: string, peerSource: string | undefined, peerName: string): RowPlan => ({
+  const row = (id: string, name: string, peerSource: string, peerName: string): RowPlan => ({
     id: `barewire/views-${id}`,
     unit: "Mrecords/s",
     source: name,
     scale: 1e-6,
-    peer: peerSource === undefined ? undefined : { source: peerSource, name: peerName },
+    peer: { source: peerSource, name: peerName },
     ceiling: id.startsWith("numbers") ? undefined : { source: PLAIN, name: PLAIN, work: 1 },
   });
   const plans = [
@@ -63,17 +64,17 @@ export async function barewireViews(bench: Bench): Promise<void> {
     row("one-field-of-structs", "field", "flat struct", "flatbuffers struct"),
     row("one-field-in-columns", "column", "flat table", "flatbuffers table"),
     row("nested-field", "nested", "flat nested", "flatbuffers table"),
-    row("union-match", "union", undefined, ""),
+    row("union-match", "union", "flat union", "flatbuffers union"),
     row("numbers-one-by-one", "numbers-at", "flat numbers-at", "flatbuffers vector"),
     row("numbers-as-array", "numbers", "flat numbers", "flatbuffers array"),
   ];
   const title = `Views: one value of each of ${count.toLocaleString("en-US")} records, read in place`;
-  bench.report(title, await measure(sources, plans, bench.settings));
+  bench.report(title, await measure(sources, plans, { ...bench.settings, rotate: true }));
 }
 
 function checkSums(own: OwnSums, flat: FlatSums): void {
   const expected = own.plainField();
-  const sums = [own.field, own.columnField, own.nested, own.numbersAt, own.numbersArray];
+  const sums = [own.field, own.columnField, own.nested, own.numbersAt, own.numbersArray, own.union];
   for (const sum of [...sums, ...Object.values(flat)]) {
     if (sum() !== expected) throw new Error(`a sum over views is ${sum()}, not ${expected}`);
   }
