@@ -1,19 +1,23 @@
-// The matrix product as loops, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008),
-// reduced to what SIMD registers of one size need: a chunk is a block of the result; for each block of the inner
-// dimension it packs B into panels of a few vectors in scratch, and runs a register-blocked product over them. A is
-// read in place, one broadcast element at a time, in either storage order. Each element of the result is summed in one
-// order by one chunk, so results do not depend on the number of threads.
+// The matrix product as loops, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
+// B is packed into panels of a few vectors of columns, so narrow that a block of the inner dimension stays in the first
+// cache: once for all, by a call before, when several chunks share it, or else by each chunk in scratch. A chunk is a
+// block of the result; it runs a register-blocked product over the panels, and reads A in place, one broadcast element
+// at a time, or packs its rows too when there are columns enough to pay for it. Each element of the result is summed in
+// one order by one chunk, so results do not depend on the number of threads.
 
-import type { LowerContext } from "../../op.ts";
+import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import { loopType } from "../../loop/ir.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
-import { transposeSquare } from "./lanes.ts";
+import type { PanelStrides } from "./gemm_pack.ts";
+import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
+import { laneWidths } from "./lanes.ts";
 import { lowerRowProduct } from "./row_product.ts";
 
-/** The blocking of a product; one is chosen per shape. */
+/** The blocking of a product; one is chosen per shape and target. */
 export interface GemmSchedule {
   /** Rows and vectors of the register block. */
   readonly rows: number;
@@ -22,41 +26,61 @@ export interface GemmSchedule {
   readonly chunkRows: number;
   readonly chunkColumns: number;
   readonly inner: number;
+  /** Whether chunks pack their rows of A, and whether B is packed before all chunks. */
+  readonly packA: boolean;
+  readonly shareB: boolean;
 }
 
-/** Storage strides in bytes of an operand seen as [rows, columns]. */
-interface Strides {
-  readonly row: number;
-  readonly column: number;
-}
-
-/** Everything about one product that is known when its kernel is generated. */
+/** Everything about one product that is known when its kernels are generated. */
 interface Gemm {
   readonly dims: MatmulDims;
   readonly schedule: GemmSchedule;
-  readonly scalar: LoopType;
   readonly vector: LoopType;
   readonly bytes: number;
-  /** A as [m, k] and B as [k, n]. */
-  readonly a: Strides;
-  readonly b: Strides;
+  /** Elements of A's panels are rows, those of B's are columns. */
+  readonly a: PanelStrides;
+  readonly b: PanelStrides;
 }
 
-/**
- * Sixteen accumulators fit where the engine joins two vectors in one register; otherwise eight do, next to the vectors
- * of B and one of A.
- */
-export function chooseGemmSchedule({ m, n, k, batch }: MatmulDims, lanes: number, joinsVectors: boolean): GemmSchedule {
-  const vectors = joinsVectors ? 4 : 2;
-  const rows = 4;
+/** Chunks that a product is cut into where its size allows it, so that a few threads share the work evenly. */
+const CHUNKS = 8;
+/** Rows of a chunk at most, so that its packed rows stay in the second cache. */
+const CHUNK_ROWS_MAX = 256;
+
+/** Rows and vectors of accumulators, with room for the vectors of B and one of A. */
+function registerBlockOf(
+  lanes: number,
+  { joinsVectors, registers = 16 }: VectorTarget,
+): [rows: number, vectors: number] {
+  // Two joined vectors are one register.
+  if (joinsVectors) return [4, 4];
+  if (registers >= 32) return [8, 2];
+  return lanes >= 8 ? [6, 2] : [4, 2];
+}
+
+/** A schedule by rules that measurements gave; see the kernels' bench. */
+export function chooseGemmSchedule(
+  { m, n, k, batch }: MatmulDims,
+  lanes: number,
+  target: VectorTarget,
+  transposeA: boolean,
+): GemmSchedule {
+  const [rows, vectors] = registerBlockOf(lanes, target);
   const width = vectors * lanes;
-  const chunkColumns = Math.min(Math.ceil(n / width) * width, 128);
+  const shareB = batch === 1 && m > 64;
+  // With B packed once, chunks may be narrow in rows; otherwise a chunk of few rows spends its time on packing.
+  const columnsMax = shareB ? Math.max(512, width) : 128;
+  const chunkColumns = Math.min(roundTo(n, width), roundTo(columnsMax, width));
   const columnChunks = Math.ceil(n / chunkColumns) * batch;
-  // At least eight chunks where the size allows it, so that two to four threads share the work evenly; but a chunk of
-  // few rows spends its time on packing B.
-  const wanted = Math.max(1, Math.ceil(8 / columnChunks));
-  const chunkRows = Math.max(rows * 8, Math.min(256, Math.ceil(m / wanted / rows) * rows));
-  return { rows, vectors, chunkRows, chunkColumns, inner: Math.min(k, 256) };
+  const wanted = Math.max(1, Math.ceil(CHUNKS / columnChunks));
+  const chunkRows = Math.max(roundTo(32, rows), roundTo(Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)), rows));
+  // Packed rows pay where each is read often, and lie far apart in place.
+  const packA = (target.registers ?? 16) >= 32 && n >= 512 && (transposeA || k >= 1024);
+  return { rows, vectors, chunkRows, chunkColumns, inner: Math.min(k, 256), packA, shareB };
+}
+
+function roundTo(value: number, step: number): number {
+  return Math.ceil(value / step) * step;
 }
 
 /** Lowers `matmul`. A single row goes through dot products or scaled sums of rows instead. */
@@ -69,257 +93,283 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   }
   const bytes = a!.dtype === "f64" ? 8 : 4;
   const lanes = (context.lanes * 4) / bytes;
-  const schedule = chooseGemmSchedule(dims, lanes, context.joinsVectors);
   const gemm: Gemm = {
     dims,
-    schedule,
+    schedule: chooseGemmSchedule(dims, lanes, context, attrs.transposeA),
     bytes,
-    scalar: elementLoopType(a!.dtype, 1),
     vector: elementLoopType(a!.dtype, lanes),
-    a: attrs.transposeA ? { row: bytes, column: dims.m * bytes } : { row: dims.k * bytes, column: bytes },
-    b: attrs.transposeB ? { row: bytes, column: dims.k * bytes } : { row: dims.n * bytes, column: bytes },
+    a: attrs.transposeA ? { element: bytes, depth: dims.m * bytes } : { element: dims.k * bytes, depth: bytes },
+    b: attrs.transposeB ? { element: dims.k * bytes, depth: bytes } : { element: bytes, depth: dims.n * bytes },
   };
+  lowerGemm(context, gemm);
+}
+
+function lowerGemm(context: LowerContext, gemm: Gemm): void {
+  const { dims, schedule, bytes } = gemm;
   const rowChunks = Math.ceil(dims.m / schedule.chunkRows);
   const columnChunks = Math.ceil(dims.n / schedule.chunkColumns);
   const work = 2 * dims.batch * dims.m * dims.n * dims.k;
-  const buffers = [context.input(0), context.input(1), context.result(0)];
+  const b = schedule.shareB ? packShared(context, gemm) : context.input(1);
+  const buffers = [context.input(0), b, context.result(0)];
   context.call("matmul", dims.batch * rowChunks * columnChunks, work, buffers, (k, [aBase, bBase, cBase]) => {
     const columnChunk = k.rem(k.chunk, k.index(columnChunks));
     const rest = k.div(k.chunk, k.index(columnChunks));
     const rowChunk = k.rem(rest, k.index(rowChunks));
     const batch = k.div(rest, k.index(rowChunks));
-    const firstRow = k.mul(rowChunk, k.index(schedule.chunkRows));
-    const firstColumn = k.mul(columnChunk, k.index(schedule.chunkColumns));
+    const row = k.mul(rowChunk, k.index(schedule.chunkRows));
+    const column = k.mul(columnChunk, k.index(schedule.chunkColumns));
+    const c = k.offset(k.offset(cBase!, batch, dims.m * dims.n * bytes), row, dims.n * bytes);
     gemmChunk(k, gemm, {
-      a: k.offset(k.offset(aBase!, batch, dims.m * dims.k * bytes), firstRow, gemm.a.row),
-      b: k.offset(k.offset(bBase!, batch, dims.k * dims.n * bytes), firstColumn, gemm.b.column),
-      c: k.offset(
-        k.offset(k.offset(cBase!, batch, dims.m * dims.n * bytes), firstRow, dims.n * bytes),
-        firstColumn,
-        bytes,
-      ),
-      rows: k.min(k.index(schedule.chunkRows), k.sub(k.index(dims.m), firstRow)),
-      columns: k.min(k.index(schedule.chunkColumns), k.sub(k.index(dims.n), firstColumn)),
+      a: k.offset(k.offset(aBase!, batch, dims.m * dims.k * bytes), row, gemm.a.element),
+      b: k.offset(bBase!, batch, dims.k * dims.n * bytes),
+      c: k.offset(c, column, bytes),
+      column,
+      rows: k.min(k.index(schedule.chunkRows), k.sub(k.index(dims.m), row)),
+      columns: k.min(k.index(schedule.chunkColumns), k.sub(k.index(dims.n), column)),
     });
   });
+}
+
+/** Columns of a whole panel, and columns and room of the last one when it is narrower. */
+function panelsOf({ dims, schedule, vector }: Gemm): {
+  readonly width: number;
+  readonly restColumns: number;
+  readonly restVectors: number;
+} {
+  const width = schedule.vectors * vector.lanes;
+  const restColumns = dims.n % width;
+  return { width, restColumns, restVectors: Math.ceil(restColumns / vector.lanes) };
+}
+
+/** Packs all of B: blocks of the inner dimension, each panel after panel. */
+function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
+  const { dims, schedule, vector, bytes } = gemm;
+  const { width } = panelsOf(gemm);
+  const paddedColumns = roundTo(dims.n, vector.lanes);
+  const packed = context.temporary(paddedColumns * dims.k * bytes + PANEL_SLACK_BYTES);
+  const blocks = Math.ceil(dims.k / schedule.inner);
+  const chunkColumns = Math.min(schedule.chunkColumns, 4 * width);
+  const columnChunks = Math.ceil(dims.n / chunkColumns);
+  context.call("matmul_pack", blocks * columnChunks, dims.k * dims.n, [context.input(1), packed], (k, [b, to]) => {
+    const block = k.div(k.chunk, k.index(columnChunks));
+    const start = k.mul(block, k.index(schedule.inner));
+    const first = k.mul(k.rem(k.chunk, k.index(columnChunks)), k.index(chunkColumns));
+    const columns = k.min(k.index(chunkColumns), k.sub(k.index(dims.n), first));
+    const from = k.offset(k.offset(b!, start, gemm.b.depth), first, gemm.b.element);
+    const target = k.offset(to!, start, paddedColumns * bytes);
+    const pack = (depth: number) => (): readonly LoopValue[] => {
+      packColumns(k, gemm, from, k.offset(target, first, depth * bytes), columns, depth);
+      return [];
+    };
+    const rest = dims.k % schedule.inner;
+    if (rest === 0) pack(schedule.inner)();
+    else if (blocks === 1) pack(rest)();
+    else k.if(k.compare("eq", block, k.index(blocks - 1)), pack(rest), pack(schedule.inner));
+  });
+  return packed;
+}
+
+/** Packs some columns of B into panels [columns / width][depth][width]; a narrower last one has room for whole vectors. */
+function packColumns(
+  k: KernelBuilder,
+  gemm: Gemm,
+  from: LoopValue,
+  to: LoopValue,
+  columns: LoopValue,
+  depth: number,
+): void {
+  const { vector, bytes } = gemm;
+  const { width, restColumns, restVectors } = panelsOf(gemm);
+  const pack = (column: LoopValue, count: number, room: number): void => {
+    const at = { from: k.offset(from, column, gemm.b.element), to: k.offset(to, column, depth * bytes) };
+    packPanel(k, { ...at, strides: gemm.b, count, width: room, depth }, vector);
+  };
+  const whole = k.sub(columns, k.rem(columns, k.index(width)));
+  k.loop(0, whole, width, (column) => pack(column, width, width));
+  if (restColumns > 0) k.loop(whole, columns, width, (column) => pack(column, restColumns, restVectors * vector.lanes));
 }
 
 /** Where a chunk's operands start, and its size. */
 interface Chunk {
+  /** The first row of A; B, packed or not, from its beginning; the first element of the result. */
   readonly a: LoopValue;
   readonly b: LoopValue;
   readonly c: LoopValue;
+  readonly column: LoopValue;
   readonly rows: LoopValue;
   readonly columns: LoopValue;
 }
 
+/** Whether a block of the inner dimension is the first, which sets the result instead of adding to it. */
+type First = boolean | LoopValue;
+
 function gemmChunk(k: KernelBuilder, gemm: Gemm, chunk: Chunk): void {
   const { schedule, dims, bytes, vector } = gemm;
-  const width = schedule.vectors * vector.lanes;
-  const packed = k.allocateScratch(schedule.inner * schedule.chunkColumns * bytes);
-  const block = (start: number | LoopValue, depth: number, first: boolean): void => {
-    const b = k.offset(chunk.b, start, gemm.b.row);
-    const a = k.offset(chunk.a, start, gemm.a.column);
-    packPanels(k, gemm, b, packed, chunk.columns, depth);
-    k.loop(0, chunk.columns, width, (column) => {
-      const panel = k.offset(packed, column, depth * bytes);
-      const c = k.offset(chunk.c, column, bytes);
-      const left = k.sub(chunk.columns, column);
-      multiplyPanel(k, gemm, { a, panel, c, rows: chunk.rows, left, depth, first });
-    });
+  const { inner } = schedule;
+  const own = schedule.shareB
+    ? undefined
+    : k.allocateScratch(inner * schedule.chunkColumns * bytes + PANEL_SLACK_BYTES);
+  const rows = schedule.packA ? k.allocateScratch(inner * schedule.chunkRows * bytes + PANEL_SLACK_BYTES) : undefined;
+  const block = (start: LoopValue, depth: number, first: First): void => {
+    let panels: LoopValue;
+    if (own === undefined) {
+      const paddedColumns = roundTo(dims.n, vector.lanes);
+      panels = k.offset(k.offset(chunk.b, start, paddedColumns * bytes), chunk.column, depth * bytes);
+    } else {
+      const from = k.offset(k.offset(chunk.b, start, gemm.b.depth), chunk.column, gemm.b.element);
+      packColumns(k, gemm, from, own, chunk.columns, depth);
+      panels = own;
+    }
+    const a = k.offset(chunk.a, start, gemm.a.depth);
+    if (rows !== undefined) packRows(k, gemm, a, rows, chunk.rows, depth);
+    multiplyPanels(k, gemm, { a: rows ?? a, panels, chunk, depth, first });
   };
-  const whole = Math.floor(dims.k / schedule.inner);
-  block(0, schedule.inner, true);
-  if (whole > 1)
-    k.loop(schedule.inner, whole * schedule.inner, schedule.inner, (start) => block(start, schedule.inner, false));
-  const rest = dims.k - whole * schedule.inner;
-  if (rest > 0) block(whole * schedule.inner, rest, false);
+  const whole = Math.floor(dims.k / inner);
+  if (whole === 1) block(k.index(0), inner, true);
+  else k.loop(0, whole * inner, inner, (start) => block(start, inner, k.compare("eq", start, k.index(0))));
+  const rest = dims.k - whole * inner;
+  if (rest > 0) block(k.index(whole * inner), rest, false);
 }
 
-/** Copies B[depth, columns] into panels [columns / width][depth][width], the last one padded with zeros. */
-function packPanels(
-  k: KernelBuilder,
-  gemm: Gemm,
-  b: LoopValue,
-  packed: LoopValue,
-  columns: LoopValue,
-  depth: number,
-): void {
-  const { vector, bytes, schedule } = gemm;
-  const width = schedule.vectors * vector.lanes;
-  k.loop(0, columns, width, (column) => {
-    const panel = k.offset(packed, column, depth * bytes);
-    const from = k.offset(b, column, gemm.b.column);
-    const full = k.compare("le", k.add(column, k.index(width)), columns);
-    k.if(
-      full,
-      () => {
-        if (gemm.b.column === bytes) packRows(k, gemm, from, panel, depth);
-        else packTransposed(k, gemm, from, panel, depth);
-        return [];
-      },
-      () => {
-        packPartial(k, gemm, from, panel, k.sub(columns, column), depth);
-        return [];
-      },
-    );
-  });
+/** Packs the rows of a chunk into panels [rows / R][depth][R]; a lower last one has no more rows than there are. */
+function packRows(k: KernelBuilder, gemm: Gemm, from: LoopValue, to: LoopValue, rows: LoopValue, depth: number): void {
+  const { schedule, dims, bytes, vector } = gemm;
+  const pack = (row: LoopValue, count: number): void => {
+    const at = { from: k.offset(from, row, gemm.a.element), to: k.offset(to, row, depth * bytes) };
+    packPanel(k, { ...at, strides: gemm.a, count, width: count, depth }, vector);
+  };
+  const whole = k.sub(rows, k.rem(rows, k.index(schedule.rows)));
+  k.loop(0, whole, schedule.rows, (row) => pack(row, schedule.rows));
+  const rest = dims.m % schedule.rows;
+  if (rest > 0) k.loop(whole, rows, schedule.rows, (row) => pack(row, rest));
 }
 
-/** A full panel of a B whose rows are contiguous: vector copies. */
-function packRows(k: KernelBuilder, gemm: Gemm, from: LoopValue, panel: LoopValue, depth: number): void {
-  const { vector, bytes, schedule } = gemm;
-  const vectorBytes = vector.lanes * bytes;
-  const panelBytes = schedule.vectors * vectorBytes;
-  k.loop(0, depth, 1, (l) => {
-    const source = k.offset(from, l, gemm.b.row);
-    const target = k.offset(panel, l, panelBytes);
-    for (let v = 0; v < schedule.vectors; v++) {
-      k.store(k.load(vector, source, v * vectorBytes), target, v * vectorBytes);
-    }
-  });
+interface PanelsProduct {
+  readonly a: LoopValue;
+  readonly panels: LoopValue;
+  readonly chunk: Chunk;
+  readonly depth: number;
+  readonly first: First;
 }
 
-/** A full panel of a B whose columns are contiguous: squares of lanes x lanes are transposed in registers. */
-function packTransposed(k: KernelBuilder, gemm: Gemm, from: LoopValue, panel: LoopValue, depth: number): void {
-  const { vector, scalar, bytes, schedule } = gemm;
-  const { lanes } = vector;
-  const vectorBytes = lanes * bytes;
-  const panelBytes = schedule.vectors * vectorBytes;
-  const whole = Math.floor(depth / lanes) * lanes;
-  k.loop(0, whole, lanes, (l) => {
-    const source = k.offset(from, l, bytes);
-    const target = k.offset(panel, l, panelBytes);
-    for (let v = 0; v < schedule.vectors; v++) {
-      const columns = Array.from({ length: lanes }, (_, i) => k.load(vector, source, (v * lanes + i) * gemm.b.column));
-      const rows = transposeSquare(k, columns);
-      rows.forEach((row, i) => k.store(row, target, i * panelBytes + v * vectorBytes));
-    }
-  });
-  for (let l = whole; l < depth; l++) {
-    for (let j = 0; j < schedule.vectors * lanes; j++) {
-      k.store(k.load(scalar, from, j * gemm.b.column + l * bytes), panel, l * panelBytes + j * bytes);
-    }
-  }
+/** All rows of a chunk times all its panels, for one block of the inner dimension. */
+function multiplyPanels(k: KernelBuilder, gemm: Gemm, product: PanelsProduct): void {
+  const { chunk, panels, depth } = product;
+  const { schedule, dims, bytes } = gemm;
+  const { width, restColumns, restVectors } = panelsOf(gemm);
+  const restRows = dims.m % schedule.rows;
+  const wholeRows = k.sub(chunk.rows, k.rem(chunk.rows, k.index(schedule.rows)));
+  const multiply = (column: LoopValue, vectors: number, columns: number): void => {
+    const panel = k.offset(panels, column, depth * bytes);
+    const at = (row: LoopValue, rows: number): void => {
+      const a = k.offset(product.a, row, schedule.packA ? depth * bytes : gemm.a.element);
+      const c = k.offset(k.offset(chunk.c, column, bytes), row, dims.n * bytes);
+      registerBlock(k, gemm, { a, panel, c, rows, vectors, columns, depth, first: product.first });
+    };
+    k.loop(0, wholeRows, schedule.rows, (row) => at(row, schedule.rows));
+    if (restRows > 0) k.loop(wholeRows, chunk.rows, schedule.rows, (row) => at(row, restRows));
+  };
+  const wholeColumns = k.sub(chunk.columns, k.rem(chunk.columns, k.index(width)));
+  k.loop(0, wholeColumns, width, (column) => multiply(column, schedule.vectors, width));
+  if (restColumns > 0)
+    k.loop(wholeColumns, chunk.columns, width, (column) => multiply(column, restVectors, restColumns));
 }
 
-/** A panel with fewer columns than its width: element by element, zeros behind. */
-function packPartial(
-  k: KernelBuilder,
-  gemm: Gemm,
-  from: LoopValue,
-  panel: LoopValue,
-  columns: LoopValue,
-  depth: number,
-): void {
-  const { vector, scalar, bytes, schedule } = gemm;
-  const panelBytes = schedule.vectors * vector.lanes * bytes;
-  const zero = k.constant(vector, 0);
-  k.loop(0, depth, 1, (l) => {
-    const source = k.offset(from, l, gemm.b.row);
-    const target = k.offset(panel, l, panelBytes);
-    for (let v = 0; v < schedule.vectors; v++) k.store(zero, target, v * vector.lanes * bytes);
-    k.loop(0, columns, 1, (j) => {
-      k.store(k.load(scalar, k.offset(source, j, gemm.b.column)), k.offset(target, j, bytes));
-    });
-  });
-}
-
-interface PanelProduct {
+/** `rows` rows of A times a panel of `vectors` vectors, of which `columns` columns are stored. */
+interface BlockProduct {
   readonly a: LoopValue;
   readonly panel: LoopValue;
   readonly c: LoopValue;
-  readonly rows: LoopValue;
-  /** Columns of the result from here to the chunk's end. */
-  readonly left: LoopValue;
+  readonly rows: number;
+  readonly vectors: number;
+  readonly columns: number;
   readonly depth: number;
-  /** Whether this is the first block of the inner dimension, which sets the result instead of adding to it. */
-  readonly first: boolean;
+  readonly first: First;
 }
 
-/** All rows of a chunk times one packed panel. */
-function multiplyPanel(k: KernelBuilder, gemm: Gemm, product: PanelProduct): void {
-  const { schedule, dims, bytes } = gemm;
-  const rowsAt = (row: LoopValue | number, count: number): void => {
-    const a = k.offset(product.a, row, gemm.a.row);
-    const c = k.offset(product.c, row, dims.n * bytes);
-    registerBlock(k, gemm, { ...product, a, c }, count);
-  };
-  const whole = k.sub(product.rows, k.rem(product.rows, k.index(schedule.rows)));
-  k.loop(0, whole, schedule.rows, (row) => rowsAt(row, schedule.rows));
-  // Every chunk but the last of a column has a multiple of the register block's rows.
-  if (dims.m % schedule.rows !== 0) k.loop(whole, product.rows, 1, (row) => rowsAt(row, 1));
-}
+/** Steps of the inner dimension that one turn of the innermost loop takes. */
+const UNROLL = 4;
 
-/** `count` rows of the result times the panel's vectors, all in registers while the inner dimension runs. */
-function registerBlock(k: KernelBuilder, gemm: Gemm, product: PanelProduct, count: number): void {
+/** A block of the result, in registers while the inner dimension runs. */
+function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): void {
   const { schedule, vector, bytes } = gemm;
-  const vectorBytes = vector.lanes * bytes;
-  const panelBytes = schedule.vectors * vectorBytes;
-  const zeros = Array.from({ length: count * schedule.vectors }, () => k.constant(vector, 0));
-  const step = (a: LoopValue, panel: LoopValue, sums: readonly LoopValue[], unroll: number): LoopValue[] => {
+  const { rows, vectors, depth } = product;
+  const panelBytes = vectors * vector.lanes * bytes;
+  const a = schedule.packA ? { element: bytes, depth: rows * bytes } : gemm.a;
+  const zeros = Array.from({ length: rows * vectors }, () => k.constant(vector, 0));
+  const step = (aAt: LoopValue, panel: LoopValue, sums: readonly LoopValue[], unroll: number): LoopValue[] => {
     const next = [...sums];
     for (let u = 0; u < unroll; u++) {
-      const b = Array.from({ length: schedule.vectors }, (_, v) =>
-        k.load(vector, panel, u * panelBytes + v * vectorBytes),
+      const b = Array.from({ length: vectors }, (_, v) =>
+        k.load(vector, panel, u * panelBytes + v * vector.lanes * bytes),
       );
-      for (let r = 0; r < count; r++) {
-        const left = k.loadSplat(vector, a, r * gemm.a.row + u * gemm.a.column);
-        for (let v = 0; v < schedule.vectors; v++) {
-          const at = r * schedule.vectors + v;
-          next[at] = k.fma(left, b[v]!, next[at]!);
-        }
+      for (let r = 0; r < rows; r++) {
+        const left = k.loadSplat(vector, aAt, r * a.element + u * a.depth);
+        for (let v = 0; v < vectors; v++) next[r * vectors + v] = k.fma(left, b[v]!, next[r * vectors + v]!);
       }
     }
     return next;
   };
-  const unroll = 2;
-  const whole = Math.floor(product.depth / unroll) * unroll;
-  const inits = [product.a, product.panel, ...zeros];
-  const [a, panel, ...sums] = k.for(0, whole, unroll, inits, (_l, [aAt, panelAt, ...partial]) => [
-    k.offset(aAt!, unroll, gemm.a.column),
-    k.offset(panelAt!, unroll, panelBytes),
-    ...step(aAt!, panelAt!, partial, unroll),
-  ]);
-  const totals = whole < product.depth ? step(a!, panel!, sums, 1) : sums;
-  storeBlock(k, gemm, product, totals, count);
+  const whole = depth - (depth % UNROLL);
+  const [aEnd, panelEnd, ...sums] = k.for(
+    0,
+    whole,
+    UNROLL,
+    [product.a, product.panel, ...zeros],
+    (_l, [aAt, panel, ...partial]) => [
+      k.offset(aAt!, UNROLL, a.depth),
+      k.offset(panel!, UNROLL, panelBytes),
+      ...step(aAt!, panel!, partial, UNROLL),
+    ],
+  );
+  storeBlock(k, gemm, product, depth > whole ? step(aEnd!, panelEnd!, sums, depth - whole) : sums);
 }
 
-/** Writes or adds a register block to the result; a block that sticks out goes through scratch. */
-function storeBlock(
-  k: KernelBuilder,
-  gemm: Gemm,
-  product: PanelProduct,
-  sums: readonly LoopValue[],
-  count: number,
-): void {
-  const { schedule, vector, scalar, bytes, dims } = gemm;
-  const vectorBytes = vector.lanes * bytes;
-  const rowBytes = dims.n * bytes;
-  const writeFull = (): readonly LoopValue[] => {
-    const offsets = sums.map(
-      (_, i) => Math.floor(i / schedule.vectors) * rowBytes + (i % schedule.vectors) * vectorBytes,
-    );
-    // All loads come before all stores, or engines cannot join neighbouring vectors into wider ones.
-    const totals = product.first ? sums : sums.map((sum, i) => k.add(k.load(vector, product.c, offsets[i]), sum));
-    totals.forEach((total, i) => k.store(total, product.c, offsets[i]));
+function storeBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct, sums: readonly LoopValue[]): void {
+  const { first } = product;
+  const write = (sets: boolean) => (): readonly LoopValue[] => {
+    if (product.columns === product.vectors * gemm.vector.lanes) writeWhole(k, gemm, product, sums, sets);
+    else writePart(k, gemm, product, sums, sets);
     return [];
   };
-  const width = schedule.vectors * vector.lanes;
-  if (dims.n % width === 0) {
-    writeFull();
-    return;
-  }
-  k.if(k.compare("ge", product.left, k.index(width)), writeFull, () => {
-    const spill = k.allocateScratch(count * width * bytes);
-    sums.forEach((sum, i) => k.store(sum, spill, i * vectorBytes));
-    for (let r = 0; r < count; r++) {
-      k.loop(0, product.left, 1, (j) => {
-        const sum = k.load(scalar, k.offset(spill, j, bytes), r * width * bytes);
-        const to = k.offset(product.c, j, bytes);
-        k.store(product.first ? sum : k.add(k.load(scalar, to, r * rowBytes), sum), to, r * rowBytes);
-      });
+  if (typeof first === "boolean") write(first)();
+  else k.if(first, write(true), write(false));
+}
+
+/** Sets, or adds to, a block of the result that is as wide as the panel. */
+function writeWhole(
+  k: KernelBuilder,
+  { vector, bytes, dims }: Gemm,
+  { vectors, c }: BlockProduct,
+  sums: readonly LoopValue[],
+  sets: boolean,
+): void {
+  const offsetOf = (i: number): number =>
+    Math.floor(i / vectors) * dims.n * bytes + (i % vectors) * vector.lanes * bytes;
+  // All loads come before all stores, or engines cannot join neighbouring vectors into wider ones.
+  const totals = sets ? sums : sums.map((sum, i) => k.add(k.load(vector, c, offsetOf(i)), sum));
+  totals.forEach((total, i) => k.store(total, c, offsetOf(i)));
+}
+
+/** A block that is narrower than the panel goes through scratch, in narrower vectors. */
+function writePart(
+  k: KernelBuilder,
+  { vector, bytes, dims }: Gemm,
+  { vectors, rows, columns, c }: BlockProduct,
+  sums: readonly LoopValue[],
+  sets: boolean,
+): void {
+  const spill = k.allocateScratch(vectors * vector.lanes * bytes);
+  for (let r = 0; r < rows; r++) {
+    for (let v = 0; v < vectors; v++) k.store(sums[r * vectors + v]!, spill, v * vector.lanes * bytes);
+    let done = 0;
+    for (const lanes of laneWidths(vector.lanes)) {
+      const type = loopType(vector.kind, lanes);
+      for (; columns - done >= lanes; done += lanes) {
+        const sum = k.load(type, spill, done * bytes);
+        const offset = (r * dims.n + done) * bytes;
+        k.store(sets ? sum : k.add(k.load(type, c, offset), sum), c, offset);
+      }
     }
-    return [];
-  });
+  }
 }
