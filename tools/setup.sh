@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Brings in what the tests need beside npm: Debian's mlir-19-tools (mlir-opt-19 checks that printed graphs are valid
-# MLIR) and chromium (what runs in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks:
+# Brings in what the tests need beside npm: Debian's mlir-19-tools, llvm-19 and lld-19 (the native target's, which also
+# check that printed graphs are valid MLIR), qemu-user (code for other processors is run in it) and chromium (what runs
+# in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks:
 # Debian's PyTorch, with OpenBLAS, since on the reference BLAS it is ten times slower. Quick when nothing is missing;
 # where it may not install (no Debian, not root), it says what is missing and leaves the machine alone.
 set -euo pipefail
 
 missing=()
 command -v mlir-opt-19 >/dev/null || missing+=(mlir-19-tools)
+command -v llc-19 >/dev/null || missing+=(llvm-19)
+command -v ld.lld-19 >/dev/null || missing+=(lld-19)
+command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 command -v chromium >/dev/null || missing+=(chromium)
 if [ "${1:-}" = bench ]; then
   # Debian's own Python: another one before it in the path does not see Debian's packages.
