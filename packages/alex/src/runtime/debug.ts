@@ -56,11 +56,17 @@ export function ms(timeMs: number): string {
 }
 
 /** A compiled program in a line, and from level 4 on its schedule. */
-export function describeProgram(program: Program, wasmBytes: number, timeMs: number, level: DebugLevel): string {
+export function describeProgram(
+  program: Program,
+  target: string,
+  codeBytes: number,
+  timeMs: number,
+  level: DebugLevel,
+): string {
   const { name, kernels, schedule, buffers, arenaBytes, scratchBytes } = program;
   const summary =
     `${name}: ${kernels.length} kernels, ${scheduleItemCount(schedule)} schedule items, ${buffers.length} buffers, ` +
-    `arena ${arenaBytes} B, scratch ${scratchBytes} B, wasm ${wasmBytes} B in ${ms(timeMs)}`;
+    `arena ${arenaBytes} B, scratch ${scratchBytes} B, ${target} ${codeBytes} B in ${ms(timeMs)}`;
   return level >= 4 ? `${summary}\n${printProgram(program)}` : summary;
 }
 

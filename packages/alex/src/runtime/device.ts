@@ -7,7 +7,7 @@ import { OutOfMemoryError, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewi
 import type { Allocation, Region } from "@fidelity/barewire";
 import { formatType, storageBytes, topologicalOrder } from "@fidelity/core";
 import type { CompileOptions, Device, Graph, Program, TensorType } from "@fidelity/core";
-import { compileProgramToWasm, scratchStrideBytes } from "../targets/wasm/index.ts";
+import { scratchStrideBytes } from "../targets/wasm/index.ts";
 import { checkDonations } from "./binding.ts";
 import type { Signature } from "./binding.ts";
 import { describeProgram, ms, SILENT, splitSchedule } from "./debug.ts";
@@ -17,6 +17,8 @@ import { WasmExecutable } from "./executable.ts";
 import type { ProgramPart } from "./executable.ts";
 import { teamBlockBytes } from "./protocol.ts";
 import { ThreadTeam } from "./team.ts";
+import { wasmTarget } from "./target.ts";
+import type { CpuTarget } from "./target.ts";
 import type { MemberSpawner, Workspace } from "./team.ts";
 import { checkTensorRegion, RegionTensor } from "./tensor.ts";
 
@@ -28,6 +30,8 @@ export interface WasmDeviceOptions {
   readonly threads: number;
   /** The most memory that tensors and programs may take: up to 4 GiB, which is the default. */
   readonly maximumBytes?: number;
+  /** What programs become; WebAssembly by default. */
+  readonly target?: CpuTarget;
   readonly compileGraph: GraphCompiler;
   readonly spawn: MemberSpawner;
   readonly debug?: DebugSink;
@@ -39,10 +43,11 @@ const INITIAL_BYTES = 2 ** 20;
 
 /** A device that compiles to WebAssembly and runs on a thread team. */
 export class WasmDevice implements Device {
-  readonly target = "wasm";
+  readonly target: CpuTarget["name"];
   readonly threads: number;
   /** The memory that everything lies in; model files are mapped or read into regions of it. */
   readonly arena: SharedArena;
+  readonly #target: CpuTarget;
   readonly #compileGraph: GraphCompiler;
   readonly #debug: DebugSink;
   readonly #team: ThreadTeam;
@@ -65,13 +70,17 @@ export class WasmDevice implements Device {
       });
     }
     this.threads = threads;
+    this.#target = options.target ?? wasmTarget;
+    this.target = this.#target.name;
     this.#compileGraph = options.compileGraph;
     this.#debug = options.debug ?? SILENT;
     const maximumBytes = options.maximumBytes ?? MEMORY_BYTES_MAX;
     this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
     this.#block = this.#allocate(teamBlockBytes(threads), "thread team");
     const { memory } = this.arena;
-    this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn: options.spawn });
+    const { spawn } = options;
+    const { open } = this.#target;
+    this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn, open });
   }
 
   /** Throws `OutOfMemoryError`, which says how much is needed and how much there is. */
@@ -122,16 +131,17 @@ export class WasmDevice implements Device {
     this.#requireRoom(program);
     const started = performance.now();
     const pieces = this.#debug.level >= 3 ? splitSchedule(program) : [program];
-    const binaries = pieces.map((piece) => compileProgramToWasm(piece, { maximumPages: this.#maximumPages }));
-    const modules = await Promise.all(binaries.map((binary) => WebAssembly.compile(binary as Uint8Array<ArrayBuffer>)));
-    const wasmBytes = binaries.reduce((sum, binary) => sum + binary.byteLength, 0);
+    const compiled = await Promise.all(pieces.map((piece) => this.#target.compile(piece, this.#maximumPages)));
+    const codeBytes = compiled.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     if (this.#debug.level >= 1) {
-      this.#debug.line(describeProgram(program, wasmBytes, performance.now() - started, this.#debug.level));
+      this.#debug.line(
+        describeProgram(program, this.target, codeBytes, performance.now() - started, this.#debug.level),
+      );
     }
     await this.#reserveWorkspace(program);
     this.#checkOpen();
     const parts: ProgramPart[] = pieces.map((piece, i) => {
-      return { program: piece, loaded: this.#team.load(piece.name, modules[i]) };
+      return { program: piece, loaded: this.#team.load(piece.name, compiled[i].loadable) };
     });
     return this.#makeExecutable(program, signature, parts);
   }

@@ -14,10 +14,14 @@ import {
   reportFailure,
   teamWords,
 } from "./protocol.ts";
-import type { MemberInit, MemberMail, ProgramEntry } from "./protocol.ts";
+import type { MemberInit, MemberMail } from "./protocol.ts";
+import type { Loadable, ProgramEntry, ProgramOpener } from "./target.ts";
 
-/** Serves as a member until the thread is ended. `receive` gives the next piece of mail, or undefined. */
-export function serveMember(init: MemberInit, receive: () => MemberMail | undefined): never {
+/**
+ * Serves as a member until the thread is ended. `receive` gives the next piece of mail, or undefined; `open` loads the
+ * programs in it.
+ */
+export function serveMember(init: MemberInit, receive: () => MemberMail | undefined, open: ProgramOpener): never {
   const { memory, member, blockBytes } = init;
   const words = teamWords(memory, blockBytes, init.threads);
   const programs = new Map<number, ProgramEntry | Error>();
@@ -30,7 +34,7 @@ export function serveMember(init: MemberInit, receive: () => MemberMail | undefi
     // The command before the mail: what a run needs was sent before it was posted.
     const isWhole = readCommand(words, command);
     const sent = Atomics.load(words, mailWord(member));
-    for (; mail !== sent; mail = (mail + 1) | 0) open(programs, memory, receive());
+    for (; mail !== sent; mail = (mail + 1) | 0) read(programs, receive(), (loadable) => open(loadable, memory));
     const takesPart = isWhole && member >= command[COMMAND.first] && member < command[COMMAND.members];
     if (takesPart) takePart(words, member, blockBytes, command, programs.get(command[COMMAND.program]));
     Atomics.store(words, leftWord(member), posts);
@@ -38,29 +42,31 @@ export function serveMember(init: MemberInit, receive: () => MemberMail | undefi
   }
 }
 
-function open(
+function read(
   programs: Map<number, ProgramEntry | Error>,
-  memory: WebAssembly.Memory,
   mail: MemberMail | undefined,
+  open: (loadable: Loadable) => ProgramEntry,
 ): void {
   if (mail === undefined) return;
-  if (mail.kind === "unload") programs.delete(mail.program);
-  else programs.set(mail.program, instantiate(mail.module, memory));
+  if (mail.kind === "load") {
+    programs.set(
+      mail.program,
+      tryOpen(() => open(mail.loadable)),
+    );
+    return;
+  }
+  const entry = programs.get(mail.program);
+  programs.delete(mail.program);
+  if (entry !== undefined && !(entry instanceof Error)) entry.close?.();
 }
 
-/** A module's entry; a module that cannot be loaded is kept as its error, and fails the run that asks for it. */
-function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): ProgramEntry | Error {
+/** A program that cannot be loaded is kept as its error, and fails the run that asks for it. */
+function tryOpen(open: () => ProgramEntry): ProgramEntry | Error {
   try {
-    return programEntry(module, memory);
+    return open();
   } catch (cause) {
     return cause instanceof Error ? cause : new Error(String(cause));
   }
-}
-
-/** Instantiates a compiled program over the team's memory. */
-export function programEntry(module: WebAssembly.Module, memory: WebAssembly.Memory): ProgramEntry {
-  const { run, start } = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  return { run: run as ProgramEntry["run"], start: start as ProgramEntry["start"] };
 }
 
 function takePart(

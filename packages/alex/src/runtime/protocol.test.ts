@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CONTROL, CONTROL_BYTES, EPOCH_MAX, STAGE_ENDED } from "../targets/wasm/team.ts";
+import { CONTROL, CONTROL_BYTES, EPOCH_MAX, STAGE_ENDED } from "../targets/team.ts";
 import {
   calibrateSpins,
   COMMAND,

@@ -1,5 +1,5 @@
 // How the caller and the members of a thread team speak: one block of shared memory, and mail for what is not numbers.
-// The run itself is in the control block at its start (targets/wasm/team.ts). To post a run, the caller writes the
+// The run itself is in the control block at its start (targets/team.ts). To post a run, the caller writes the
 // command, starts the run, and counts a post for each member that takes part; nobody waits for members to come or to
 // leave. Left out: more than one run at a time, and members in other processes.
 //
@@ -10,11 +10,8 @@
 // The caller waits for members only where that is not enough, when a run has failed (members may hold chunks still) and
 // before it uses epochs again: until each member's count of posts seen to the end, `left`, is that of its posts.
 
-import { CONTROL, CONTROL_BYTES, STAGE_ENDED, STAGE_FAILED } from "../targets/wasm/team.ts";
-import type { WasmProgramExports } from "../targets/wasm/index.ts";
-
-/** The exports of a compiled program. Addresses are bytes into the shared memory, taken as unsigned. */
-export type ProgramEntry = WasmProgramExports;
+import { CONTROL, CONTROL_BYTES, STAGE_ENDED, STAGE_FAILED } from "../targets/team.ts";
+import type { Loadable } from "./target.ts";
 
 /** Positions in the block, in 32-bit words. What different threads write lies on different cache lines. */
 export const WORD = {
@@ -113,7 +110,7 @@ export interface MemberInit {
 
 /** What a member is sent while it lives; it looks when its mail word has changed. */
 export type MemberMail =
-  | { readonly kind: "load"; readonly program: number; readonly module: WebAssembly.Module }
+  | { readonly kind: "load"; readonly program: number; readonly loadable: Loadable }
   | { readonly kind: "unload"; readonly program: number };
 
 const SPIN_MS = 0.06;
@@ -152,7 +149,7 @@ export function awaitChange(words: Int32Array, word: number, seen: number, spins
   return Atomics.load(words, word);
 }
 
-/** The run's word of a team's block: see targets/wasm/team.ts. For where making a big integer does no harm. */
+/** The run's word of a team's block: see targets/team.ts. For where making a big integer does no harm. */
 export function teamState(words: Int32Array): BigUint64Array {
   return new BigUint64Array(words.buffer, words.byteOffset + CONTROL.state, 1);
 }

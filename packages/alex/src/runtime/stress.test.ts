@@ -7,11 +7,11 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { SharedArena } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
-import { compileProgramToWasm } from "../targets/wasm/index.ts";
 import { WasmDevice } from "./device.ts";
 import { ProgramTrapError } from "./errors.ts";
 import { teamBlockBytes } from "./protocol.ts";
 import { ThreadTeam } from "./team.ts";
+import { wasmTarget } from "./target.ts";
 import type { Job } from "./team.ts";
 import { spawnWorkerThread } from "./team.node.ts";
 import {
@@ -174,9 +174,16 @@ test("epochs that begin again find every member outside of the runs that had the
   };
   const threads = 3;
   const blockBytes = place(teamBlockBytes(threads));
-  const team = new ThreadTeam({ memory: arena.memory, blockBytes, threads, spawn: spawnWorkerThread, epochs: 3 });
-  const bytes = compileProgramToWasm(decayProgram("decay", LENGTH), { maximumPages: maximumBytes / 2 ** 16 });
-  const program = team.load("decay", await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>));
+  const team = new ThreadTeam({
+    memory: arena.memory,
+    blockBytes,
+    threads,
+    spawn: spawnWorkerThread,
+    open: wasmTarget.open,
+    epochs: 3,
+  });
+  const { loadable } = await wasmTarget.compile(decayProgram("decay", LENGTH), maximumBytes / 2 ** 16);
+  const program = team.load("decay", loadable);
   const workspace = { arena: 0, scratch: 0 };
   const jobs = Array.from({ length: 2 }, () => {
     const values = place(4 * LENGTH);

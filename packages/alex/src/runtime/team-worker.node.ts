@@ -3,7 +3,8 @@
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { serveMember } from "./member.ts";
+import { openLoadable } from "./open.node.ts";
 import type { MemberInit, MemberMail } from "./protocol.ts";
 
 const { init, port } = workerData as { init: MemberInit; port: MessagePort };
-serveMember(init, () => receiveMessageOnPort(port)?.message as MemberMail | undefined);
+serveMember(init, () => receiveMessageOnPort(port)?.message as MemberMail | undefined, openLoadable);

@@ -7,9 +7,8 @@
 // that the same team serves Node and, with a spawner of its own, a browser. Left out: two programs at the same time; a
 // synchronous run of several members on a browser's main thread, which may not sleep.
 
-import { CONTROL_BYTES, EPOCH_MAX } from "../targets/wasm/team.ts";
+import { CONTROL_BYTES, EPOCH_MAX, startRun } from "../targets/team.ts";
 import { DeviceBusyError, DeviceClosedError, ProgramTrapError } from "./errors.ts";
-import { programEntry } from "./member.ts";
 import {
   awaitChange,
   calibrateSpins,
@@ -26,7 +25,8 @@ import {
   WORD,
   writeCommand,
 } from "./protocol.ts";
-import type { MemberInit, MemberMail, ProgramEntry } from "./protocol.ts";
+import type { MemberInit, MemberMail } from "./protocol.ts";
+import type { Loadable, ProgramEntry, ProgramOpener } from "./target.ts";
 
 /** A worker thread as the team sees it. It must not keep the process alive but between `hold` and `release`. */
 export interface MemberHandle {
@@ -43,7 +43,7 @@ export type MemberSpawner = (init: MemberInit, onExit: (reason: string) => void)
 export interface LoadedProgram {
   readonly id: number;
   readonly name: string;
-  readonly module: WebAssembly.Module;
+  readonly loadable: Loadable;
   readonly entry: ProgramEntry;
 }
 
@@ -69,6 +69,8 @@ export interface TeamOptions {
   readonly blockBytes: number;
   readonly threads: number;
   readonly spawn: MemberSpawner;
+  /** Loads programs on the calling thread. */
+  readonly open: ProgramOpener;
   /** After how many runs their epochs begin again, for which all members must have left; at most `EPOCH_MAX`. */
   readonly epochs?: number;
 }
@@ -98,8 +100,9 @@ export class ThreadTeam {
   }
 
   /** Makes a program known to all members, those that have not started yet included. */
-  load(name: string, module: WebAssembly.Module): LoadedProgram {
-    const program = { id: this.#nextProgram++, name, module, entry: programEntry(module, this.#options.memory) };
+  load(name: string, loadable: Loadable): LoadedProgram {
+    const entry = this.#options.open(loadable, this.#options.memory);
+    const program = { id: this.#nextProgram++, name, loadable, entry };
     this.#programs.set(program.id, program);
     for (let member = 0; member < this.threads; member++) this.#post(member, loadMail(program));
     return program;
@@ -107,6 +110,7 @@ export class ThreadTeam {
 
   unload(program: LoadedProgram): void {
     if (!this.#programs.delete(program.id)) return;
+    program.entry.close?.();
     for (let member = 0; member < this.threads; member++) this.#post(member, { kind: "unload", program: program.id });
   }
 
@@ -204,7 +208,7 @@ export class ThreadTeam {
     const { program, members, bindings, workspace } = job;
     this.#epoch = this.#isLastEpoch ? 1 : this.#epoch + 1;
     writeCommand(words, program.id, first, members, bindings, workspace.arena, workspace.scratch);
-    program.entry.start(this.#options.blockBytes, this.#epoch);
+    startRun(words, this.#epoch);
     publishCommand(words, this.#epoch);
     for (let member = first; member < members; member++) {
       const word = postWord(member);
@@ -294,5 +298,5 @@ export class ThreadTeam {
 }
 
 function loadMail(program: LoadedProgram): MemberMail {
-  return { kind: "load", program: program.id, module: program.module };
+  return { kind: "load", program: program.id, loadable: program.loadable };
 }

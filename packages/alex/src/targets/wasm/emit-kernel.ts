@@ -12,8 +12,8 @@ import { VALUE } from "./encoder.ts";
 import { emitOperation, vectorShape, wasmType } from "./emit-operation.ts";
 import type { OperandStack } from "./emit-operation.ts";
 import { OP, SIMD } from "./opcodes.ts";
-import { KernelUses } from "./uses.ts";
-import type { PureInst } from "./uses.ts";
+import { KernelUses } from "../uses.ts";
+import type { PureInst } from "../uses.ts";
 
 type ForInst = Extract<LoopInst, { readonly op: "for" }>;
 type IfInst = Extract<LoopInst, { readonly op: "if" }>;

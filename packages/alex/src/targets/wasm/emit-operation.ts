@@ -9,7 +9,7 @@ import { FidelityError } from "@fidelity/units";
 import type { FunctionBody, ValueType } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
 import { BINARY, LANES, OP, SIMD, UNARY } from "./opcodes.ts";
-import type { PureInst } from "./uses.ts";
+import type { PureInst } from "../uses.ts";
 
 /** A kernel uses a type or an operation that 128-bit WebAssembly SIMD does not have. */
 export class WasmTargetError extends FidelityError {}

@@ -7,10 +7,10 @@ import { setTimeout } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { F32, I32, buildKernel, verifyProgram } from "@fidelity/core";
 import type { BufferArgument, KernelCall, Program } from "@fidelity/core";
-import { WasmTargetError } from "./emit-operation.ts";
+import { ScheduleLimitError } from "../flatten.ts";
 import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
 import { LAYOUT, PAGES, compareWithEvaluator, exportsOf, runAlone, sharedMemory } from "./testing.node.ts";
-import { CONTROL, CONTROL_BYTES, LOOP_DEPTH_MAX, STAGE_ENDED } from "./team.ts";
+import { CONTROL, CONTROL_BYTES, LOOP_DEPTH_MAX, STAGE_ENDED } from "../team.ts";
 
 const CELLS = 24;
 
@@ -219,5 +219,5 @@ test("what a control block has no room for is refused by name", () => {
   const compile = (items: Program["schedule"]): Uint8Array =>
     compileProgramToWasm({ ...program(1, 1), schedule: items }, { maximumPages: PAGES });
   compile(nest(LOOP_DEPTH_MAX));
-  assert.throws(() => compile(nest(LOOP_DEPTH_MAX + 1)), WasmTargetError);
+  assert.throws(() => compile(nest(LOOP_DEPTH_MAX + 1)), ScheduleLimitError);
 });

@@ -9,14 +9,11 @@ import { CallEmitter, PARAMETER, RUN_PARAMETERS } from "./emit-call.ts";
 import { emitKernel, kernelParameters } from "./emit-kernel.ts";
 import { addTeamWalk } from "./emit-walk.ts";
 import { OP } from "./opcodes.ts";
-import { addStart } from "./team.ts";
 
 export { scratchStrideBytes } from "./emit-call.ts";
 
 /** The exports of a compiled program. */
 export interface WasmProgramExports {
-  /** Makes a run the team's, before its members are told. The run before must be over; see team.ts for the epoch. */
-  start(control: number, epoch: number): void;
   /**
    * Takes part in a run until it is over: returns 0 then, or 1 when it failed. A member may come late, or not at all:
    * the others do its share. One whose run is over already touches nothing and returns. Without an epoch it is no run
@@ -27,7 +24,7 @@ export interface WasmProgramExports {
    * @param arena address of the arena, `program.arenaBytes` long
    * @param scratch address of the members' scratch memory, 64-byte aligned, `scratchStrideBytes(program)` for each
    * @param control address of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
-   * @param epoch the number that the run was started with
+   * @param epoch the number that the run was started with: `startRun` of team.ts
    */
   run(member: number, bindings: number, arena: number, scratch: number, control: number, epoch?: number): number;
 }
@@ -59,7 +56,6 @@ export function compileProgramToWasm(program: Program, options: WasmProgramOptio
   for (const parameter of Object.values(PARAMETER)) run.body.get(parameter);
   run.body.call(shared);
   module.export("run", run.index);
-  module.export("start", addStart(module));
   return module.encode();
 }
 

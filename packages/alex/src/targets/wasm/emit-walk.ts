@@ -14,10 +14,10 @@ import type { Program } from "@fidelity/core";
 import type { FunctionBody, ModuleBuilder } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
 import { CallEmitter, PARAMETER, RUN_PARAMETERS } from "./emit-call.ts";
-import { flattenSchedule } from "./flatten.ts";
-import type { FlatSchedule, Segment, SegmentOp, Stage, StagePart } from "./flatten.ts";
+import { flattenSchedule } from "../flatten.ts";
+import type { FlatSchedule, Segment, SegmentOp, Stage, StagePart } from "../flatten.ts";
 import { OP } from "./opcodes.ts";
-import { CONTROL, STAGE_ENDED, STAGE_FAILED, chunkBits, pushState, pushUnclaimed } from "./team.ts";
+import { CONTROL, STAGE_ENDED, STAGE_FAILED, chunkBits } from "../team.ts";
 
 /**
  * Looks at the word before a member goes to sleep: about 60 us, at the 1.2 ns or so that a look takes on a 3 to 4 GHz
@@ -257,4 +257,17 @@ class WalkEmitter {
 function startsOf(parts: Stage["parts"]): number[] {
   let start = 0;
   return parts.map(({ chunks }) => (start += chunks) - chunks);
+}
+
+/** Pushes the word that is made of an epoch, a stage and its low half. */
+function pushState(body: FunctionBody, epoch: number, pushStage: () => void, low: number): void {
+  body.get(epoch).i32(16).op(OP.i32Shl);
+  pushStage();
+  body.op(OP.i32Or).op(OP.i64ExtendI32U).i64(32).op(OP.i64Shl);
+  body.get(low).op(OP.i64ExtendI32U).op(OP.i64Or);
+}
+
+/** Pushes a local's unclaimed chunks. */
+function pushUnclaimed(body: FunctionBody, state: number): void {
+  body.get(state).op(OP.i32WrapI64).i32(16).op(OP.i32ShrU);
 }

@@ -3,4 +3,4 @@
 export { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
 export type { WasmProgramExports, WasmProgramOptions } from "./emit-program.ts";
 export { WasmTargetError } from "./emit-operation.ts";
-export { CONTROL_BYTES } from "./team.ts";
+export { CONTROL_BYTES } from "../team.ts";

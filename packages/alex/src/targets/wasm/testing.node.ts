@@ -5,6 +5,7 @@ import { buildKernel, evaluateProgram } from "@fidelity/core";
 import type { Kernel, KernelBuilder, KernelCall, LoopType, LoopValue, Program } from "@fidelity/core";
 import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
 import type { WasmProgramExports } from "./emit-program.ts";
+import { CONTROL_BYTES, startRun } from "../team.ts";
 
 export const PAGES = 4;
 
@@ -15,11 +16,17 @@ export function sharedMemory(): WebAssembly.Memory {
   return new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
 }
 
-/** The exports of a program's module over `memory`. */
-export function exportsOf(bytes: Uint8Array, memory: WebAssembly.Memory): WasmProgramExports {
+/** The exports of a program's module over `memory`, and what starts a run of a team there. */
+export function exportsOf(
+  bytes: Uint8Array,
+  memory: WebAssembly.Memory,
+): WasmProgramExports & { start(control: number, epoch: number): void } {
   const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
-  const { run, start } = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  return { run: run as WasmProgramExports["run"], start: start as WasmProgramExports["start"] };
+  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  return {
+    run: run as WasmProgramExports["run"],
+    start: (control, epoch) => startRun(new Int32Array(memory.buffer, control, CONTROL_BYTES / 4), epoch),
+  };
 }
 
 /** A program that runs one kernel over buffers placed one after another in the arena, `sizeBytes` each. */

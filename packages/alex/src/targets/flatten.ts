@@ -2,8 +2,11 @@
 // work for the one member that finished the stage before: serial calls, loop counters, and where to go next.
 
 import type { KernelCall, ScheduleItem } from "@fidelity/core";
-import { WasmTargetError } from "./emit-operation.ts";
+import { FidelityError } from "@fidelity/units";
 import { CHUNKS_MAX, LOOP_DEPTH_MAX, STAGE_FAILED } from "./team.ts";
+
+/** A schedule is longer or deeper than a thread team can walk. */
+export class ScheduleLimitError extends FidelityError {}
 
 /** Some chunks of a call, as a part of a stage. */
 export interface StagePart {
@@ -41,7 +44,7 @@ export interface FlatSchedule {
   readonly segments: readonly Segment[];
 }
 
-/** Throws `WasmTargetError` when there are more stages or loops in each other than a control block has room for. */
+/** Throws `ScheduleLimitError` when there are more stages or loops in each other than a control block has room for. */
 export function flattenSchedule(programName: string, schedule: readonly ScheduleItem[]): FlatSchedule {
   const stages: Stage[] = [{ parts: [], chunks: 1 }];
   const afterStage: Segment[] = [{ ops: [], end: { kind: "end" } }];
@@ -108,7 +111,7 @@ function loopDepth(items: readonly ScheduleItem[]): number {
 
 function checkLimit(programName: string, what: string, got: number, most: number): void {
   if (got <= most) return;
-  throw new WasmTargetError(`a program has more ${what} than a thread team can walk`, {
+  throw new ScheduleLimitError(`a program has more ${what} than a thread team can walk`, {
     where: programName,
     expected: `${most} or fewer`,
     got: `${got}`,

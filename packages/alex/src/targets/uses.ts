@@ -1,4 +1,4 @@
-// Use counts of a kernel's values, seen as the wasm emitter will emit them: constants are repeated at each use,
+// Use counts of a kernel's values, seen as targets will emit them: constants are repeated at each use,
 // constant additions to an address are folded into the instruction's offset field, and what nothing uses is left out.
 // "Single use" is what lets a value stay on the operand stack instead of taking a local.
 
@@ -23,10 +23,13 @@ export class KernelUses {
   readonly #counts: Uint32Array;
   readonly #homes: (Block | undefined)[];
   readonly #users: (Block | undefined)[];
+  readonly #prefetches: boolean;
   /** Vector constants that are used, in order of first use. */
   readonly vectorConstants: LoopValue[] = [];
 
-  constructor(kernel: Kernel) {
+  /** `prefetches` says whether the target emits them; if not, what only they need is not used. */
+  constructor(kernel: Kernel, prefetches = false) {
+    this.#prefetches = prefetches;
     this.#definitions = new Array<PureInst | undefined>(kernel.valueCount);
     this.#homes = new Array<Block | undefined>(kernel.valueCount);
     this.#users = new Array<Block | undefined>(kernel.valueCount);
@@ -90,6 +93,8 @@ export class KernelUses {
       if (inst.op === "store") {
         this.#use(this.foldAddress(inst.address, inst.offset).base, block);
         this.#use(inst.value, block);
+      } else if (inst.op === "prefetch") {
+        if (this.#prefetches) this.#use(this.foldAddress(inst.address, inst.offset).base, block);
       } else if (inst.op === "for") {
         for (const operand of operandsOf(inst)) this.#use(operand, block);
         this.#count(inst.body);

@@ -29,10 +29,6 @@
 //    read, which had nothing to claim; who advances first changes the word, then reads `sleepers`. So either the
 //    sleeper is seen, or its wait sees the new word. Finishing does not wake: it gives nobody anything to do.
 
-import type { FunctionBody, ModuleBuilder } from "./encoder.ts";
-import { VALUE } from "./encoder.ts";
-import { OP } from "./opcodes.ts";
-
 /** Size of the control block; it must be zeroed once, before the first run. */
 export const CONTROL_BYTES = 256;
 
@@ -59,26 +55,12 @@ export function chunkBits(chunks: number, claimed: number): number {
   return (chunks - claimed) * 0x10000 + chunks;
 }
 
-/** (control: i32, epoch: i32): makes a run the team's, at stage 0, which has one chunk. */
-export function addStart(module: ModuleBuilder): number {
-  const { index, body } = module.function("start", [VALUE.i32, VALUE.i32], []);
-  const low = body.local(VALUE.i32);
-  body.i32(chunkBits(1, 0)).set(low);
-  body.get(0);
-  pushState(body, 1, () => body.i32(0), low);
-  body.memory(OP.i64AtomicStore, 3, CONTROL.state);
-  return index;
-}
-
-/** Pushes the word that is made of an epoch, a stage and its low half. */
-export function pushState(body: FunctionBody, epoch: number, pushStage: () => void, low: number): void {
-  body.get(epoch).i32(16).op(OP.i32Shl);
-  pushStage();
-  body.op(OP.i32Or).op(OP.i64ExtendI32U).i64(32).op(OP.i64Shl);
-  body.get(low).op(OP.i64ExtendI32U).op(OP.i64Or);
-}
-
-/** Pushes a local's unclaimed chunks. */
-export function pushUnclaimed(body: FunctionBody, state: number): void {
-  body.get(state).op(OP.i32WrapI64).i32(16).op(OP.i32ShrU);
+/**
+ * Makes a run the team's, at stage 0, which has one chunk; the run before must be over. `control` are the control
+ * block's 32-bit words. The halves of the word are written one after the other: between them the word is that of the
+ * run before with another low half, and members leave a run that is over whatever is in there.
+ */
+export function startRun(control: Int32Array, epoch: number): void {
+  Atomics.store(control, CONTROL.state / 4, chunkBits(1, 0));
+  Atomics.store(control, CONTROL.state / 4 + 1, epoch << 16);
 }

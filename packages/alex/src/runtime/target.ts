@@ -1,0 +1,64 @@
+// What a target of the processor gives the runtime: programs as something that every member of a team can load, and a
+// way to load it. Both targets' programs work over the same memory by the same protocol (targets/team.ts), so device,
+// executables and team do not know which one they run.
+
+import type { Program } from "@fidelity/core";
+import { compileProgramToWasm } from "../targets/wasm/index.ts";
+
+/** A compiled program as members are sent it. */
+export type Loadable =
+  | { readonly kind: "wasm"; readonly module: WebAssembly.Module }
+  /** A shared library's file. */
+  | { readonly kind: "native"; readonly path: string };
+
+/** A program that a thread has loaded. Addresses are bytes into the shared memory, taken as unsigned. */
+export interface ProgramEntry {
+  /**
+   * Takes part in a run until it is over: returns 0 then, or 1 when it failed. A member may come late, or not at all:
+   * the others do its share. One whose run is over already touches nothing and returns. Without an epoch it is no run
+   * of a team: the member does everything by itself, and the control block is left alone.
+   *
+   * @param member this member's number in the team
+   * @param bindings address of a table of i32 addresses, one for each binding slot
+   * @param arena address of the arena, `program.arenaBytes` long
+   * @param scratch address of the members' scratch memory, 64-byte aligned, `scratchStrideBytes(program)` for each
+   * @param control address of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
+   * @param epoch the number that the run was started with (`startRun` of targets/team.ts)
+   */
+  run(member: number, bindings: number, arena: number, scratch: number, control: number, epoch?: number): number;
+  /** Gives back what loading took; the thread runs the program no more. */
+  close?(): void;
+}
+
+/** Loads a compiled program on the calling thread, over the team's memory. */
+export type ProgramOpener = (loadable: Loadable, memory: WebAssembly.Memory) => ProgramEntry;
+
+export interface CompiledProgram {
+  readonly loadable: Loadable;
+  readonly sizeBytes: number;
+}
+
+export interface CpuTarget {
+  readonly name: "wasm" | "native";
+  /** `maximumPages` is the limit of the memory that the program will run over, in 64 KiB pages. */
+  compile(program: Program, maximumPages: number): Promise<CompiledProgram>;
+  readonly open: ProgramOpener;
+}
+
+/** WebAssembly, in every engine. */
+export const wasmTarget: CpuTarget = {
+  name: "wasm",
+  async compile(program, maximumPages) {
+    const bytes = compileProgramToWasm(program, { maximumPages });
+    const module = await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
+    return { loadable: { kind: "wasm", module }, sizeBytes: bytes.byteLength };
+  },
+  open: openWasm,
+};
+
+/** Instantiates a compiled module over the team's memory. */
+export function openWasm(loadable: Loadable, memory: WebAssembly.Memory): ProgramEntry {
+  if (loadable.kind !== "wasm") throw new TypeError("a native library cannot be loaded here");
+  const { run } = new WebAssembly.Instance(loadable.module, { env: { memory } }).exports;
+  return { run: run as ProgramEntry["run"] };
+}

@@ -1,0 +1,100 @@
+// Compiled libraries on disk, by the hash of all that they come from: a directory of `<key>.so` files, each with a
+// manifest that holds the hash of the library's bytes. A library is read and compared before it is loaded, so that one
+// that was cut short or changed is made again. Both files are written beside their place, synced and renamed; of two
+// processes that make the same library the last one wins, with the same bytes. What was used longest ago goes first when
+// the directory grows beyond its limit; a library that is loaded stays with its process.
+// Whoever may write to the directory may run code in this process: it is made for its owner alone.
+
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { writeFileAtomic } from "@fidelity/barewire/node";
+
+/** The most that all libraries together take on disk. */
+const DIRECTORY_BYTES_MAX = 512 * 2 ** 20;
+
+interface Manifest {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/** Where libraries are kept: FIDELITY_CACHE_DIR, or the user's cache directory. */
+export function cacheDirectory(environment: NodeJS.ProcessEnv = process.env): string {
+  const own = environment.FIDELITY_CACHE_DIR;
+  if (own !== undefined && own !== "") return path.resolve(own, "native");
+  const cache = environment.XDG_CACHE_HOME;
+  const base = cache !== undefined && path.isAbsolute(cache) ? cache : path.join(os.homedir(), ".cache");
+  return path.join(base, "fidelity", "native");
+}
+
+/** The SHA-256 of some texts, each told apart from the next. */
+export function cacheKey(texts: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const text of texts) hash.update(`${text.length}:`).update(text);
+  return hash.digest("hex");
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+/** Libraries in one directory. */
+export class LibraryCache {
+  readonly directory: string;
+  readonly #bytesMax: number;
+
+  constructor(directory: string, bytesMax = DIRECTORY_BYTES_MAX) {
+    this.directory = directory;
+    this.#bytesMax = bytesMax;
+  }
+
+  /** The path of a library that is there and whole; undefined when it has to be made. */
+  find(key: string): { readonly path: string; readonly sizeBytes: number } | undefined {
+    const file = this.#libraryPath(key);
+    try {
+      const manifest = JSON.parse(readFileSync(this.#manifestPath(key), "utf8")) as Partial<Manifest> | null;
+      const { size } = statSync(file);
+      if (size !== manifest?.sizeBytes || sha256(readFileSync(file)) !== manifest.sha256) return undefined;
+      const now = new Date();
+      utimesSync(file, now, now);
+      return { path: file, sizeBytes: size };
+    } catch {
+      // Not there, not readable or no manifest: all the same as not there.
+      return undefined;
+    }
+  }
+
+  /** Keeps a library and gives its path. Throws `FileError` when it cannot be written. */
+  keep(key: string, library: Uint8Array): string {
+    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    const manifest: Manifest = { sha256: sha256(library), sizeBytes: library.byteLength };
+    writeFileAtomic(this.#libraryPath(key), [library]);
+    writeFileAtomic(this.#manifestPath(key), [new TextEncoder().encode(JSON.stringify(manifest))]);
+    this.#evict(key);
+    return this.#libraryPath(key);
+  }
+
+  #libraryPath(key: string): string {
+    return path.join(this.directory, `${key}.so`);
+  }
+
+  #manifestPath(key: string): string {
+    return path.join(this.directory, `${key}.json`);
+  }
+
+  #evict(newest: string): void {
+    const libraries = readdirSync(this.directory)
+      .filter((name) => name.endsWith(".so"))
+      .flatMap((name) => {
+        const stat = statSync(path.join(this.directory, name), { throwIfNoEntry: false });
+        return stat === undefined ? [] : [{ key: name.slice(0, -3), sizeBytes: stat.size, usedMs: stat.mtimeMs }];
+      })
+      .sort((a, b) => b.usedMs - a.usedMs);
+    let totalBytes = 0;
+    for (const { key, sizeBytes } of libraries) {
+      totalBytes += sizeBytes;
+      if (totalBytes <= this.#bytesMax || key === newest) continue;
+      rmSync(this.#libraryPath(key), { force: true });
+      rmSync(this.#manifestPath(key), { force: true });
+    }
+  }
+}

@@ -1,0 +1,91 @@
+// The native target: programs of the loop IR to shared libraries, by way of MLIR and LLVM, kept on disk by the hash of
+// what they come from.
+//
+//   print-program.ts   program -> MLIR text: kernels (print-kernel.ts, print-operation.ts), tables, the walk
+//   toolchain.node.ts  MLIR text -> mlir-opt, mlir-translate, opt, llc, ld.lld -> library
+//   cache.node.ts      library <-> disk
+//   entry.node.ts      library -> the function that a member of a team calls
+
+import os from "node:os";
+import type { Program } from "@fidelity/core";
+import type { CompiledProgram, CpuTarget } from "../../runtime/target.ts";
+import { LibraryCache, cacheDirectory, cacheKey } from "./cache.node.ts";
+import { openNative } from "./entry.node.ts";
+import type { NativeMachine } from "./machine.ts";
+import { hostMachine } from "./machine.node.ts";
+import { NativeTargetError } from "./print-operation.ts";
+import { LOWERING, printModules } from "./print-program.ts";
+import { buildLibrary, findToolchain } from "./toolchain.node.ts";
+import type { Toolchain } from "./toolchain.node.ts";
+
+export type { NativeMachine } from "./machine.ts";
+export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf } from "./machine.ts";
+export { hostMachine } from "./machine.node.ts";
+export { NativeTargetError } from "./print-operation.ts";
+export { ToolFailedError, ToolMissingError, findToolchain, searchTools, toolVersions } from "./toolchain.node.ts";
+export { LibraryCache, cacheDirectory } from "./cache.node.ts";
+
+/** Changes with what the text does not say: flags of the tools, what calls the library. */
+const EMITTER_VERSION = "1";
+
+/** How compilations went, for reports. */
+export interface NativeStatistics {
+  /** Programs that were found on disk, and those that were made. */
+  readonly found: number;
+  readonly made: number;
+  /** Time of each tool, summed over modules that were compiled side by side. */
+  readonly toolMs: ReadonlyMap<string, number>;
+  readonly printMs: number;
+  /** Looking for libraries and reading them. */
+  readonly findMs: number;
+}
+
+export interface NativeTarget extends CpuTarget {
+  readonly machine: NativeMachine;
+  readonly statistics: NativeStatistics;
+}
+
+export interface NativeTargetOptions {
+  /** What code is made for; by default the processor that this is, which must be able to run it in any case. */
+  readonly machine?: NativeMachine;
+  readonly toolchain?: Toolchain;
+  /** Where libraries are kept; by default `cacheDirectory()`. */
+  readonly cache?: LibraryCache;
+}
+
+/**
+ * The native target on this machine.
+ * @throws ToolMissingError, UnknownMachineError
+ */
+export function createNativeTarget(options: NativeTargetOptions = {}): NativeTarget {
+  const machine = options.machine ?? hostMachine();
+  const toolchain = options.toolchain ?? findToolchain();
+  const cache = options.cache ?? new LibraryCache(cacheDirectory());
+  const toolMs = new Map<string, number>();
+  const statistics = { found: 0, made: 0, toolMs, printMs: 0, findMs: 0 };
+  return {
+    name: "native",
+    machine,
+    statistics,
+    open(loadable, memory) {
+      if (loadable.kind !== "native") throw new NativeTargetError("a program of another target");
+      return openNative(loadable.path, memory);
+    },
+    async compile(program: Program): Promise<CompiledProgram> {
+      const started = performance.now();
+      const modules = printModules(program, machine, os.availableParallelism());
+      const printed = performance.now();
+      statistics.printMs += printed - started;
+      const key = cacheKey([EMITTER_VERSION, machine.name, toolchain.identity, LOWERING, ...modules]);
+      const found = cache.find(key);
+      statistics.findMs += performance.now() - printed;
+      if (found !== undefined) {
+        statistics.found++;
+        return { loadable: { kind: "native", path: found.path }, sizeBytes: found.sizeBytes };
+      }
+      statistics.made++;
+      const library = await buildLibrary(toolchain, machine, modules, toolMs);
+      return { loadable: { kind: "native", path: cache.keep(key, library) }, sizeBytes: library.byteLength };
+    },
+  };
+}

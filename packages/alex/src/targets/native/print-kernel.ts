@@ -1,0 +1,148 @@
+// One kernel of the loop IR as one function in MLIR: structured control flow stays structured (scf), values keep their
+// order, and what nothing uses is left out. The function takes the chunk, the address of scratch memory and a pointer
+// to the buffers' addresses: (i64, i64, !llvm.ptr) -> (), the same for every kernel, so that the walk over a schedule
+// (walk.ts) can call any of them through a table.
+// Addresses are integers, as in the loop IR; each becomes a pointer next to the first access that uses it.
+
+import type { Block, Kernel, LoopInst, LoopValue } from "@fidelity/core";
+import { invariant } from "@fidelity/units";
+import { KernelUses } from "../uses.ts";
+import type { NativeMachine } from "./machine.ts";
+import { printOperation, printPrefetch, printStore } from "./print-operation.ts";
+import type { Printer } from "./print-operation.ts";
+import { mlirType } from "./print-type.ts";
+
+type ForInst = Extract<LoopInst, { readonly op: "for" }>;
+type IfInst = Extract<LoopInst, { readonly op: "if" }>;
+
+/** The text of a kernel's function, called `symbol`. */
+export function printKernelFunction(kernel: Kernel, symbol: string, machine: NativeMachine): string {
+  return new KernelPrinter(kernel, machine).print(symbol);
+}
+
+class KernelPrinter implements Printer {
+  readonly machine: NativeMachine;
+  readonly #kernel: Kernel;
+  readonly #uses: KernelUses;
+  readonly #names: (string | undefined)[];
+  readonly #lines: string[] = [];
+  /** Pointers made from addresses in each open block, innermost last: a pointer is visible where its block is. */
+  readonly #pointers: Map<LoopValue, string>[] = [new Map()];
+  #indent = "  ";
+  #nextName = 0;
+
+  constructor(kernel: Kernel, machine: NativeMachine) {
+    this.#kernel = kernel;
+    this.machine = machine;
+    this.#uses = new KernelUses(kernel, true);
+    this.#names = new Array<string | undefined>(kernel.valueCount);
+  }
+
+  print(symbol: string): string {
+    const { body, name } = this.#kernel;
+    const [chunk, scratch, ...buffers] = body.args;
+    this.#names[chunk.id] = "%chunk";
+    this.#names[scratch.id] = "%scratch";
+    buffers.forEach((buffer, i) => {
+      if (!this.#uses.isUsed(buffer)) return;
+      const at = this.define(`llvm.getelementptr %buffers[${i}] : (!llvm.ptr) -> !llvm.ptr, i64`);
+      this.#names[buffer.id] = this.define(`llvm.load ${at} : !llvm.ptr -> i64`);
+    });
+    this.#insts(body);
+    return [
+      `// ${name.replaceAll(/[^\x20-\x7e]/g, "?")}`,
+      `llvm.func hidden @${symbol}(%chunk: i64, %scratch: i64, %buffers: !llvm.ptr) {`,
+      ...this.#lines,
+      "  llvm.return",
+      "}",
+    ].join("\n");
+  }
+
+  define(text: string): string {
+    const name = `%${this.#nextName++}`;
+    this.line(`${name} = ${text}`);
+    return name;
+  }
+
+  line(text: string): void {
+    this.#lines.push(this.#indent + text);
+  }
+
+  name(value: LoopValue): string {
+    const name = this.#names[value.id];
+    invariant(name !== undefined, `value ${value.id} of kernel ${this.#kernel.name} is used before it is defined`);
+    return name;
+  }
+
+  constantOf(value: LoopValue): number | undefined {
+    return this.#uses.constant(value);
+  }
+
+  pointer(address: LoopValue, offset: number): string {
+    const folded = this.#uses.foldAddress(address, offset);
+    let pointer = this.#pointers.map((block) => block.get(folded.base)).find((known) => known !== undefined);
+    if (pointer === undefined) {
+      pointer = this.define(`llvm.inttoptr ${this.name(folded.base)} : i64 to !llvm.ptr`);
+      this.#pointers.at(-1)?.set(folded.base, pointer);
+    }
+    if (folded.offset === 0) return pointer;
+    return this.define(`llvm.getelementptr ${pointer}[${folded.offset}] : (!llvm.ptr) -> !llvm.ptr, i8`);
+  }
+
+  #insts(block: Block): void {
+    for (const inst of block.insts) {
+      if (inst.op === "store") printStore(inst, this);
+      else if (inst.op === "prefetch") printPrefetch(inst, this);
+      else if (inst.op === "for") this.#for(inst);
+      else if (inst.op === "if") this.#if(inst);
+      else if (this.#uses.isUsed(inst.result)) this.#names[inst.result.id] = printOperation(inst, this);
+    }
+  }
+
+  #nested(block: Block): void {
+    this.#pointers.push(new Map());
+    this.#indent += "  ";
+    this.#insts(block);
+    const types = block.yields.map(({ type }) => mlirType(type)).join(", ");
+    this.line(block.yields.length === 0 ? "scf.yield" : `scf.yield ${this.#list(block.yields)} : ${types}`);
+    this.#indent = this.#indent.slice(2);
+    this.#pointers.pop();
+  }
+
+  #list(values: readonly LoopValue[]): string {
+    return values.map((value) => this.name(value)).join(", ");
+  }
+
+  /** Names the results of a loop or a branch; gives `%names = ` and ` -> (types)`, or nothing when there are none. */
+  #results(results: readonly LoopValue[]): { readonly head: string; readonly types: string } {
+    if (results.length === 0) return { head: "", types: "" };
+    const names = results.map((result) => (this.#names[result.id] = `%${this.#nextName++}`));
+    return { head: `${names.join(", ")} = `, types: ` -> (${results.map(({ type }) => mlirType(type)).join(", ")})` };
+  }
+
+  #for({ low, high, step, inits, body, results }: ForInst): void {
+    const stepName = this.define(`arith.constant ${step} : i64`);
+    const counter = (this.#names[body.args[0].id] = `%${this.#nextName++}`);
+    const bounds = `${counter} = ${this.name(low)} to ${this.name(high)} step ${stepName}`;
+    const carried = inits.map((init, i) => {
+      const argument = (this.#names[body.args[i + 1].id] = `%${this.#nextName++}`);
+      return `${argument} = ${this.name(init)}`;
+    });
+    const { head, types } = this.#results(results);
+    const carries = inits.length === 0 ? "" : ` iter_args(${carried.join(", ")})${types}`;
+    this.line(`${head}scf.for ${bounds}${carries} : i64 {`);
+    this.#nested(body);
+    this.line("}");
+  }
+
+  #if({ condition, then, else: otherwise, results }: IfInst): void {
+    const { head, types } = this.#results(results);
+    this.line(`${head}scf.if ${this.name(condition)}${types} {`);
+    this.#nested(then);
+    if (otherwise.insts.length > 0 || results.length > 0) {
+      this.line("} else {");
+      this.#nested(otherwise);
+    }
+    this.line("}");
+  }
+}

@@ -1,0 +1,73 @@
+// A program's schedule as tables of 64-bit numbers, which the walk (walk.ts) reads: so that the code of a program is
+// its kernels, and a schedule of any length costs no time to compile.
+
+import type { BufferArgument, Program } from "@fidelity/core";
+import { flattenSchedule } from "../flatten.ts";
+import { STAGE_ENDED } from "../team.ts";
+
+/** Columns of the tables. */
+export const STAGE = { firstPart: 0, parts: 1, chunks: 2, columns: 3 } as const;
+export const PART = { start: 0, call: 1, firstChunk: 2, columns: 3 } as const;
+export const CALL = { kernel: 0, chunks: 1, firstArgument: 2, argumentCount: 3, columns: 4 } as const;
+/** The slot of an argument in the arena is -1. */
+export const ARGUMENT = { slot: 0, offset: 1, firstStride: 2, strides: 3, columns: 4 } as const;
+export const SEGMENT = { firstOp: 0, ops: 1, nextSegment: 2, nextStage: 3, columns: 4 } as const;
+/** Kinds: calls a to a + b in order; enter a loop at depth a; repeat the loop at depth a, of b turns, from segment c. */
+export const OP = { kind: 0, a: 1, b: 2, c: 3, columns: 4 } as const;
+export const OP_KIND = { calls: 0, enter: 1, repeat: 2 } as const;
+
+/** The tables of a program, row by row, by name. */
+export interface ScheduleTables {
+  readonly stages: readonly number[];
+  readonly parts: readonly number[];
+  readonly calls: readonly number[];
+  readonly arguments: readonly number[];
+  readonly strides: readonly number[];
+  readonly segments: readonly number[];
+  readonly ops: readonly number[];
+  /** The most arguments that a call has. */
+  readonly argumentsMax: number;
+}
+
+/** @throws ScheduleLimitError when the schedule is too long or too deep for a team. */
+export function scheduleTables(program: Program): ScheduleTables {
+  const flat = flattenSchedule(program.name, program.schedule);
+  const [calls, args, strides]: [number[], number[], number[]] = [[], [], []];
+  let argumentsMax = 0;
+  const addCall = ({ kernel, chunks, args: list }: (typeof flat.stages)[0]["parts"][0]["call"]): number => {
+    const index = calls.length / CALL.columns;
+    calls.push(kernel, chunks, args.length / ARGUMENT.columns, list.length);
+    for (const argument of list) addArgument(program, argument, args, strides);
+    argumentsMax = Math.max(argumentsMax, list.length);
+    return index;
+  };
+  const [stages, parts, segments, ops]: [number[], number[], number[], number[]] = [[], [], [], []];
+  for (const stage of flat.stages) {
+    stages.push(parts.length / PART.columns, stage.parts.length, stage.chunks);
+    let start = 0;
+    for (const { call, firstChunk, chunks } of stage.parts) {
+      parts.push(start, addCall(call), firstChunk);
+      start += chunks;
+    }
+  }
+  for (const { ops: list, end } of flat.segments) {
+    const nextSegment = end.kind === "segment" ? end.segment : -1;
+    segments.push(ops.length / OP.columns, list.length, nextSegment, end.kind === "stage" ? end.stage : STAGE_ENDED);
+    for (const op of list) {
+      if (op.kind === "serial") ops.push(OP_KIND.calls, calls.length / CALL.columns, op.calls.length, 0);
+      else if (op.kind === "enter") ops.push(OP_KIND.enter, op.depth, 0, 0);
+      else ops.push(OP_KIND.repeat, op.depth, op.count, op.segment);
+      if (op.kind === "serial") op.calls.forEach(addCall);
+    }
+  }
+  return { stages, parts, calls, arguments: args, strides, segments, ops, argumentsMax };
+}
+
+function addArgument(program: Program, argument: BufferArgument, args: number[], strides: number[]): void {
+  const { placement } = program.buffers[argument.buffer];
+  const inArena = placement.kind === "arena";
+  const offset = argument.offsetBytes + (inArena ? placement.offsetBytes : 0);
+  const own = argument.strideBytes ?? [];
+  args.push(inArena ? -1 : placement.slot, offset, strides.length, own.length);
+  strides.push(...own);
+}

@@ -1,0 +1,272 @@
+// The tools that turn printed MLIR into a shared library, LLVM's and MLIR's of one version, as processes:
+//
+//   mlir-opt        the printed dialects to the llvm dialect
+//   mlir-translate  the llvm dialect to LLVM IR
+//   opt             what a target-independent optimiser does
+//   llc             LLVM IR to an object file for the machine
+//   ld.lld          object files to one shared library
+//
+// Every stage writes a file of a temporary directory and the next one reads it; the directory stays when a stage fails,
+// for the reader of the error. Nothing of a C compiler or library is needed. Left out: other versions of LLVM, whose
+// dialects differ from one to the next.
+
+import { execFile } from "node:child_process";
+import { accessSync, constants, realpathSync, statSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { FidelityError } from "@fidelity/units";
+import type { NativeMachine } from "./machine.ts";
+import { LOWERING } from "./print-program.ts";
+
+const execute = promisify(execFile);
+
+const LLVM_VERSION = 19;
+
+/** Packages of Debian and Ubuntu that bring each tool. */
+const TOOL_PACKAGES = {
+  "mlir-opt": `mlir-${LLVM_VERSION}-tools`,
+  "mlir-translate": `mlir-${LLVM_VERSION}-tools`,
+  opt: `llvm-${LLVM_VERSION}`,
+  llc: `llvm-${LLVM_VERSION}`,
+  "ld.lld": `lld-${LLVM_VERSION}`,
+} as const;
+
+export type Tool = keyof typeof TOOL_PACKAGES;
+const TOOLS = Object.keys(TOOL_PACKAGES) as Tool[];
+
+/** The longest that one stage may take. */
+const STAGE_MS_MAX = 120_000;
+
+/** A tool that the native target needs is not there. */
+export class ToolMissingError extends FidelityError {
+  readonly tools: readonly string[];
+
+  constructor(tools: readonly Tool[], where: string) {
+    const packages = [...new Set(tools.map((tool) => TOOL_PACKAGES[tool]))].join(" ");
+    super(`the native target needs LLVM ${LLVM_VERSION}, and tools of it are missing`, {
+      where,
+      expected: tools.map((tool) => `${tool}-${LLVM_VERSION}`).join(", "),
+      hint: `apt-get install ${packages} (or FIDELITY_LLVM_BIN=<directory>), or use the wasm target`,
+    });
+    this.tools = tools;
+  }
+}
+
+/** A tool failed, or took too long. The stage's input and output are kept in `directory`. */
+export class ToolFailedError extends FidelityError {
+  readonly tool: Tool;
+  readonly directory: string;
+
+  constructor(tool: Tool, directory: string, said: string) {
+    super(`${tool} failed on a program's code`, {
+      where: directory,
+      got: said,
+      hint: "this is a fault in Fidelity, or of the tool; report it with the files in that directory",
+    });
+    this.tool = tool;
+    this.directory = directory;
+  }
+}
+
+/** Where the tools are, and what they are: sizes and times that change when a tool does. */
+export interface Toolchain {
+  readonly paths: Readonly<Record<Tool, string>>;
+  readonly identity: string;
+}
+
+/** What was found of the tools; `missing` is empty when all are there. */
+export interface ToolSearch {
+  readonly found: Readonly<Partial<Record<Tool, string>>>;
+  readonly missing: readonly Tool[];
+  /** Where it was looked. */
+  readonly where: string;
+}
+
+/** Looks for the tools: in FIDELITY_LLVM_BIN, or else on the path and where Debian puts them. Starts none of them. */
+export function searchTools(environment: NodeJS.ProcessEnv = process.env): ToolSearch {
+  const given = environment.FIDELITY_LLVM_BIN;
+  const places =
+    given !== undefined && given !== ""
+      ? [given]
+      : [...(environment.PATH ?? "").split(path.delimiter), `/usr/lib/llvm-${LLVM_VERSION}/bin`];
+  const found: Partial<Record<Tool, string>> = {};
+  for (const tool of TOOLS) {
+    // A name without a version is LLVM 19's only in a directory that says so.
+    const isOurs = (place: string): boolean => place === given || place.includes(`llvm-${LLVM_VERSION}`);
+    const candidates = places.flatMap((place) =>
+      [`${tool}-${LLVM_VERSION}`, ...(isOurs(place) ? [tool] : [])].map((name) => path.join(place, name)),
+    );
+    found[tool] = candidates.find(isExecutable);
+  }
+  return { found, missing: TOOLS.filter((tool) => found[tool] === undefined), where: given ?? "the PATH" };
+}
+
+/** @throws ToolMissingError that says what to install. */
+export function findToolchain(environment: NodeJS.ProcessEnv = process.env): Toolchain {
+  const { found, missing, where } = searchTools(environment);
+  if (missing.length > 0) throw new ToolMissingError(missing, where);
+  const paths = found as Record<Tool, string>;
+  const identity = TOOLS.map((tool) => {
+    const { size, mtimeMs } = statSync(realpathSync(paths[tool]));
+    return `${tool} ${size} ${mtimeMs}`;
+  }).join(", ");
+  return { paths, identity };
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return statSync(file).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** The first line of each tool's version that names LLVM, such as "Debian LLVM version 19.1.7". */
+export async function toolVersions({ paths }: Toolchain): Promise<ReadonlyMap<Tool, string>> {
+  const versions = TOOLS.map(async (tool) => {
+    const { stdout } = await execute(paths[tool], ["--version"], { timeout: STAGE_MS_MAX });
+    const line = stdout.split("\n").find((text) => /LL(VM|D)/.test(text) && /\d/.test(text));
+    return [tool, line?.trim() ?? "unknown"] as const;
+  });
+  return new Map(await Promise.all(versions));
+}
+
+/** Times of a build's stages, summed over modules that are compiled side by side. */
+export type StageTimes = Map<string, number>;
+
+/**
+ * Compiles modules side by side, as many at a time as the machine runs, and links them. Gives the library's bytes.
+ * @throws ToolFailedError
+ */
+export async function buildLibrary(
+  toolchain: Toolchain,
+  machine: NativeMachine,
+  modules: readonly string[],
+  times?: StageTimes,
+): Promise<Uint8Array> {
+  return inDirectory(async (directory) => {
+    const build = new Build(toolchain, machine, directory, times);
+    const objects = await build.objects(modules);
+    const exports = path.join(directory, "exports");
+    await writeFile(exports, "{ global: run; local: *; };\n");
+    const library = path.join(directory, "library.so");
+    const flags = ["-shared", "--no-undefined", "--gc-sections", "--build-id=none", "-z", "now"];
+    await build.stage("ld.lld", [...flags, `--version-script=${exports}`, "-o", library, ...objects]);
+    return readFile(library);
+  });
+}
+
+/** Compiles modules and links them as a static program that needs no system library: for tests under an emulator. */
+export async function buildExecutable(
+  toolchain: Toolchain,
+  machine: NativeMachine,
+  modules: readonly string[],
+): Promise<Uint8Array> {
+  return inDirectory(async (directory) => {
+    const build = new Build(toolchain, machine, directory);
+    const objects = await build.objects(modules);
+    const program = path.join(directory, "program");
+    await build.stage("ld.lld", ["-static", "--gc-sections", "-o", program, ...objects]);
+    return readFile(program);
+  });
+}
+
+/** The text of each stage of a module, for readers: the llvm dialect, LLVM IR after the optimiser, and assembly. */
+export async function emitStages(
+  toolchain: Toolchain,
+  machine: NativeMachine,
+  module: string,
+): Promise<{ readonly llvmDialect: string; readonly llvm: string; readonly assembly: string }> {
+  return inDirectory(async (directory) => {
+    const build = new Build(toolchain, machine, directory);
+    const { dialect, optimised } = await build.llvm(module, "module", ["-S"]);
+    const assembly = path.join(directory, "module.s");
+    await build.stage("llc", [...build.target, "-O2", "-o", assembly, optimised]);
+    const [llvmDialect, llvm, text] = await Promise.all(
+      [dialect, optimised, assembly].map((file) => readFile(file, "utf8")),
+    );
+    return { llvmDialect, llvm, assembly: text };
+  });
+}
+
+async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(path.join(os.tmpdir(), "fidelity-native-"));
+  const result = await work(directory).catch(async (error: unknown) => {
+    if (!(error instanceof ToolFailedError)) await rm(directory, { recursive: true, force: true });
+    throw error;
+  });
+  await rm(directory, { recursive: true, force: true });
+  return result;
+}
+
+class Build {
+  readonly #toolchain: Toolchain;
+  readonly #directory: string;
+  readonly #times: StageTimes | undefined;
+  /** What opt and llc are told of the machine. */
+  readonly target: readonly string[];
+
+  constructor(toolchain: Toolchain, machine: NativeMachine, directory: string, times?: StageTimes) {
+    this.#toolchain = toolchain;
+    this.#directory = directory;
+    this.#times = times;
+    const features = [...machine.features].map((feature) => `+${feature}`);
+    // Generic x86-64-v4 would rather split 512-bit vectors; the kernels' widths are chosen.
+    if (machine.lanes === 16) features.push("-prefer-256-bit");
+    this.target = [`-mcpu=${machine.cpu}`, ...(features.length > 0 ? [`-mattr=${features.join(",")}`] : [])];
+  }
+
+  /** Object files of modules. */
+  async objects(modules: readonly string[]): Promise<string[]> {
+    const objects: string[] = [];
+    let next = 0;
+    const worker = async (): Promise<void> => {
+      for (let i = next++; i < modules.length; i = next++) objects[i] = await this.#object(modules[i], `module${i}`);
+    };
+    await Promise.all(Array.from({ length: Math.min(os.availableParallelism(), modules.length) }, worker));
+    return objects;
+  }
+
+  async #object(module: string, name: string): Promise<string> {
+    const { optimised } = await this.llvm(module, name, []);
+    const object = path.join(this.#directory, `${name}.o`);
+    const flags = ["-O2", "--relocation-model=pic", "--filetype=obj", "--function-sections", "--data-sections"];
+    await this.stage("llc", [...this.target, ...flags, "-o", object, optimised]);
+    return object;
+  }
+
+  /** Files of a module in the llvm dialect, and in LLVM IR behind the optimiser. */
+  async llvm(module: string, name: string, flags: readonly string[]): Promise<{ dialect: string; optimised: string }> {
+    const file = (suffix: string): string => path.join(this.#directory, `${name}.${suffix}`);
+    await writeFile(file("mlir"), module);
+    await this.stage("mlir-opt", [`--pass-pipeline=${LOWERING}`, "-o", file("llvm.mlir"), file("mlir")]);
+    await this.stage("mlir-translate", ["--mlir-to-llvmir", "-o", file("ll"), file("llvm.mlir")]);
+    await this.stage("opt", [...this.target, `-passes=${PASSES}`, ...flags, "-o", file("bc"), file("ll")]);
+    return { dialect: file("llvm.mlir"), optimised: file("bc") };
+  }
+
+  async stage(tool: Tool, args: readonly string[]): Promise<void> {
+    const started = performance.now();
+    try {
+      await execute(this.#toolchain.paths[tool], args, { timeout: STAGE_MS_MAX, killSignal: "SIGKILL" });
+    } catch (cause) {
+      throw new ToolFailedError(tool, this.#directory, firstLines(cause));
+    }
+    if (this.#times !== undefined) {
+      this.#times.set(tool, (this.#times.get(tool) ?? 0) + performance.now() - started);
+    }
+  }
+}
+
+/** Passes of `opt` that pay for code whose vectors and blocks the generators chose. */
+const PASSES = "default<O1>";
+
+function firstLines(cause: unknown): string {
+  const { stderr, killed } = cause as { stderr?: string; killed?: boolean };
+  if (killed === true) return `nothing in ${STAGE_MS_MAX / 1000} s`;
+  const text = stderr?.trim() || (cause instanceof Error ? cause.message : String(cause));
+  return text.split("\n").slice(0, 6).join("\n            ");
+}
