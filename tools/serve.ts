@@ -28,7 +28,7 @@ const TYPES: Readonly<Record<string, string>> = {
 const HEADERS: Readonly<Record<string, string>> = {
   "Cache-Control": "no-cache",
   "Content-Security-Policy":
-    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'",
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; img-src data:",
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Resource-Policy": "same-origin",

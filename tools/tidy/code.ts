@@ -20,7 +20,7 @@ interface Ban {
 const CLOCK_EXCEPT =
   /^(packages\/(cli|train|alex\/src\/runtime|barewire\/src\/channel|[^/]+\/examples)\/|bench\/|tools\/)/;
 const CLOCK_ADVICE =
-  "only cli, train, bench, tools, examples, alex/runtime and barewire/channel read a clock; pass the time as an argument";
+  "only cli, train, bench, tools, examples, alex/runtime and barewire/channel read a clock; pass the time in";
 const NOWHERE = /^$/;
 
 export const BANS: readonly Ban[] = [

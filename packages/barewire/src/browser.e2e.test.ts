@@ -69,7 +69,10 @@ async function open(url: string, isIsolated = true): Promise<OpenPage> {
   page.setDefaultTimeout(TIMEOUT_MS);
   const errors: string[] = [];
   const { promise: failed, resolve } = Promise.withResolvers<void>();
-  const fail = (text: string): void => void resolve(void errors.push(text));
+  const fail = (text: string): void => {
+    errors.push(text);
+    resolve();
+  };
   page.on("pageerror", (error) => fail(error.stack ?? error.message));
   page.on("console", (message) => {
     if (message.type() === "error") fail(`${message.text()} (${message.location().url})`);

@@ -1,6 +1,6 @@
-// A channel between a page and its worker: text goes there as a value of a BARE schema and comes back answered, and round
-// trips are measured, through the channel and through `postMessage`. The main thread of a page may not sleep, so that
-// it uses the asynchronous side of its channels (`sendAsync`, `takeAsync`).
+// A channel between a page and its worker: text goes there as a value of a BARE schema and comes back answered, and
+// round trips are measured, through the channel and through `postMessage`. The main thread of a page may not sleep, so
+// that it uses the asynchronous side of its channels (`sendAsync`, `takeAsync`).
 
 import { TypedReceiver, TypedSender, attachThreadChannel, createThreadChannel } from "@fidelity/barewire";
 

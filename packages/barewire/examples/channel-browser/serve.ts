@@ -1,5 +1,5 @@
-// Serves this example and prints its address: `node packages/barewire/examples/channel-browser/serve.ts`. Any server will
-// do that sends Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp.
+// Serves this example and prints its address: `node packages/barewire/examples/channel-browser/serve.ts`. Any server
+// will do that sends Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp.
 
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";

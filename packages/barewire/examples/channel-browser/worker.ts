@@ -1,4 +1,4 @@
-// The other end of the channels. A worker may sleep, so that it takes messages one after the other and waits in between.
+// The other end of the channels. A worker may sleep, so that it takes messages one by one and waits in between.
 
 import { ChannelClosedError, TypedReceiver, TypedSender, attachThreadChannel } from "@fidelity/barewire";
 

@@ -3,4 +3,4 @@
 import type { Order } from "./crew.ts";
 import { play } from "./roles.ts";
 
-addEventListener("message", async ({ data }: MessageEvent<Order>) => postMessage(await play(data)));
+addEventListener("message", ({ data }: MessageEvent<Order>) => void play(data).then((reply) => postMessage(reply)));

@@ -16,4 +16,6 @@ export function nodeCrew(): Crew {
   });
 }
 
-if (!isMainThread) parentPort?.on("message", async (order: Order) => parentPort?.postMessage(await play(order)));
+if (!isMainThread) {
+  parentPort?.on("message", (order: Order) => void play(order).then((reply) => parentPort?.postMessage(reply)));
+}

@@ -110,10 +110,10 @@ function difference(a: unknown, b: unknown, path: string): string | undefined {
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value, (_, part: unknown) => {
+  const text: string | undefined = JSON.stringify(value, (_, part: unknown) => {
     if (typeof part === "bigint") return `${part}n`;
     if (part instanceof Map) return { map: [...part] };
     return ArrayBuffer.isView(part) ? Object.values(part) : part;
   });
-  return String(text).slice(0, 400);
+  return (text ?? "undefined").slice(0, 400);
 }

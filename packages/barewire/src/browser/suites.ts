@@ -2,9 +2,10 @@
 
 import { channels } from "./channels.ts";
 import { codecs } from "./codecs.ts";
+import { containers } from "./containers.ts";
 import { memory } from "./memory.ts";
 import { schemas } from "./schemas.ts";
 import type { Suite } from "./suite.ts";
 import { views } from "./views.ts";
 
-export const SUITES: readonly Suite[] = [schemas, codecs, views, memory, channels];
+export const SUITES: readonly Suite[] = [schemas, codecs, views, containers, memory, channels];
