@@ -163,13 +163,16 @@ class Crew {
   }
 }
 
-/** What is wrong with a report, in words; nothing if all is as promised. */
-export function judge(report: KillReport): string[] {
+/**
+ * What is wrong with a report, in words; nothing if all is as promised. On a machine that is busy with other things,
+ * being told takes as long as getting a processor does: there, `noticeMsMax` is more than the promised second.
+ */
+export function judge(report: KillReport, noticeMsMax = NOTICE_MS_MAX): string[] {
   const wrong: string[] = [];
   if (report.torn > 0) wrong.push(`${report.torn} torn messages`);
   if (report.repeated > 0) wrong.push(`${report.repeated} repeated messages`);
   if (report.disordered > 0 && report.consumers === 1) wrong.push(`${report.disordered} messages out of order`);
-  if (report.noticeMsMax > NOTICE_MS_MAX) wrong.push(`a death noticed after ${Math.round(report.noticeMsMax)} ms`);
+  if (report.noticeMsMax > noticeMsMax) wrong.push(`a death noticed after ${Math.round(report.noticeMsMax)} ms`);
   if (report.lost > report.kills) wrong.push(`${report.lost} messages lost by ${report.kills} kills`);
   return wrong;
 }

@@ -28,8 +28,8 @@ async function start(code: string, given: unknown, module = THREAD): Promise<Wor
     const ready = () => parentPort.postMessage("ready");
     import(${JSON.stringify(module)}).then((channels) => { ${code} });`;
   const worker = new Worker(source, { eval: true, workerData: given, execArgv: [] });
-  worker.on("error", () => {}); // some of them end by an error
   await once(worker, "message");
+  worker.on("error", () => {}); // some of them are told to end by one
   return worker;
 }
 
@@ -59,9 +59,10 @@ test("a producer that waits for room is told of a consumer that ended by an erro
   sender.send(Uint8Array.of(1));
   const consume = `
     channels.attachThreadChannel(given).receiver().take();
-    ready();
-    setTimeout(() => { throw new Error("as meant"); }, 1);`;
-  await start(consume, handle);
+    parentPort.on("message", () => { throw new Error("as meant"); });
+    ready();`;
+  const worker = await start(consume, handle);
+  worker.postMessage("end");
   assert.throws(() => sender.send(Uint8Array.of(2)), PeerDeadError);
   sender.send(Uint8Array.of(2));
   assert.equal(channel.receiver().take().bytes[0], 1);
