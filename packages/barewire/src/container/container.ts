@@ -169,17 +169,13 @@ export function encodeRoot(root: VersionRoot): Uint8Array {
 
 /** Reads the header of the newest version, or of the given one. */
 export function* headerPlan(fileSizeBytes: number, version?: number): ReadPlan<ContainerHeader> {
-  let { formatVersion, root } = yield* rootPlan(fileSizeBytes);
-  const newest = root.version;
-  let header = yield* readAt(formatVersion, root, fileSizeBytes);
-  while (version !== undefined && header.version !== version) {
-    if (header.previous === undefined || !(header.previous.version >= version)) {
-      throw new MissingVersionError(version, newest);
-    }
-    root = header.previous;
-    header = yield* readAt(formatVersion, root, fileSizeBytes);
+  const { formatVersion, root } = yield* rootPlan(fileSizeBytes);
+  for (let next: VersionRoot | undefined = root; next !== undefined;) {
+    const header: ContainerHeader = yield* readAt(formatVersion, next, fileSizeBytes);
+    if (version === undefined || header.version === version) return header;
+    next = header.previous;
   }
-  return header;
+  throw new MissingVersionError(version ?? root.version, root.version);
 }
 
 /** Reads the headers of all versions, oldest first. */

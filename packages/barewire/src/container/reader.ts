@@ -1,6 +1,7 @@
 // A container read through a source of bytes, without reading all of it: the header first, then the tensors that are
 // asked for. Over memory and mapped files tensors are given in place; over a network their ranges are fetched together.
-// Checksums are verified when a tensor is first read. In Node, `openContainer` opens a file at once and without promises.
+// Checksums are verified when a tensor is first read. In Node, `openContainer` opens a file at once, without promises.
+// Left out: keeping what was fetched.
 
 import { crc32c } from "../crc32c.ts";
 import type { ReadonlyBytes } from "../region.ts";

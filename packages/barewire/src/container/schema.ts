@@ -1,6 +1,6 @@
-// What a container's header says, as BARE schemas, and as the values that readers get. `encodeHeader` and `decodeHeader`
-// turn one into the other; what the fields promise about each other is checked in check.ts, where they lie in the file
-// is told in container.ts.
+// What a container's header says, as BARE schemas, and as the values that readers get. `encodeHeader` and
+// `decodeHeader` turn one into the other; what the fields promise about each other is checked in check.ts, where they
+// lie in the file is told in container.ts.
 
 import * as bare from "../bare.ts";
 import { BARE_LIMITS, BareError } from "../bare-io.ts";

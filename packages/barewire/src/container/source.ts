@@ -34,14 +34,19 @@ export interface ByteSource {
 /** Bytes in memory as a source: an array, or the region of a mapped file. They are used in place. */
 export function memorySource(bytes: ReadonlyBytes, name = "memory"): ByteSource {
   const view = ({ offset, sizeBytes }: ByteRange): ReadonlyBytes => bytes.subarray(offset, offset + sizeBytes);
-  return {
+  const source: ByteSource = {
     name,
     sizeBytes: bytes.length,
     view,
     readInto: async (targets) => {
-      for (const { offset, into } of targets) into.set(view({ offset, sizeBytes: into.length }) as Uint8Array);
+      for (const { offset, into } of targets) {
+        const range = { offset, sizeBytes: into.length };
+        checkInside(source, range);
+        into.set(view(range) as Uint8Array);
+      }
     },
   };
+  return source;
 }
 
 /** Bytes of a source to keep: in place where it has them, fetched otherwise. */

@@ -1,5 +1,5 @@
-// Writing containers piece by piece: a new file, or a new version behind those that a file has. Tensors are streamed, so
-// their sizes need not be known before and nothing is held in memory. What is written counts when `commit` returns, and
+// Writing containers piece by piece: a new file, or a new version behind those that a file has. Tensors are streamed,
+// so their sizes need not be known before and nothing is held in memory. What is written counts when `commit` returns, and
 // leaves no trace when it is not called: a new file is a temporary one until then, and an append is behind the end of
 // the file's newest version. container.ts tells why a crash at any moment leaves one or the other.
 // Left out: several tensors written at the same time.
@@ -258,22 +258,27 @@ export function appendContainer(path: string, changes: ContainerChanges): Contai
 export function compactContainer(path: string, options: ReadOptions = {}): ContainerHeader {
   return guarded(path, () => {
     const target = realpathSync(path);
-    using _lock = WriterLock.acquire(target);
-    const descriptor = openSync(target, "r");
+    const lock = WriterLock.acquire(target);
     try {
-      const header = newestOf(target, descriptor);
-      const laidOut = layOut(header, header.version);
-      writeFileAtomic(target, compacted(target, descriptor, header, laidOut, options));
+      withDescriptor(target, (descriptor) => {
+        const header = newestOf(target, descriptor);
+        const laidOut = layOut(header, header.version);
+        writeFileAtomic(target, compacted(target, descriptor, header, laidOut, options));
+      });
+      return withDescriptor(target, (descriptor) => newestOf(target, descriptor));
     } finally {
-      closeSync(descriptor);
-    }
-    const written = openSync(target, "r");
-    try {
-      return newestOf(target, written);
-    } finally {
-      closeSync(written);
+      lock[Symbol.dispose]();
     }
   });
+}
+
+function withDescriptor<T>(path: string, action: (descriptor: number) => T): T {
+  const descriptor = openSync(path, "r");
+  try {
+    return action(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 function* compacted(
