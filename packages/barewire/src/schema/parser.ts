@@ -194,17 +194,20 @@ class Parser {
     this.#expect(end === "}" ? "{" : "(");
     const found: Omit<UnionMember, "name">[] = [];
     let next = 0;
-    if (this.#token.kind === "|") this.#index++;
-    do {
+    for (let isMore = true; isMore;) {
+      const bar = this.#token; // documentation stands before the bar or behind it
+      this.#advanceOver("|");
       const token = this.#token;
       if (token.kind === end && found.length === 0) this.#fail("a union has no members", "at least one member");
       const type = this.#type();
       const tagOffset = this.#tagOffset();
-      const member = { type, tag: this.#tag(tagOffset, next), ...docOf(token) };
+      const member = { type, tag: this.#tag(tagOffset, next), ...docOf(bar), ...docOf(token) };
       this.#place(type, token.offset, tagOffset);
       found.push(member);
       next = member.tag + 1;
-    } while (this.#advanceOver("|") && this.#token.kind !== end);
+      isMore = this.#token.kind === "|" && this.#tokens[this.#index + 1].kind !== end;
+    }
+    this.#advanceOver("|");
     this.#expect(end, "| or the end of the union");
     const names = memberNames(found);
     return { kind: "union", members: found.map((member, i) => ({ name: names[i], ...member })) };

@@ -139,6 +139,13 @@ test("comments on lines of their own become documentation", () => {
   );
 });
 
+test("documentation of a union's members stands before their bars or behind them", () => {
+  const printed = "type A union {\n  # one\n  | u8\n  # two\n  | str\n}\n";
+  for (const text of [printed, "type A union {\n# one\nu8 |\n# two\nstr |\n}"]) {
+    assert.equal(printSchema(readSchema(text)), printed);
+  }
+});
+
 test("members of a union are named by their types, each once", () => {
   const type = resolveType(typeNamed(readSchema("type B u8 type A union { B | u8 | list<u8> | list<u16> = 9 }"), "A"));
   assert.deepEqual(type.kind === "union" && type.members.map(({ name }) => name), ["B", "u8", "list", "list9"]);
