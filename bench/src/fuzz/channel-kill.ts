@@ -178,22 +178,31 @@ export function judge(report: KillReport, noticeMsMax = NOTICE_MS_MAX): string[]
 }
 
 /**
- * Kills a process that has made a channel, and starts another one that makes one of another name. Gives the names left
- * after the kill, and after the start.
+ * Kills a process that has made a channel, and starts another one that makes one of another name. Gives the names that
+ * it held, those left after the kill (by then any other process that starts may have removed them), and those left
+ * after the start.
  */
-export async function leaveNames(): Promise<{ readonly killed: string[]; readonly restarted: string[] }> {
+export async function leaveNames(): Promise<{
+  readonly held: string[];
+  readonly killed: string[];
+  readonly restarted: string[];
+}> {
   const base = `left-${process.pid}`;
   const holder = startWorker(["holder", base]);
+  let held: string[] = [];
   try {
     const deadline = performance.now() + STUCK_MS;
-    while (namesOf(base).length === 0 && performance.now() < deadline) await sleep(5);
+    while (held.length === 0 && performance.now() < deadline) {
+      await sleep(5);
+      held = namesOf(base);
+    }
   } finally {
     holder.kill("SIGKILL");
   }
   await ended(holder);
   const killed = namesOf(base);
   await ended(startWorker(["starter", `${base}-next`]));
-  return { killed, restarted: namesOf(base) };
+  return { held, killed, restarted: namesOf(base) };
 }
 
 function startWorker(args: readonly string[]): ChildProcess {
