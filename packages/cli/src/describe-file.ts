@@ -1,9 +1,17 @@
-// What a model file holds, as plain data: its components and their tensors, the configuration and the sums. Only
-// headers are read; the tensors of a llama2.c file, which has no list of them, are counted off over mapped pages that
-// nobody touches.
+// What a model file holds, as plain data: its components and their tensors, the configuration, the sums, and what each
+// version of a container changed. Only headers are read, from a server by range requests; the tensors of a llama2.c
+// file, which has no list of them, are counted off over mapped pages that nobody touches.
 
-import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
-import { mapFile, readContainerHeader } from "@fidelity/barewire/node";
+import {
+  changedComponents,
+  containerMap,
+  ContainerReader,
+  openHttpSource,
+  SharedArena,
+  WASM_PAGE_BYTES,
+} from "@fidelity/barewire";
+import type { ContainerHeader, MemoryMap } from "@fidelity/barewire";
+import { mapFile, readContainerVersions } from "@fidelity/barewire/node";
 import { readLlama2c } from "@fidelity/formats";
 import { architectures } from "@fidelity/models";
 import { identifyFile } from "./identify.ts";
@@ -28,6 +36,16 @@ export interface ComponentDescription {
   readonly tensors: readonly TensorDescription[];
 }
 
+/** One version of a container that was appended to. */
+export interface VersionDescription {
+  readonly version: number;
+  readonly tensors: number;
+  /** Bytes that it added to the file. */
+  readonly addedBytes: number;
+  /** The ids of the components that it added, replaced or took away; all of them for the first that the file has. */
+  readonly changed: readonly string[];
+}
+
 export interface FileDescription {
   readonly path: string;
   readonly format: string;
@@ -38,16 +56,38 @@ export interface FileDescription {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly components: readonly ComponentDescription[];
   readonly totals: { readonly tensors: number; readonly elements: number; readonly sizeBytes: number };
+  /** Of a container, oldest first. What is described above is the last. */
+  readonly versions?: readonly VersionDescription[];
+  /** Every byte of a container, where it was asked for. */
+  readonly memoryMap?: MemoryMap;
+}
+
+export interface DescribeOptions {
+  /** Whether a container's map is made as well. */
+  readonly map?: boolean;
 }
 
 /** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
-export function describeFile(path: string): FileDescription {
+export function describeFile(path: string, options: DescribeOptions = {}): FileDescription {
   const file = identifyFile(path);
-  return file.format === "fidelity" ? describeContainer(file) : describeLlama2c(file);
+  if (file.format !== "fidelity") return describeLlama2c(file);
+  return describeContainer(path, file.sizeBytes, readContainerVersions(path), options);
 }
 
-function describeContainer({ path, sizeBytes }: IdentifiedFile): FileDescription {
-  const header = readContainerHeader(path);
+/** Describes a container on a server from its headers. Throws subclasses of `SourceError` and `ContainerError`. */
+export async function describeAddress(address: string, options: DescribeOptions = {}): Promise<FileDescription> {
+  const source = await openHttpSource(address);
+  const reader = await ContainerReader.open(source);
+  return describeContainer(source.name, source.sizeBytes, await reader.versions(), options);
+}
+
+function describeContainer(
+  path: string,
+  fileSizeBytes: number,
+  versions: readonly ContainerHeader[],
+  options: DescribeOptions,
+): FileDescription {
+  const header = versions[versions.length - 1];
   const components = header.components.map(({ id, kind }) =>
     describeComponent(
       id,
@@ -62,12 +102,24 @@ function describeContainer({ path, sizeBytes }: IdentifiedFile): FileDescription
   return {
     path,
     format: `Fidelity container, version ${header.formatVersion}`,
-    fileSizeBytes: sizeBytes,
+    fileSizeBytes,
     ...architectureOf(header.config),
     config: header.config,
     metadata: header.metadata,
     components,
     totals: sum(components),
+    versions: versions.map((version, i) => describeVersion(version, versions[i - 1])),
+    ...(options.map === true ? { memoryMap: containerMap(versions) } : {}),
+  };
+}
+
+function describeVersion(header: ContainerHeader, before: ContainerHeader | undefined): VersionDescription {
+  const { version, tensors, components, fileSizeBytes } = header;
+  return {
+    version,
+    tensors: tensors.length,
+    addedBytes: fileSizeBytes - (before?.fileSizeBytes ?? 0),
+    changed: before === undefined ? components.map(({ id }) => id) : changedComponents(before, header),
   };
 }
 

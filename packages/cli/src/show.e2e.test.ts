@@ -1,9 +1,13 @@
 // What show draws of the three kinds of files, and that it reads headers only.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { readHeader } from "@fidelity/barewire";
+import { appendContainer } from "@fidelity/barewire/node";
 import { fidelity, Scratch, SMALL_TEXT, TINY, writeTinyLlama2c } from "./testing.ts";
 
 const scratch = new Scratch();
@@ -72,6 +76,38 @@ describe("show", { concurrency: 2 }, () => {
     writeSync(descriptor, Uint8Array.of(0xff), 0, 1, readHeader(readFileSync(copy)).tensors[0].offset);
     closeSync(descriptor);
     assert.deepEqual(await described(copy), before);
+  });
+
+  test("versions that were appended, and the map of all bytes, of a file and over a network", async () => {
+    const copy = scratch.copy(`${run}/model.fid`, "appended.fid");
+    const { tensors } = readHeader(readFileSync(copy));
+    const { name, component, dtype, shape, layout, sizeBytes } = tensors.find((entry) => entry.component === "head")!;
+    const bytes = new Uint8Array(sizeBytes);
+    appendContainer(copy, { metadata: { note: "b" }, tensors: [{ name, component, dtype, shape, layout, bytes }] });
+    const expected = await fidelity("show", copy, "--map");
+    assert.equal(expected.code, 0, expected.stderr);
+    assert.match(expected.stdout, new RegExp(`^version 1 +${tensors.length} tensors`, "m"));
+    assert.match(expected.stdout, new RegExp(`^version 2 +${tensors.length} tensors +\\+.* head$`, "m"));
+    assert.match(expected.stdout, /^container of 2 versions: .* of padding\n {2}offset +size +path +type\n/m);
+    assert.match(expected.stdout, /, of version 1$/m);
+
+    const file = readFileSync(copy);
+    const server = createServer(({ headers }, response) => {
+      const [first, last] = headers.range!.slice("bytes=".length).split("-").map(Number);
+      const end = Math.min(last + 1, file.length);
+      response.writeHead(206, { "content-range": `bytes ${first}-${end - 1}/${file.length}` });
+      response.end(file.subarray(first, end));
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    try {
+      const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/model.fid`;
+      const { code, stdout, stderr } = await fidelity("show", address, "--map");
+      assert.deepEqual([code, stderr], [0, ""]);
+      assert.equal(stdout, expected.stdout.replace(copy, address));
+    } finally {
+      server.close();
+    }
   });
 
   test("another kind of file is refused by what it is", async () => {

@@ -1,7 +1,7 @@
 // Writing containers piece by piece: a new file, or a new version behind those that a file has. Tensors are streamed,
-// so their sizes need not be known before and nothing is held in memory. What is written counts when `commit` returns, and
-// leaves no trace when it is not called: a new file is a temporary one until then, and an append is behind the end of
-// the file's newest version. container.ts tells why a crash at any moment leaves one or the other.
+// so their sizes need not be known before and nothing is held in memory. What is written counts when `commit` returns,
+// and leaves no trace when it is not called: a new file is a temporary one until then, and an append is behind the end
+// of the file's newest version. container.ts tells why a crash at any moment leaves one or the other.
 // Left out: several tensors written at the same time.
 
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync } from "node:fs";

@@ -1,8 +1,9 @@
 // `fidelity show`: what a model file holds, from its header alone.
 
+import { describeMap } from "@fidelity/barewire";
 import { Command } from "commander";
-import { describeFile } from "../describe-file.ts";
-import type { ComponentDescription, FileDescription, TensorDescription } from "../describe-file.ts";
+import { describeAddress, describeFile } from "../describe-file.ts";
+import type { ComponentDescription, FileDescription, TensorDescription, VersionDescription } from "../describe-file.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
@@ -12,21 +13,25 @@ import type { TreeNode } from "../table.ts";
 
 const EXAMPLES = `
 Only headers are read, so this is quick for files of any size; tensors are not loaded and their checksums not
-computed. To check them, use the model: fidelity eval or fidelity generate.
+computed. To check them, use the model: fidelity eval or fidelity generate. Of a file on a server only the ranges of
+its headers are fetched.
 
 Examples:
   fidelity show runs/quickstart
   fidelity show stories260K.bin
+  fidelity show https://example.org/model.fid
+  fidelity show runs/quickstart --map
   fidelity show runs/quickstart --json | jq .totals`;
 
 export function showCommand(done: (exitCode: number) => void): Command {
   return new Command("show")
     .description("Draw what a model or checkpoint holds: components, tensors, shapes, dtypes, bytes.")
-    .argument("[file]", "a run folder, a model, a checkpoint, or a llama2.c checkpoint")
+    .argument("[file]", "a run folder, a model, a checkpoint, a llama2.c checkpoint, or the address of a model")
     .option("--model <file>", "the same, as the other commands take it")
+    .option("--map", "also list every range of bytes: roots, headers, tensors, older versions, padding")
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
-    .action((file: string | undefined, options: { model?: string; json?: boolean }) => {
+    .action(async (file: string | undefined, options: { model?: string; map?: boolean; json?: boolean }) => {
       const path = file ?? options.model;
       if (path === undefined) {
         throw new UsageError("which file?", {
@@ -35,7 +40,10 @@ export function showCommand(done: (exitCode: number) => void): Command {
         });
       }
       const output = createOutput(options.json === true);
-      const description = describeFile(modelPath(path));
+      const { map } = options;
+      const description = /^https?:\/\//.test(path)
+        ? await describeAddress(path, { map })
+        : describeFile(modelPath(path), { map });
       if (!output.isJson) output.line(formatDescription(description));
       output.result(description);
       done(EXIT_OK);
@@ -44,6 +52,7 @@ export function showCommand(done: (exitCode: number) => void): Command {
 
 function formatDescription(description: FileDescription): string {
   const { path, format, fileSizeBytes, architecture, config, metadata, components, totals } = description;
+  const { versions = [], memoryMap } = description;
   const facts = [
     ["format", format],
     ...(architecture === undefined ? [] : [["architecture", `${architecture.name}: ${architecture.summary}`]]),
@@ -58,7 +67,18 @@ function formatDescription(description: FileDescription): string {
     "right",
     "right",
   ]);
-  return `${path}: ${formatSize(fileSizeBytes)}\n${formatTable(facts, ["left", "left"])}\n\n${tree}`;
+  const parts = [`${path}: ${formatSize(fileSizeBytes)}\n${formatTable(facts, ["left", "left"])}`, tree];
+  if (versions.length > 1) parts.push(formatVersions(versions));
+  if (memoryMap !== undefined) parts.push(describeMap(memoryMap));
+  return parts.join("\n\n");
+}
+
+function formatVersions(versions: readonly VersionDescription[]): string {
+  const rows = versions.map(({ version, tensors, addedBytes, changed }) => {
+    const names = changed.length <= 4 ? changed.join(", ") : `${changed.slice(0, 4).join(", ")}, ...`;
+    return [`version ${version}`, plural(tensors, "tensor"), `+${formatSize(addedBytes)}`, names];
+  });
+  return formatTable(rows, ["left", "right", "right", "left"]);
 }
 
 function componentNode({ id, kind, elements, sizeBytes, tensors }: ComponentDescription): TreeNode {
