@@ -68,7 +68,10 @@ export class Codec<T> {
     }
   }
 
-  /** Decodes exactly one value from all of `bytes`. Throws `BareError`, with the offset, on anything not canonical. */
+  /**
+   * Decodes exactly one value from all of `bytes`. Nothing of it lies in `bytes`; in Node, a short string may keep 512
+   * bytes of text alive that stood beside it. Throws `BareError`, with the offset, on anything not canonical.
+   */
   decode(bytes: Uint8Array, limits: BareLimits = BARE_LIMITS): T {
     const input = sharedInput;
     if (bytes.length > limits.sizeBytesMax) throw this.#whyNotRead(bytes, limits, undefined);

@@ -47,6 +47,18 @@ test("a message whose bytes changed is read anew", () => {
   );
 });
 
+test("strings are read from shared memory", () => {
+  const value = Array.from({ length: 40 }, (_, i) => ({
+    word: `word-${i}`,
+    gap: new Uint8Array(3),
+    other: "\u00e9t\u00e9",
+  }));
+  const bytes = codec.encode(value);
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length + 5), 5);
+  shared.set(bytes);
+  assert.deepEqual(codec.decode(shared), value);
+});
+
 test("strings that are not UTF-8 are refused wherever they stand", () => {
   const value = Array.from({ length: 40 }, (_, i) => ({
     word: `Gen\u00e8ve ${i}`,

