@@ -106,17 +106,15 @@ class Checker {
       this.#uniqueNames(type.members, "member of the enum");
       this.#tags(type.members, (member) => member);
     }
-    if (type.kind === "union") {
-      this.#tags(type.members, (member) => member.type);
-      this.#differentTypes(type);
-    } else {
-      for (const part of partsOf(type)) this.#notVoid(part, type.kind);
-    }
+    if (type.kind === "union") this.#tags(type.members, (member) => member.type);
+    else for (const part of partsOf(type)) this.#notVoid(part, type.kind);
     if (type.kind === "map" && !isMapKey(type.key)) {
       const got = resolveType(type.key).kind;
       this.#fail(type.key, "a map cannot have such keys", { expected: MAP_KEYS, got });
     }
     for (const part of partsOf(type)) this.typeRules(part);
+    // Types are compared by their texts, which only those have that break no rule.
+    if (type.kind === "union") this.#differentTypes(type);
   }
 
   #uniqueNames(parts: readonly { readonly name: string }[], what: string): void {

@@ -62,6 +62,7 @@ const INVALID: readonly (readonly [text: string, place: string, why: RegExp, alw
   ["type A enum { A = 3 B = 2 }", "1:25", /ascend/, false],
   ["type A union { u8 = 2 | str = 1 }", "1:31", /ascend/, false],
   ["type A union { u8 | list<str> | list<str> }", "1:33", /a type twice/, true],
+  ["type A union { u8 | enum { A B = 2 B = 3 } }", "1:34", /stands twice/, true],
   ["type A map<list<u8>><u8>", "1:12", /such keys/, true],
   ["type A B", "1:8", /not defined/, true],
   ["type Abc u8 type D ABC", "1:20", /try: +Abc/, true],
