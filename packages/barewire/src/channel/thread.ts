@@ -1,7 +1,10 @@
 // Channels between threads, in Node and in browsers: over a SharedArrayBuffer of its own or a part of a shared wasm
-// memory. A thread that is terminated, or that ends by an error, is noticed where the system tells threads apart: in Node
-// on Linux. Elsewhere, and in browsers, a participant counts as alive until it leaves or is evicted. The main thread of
-// a page may not sleep: there, only the asynchronous side waits.
+// memory. A thread that is terminated, or that ends by an error, is noticed where the system tells threads apart: in
+// Node on Linux. Elsewhere, and in browsers, a participant counts as alive until it leaves or is evicted. The main
+// thread of a page may not sleep: there, only the asynchronous side waits.
+//
+// Left out: Web Locks, which end with their thread. In Node 26 nobody who waits for such a lock is told, and in a
+// browser a worker has one only after its event loop has turned, which a worker that waits may never let it do.
 
 import { ChannelUseError } from "./errors.ts";
 import { LatestChannel, latestSizeBytes } from "./latest.ts";

@@ -1,5 +1,5 @@
-// Who is alive on this machine; proc.ts tells how threads and processes are told apart. Left out: processes in different
-// containers that share /dev/shm and not their numbers.
+// Who is alive on this machine; proc.ts tells how threads and processes are told apart. Left out: processes in
+// different containers that share /dev/shm and not their numbers.
 
 import { readFileSync } from "node:fs";
 
