@@ -3,7 +3,7 @@
 // (in the first-level cache) or are read back from the output. Everything else lives in registers.
 // A unit without per-row values is one flat loop over all elements.
 
-import { elementCount } from "@fidelity/core";
+import { elementCount, roundUp } from "@fidelity/core";
 import type { Node, Tensor, VectorTarget } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
@@ -36,6 +36,8 @@ export interface RowProgram {
   readonly passes: number;
   readonly chunks: number;
   readonly rowsPerChunk: number;
+  /** Rows that go through the passes side by side. */
+  readonly rowsTogether: number;
   readonly work: number;
 }
 
@@ -49,7 +51,9 @@ export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgra
     (sum, node) => sum + (TRANSCENDENTAL.has(node.op.name) ? TRANSCENDENTAL_WORK : 1),
     1,
   );
-  const rowsPerChunk = Math.max(1, Math.ceil(CHUNK_ELEMENTS / columns));
+  const passes = Math.max(0, ...passOf.values()) + 1;
+  const rowsTogether = rowsTogetherOf(unit, rows, columns, passes);
+  const rowsPerChunk = roundUp(Math.max(1, Math.ceil(CHUNK_ELEMENTS / columns)), rowsTogether);
   return {
     unit,
     rows,
@@ -58,10 +62,11 @@ export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgra
     passOf,
     kept,
     rowsPerChunk,
+    rowsTogether,
     lanes,
     unroll: unrollOf(unit, columns / lanes, target),
     loads: loadsOf(unit),
-    passes: Math.max(0, ...passOf.values()) + 1,
+    passes,
     chunks: rows === 1 && flat ? Math.ceil(columns / CHUNK_ELEMENTS) : Math.ceil(rows / rowsPerChunk),
     work: rows * columns * perElement,
   };
@@ -77,8 +82,17 @@ export function domainAccess(unit: FusedUnit, operand: Tensor): Access | undefin
  * in one register, larger ones take two.
  */
 function unrollOf(unit: FusedUnit, vectors: number, { joinsVectors }: VectorTarget): number {
-  if (unit.nodes.length <= 12 && vectors % 4 === 0) return 4;
-  return joinsVectors && vectors % 2 === 0 ? 2 : 1;
+  if (unit.nodes.length <= 12 && vectors >= 4) return 4;
+  return joinsVectors && vectors >= 2 ? 2 : 1;
+}
+
+/**
+ * Sums of a row end in a chain of operations, each waiting for the one before. Small units work on four rows side by
+ * side, as long as what they keep of them stays in the first cache.
+ */
+function rowsTogetherOf(unit: FusedUnit, rows: number, columns: number, passes: number): number {
+  const fits = unit.nodes.length <= 16 && columns <= 1024;
+  return passes > 1 && rows >= 4 && fits ? 4 : 1;
 }
 
 /** Whether every value and operand has one element for each place, in the same order. */

@@ -19,11 +19,16 @@ export function generateRowProgram(k: KernelBuilder, program: RowProgram, buffer
   }
   const first = k.mul(k.chunk, k.index(program.rowsPerChunk));
   const end = k.min(k.index(program.rows), k.add(first, k.index(program.rowsPerChunk)));
-  k.loop(first, end, 1, (row) => emitter.row(row));
+  const { rowsTogether } = program;
+  const whole = rowsTogether === 1 ? end : k.sub(end, k.rem(k.sub(end, first), k.index(rowsTogether)));
+  k.loop(first, whole, rowsTogether, (row) => emitter.rows(row, rowsTogether));
+  // Chunks but the last one hold whole groups of rows.
+  if (program.rows % rowsTogether !== 0) k.loop(whole, end, 1, (row) => emitter.rows(row, 1));
 }
 
 /** Where a pass stands: column index, unrolled offset in elements, lanes. */
 interface Place {
+  readonly row: Row;
   readonly column: LoopValue;
   readonly ahead: number;
   readonly lanes: number;
@@ -35,17 +40,26 @@ interface Place {
 /** A value that is the same along a row, by the number of lanes that hold it; 1 is always among them. */
 type Repeated = ReadonlyMap<number, LoopValue>;
 
+/** What is known of one row outside of the loops over its columns. */
+interface Row {
+  readonly index: LoopValue;
+  /** By operand; see `accessKey`. */
+  readonly addresses: Map<string, LoopValue>;
+  /** Reductions, and what follows from them. */
+  readonly values: Map<Tensor, Repeated>;
+  /** Operands that are the same along the row. */
+  readonly repeated: Map<string, Repeated>;
+  /** Where values that a later pass needs are kept. */
+  readonly scratch: ReadonlyMap<Tensor, LoopValue>;
+}
+
 class RowEmitter {
   readonly #k: KernelBuilder;
   readonly #program: RowProgram;
   readonly #bufferOf = new Map<Tensor, LoopValue>();
   readonly #members: ReadonlySet<Node>;
-  readonly #scratch = new Map<Tensor, LoopValue>();
-  /** Per row, defined outside of the loops over columns: addresses, reductions, operands that repeat along the row. */
-  #rowAddresses = new Map<string, LoopValue>();
-  #rowValues = new Map<Tensor, Repeated>();
-  #repeated = new Map<string, Repeated>();
-  #row: LoopValue | undefined;
+  /** For each row of a group. */
+  readonly #scratch: readonly ReadonlyMap<Tensor, LoopValue>[];
 
   constructor(k: KernelBuilder, program: RowProgram, buffers: readonly LoopValue[]) {
     this.#k = k;
@@ -54,71 +68,72 @@ class RowEmitter {
     const { loads, unit } = program;
     loads.forEach((tensor, i) => this.#bufferOf.set(tensor, buffers[i]!));
     unit.outputs.forEach((tensor, i) => this.#bufferOf.set(tensor, buffers[loads.length + i]!));
-    for (const value of program.kept) {
-      if (unit.outputs.includes(value)) continue;
-      this.#scratch.set(value, k.allocateScratch(program.columns * elementSize(value.dtype)));
-    }
+    const kept = [...program.kept].filter((value) => !unit.outputs.includes(value));
+    this.#scratch = Array.from({ length: program.rowsTogether }, () => {
+      return new Map(kept.map((value) => [value, k.allocateScratch(program.columns * elementSize(value.dtype))]));
+    });
   }
 
   /** The chunk of a flat program, or a program with a single row. */
   flatChunk(): void {
     const { columns, chunks } = this.#program;
     if (chunks === 1) {
-      this.row(this.#k.index(0));
+      this.rows(this.#k.index(0), 1);
       return;
     }
     const k = this.#k;
     const first = k.mul(k.chunk, k.index(CHUNK_ELEMENTS));
-    this.#startRow(k.index(0));
-    this.#pass(0, first, k.min(k.index(columns), k.add(first, k.index(CHUNK_ELEMENTS))));
+    this.#pass(this.#startRow(k.index(0), 0), 0, first, k.min(k.index(columns), k.add(first, k.index(CHUNK_ELEMENTS))));
   }
 
-  row(row: LoopValue): void {
-    this.#startRow(row);
+  /** `count` rows, all of them pass by pass: while one row's sum is put together, the next one's is under way. */
+  rows(first: LoopValue, count: number): void {
+    const k = this.#k;
+    const group = Array.from({ length: count }, (_, i) => this.#startRow(k.add(first, k.index(i)), i));
     for (let pass = 0; pass < this.#program.passes; pass++) {
-      this.#rowStage(pass);
-      this.#pass(pass, this.#k.index(0), this.#k.index(this.#program.columns));
+      for (const row of group) this.#rowStage(row, pass);
+      for (const row of group) this.#pass(row, pass, k.index(0), k.index(this.#program.columns));
     }
   }
 
-  #startRow(row: LoopValue): void {
+  #startRow(index: LoopValue, place: number): Row {
     const { unit, columns } = this.#program;
-    this.#row = row;
-    this.#rowAddresses = new Map();
-    this.#rowValues = new Map();
-    this.#repeated = new Map();
+    const scratch = this.#scratch[place]!;
+    const row: Row = { index, addresses: new Map(), values: new Map(), repeated: new Map(), scratch };
     for (const operand of unit.nodes.flatMap(operandsOf)) {
       const access = domainAccess(unit, operand);
       if (access === undefined || isInline(operand, access, unit.columns) || this.#members.has(access.base.node))
         continue;
       const bytes = cellBytes(access.base.dtype);
-      if (!repeats(access, unit)) this.#addRowAddress(access.base, access.rows, columns * bytes);
-      else this.#addRepeated(access);
+      if (!repeats(access, unit)) this.#addRowAddress(row, access.base, access.rows, columns * bytes);
+      else this.#addRepeated(row, access);
     }
     for (const output of unit.outputs) {
-      if (!this.#program.perRow.has(output)) this.#addRowAddress(output, "same", columns * cellBytes(output.dtype));
+      if (!this.#program.perRow.has(output))
+        this.#addRowAddress(row, output, "same", columns * cellBytes(output.dtype));
     }
+    return row;
   }
 
-  #addRowAddress(base: Tensor, rows: Access["rows"], rowBytes: number): void {
+  #addRowAddress(row: Row, base: Tensor, rows: Access["rows"], rowBytes: number): void {
     const key = accessKey(base, rows);
-    if (this.#rowAddresses.has(key)) return;
+    if (row.addresses.has(key)) return;
     const k = this.#k;
-    const row = rows === "same" ? this.#row! : k.rem(this.#row!, k.index(rows.modulo));
-    this.#rowAddresses.set(key, k.offset(this.#bufferOf.get(base)!, row, rowBytes));
+    const index = rows === "same" ? row.index : k.rem(row.index, k.index(rows.modulo));
+    row.addresses.set(key, k.offset(this.#bufferOf.get(base)!, index, rowBytes));
   }
 
   /** An operand with one element a row (or one in all), read once a row. */
-  #addRepeated({ base, rows }: Access): void {
+  #addRepeated(row: Row, { base, rows }: Access): void {
     const key = accessKey(base, rows);
-    if (this.#repeated.has(key)) return;
+    if (row.repeated.has(key)) return;
     const k = this.#k;
     const single = elementCount(base.shape) === 1;
-    const row = rows === "same" ? this.#row! : k.rem(this.#row!, k.index(rows.modulo));
+    const index = rows === "same" ? row.index : k.rem(row.index, k.index(rows.modulo));
     const address = single
       ? this.#bufferOf.get(base)!
-      : k.offset(this.#bufferOf.get(base)!, row, cellBytes(base.dtype));
-    this.#repeated.set(key, this.#repeat(loadElement(k, base.dtype, 1, address, 0)));
+      : k.offset(this.#bufferOf.get(base)!, index, cellBytes(base.dtype));
+    row.repeated.set(key, this.#repeat(loadElement(k, base.dtype, 1, address, 0)));
   }
 
   #repeat(scalar: LoopValue): Repeated {
@@ -129,25 +144,26 @@ class RowEmitter {
   }
 
   /** Per-row values that are known before `pass`, other than reductions: scalar arithmetic. */
-  #rowStage(pass: number): void {
+  #rowStage(row: Row, pass: number): void {
     const { unit, perRow, passOf } = this.#program;
     for (const node of unit.nodes) {
       const [result] = node.results;
       if (!perRow.has(result!) || passOf.get(result!) !== pass) continue;
       if (node.op.lowering.kind !== "reduce") {
-        const place: Place = { column: this.#k.index(0), ahead: 0, lanes: 1, values: new Map(), addresses: new Map() };
-        this.#rowValues.set(result!, this.#repeat(this.#compute(node, place)));
+        const values = new Map<Tensor, LoopValue>();
+        const place: Place = { row, column: this.#k.index(0), ahead: 0, lanes: 1, values, addresses: new Map() };
+        row.values.set(result!, this.#repeat(this.#compute(node, place)));
       }
       if (unit.outputs.includes(result!)) {
         const cell = cellBytes(result!.dtype);
-        const address = this.#k.offset(this.#bufferOf.get(result!)!, this.#row!, cell);
-        storeElement(this.#k, this.#rowValues.get(result!)!.get(1)!, result!.dtype, address, 0);
+        const address = this.#k.offset(this.#bufferOf.get(result!)!, row.index, cell);
+        storeElement(this.#k, row.values.get(result!)!.get(1)!, result!.dtype, address, 0);
       }
     }
   }
 
   /** All full work of one pass over the columns [first, end). */
-  #pass(pass: number, first: LoopValue, end: LoopValue): void {
+  #pass(row: Row, pass: number, first: LoopValue, end: LoopValue): void {
     const { unit, perRow, passOf, lanes, columns, kept, unroll } = this.#program;
     const isFull = (node: Node): boolean => !perRow.has(node.results[0]!);
     const reductions = unit.nodes.filter(
@@ -164,7 +180,7 @@ class RowEmitter {
     const body = (column: LoopValue, width: number, copies: number, sums: readonly LoopValue[]): LoopValue[] => {
       const addresses = new Map<LoopValue, LoopValue>();
       const places = Array.from({ length: copies }, (_, copy): Place => {
-        return { column, ahead: copy * width, lanes: width, values: new Map(), addresses };
+        return { row, column, ahead: copy * width, lanes: width, values: new Map(), addresses };
       });
       // All reads come before all writes: an output may lie in the memory of an input, and engines join neighbouring
       // vectors only if nothing is written between them.
@@ -195,7 +211,7 @@ class RowEmitter {
       });
       at = stop;
     }
-    for (const [node, total] of totals) this.#rowValues.set(node.results[0]!, this.#repeat(total));
+    for (const [node, total] of totals) row.values.set(node.results[0]!, this.#repeat(total));
   }
 
   /** A value of the unit at a place: computed, taken from the row's values, or read back. */
@@ -204,7 +220,7 @@ class RowEmitter {
     if (known !== undefined) return known;
     const { perRow, passOf } = this.#program;
     let value: LoopValue;
-    if (perRow.has(tensor)) value = atLanes(this.#rowValues.get(tensor)!, place);
+    if (perRow.has(tensor)) value = atLanes(place.row.values.get(tensor)!, place);
     else if (passOf.get(tensor)! < pass) value = this.#readBack(tensor, place);
     else value = this.#compute(tensor.node, place, pass);
     place.values.set(tensor, value);
@@ -212,7 +228,7 @@ class RowEmitter {
   }
 
   #readBack(tensor: Tensor, place: Place): LoopValue {
-    const scratch = this.#scratch.get(tensor);
+    const scratch = place.row.scratch.get(tensor);
     if (scratch === undefined) return this.#load(tensor, "same", place);
     const bytes = elementSize(tensor.dtype);
     const type = elementLoopType(tensor.dtype, place.lanes);
@@ -241,7 +257,7 @@ class RowEmitter {
     invariant(access !== undefined, `no access to ${operand.toString()}`);
     const { base } = access;
     if (this.#members.has(base.node)) return this.#value(base, place, pass);
-    if (repeats(access, unit)) return atLanes(this.#repeated.get(accessKey(base, access.rows))!, place);
+    if (repeats(access, unit)) return atLanes(place.row.repeated.get(accessKey(base, access.rows))!, place);
     return this.#load(base, access.rows, place);
   }
 
@@ -263,19 +279,19 @@ class RowEmitter {
 
   #load(base: Tensor, rows: Access["rows"], place: Place): LoopValue {
     const bytes = cellBytes(base.dtype);
-    const row = this.#rowAddresses.get(accessKey(base, rows))!;
+    const row = place.row.addresses.get(accessKey(base, rows))!;
     return loadElement(this.#k, base.dtype, place.lanes, this.#at(row, place, bytes), place.ahead * bytes);
   }
 
   #store(tensor: Tensor, value: LoopValue, place: Place): void {
-    const scratch = this.#scratch.get(tensor);
+    const scratch = place.row.scratch.get(tensor);
     if (scratch !== undefined) {
       const bytes = elementSize(tensor.dtype);
       this.#k.store(value, this.#at(scratch, place, bytes), place.ahead * bytes);
       return;
     }
     const bytes = cellBytes(tensor.dtype);
-    const row = this.#rowAddresses.get(accessKey(tensor, "same"))!;
+    const row = place.row.addresses.get(accessKey(tensor, "same"))!;
     storeElement(this.#k, value, tensor.dtype, this.#at(row, place, bytes), place.ahead * bytes);
   }
 }

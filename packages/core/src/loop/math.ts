@@ -48,7 +48,7 @@ interface ExpParameters {
   readonly ln2: readonly [number, number];
   /** Subtracted from x before rounding, so that the remainder lies in [0, ln 2) and 2^n never overflows early. */
   readonly half: number;
-  /** Below `low` the result is 0, above `high` it is infinite. */
+  /** What smaller and larger arguments count as: there the exponent's field is that of 0, or of infinity. */
   readonly low: number;
   readonly high: number;
   /** (e^r - 1 - r) / r^2 on [0, ln 2]. */
@@ -59,8 +59,8 @@ const EXP32: ExpParameters = {
   round: 1.5 * 2 ** 23 + 127,
   ln2: [0.693359375, -2.1219444e-4],
   half: 0.346571,
-  low: -87.3365,
-  high: 88.722835,
+  low: -87.7,
+  high: 89,
   // Minimax for the relative error of e^r: 2.9e-9.
   tail: [0.500002287, 0.166631893, 0.0418550685, 0.00786828068, 0.00191257397],
 };
@@ -69,8 +69,8 @@ const EXP64: ExpParameters = {
   round: 1.5 * 2 ** 52 + 1023,
   ln2: [6.93145751953125e-1, 1.42860682030941723212e-6],
   half: LN2 / 2 - 1e-14,
-  low: -708.396,
-  high: 709.782712893384,
+  low: -708.7,
+  high: 710,
   tail: reciprocalFactorials(2, 17),
 };
 
@@ -79,19 +79,18 @@ export function expOf(k: KernelBuilder, x: LoopValue): LoopValue {
   return onPairs(k, x, (v) => exp(k, v));
 }
 
-function exp(k: KernelBuilder, x: LoopValue): LoopValue {
-  const { type } = x;
+function exp(k: KernelBuilder, argument: LoopValue): LoopValue {
+  const { type } = argument;
   const parameters = type.kind === "f64" ? EXP64 : EXP32;
   const constant = (value: number): LoopValue => k.constant(type, value);
+  // Comparisons, since NaN has to come through; processors have them as one operation.
+  const [low, high] = [constant(parameters.low), constant(parameters.high)];
+  const capped = k.select(k.compare("gt", argument, high), high, argument);
+  const x = k.select(k.compare("lt", capped, low), low, capped);
   const rounded = k.fma(k.sub(x, constant(parameters.half)), constant(Math.LOG2E), constant(parameters.round));
   const n = k.sub(rounded, constant(parameters.round));
   const r = k.fma(n, constant(-parameters.ln2[1]), k.fma(n, constant(-parameters.ln2[0]), x));
-  const tail = polynomial(k, r, parameters.tail);
-  const power = k.add(k.fma(k.mul(r, r), tail, r), constant(1));
-  const result = k.mul(power, powerOfTwo(k, rounded));
-  const above = k.compare("gt", x, constant(parameters.high));
-  const below = k.compare("lt", x, constant(parameters.low));
-  return k.select(below, constant(0), k.select(above, constant(Infinity), result));
+  return k.mul(polynomial(k, r, [1, 1, ...parameters.tail]), powerOfTwo(k, rounded));
 }
 
 /** 2^n from the bits of n + `round`: the biased exponent is moved from the low bits to its place. */
