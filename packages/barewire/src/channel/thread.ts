@@ -14,7 +14,7 @@ import { ChannelMemory } from "./memory.ts";
 import { RingChannel, channelSizeBytes } from "./ring.ts";
 import { ServiceChannel, serviceSizeBytes } from "./service.ts";
 import type { ServiceOptions } from "./service.ts";
-import { IDENTITY_MIN, numberOf, readThread } from "../shm/proc.ts";
+import { IDENTITY_MIN, numberOf, readOwnThread, readThread } from "../shm/proc.ts";
 import type { ReadText } from "../shm/proc.ts";
 import type { Parking } from "./wait.ts";
 
@@ -24,9 +24,9 @@ const readText: ReadText | undefined = files && ((path) => files.readFileSync(pa
 
 let ownIdentity: bigint | undefined;
 
-// All threads of a process agree on whether they can be told apart; where not, identities are tickets.
+// Where threads cannot be told apart, identities are tickets, and those never die.
 function identityOf(ticket: number): bigint {
-  ownIdentity ??= (readText && readThread(readText, "thread-self")?.identity) ?? 0n;
+  ownIdentity ??= (readText && readOwnThread(readText)?.identity) ?? 0n;
   return ownIdentity === 0n ? BigInt(ticket) : ownIdentity;
 }
 

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { identityOf, numberOf, readThread } from "./proc.ts";
+import { identityOf, numberOf, readOwnThread, readThread } from "./proc.ts";
 import type { ReadText } from "./proc.ts";
 
 const readText: ReadText = (path) => readFileSync(path, "latin1");
@@ -19,7 +19,7 @@ export function ownIdentity(): bigint {
 
 /** The identity of this thread; the main thread's is that of the process. */
 export function ownThreadIdentity(): bigint {
-  ownThread ??= readThread(readText, "thread-self")?.identity ?? ownIdentity();
+  ownThread ??= readOwnThread(readText)?.identity ?? ownIdentity();
   return ownThread;
 }
 

@@ -29,6 +29,12 @@ export function numberOf(identity: bigint): number {
   return Number(identity >> START_BITS);
 }
 
+/** The thread that asks; undefined where the others could not see it under its number. */
+export function readOwnThread(readText: ReadText): ThreadStat | undefined {
+  const own = readThread(readText, "thread-self");
+  return own && readThread(readText, numberOf(own.identity))?.identity === own.identity ? own : undefined;
+}
+
 /** The thread of a number, or "self" (the process), or "thread-self"; undefined where there is none to be seen. */
 export function readThread(readText: ReadText, which: number | "self" | "thread-self"): ThreadStat | undefined {
   let text: string;
