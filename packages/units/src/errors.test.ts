@@ -28,6 +28,12 @@ test("a fact that is not known is not printed", () => {
   assert.equal(new FidelityError("no text").message, "no text");
 });
 
+test("a detail of any length leaves a message that can be read", () => {
+  const { message } = new FidelityError("no such name", { got: "a".repeat(1e6) });
+  assert.ok(message.length < 2100);
+  assert.match(message, /a\.\.\. \(1000000 characters\)$/);
+});
+
 test("a subclass is named after itself and keeps the cause", () => {
   const cause = new RangeError("below");
   const error = new NoSuchTensorError("no such tensor", { cause });

@@ -33,12 +33,20 @@ export class FidelityError extends Error {
   /** The lines of an error, one fact a line. */
   static format(summary: string, details: ErrorDetails): string {
     const lines = [summary];
-    if (details.where !== undefined) lines.push(`  where:    ${details.where}`);
-    if (details.expected !== undefined) lines.push(`  expected: ${details.expected}`);
-    if (details.got !== undefined) lines.push(`  got:      ${details.got}`);
-    if (details.hint !== undefined) lines.push(`  try:      ${details.hint}`);
+    if (details.where !== undefined) lines.push(`  where:    ${clipped(details.where)}`);
+    if (details.expected !== undefined) lines.push(`  expected: ${clipped(details.expected)}`);
+    if (details.got !== undefined) lines.push(`  got:      ${clipped(details.got)}`);
+    if (details.hint !== undefined) lines.push(`  try:      ${clipped(details.hint)}`);
     return lines.join("\n");
   }
+}
+
+/** What errors quote may come from outside, and a message is for people: longer details are cut. */
+const DETAIL_LENGTH_MAX = 2000;
+
+function clipped(text: string): string {
+  if (text.length <= DETAIL_LENGTH_MAX) return text;
+  return `${text.slice(0, DETAIL_LENGTH_MAX)}... (${text.length} characters)`;
 }
 
 /** A broken promise inside Fidelity itself: never the user's fault, always worth a report. */
