@@ -118,7 +118,7 @@ class Parser {
         return this.#fail(
           "there is no such type",
           "a type of BARE, or a name with a capital letter",
-          HINTS[token.text],
+          HINTS.get(token.text),
         );
     }
   }
@@ -292,11 +292,11 @@ function docOf({ doc }: Token): { doc?: string } {
   return doc === undefined ? {} : { doc };
 }
 
-const HINTS: Readonly<Record<string, string>> = {
-  string: "str",
-  float: "f32 or f64",
-  double: "f64",
-  boolean: "bool",
-  bytes: "data",
-  array: "list<type>[length]",
-};
+const HINTS: ReadonlyMap<string, string> = new Map([
+  ["string", "str"],
+  ["float", "f32 or f64"],
+  ["double", "f64"],
+  ["boolean", "bool"],
+  ["bytes", "data"],
+  ["array", "list<type>[length]"],
+]);

@@ -113,6 +113,14 @@ test("what breaks a rule is refused where it stands, with a reason", () => {
   }
 });
 
+test("words that JavaScript objects know are no types", () => {
+  for (const word of ["__proto__", "constructor", "toString"]) {
+    const error = errorOf(`type A ${word}`, false);
+    assert.match(error!.message, /no such type/);
+    assert.equal(error!.details.hint, undefined);
+  }
+});
+
 test("an error shows the line and marks the place", () => {
   assert.equal(
     errorOf("type A u8\ntype B struct {\n\tname str\n}", false)?.message,
