@@ -1,22 +1,33 @@
 // Devices in Node: worker threads as team members, reports to standard error, settings from the environment.
 
 import os from "node:os";
+import type { VectorTarget } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
+import { createNativeTarget } from "../targets/native/index.node.ts";
+import type { NativeMachine } from "../targets/native/index.node.ts";
 import { debugSinkFromEnvironment } from "./debug.node.ts";
 import type { DebugSink } from "./debug.ts";
 import { WasmDevice } from "./device.ts";
 import { DeviceOptionError } from "./errors.ts";
+import { wasmTarget } from "./target.ts";
+import type { CpuTarget } from "./target.ts";
 import { spawnWorkerThread } from "./team.node.ts";
 import { setEngineFlags } from "./v8-flags.node.ts";
 
 /** float32 lanes of a 128-bit vector. */
 const WASM_LANES = 4;
 
+/** What `createDevice` can compile to. */
+export const DEVICE_TARGETS = ["wasm", "native"] as const;
+
 export interface DeviceOptions {
   /** Members of the thread team; by default as many as the machine runs at once. */
   readonly threads?: number;
-  /** Where programs run. There is one target so far. */
-  readonly target?: "wasm";
+  /**
+   * Where programs run: `wasm`, the default, which needs nothing else, or `native`, code of the processor, which needs
+   * LLVM 19.
+   */
+  readonly target?: (typeof DEVICE_TARGETS)[number];
   /** The most memory that tensors and programs may take; 4 GiB, which is also the limit. */
   readonly maximumBytes?: number;
   /** Where reports go; by default to standard error at the level of FIDELITY_DEBUG. */
@@ -26,18 +37,33 @@ export interface DeviceOptions {
 /**
  * Makes a device. Close it to end its threads at once; they sleep when there is nothing to run, and never keep the
  * process alive.
+ * @throws DeviceOptionError; for `native` ToolMissingError, which says what to install, and UnknownMachineError
  */
 export function createDevice(options: DeviceOptions = {}): WasmDevice {
-  if (options.target !== undefined && options.target !== "wasm") {
-    throw new DeviceOptionError("there is no such target", { expected: "wasm", got: String(options.target) });
-  }
-  const joinsVectors = setEngineFlags();
+  const { target, vectors } = openTarget(options.target ?? "wasm");
   return new WasmDevice({
     threads: options.threads ?? os.availableParallelism(),
     ...(options.maximumBytes !== undefined && { maximumBytes: options.maximumBytes }),
-    compileGraph: (graph, compileOptions) =>
-      compileGraph(graph, { ...compileOptions, target: { lanes: WASM_LANES, joinsVectors } }),
+    target,
+    compileGraph: (graph, compileOptions) => compileGraph(graph, { ...compileOptions, target: vectors }),
     spawn: spawnWorkerThread,
     debug: options.debug ?? debugSinkFromEnvironment(),
   });
+}
+
+function openTarget(name: string): { readonly target: CpuTarget; readonly vectors: VectorTarget } {
+  if (name === "native") {
+    const target = createNativeTarget();
+    return { target, vectors: vectorsOf(target.machine) };
+  }
+  if (name !== "wasm") {
+    const expected = DEVICE_TARGETS.join(" or ");
+    throw new DeviceOptionError("there is no such target", { expected, got: name });
+  }
+  return { target: wasmTarget, vectors: { lanes: WASM_LANES, joinsVectors: setEngineFlags() } };
+}
+
+/** What kernel generators know of a machine. */
+export function vectorsOf({ lanes, registers }: NativeMachine): VectorTarget {
+  return { lanes, registers, joinsVectors: false };
 }

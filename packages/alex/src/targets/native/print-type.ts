@@ -38,6 +38,7 @@ export const isFloat = ({ kind }: LoopType): boolean => kind === "f32" || kind =
 /** The value of an `arith.constant`, with its type; a vector has the number in every lane. */
 export function constantAttribute(type: LoopType, value: number): string {
   const number = isFloat(type) ? floatText(type.kind, value) : integerText(type.kind, value);
+  if (type.kind === "mask" && type.lanes === 1) return number;
   return `${type.lanes === 1 ? number : `dense<${number}>`} : ${mlirType(type)}`;
 }
 

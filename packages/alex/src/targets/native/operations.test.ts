@@ -1,0 +1,40 @@
+// Every operation in every type, compiled by LLVM for each machine that this processor can run, with vectors of 16, 32
+// and 64 bytes whatever the machine's are, and compared with the loop IR's evaluator.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { I32, INDEX, buildKernel } from "@fidelity/core";
+import { operationCases } from "../testing-operations.ts";
+import type { VectorBytes } from "../testing-operations.ts";
+import { programOf } from "../wasm/testing.node.ts";
+import { differencesFromEvaluator, runnableMachines, whyNoNative } from "./testing.node.ts";
+
+const skip = whyNoNative();
+const machines = skip === false ? runnableMachines() : [];
+const WIDTHS: readonly VectorBytes[] = [16, 32, 64];
+
+test("a processor that runs native code has a machine", { skip }, () => assert.ok(machines.length > 0));
+
+for (const machine of machines) {
+  for (const width of WIDTHS) {
+    test(`operations on vectors of ${width} bytes, ${machine.name}`, async () => {
+      const { cases, inputs, bufferBytes } = operationCases(width);
+      const programs = cases.map(({ kernel }) => programOf(kernel, bufferBytes));
+      assert.deepEqual(await differencesFromEvaluator(programs, inputs, machine), []);
+    });
+  }
+}
+
+test("integer division by 0, and of the smallest number by -1, gives a number and no trap", { skip }, async () => {
+  const kernel = buildKernel("division", 2, (k, [input, output]) => {
+    for (let i = 0; i < 4; i++) {
+      const [a, b] = [k.load(I32, input, 8 * i), k.load(I32, input, 8 * i + 4)];
+      k.store(k.div(a, b), output, 16 * i);
+      k.store(k.rem(a, b), output, 16 * i + 4);
+      k.store(k.div(k.load(INDEX, input, 8 * i), k.load(INDEX, input, 8 * i + 4)), output, 16 * i + 8);
+      k.store(k.rem(k.load(INDEX, input, 8 * i), k.load(INDEX, input, 8 * i + 4)), output, 16 * i + 12);
+    }
+  });
+  const inputs = new Uint8Array(new Int32Array([7, 0, -(2 ** 31), -1, -9, 0, 17, -5]).buffer);
+  assert.deepEqual(await differencesFromEvaluator([programOf(kernel, 64)], inputs, machines[0]), []);
+});
