@@ -1,8 +1,8 @@
 // An append that stops at any moment leaves the version before: files torn at every interesting byte, and writers that
-// are killed at each of their system calls.
+// are killed at each of their system calls. And several processes that append to one file.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,9 @@ import { appendContainer } from "./writer.node.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-append-"));
 after(() => rmSync(folder, { recursive: true }));
+
+/** A child that hangs must not outlive its test; none comes near this. */
+const CHILD_MS_MAX = 120_000;
 
 const tensorOf = (value: number) => {
   const bytes = new Uint8Array(5000).fill(value);
@@ -96,7 +99,7 @@ const WRITER = `
 
 function runWriter(path: string, fatal: number): { readonly signal: string | null; readonly stdout: string } {
   const args = ["--input-type=module", "-e", WRITER, path, `${fatal}`];
-  return spawnSync(process.execPath, args, { encoding: "utf8" });
+  return spawnSync(process.execPath, args, { encoding: "utf8", timeout: CHILD_MS_MAX });
 }
 
 test("a writer that is killed at any of its calls leaves the last committed version, and the next goes on", () => {
@@ -117,4 +120,39 @@ test("a writer that is killed at any of its calls leaves the last committed vers
     newestOf(readFileSync(path));
     assert.equal(readdirSync(join(path, "..")).length, 1, "and nothing of it is left");
   }
+});
+
+// Appends ten versions, each with the number that it will have, as soon as nobody else does.
+const CROWD = `
+  const { ContainerWriter } = await import(${JSON.stringify(new URL("writer.node.ts", import.meta.url).href)});
+  const path = process.argv[1];
+  for (let done = 0; done < 10;) {
+    try {
+      using writer = ContainerWriter.append(path);
+      const bytes = new Uint8Array(5000).fill(writer.base.version + 1);
+      writer.add({ name: "w", component: "c", dtype: "u8", shape: [5000] }, bytes);
+      writer.commit();
+      done++;
+    } catch (error) {
+      if (error.name !== "ContainerBusyError") throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+`;
+
+test("three processes append to one file, one at a time, and none of their versions is lost", async () => {
+  const path = saved("crowd", 1);
+  const children = Array.from({ length: 3 }, () =>
+    spawn(process.execPath, ["--input-type=module", "-e", CROWD, path], { timeout: CHILD_MS_MAX }),
+  );
+  const said = await Promise.all(
+    children.map(async ({ stderr }) => (await stderr.setEncoding("utf8").toArray()).join("")),
+  );
+  assert.deepEqual(said, ["", "", ""]);
+  const file = readFileSync(path);
+  assert.equal(newestOf(file).version, 31);
+  for (const { version, tensors } of readVersions(file)) {
+    assert.ok(tensorBytes(file, tensors[0]).every((byte) => byte === version));
+  }
+  assert.equal(readdirSync(join(path, "..")).length, 1);
 });

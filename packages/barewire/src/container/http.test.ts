@@ -257,6 +257,8 @@ test("sizes beyond the limit, other files and damage are refused by name", async
   assert.ok(await reader.tensor("t5", { verify: false }));
   await assert.rejects(openHttpSource("file:///etc/passwd"), SourceError);
   await assert.rejects(openHttpSource("nonsense"), SourceError);
+  await assert.rejects(openHttpSource(address, { requestsMax: 0 }), /requestsMax/);
+  await assert.rejects(openHttpSource(address, { requestBytesMax: 0.5 }), /requestBytesMax/);
 });
 
 test("no server, a silent server and a signal end the reading", async () => {

@@ -64,8 +64,9 @@ const DEFAULTS = {
 const RETRY_DELAY_MS_MAX = 30_000;
 
 /**
- * Opens a file on a server. Throws a subclass of `SourceError`: `HttpStatusError`, `NetworkError`,
- * `RangesIgnoredError`, `WrongRangeError`, `ShortBodyError`, `SourceTooLargeError`; or the signal's reason.
+ * Opens a file on a server. Throws a `SourceError` for an address or option that cannot be, or one of its subclasses:
+ * `HttpStatusError`, `NetworkError`, `RangesIgnoredError`, `WrongRangeError`, `ShortBodyError`, `SourceTooLargeError`;
+ * or the signal's reason.
  */
 export async function openHttpSource(address: string | URL, options: HttpSourceOptions = {}): Promise<ByteSource> {
   const connection = new Connection(address, options);
@@ -153,6 +154,16 @@ class Connection {
     this.name = `${this.#address.origin}${this.#address.pathname}`;
     const set = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
     this.options = { fetch: globalThis.fetch.bind(globalThis), headers: {}, ...DEFAULTS, ...set };
+    for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
+      const least = name === "gapBytesMax" || name === "retryDelayMs" ? 0 : 1;
+      if (Number.isSafeInteger(this.options[name]) && this.options[name] >= least) continue;
+      const expected = `a whole number, at least ${least}`;
+      throw new SourceError("an option cannot take this value", {
+        where: name,
+        expected,
+        got: `${this.options[name]}`,
+      });
+    }
   }
 
   open(signal: AbortSignal | undefined): Promise<First> {

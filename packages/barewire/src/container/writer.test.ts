@@ -13,6 +13,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
+import fc from "fast-check";
+
 import { SharedArena } from "../arena.ts";
 import { crc32c } from "../crc32c.ts";
 import { FileError, writeContainerFile } from "../file.node.ts";
@@ -295,6 +297,12 @@ test("only what is wanted is mapped, and any version can be opened", () => {
     assert.equal(container.tensor("a.x").u8()[0], 1);
   }
   assert.throws(() => openContainer(path, arena, { components: ["z"] }), /component "z"/);
+  const empty = freshPath();
+  writeContainerFile(empty, { config: 0, components: [{ id: "a", kind: "k" }], tensors: [tensor("none", "a", 0, 0)] });
+  {
+    using container = openContainer(empty, arena);
+    assert.deepEqual([container.tensor("none").sizeBytes, container.how], [0, expectedHow]);
+  }
   assert.equal(arena.liveCount, 0);
 });
 
@@ -341,6 +349,54 @@ test("a container's map has every byte once: roots, headers, tensors of all vers
   assert.match(text, /^ +\d+ +70 +b\.x +u8\[70\], of version 1$/m);
   assert.match(text, /^ +\d+ +10 +b\.x +u8\[10\]$/m);
   assert.match(text, /padding$/m);
+});
+
+test("any sequence of appends and compactions gives what a list of maps gives", () => {
+  const id = fc.constantFrom("a", "b", "c");
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant("replace" as const), id, sizes: fc.array(fc.nat(200), { maxLength: 3 }) }),
+    fc.record({ kind: fc.constant("add" as const), id, sizes: fc.array(fc.nat(200), { minLength: 1, maxLength: 2 }) }),
+    fc.record({ kind: fc.constant("remove" as const), id, sizes: fc.constant<number[]>([]) }),
+    fc.record({ kind: fc.constant("compact" as const), id, sizes: fc.constant<number[]>([]) }),
+  );
+  const property = fc.property(fc.array(step, { maxLength: 6 }), (steps) => {
+    const path = freshPath();
+    writeContainerFile(path, {
+      config: 0,
+      components: ["a", "b", "c"].map((name) => ({ id: name, kind: "k" })),
+      tensors: [],
+    });
+    let versions = [new Map<string, number[]>()]; // of each version: tensor to its bytes
+    let first = 1;
+    for (const [i, { kind, id: component, sizes }] of steps.entries()) {
+      if (kind === "compact") {
+        compactContainer(path);
+        first += versions.length - 1;
+        versions = versions.slice(-1);
+        continue;
+      }
+      const next = new Map(versions.at(-1));
+      const tensors = sizes.map((size, k) => tensor(`${component}.${k}`, component, size, i + 1));
+      // An id that was removed comes back with its component.
+      if (kind !== "add") for (const name of [...next.keys()]) if (name.startsWith(component)) next.delete(name);
+      for (const { name, bytes } of tensors) next.set(name, [...(bytes as Uint8Array)]);
+      const isThere = readContainerHeader(path).components.some((part) => part.id === component);
+      const components = kind === "replace" || (kind === "add" && !isThere) ? [{ id: component, kind: "k" }] : [];
+      appendContainer(path, { components, tensors, removed: kind === "remove" ? [component] : [] });
+      versions.push(next);
+    }
+    const file = readFileSync(path);
+    const headers = readContainerVersions(path);
+    assert.deepEqual(
+      headers.map(({ version }) => version),
+      versions.map((_, i) => first + i),
+    );
+    for (const [i, { tensors }] of headers.entries()) {
+      const found = tensors.map((entry) => [entry.name, [...tensorBytes(file, entry)]] as const);
+      assert.deepEqual(new Map(found), versions[i]);
+    }
+  });
+  fc.assert(property, { numRuns: 25 });
 });
 
 // Format 1: one tensor "t" of a byte, made by hand.
