@@ -11,6 +11,8 @@ export const CONTAINER_LIMITS = {
   headerBytesMax: 2 ** 26,
   tensorCountMax: 2 ** 20,
   componentCountMax: 2 ** 16,
+  /** Of versions that are listed; the newest is read whatever their number. */
+  versionCountMax: 2 ** 16,
   nameLengthMax: 1024,
   rankMax: 16,
 } as const;

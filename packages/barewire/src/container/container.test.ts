@@ -282,6 +282,23 @@ test("a version before that is not before is refused, so that the list of versio
   assert.equal(readContainer(withPrevious({ ...root, headerChecksum: 1 })).version, 2, "the newest is whole");
 });
 
+test("more versions than a list may have are refused, and the newest is still read", () => {
+  // Headers of nothing, 64 bytes apart.
+  const count = 2 ** 16 + 1;
+  const file = new Uint8Array(CONTAINER_START_BYTES + 64 * count);
+  let previous: VersionRoot | undefined;
+  for (let version = 1; version <= count; version++) {
+    const headerOffset = CONTAINER_START_BYTES + 64 * (version - 1);
+    const header = encodeHeader({ metadata: {}, config: 0, components: [], tensors: [], previous });
+    file.set(header, headerOffset);
+    const [headerBytes, headerChecksum] = [header.length, crc32c(header)];
+    previous = { version, headerOffset, headerBytes, headerChecksum, endBytes: headerOffset + 64 };
+  }
+  file.set(encodeRoot(previous!));
+  assert.equal(readContainer(file).version, count);
+  assert.throws(() => readVersions(file), /too many versions to list/);
+});
+
 test("any change to the header, with a right checksum, is refused by name or read", () => {
   const original = containerToBytes(small);
   const headerEnd = headerEndBytes(original, original.length);

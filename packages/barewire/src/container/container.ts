@@ -187,6 +187,12 @@ export function* versionsPlan(fileSizeBytes: number): ReadPlan<readonly Containe
     const header: ContainerHeader = yield* readAt(formatVersion, next, fileSizeBytes);
     headers.push(header);
     next = header.previous;
+    if (headers.length > CONTAINER_LIMITS.versionCountMax) {
+      throw new InvalidContainerError("it has too many versions to list", {
+        expected: `at most ${CONTAINER_LIMITS.versionCountMax}`,
+        hint: "`compactContainer` keeps the newest only",
+      });
+    }
   }
   return headers.reverse();
 }
