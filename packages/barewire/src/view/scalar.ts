@@ -32,6 +32,10 @@ export function readSafe(memory: Memory, at: number, isSigned: boolean): number 
 /** The number at an address. Each kind names its array: one that is looked up by the kind's name is far slower. */
 export function readNumber(node: NumberNode, memory: Memory, at: number): number | bigint {
   switch (node.number) {
+    case "f32":
+      return memory.f32[at >>> 2];
+    case "f64":
+      return memory.f64[at >>> 3];
     case "u8":
       return memory.u8[at];
     case "i8":
@@ -44,10 +48,6 @@ export function readNumber(node: NumberNode, memory: Memory, at: number): number
       return memory.u32[at >>> 2];
     case "i32":
       return memory.i32[at >>> 2];
-    case "f32":
-      return memory.f32[at >>> 2];
-    case "f64":
-      return memory.f64[at >>> 3];
     case "u64":
       return node.safe ? readSafe(memory, at, false) : memory.u64[at >>> 3];
     default:
