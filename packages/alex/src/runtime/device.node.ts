@@ -3,8 +3,7 @@
 import os from "node:os";
 import type { VectorTarget } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
-import { createNativeTarget } from "../targets/native/index.node.ts";
-import type { NativeMachine } from "../targets/native/index.node.ts";
+import { createNativeTarget, vectorsOf } from "../targets/native/index.node.ts";
 import { debugSinkFromEnvironment } from "./debug.node.ts";
 import type { DebugSink } from "./debug.ts";
 import { WasmDevice } from "./device.ts";
@@ -61,9 +60,4 @@ function openTarget(name: string): { readonly target: CpuTarget; readonly vector
     throw new DeviceOptionError("there is no such target", { expected, got: name });
   }
   return { target: wasmTarget, vectors: { lanes: WASM_LANES, joinsVectors: setEngineFlags() } };
-}
-
-/** What kernel generators know of a machine. */
-export function vectorsOf({ lanes, registers }: NativeMachine): VectorTarget {
-  return { lanes, registers, joinsVectors: false };
 }

@@ -19,7 +19,7 @@ import { buildLibrary, findToolchain } from "./toolchain.node.ts";
 import type { Toolchain } from "./toolchain.node.ts";
 
 export type { NativeMachine } from "./machine.ts";
-export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf } from "./machine.ts";
+export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf, vectorsOf } from "./machine.ts";
 export { hostMachine } from "./machine.node.ts";
 export { NativeTargetError } from "./print-operation.ts";
 export { ToolFailedError, ToolMissingError, findToolchain, searchTools, toolVersions } from "./toolchain.node.ts";

@@ -3,6 +3,7 @@
 // legal and are split, operations that it lacks are made of others.
 // A machine has a name that says all of it, such as "x86-64-v4+avx512vnni", by which tests and users choose one.
 
+import type { VectorTarget } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 
 export type Architecture = "x86-64" | "aarch64" | "riscv64";
@@ -86,6 +87,11 @@ export function machineOf(name: string): NativeMachine {
   const { implies, optional, ...rest } = level;
   const chosen = optional.filter((feature) => added.includes(feature));
   return { ...rest, name: [base, ...chosen].join("+"), features: new Set([...implies, ...chosen]) };
+}
+
+/** What kernel generators know of a machine. */
+export function vectorsOf({ lanes, registers }: NativeMachine): VectorTarget {
+  return { lanes, registers, joinsVectors: false };
 }
 
 /** The x86-64 flags of /proc/cpuinfo for LLVM's features, where the names differ. */

@@ -4,12 +4,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { evaluateProgram } from "@fidelity/core";
-import type { Kernel, Program, ProgramBuffer, ScheduleItem } from "@fidelity/core";
+import { decodeTensor, encodeTensor, evaluateProgram, storageBytes } from "@fidelity/core";
+import type { CompileOptions, Graph, HostTensor, Kernel, Program, ProgramBuffer, ScheduleItem } from "@fidelity/core";
+import { compileGraph } from "../../compile.ts";
 import { scratchStrideBytes } from "../wasm/index.ts";
 import { openNative } from "./entry.node.ts";
 import { hostMachine } from "./machine.node.ts";
-import { machineOf } from "./machine.ts";
+import { machineOf, vectorsOf } from "./machine.ts";
 import type { NativeMachine } from "./machine.ts";
 import { printModules } from "./print-program.ts";
 import { buildLibrary, findToolchain, searchTools } from "./toolchain.node.ts";
@@ -169,4 +170,41 @@ function difference(name: string, got: DataView, wanted: DataView): string[] {
     if (!bothNaN) return [`${name}: byte ${at} of the arena is ${bits(got)}, not ${bits(wanted)}`];
   }
   return [];
+}
+
+/** A graph to run, on these inputs. */
+export interface GraphRun {
+  readonly graph: Graph;
+  readonly inputs: readonly HostTensor[];
+  readonly options?: CompileOptions;
+}
+
+/** Compiles graphs for a machine, as one library, and runs them once; memory that they have not written is NaN. */
+export async function runGraphs(runs: readonly GraphRun[], machine: NativeMachine): Promise<HostTensor[][]> {
+  const programs = runs.map(({ graph, options }) =>
+    compileGraph(graph, { ...options, target: vectorsOf(machine), verify: true }),
+  );
+  const slotBytes = runs.map(({ graph }) =>
+    [...graph.parameters, ...graph.results].map(({ type }) => storageBytes(type)),
+  );
+  const { joined, placed } = joinPrograms(programs, slotBytes);
+  const place = testMemory(joined);
+  new Uint8Array(place.memory.buffer).fill(0xff);
+  const slotOf = (i: number, slot: number, sizeBytes: number): Uint8Array =>
+    new Uint8Array(place.memory.buffer, place.arena + placed[i].bindings[slot], sizeBytes);
+  runs.forEach(({ inputs }, i) => {
+    inputs.forEach((input, slot) => encodeTensor(input, slotOf(i, slot, storageBytes(input.type))));
+    for (const { buffer, bytes } of programs[i].constants) {
+      const { placement } = programs[i].buffers[buffer];
+      if (placement.kind === "binding") slotOf(i, placement.slot, bytes.byteLength).set(bytes);
+    }
+  });
+  await runNative(joined, machine, place);
+  return runs.map(({ graph, options }, i) =>
+    graph.results.map(({ type }, result) => {
+      const donor = options?.donations?.find((donation) => donation.result === result);
+      const slot = donor?.parameter ?? graph.parameters.length + result;
+      return decodeTensor(type, slotOf(i, slot, storageBytes(type)));
+    }),
+  );
 }

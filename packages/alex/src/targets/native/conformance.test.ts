@@ -1,0 +1,46 @@
+// Every op of the registry and its backward pass, and random graphs, compiled by LLVM for each machine that this
+// processor can run, against the reference interpreter. All programs of a machine are compiled as one.
+
+import { test } from "node:test";
+import fc from "fast-check";
+import { SAMPLED_OPS } from "@fidelity/core/testing";
+import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.ts";
+import type { ConformanceCase } from "../../testing-conformance.ts";
+import { runGraphs, runnableMachines, whyNoNative } from "./testing.node.ts";
+
+const skip = whyNoNative();
+
+/** Draws from an arbitrary, the same in every run. */
+const draw = <T>(arbitrary: fc.Arbitrary<T>, count: number): T[] => fc.sample(arbitrary, { numRuns: count, seed: 1 });
+
+const seeds = fc.integer({ min: 1, max: 1e9 });
+
+function opCases(valueCount: number, gradientCount: number): ConformanceCase[] {
+  return SAMPLED_OPS.flatMap((op) => {
+    const values = draw(seeds, valueCount).map((seed) => valueCase(op, seed));
+    if (op.derivative.kind === "zero") return values;
+    const gradients = draw(seeds, gradientCount).flatMap((seed) => gradientCase(op, seed) ?? []);
+    return [...values, ...gradients];
+  });
+}
+
+const graphs = fc
+  .tuple(
+    fc.integer({ min: 1, max: 9 }),
+    fc.integer({ min: 1, max: 70 }),
+    fc.array(fc.integer({ min: 0, max: 65535 }), { minLength: 3, maxLength: 14 }),
+    fc.integer({ min: 1, max: 1e6 }),
+  )
+  .map((drawn) => graphCase(...drawn));
+
+// The best machine is tested most; the others differ from it in widths and in what stands for missing instructions.
+const machines = skip === false ? runnableMachines().filter(({ name }) => name !== "x86-64+ssse3") : [];
+for (const [i, machine] of machines.entries()) {
+  test(`ops, gradients and random graphs have the interpreter's values, ${machine.name}`, async () => {
+    const cases = i === 0 ? [...opCases(4, 2), ...draw(graphs, 30), ...donationCases()] : opCases(1, 1);
+    const results = await runGraphs(cases, machine);
+    cases.forEach((each, which) => assertConforms(each, results[which]));
+  });
+}
+
+test("a machine that runs native code runs these", { skip }, () => {});
