@@ -44,8 +44,8 @@ export const LIVENESS_MS = 200;
 /** Sleeping and being woken across cores takes about so long. */
 const SPIN_MS = 0.06;
 const SPIN_MS_MIN = 0.002;
-/** Spinning is tried again after so many waits at the latest. */
-const WAITS_BETWEEN_PROBES_MAX = 256;
+/** Spinning is tried again after so many waits at the latest: rarely enough not to be what every hundredth wait costs. */
+const WAITS_BETWEEN_PROBES_MAX = 1024;
 const SPINS_BETWEEN_CLOCKS = 16;
 
 /** One word that others ring. */
