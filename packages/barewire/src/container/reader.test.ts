@@ -12,7 +12,7 @@ import { ChecksumError, InvalidContainerError, TruncatedContainerError } from ".
 import { fileSource } from "./file-source.node.ts";
 import { ContainerReader } from "./reader.ts";
 import { SourceError } from "./source-errors.ts";
-import { memorySource } from "./source.ts";
+import { memorySource, readRange } from "./source.ts";
 import type { ByteSource } from "./source.ts";
 import { containerToBytes } from "./write.ts";
 import { appendContainer } from "./writer.node.ts";
@@ -87,4 +87,9 @@ test("sources that are no container, or end too early, are refused", async () =>
   }
   assert.throws(() => fileSource(join(folder, "missing")), FileError);
   assert.throws(() => fileSource(folder), FileError);
+});
+
+test("a range that no memory can hold is refused by name", async () => {
+  const source: ByteSource = { name: "huge", sizeBytes: 2 ** 52, readInto: async () => {} };
+  await assert.rejects(readRange(source, { offset: 0, sizeBytes: 2 ** 51 }), /no memory for a part of a source/);
 });

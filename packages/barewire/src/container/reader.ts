@@ -9,7 +9,7 @@ import { checkTensor, headerPlan, runPlanAsync, versionsPlan } from "./container
 import type { ByteRange, ContainerHeader } from "./container.ts";
 import { ContainerError, InvalidContainerError } from "./errors.ts";
 import type { TensorEntry } from "./schema.ts";
-import { checkInside, readRange } from "./source.ts";
+import { checkInside, makeRoom, readRange } from "./source.ts";
 import type { ByteSource, ReadOptions } from "./source.ts";
 
 const VERIFY_BYTES = 2 ** 23;
@@ -82,7 +82,7 @@ export class ContainerReader {
     const found = new Map<string, ReadonlyBytes>();
     if (isInPlace) for (const entry of entries) found.set(entry.name, view(entry));
     else {
-      const targets = entries.map((entry) => ({ offset: entry.offset, into: roomFor(entry, options) }));
+      const targets = entries.map((entry) => ({ offset: entry.offset, into: roomFor(this.source, entry, options) }));
       await this.source.readInto(targets, options);
       for (const [i, { name }] of entries.entries()) found.set(name, targets[i].into);
     }
@@ -125,8 +125,8 @@ export class ContainerReader {
   }
 }
 
-function roomFor(entry: TensorEntry, { into }: TensorReadOptions): Uint8Array {
-  if (into === undefined) return new Uint8Array(entry.sizeBytes);
+function roomFor({ name }: ByteSource, entry: TensorEntry, { into }: TensorReadOptions): Uint8Array {
+  if (into === undefined) return makeRoom(name, entry.sizeBytes);
   const room = into(entry);
   if (room.length === entry.sizeBytes) return room;
   throw new InvalidContainerError("the room for a tensor has another size", {

@@ -52,9 +52,23 @@ export function memorySource(bytes: ReadonlyBytes, name = "memory"): ByteSource 
 /** Bytes of a source to keep: in place where it has them, fetched otherwise. */
 export async function readRange(source: ByteSource, range: ByteRange, options?: ReadOptions): Promise<ReadonlyBytes> {
   if (source.view !== undefined) return source.view(range);
-  const into = new Uint8Array(range.sizeBytes);
+  const into = makeRoom(source.name, range.sizeBytes);
   await source.readInto([{ offset: range.offset, into }], options);
   return into;
+}
+
+/** Room for bytes of a source. Throws `SourceError` where there is no memory for them: sizes come from outside. */
+export function makeRoom(name: string, sizeBytes: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(sizeBytes);
+  } catch (cause) {
+    throw new SourceError("there is no memory for a part of a source", {
+      where: name,
+      got: `${sizeBytes} bytes`,
+      hint: "read fewer tensors at a time, or into memory of your own",
+      cause,
+    });
+  }
 }
 
 /** Throws `SourceError` where a range does not lie inside of a source. */
