@@ -35,6 +35,11 @@ const SIZES: readonly Sizes[] = [
   { B: 1, T: 17, H: 1, D: 35, S: 17, G: 1, position: 0 },
   { B: 1, T: 3, H: 3, D: 3, S: 4, G: 3, position: 0 },
   { B: 1, T: 2, H: 1, D: 144, S: 3, G: 1, position: 1 },
+  // Several blocks of queries and of keys, the last ones cut off, and keys that nobody sees.
+  { B: 1, T: 37, H: 2, D: 7, S: 71, G: 1, position: 29 },
+  { B: 1, T: 11, H: 1, D: 5, S: 150, G: 1, position: 133 },
+  // More heads to a group than go together, and a cache that is full.
+  { B: 1, T: 2, H: 7, D: 5, S: 37, G: 1, position: 36 },
 ];
 
 function inputsOf({ B, T, H, D, S, G, position }: Sizes, seed: number): HostTensor[] {
@@ -95,6 +100,7 @@ void test("attention: weighted sums of visible values, and the log of the normal
       ),
       runKernels(op, inputs, { scale }, 4),
       runKernels(op, inputs, { scale }, 8),
+      runKernels(op, inputs, { scale }, 16),
     ];
     for (const [way, [o, normaliser]] of ways.entries()) {
       assert.ok(relativeError(o!.data, expected) < 2e-6, `${JSON.stringify(sizes)}, way ${way}`);
@@ -145,6 +151,7 @@ void test("attention_grad: the derivative of softmax attention", () => {
       ),
       runKernels(gradOp, inputs, { scale }, 4),
       runKernels(gradOp, inputs, { scale }, 8),
+      runKernels(gradOp, inputs, { scale }, 16),
     ];
     for (const results of ways) {
       [dq, dk, dv].forEach((expected, i) =>

@@ -1,147 +1,272 @@
-// attention as loops: a chunk is one head of one sequence. Two queries at a time (one when there is one): their scores
-// with all keys they see go to scratch, four keys a step; then the exponentials; then the weighted sum of the values.
-// Keys and values behind the last visible one are never read.
+// attention as loops, after FlashAttention-2 (Dao 2023, arXiv 2307.08691): a chunk is a block of queries of one head of
+// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before by
+// a call of its own, into scores in scratch, and add the values by their exponentials to the output. The largest score so
+// far and the sum of exponentials of each query are kept beside, and the output is scaled when a larger score turns up.
+// Keys and values behind the last visible one are never read. Few queries have kernels of their own: attention_decode.ts.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { F32, I32, loopType } from "../../loop/ir.ts";
-import type { LoopValue } from "../../loop/ir.ts";
+import { I32, loopType } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { expOf, logOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
-import { roundUp } from "../../storage.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
-import { dotRows, headBase, headStrides, keyRows, loadPosition, sumRows } from "./attention_blocks.ts";
-import { foldLanes, laneIndices } from "./lanes.ts";
+import type { AttentionSchedule, HeadPanels } from "./attention_blocks.ts";
+import {
+  chooseAttentionSchedule,
+  clearRows,
+  headBase,
+  headStrides,
+  loadPosition,
+  packHeads,
+  rowGroups,
+  visibleKeys,
+} from "./attention_blocks.ts";
+import { lowerAttentionRows } from "./attention_decode.ts";
+import { laneIndices, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
+import { multiplyBlock } from "./register_block.ts";
 
-/** Queries of a register block. */
-const BLOCK_QUERIES = 2;
 /** Below every score; its exponential is 0. */
 const MASKED = -1e30;
+/** Queries of a block where there are enough blocks, and fewer where there are not. */
+const [QUERIES, QUERIES_OF_FEW] = [128, 32];
+const ENOUGH_CHUNKS = 16;
 
-/** What a block of queries needs to know of its head. */
-interface Head {
+/** What a block of queries needs to know; addresses are those of the block's first query. */
+interface QueryBlock {
   readonly dims: AttentionDims;
+  readonly schedule: AttentionSchedule;
+  readonly type: LoopType;
   readonly scale: number;
-  readonly lanes: number;
-  /** Addresses of time step 0. */
   readonly q: LoopValue;
-  readonly keys: LoopValue;
+  readonly panels: LoopValue;
   readonly values: LoopValue;
   readonly o: LoopValue;
   readonly lse: LoopValue;
-  readonly position: LoopValue;
-  /** Scratch [queries of a block, capacity in whole vectors]. */
+  /** Number of the last key that the first query sees, and queries of this block. */
+  readonly limit: LoopValue;
+  readonly queries: LoopValue;
+  /** Scratch [rows, keys of a block]. */
   readonly scores: LoopValue;
-  readonly scoresStrideBytes: number;
+  /** Scratch [row groups, lanes], a lane a query: largest scores, sums of exponentials, factors of the output. */
+  readonly largest: LoopValue;
+  readonly totals: LoopValue;
+  readonly factors: LoopValue;
+}
+
+/** A few queries of a block. */
+interface QueryGroup {
+  readonly block: QueryBlock;
+  readonly rows: number;
+  readonly q: LoopValue;
+  readonly o: LoopValue;
+  readonly limit: LoopValue;
+  /** Byte offset of the group's vector in `largest`, `totals` and `factors`. */
+  readonly state: LoopValue;
 }
 
 export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs): void {
   const [q, keys] = context.node.inputs;
   const dims = attentionDims(q!.type, keys!.type);
   const { batch, time, heads, size, capacity, groupSize } = dims;
-  const strides = headStrides(dims);
-  const inputs = [0, 1, 2, 3].map((i) => context.input(i));
-  const buffers = [...inputs, context.result(0), context.result(1)];
+  const enough = batch * heads * Math.ceil(time / QUERIES) >= ENOUGH_CHUNKS;
+  const schedule = chooseAttentionSchedule(dims, context, enough ? QUERIES : QUERIES_OF_FEW);
+  if (time < schedule.rows) {
+    lowerAttentionRows(context, { scale }, dims);
+    return;
+  }
+  const panels = packHeads(context, dims, context.input(1), context.input(3), schedule.vectors * context.lanes);
+  const blocks = Math.ceil(time / schedule.queryBlock);
+  const buffers = [
+    context.input(0),
+    context.input(2),
+    context.input(3),
+    panels.buffer,
+    context.result(0),
+    context.result(1),
+  ];
   const work = 4 * batch * heads * time * capacity * size;
-  context.call("attention", batch * heads, work, buffers, (k, [qBase, kBase, vBase, position, oBase, lseBase]) => {
-    const sequence = k.div(k.chunk, k.index(heads));
-    const head = k.rem(k.chunk, k.index(heads));
+  context.call("attention", batch * heads * blocks, work, buffers, (k, bases) => {
+    const [qBase, vBase, positionAt, panelsBase, oBase, lseBase] = bases as readonly LoopValue[];
+    // Later queries see more keys: their blocks come first, so that none is left to one thread at the end.
+    const t = k.mul(k.sub(k.index(blocks - 1), k.div(k.chunk, k.index(batch * heads))), k.index(schedule.queryBlock));
+    const row = k.rem(k.chunk, k.index(batch * heads));
+    const [sequence, head] = [k.div(row, k.index(heads)), k.rem(row, k.index(heads))];
     const keyHead = k.div(head, k.index(groupSize));
-    const queries = Math.min(time, BLOCK_QUERIES);
-    const scoresStrideBytes = roundUp(capacity, context.lanes) * 4;
-    const state: Head = {
+    const strides = headStrides(dims);
+    const stateBytes = Math.ceil(schedule.queryBlock / schedule.rows) * context.lanes * 4;
+    const ofQueries = (base: LoopValue): LoopValue =>
+      k.offset(headBase(k, base, sequence, head, time, strides.query, size), t, strides.query);
+    attendBlock(k, {
       dims,
+      schedule,
+      type: loopType("f32", context.lanes),
       scale,
-      lanes: context.lanes,
-      q: headBase(k, qBase!, sequence, head, time, strides.query, size),
-      keys: headBase(k, kBase!, sequence, keyHead, capacity, strides.key, size),
+      q: ofQueries(qBase!),
+      panels: panelsOfHead(k, panelsBase!, panels, dims, sequence, keyHead),
       values: headBase(k, vBase!, sequence, keyHead, capacity, strides.key, size),
-      o: headBase(k, oBase!, sequence, head, time, strides.query, size),
-      lse: k.offset(lseBase!, k.chunk, time * 4),
-      position: loadPosition(k, position!),
-      scores: k.allocateScratch(queries * scoresStrideBytes),
-      scoresStrideBytes,
+      o: ofQueries(oBase!),
+      lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
+      limit: k.add(loadPosition(k, positionAt!), t),
+      queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
+      scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
+      largest: k.allocateScratch(stateBytes),
+      totals: k.allocateScratch(stateBytes),
+      factors: k.allocateScratch(stateBytes),
+    });
+  });
+}
+
+function panelsOfHead(
+  k: KernelBuilder,
+  base: LoopValue,
+  { headBytes }: HeadPanels,
+  { keyHeads }: AttentionDims,
+  sequence: LoopValue,
+  keyHead: LoopValue,
+): LoopValue {
+  return k.offset(base, k.add(k.mul(sequence, k.index(keyHeads)), keyHead), headBytes);
+}
+
+/** All visible keys for one block of queries. */
+function attendBlock(k: KernelBuilder, block: QueryBlock): void {
+  const { dims, schedule, limit, queries } = block;
+  const { query } = headStrides(dims);
+  clearRows(k, block.o, queries, query, dims.size, block.type.lanes);
+  const stateBytes = block.type.lanes * 4;
+  const groups = (body: (group: QueryGroup, row: LoopValue) => void): void =>
+    rowGroups(k, queries, dims.time, schedule.rows, (row, rows) => {
+      const [q, o] = [k.offset(block.q, row, query), k.offset(block.o, row, query)];
+      const state = k.mul(k.div(row, k.index(schedule.rows)), k.index(stateBytes));
+      body({ block, rows, q, o, limit: k.add(limit, row), state }, row);
+    });
+  groups(({ state }) => {
+    k.store(k.constant(block.type, MASKED), k.add(block.largest, state));
+    k.store(k.constant(block.type, 0), k.add(block.totals, state));
+  });
+  const visible = k.min(k.add(limit, queries), k.index(dims.capacity));
+  k.loop(0, visible, schedule.keyBlock, (firstKey) => groups((group) => attendKeys(k, group, firstKey)));
+  groups((group, row) => finish(k, group, k.offset(block.lse, row, 4)));
+}
+
+/** A block of keys for one group of queries: nothing when they see none of it. */
+function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): void {
+  const { block, rows } = group;
+  const { dims, schedule, scores, type } = block;
+  const end = k.min(k.add(group.limit, k.index(rows)), k.index(dims.capacity));
+  k.if(k.compare("lt", firstKey, end), () => {
+    const keys = k.min(k.index(schedule.keyBlock), k.sub(end, firstKey));
+    const maxima = writeScores(k, group, firstKey, keys);
+    exponentials(
+      k,
+      group,
+      keys,
+      reduceEach(k, maxima, (a, b) => k.max(a, b)),
+    );
+    const { key } = headStrides(dims);
+    const values = k.offset(block.values, firstKey, key);
+    for (const piece of rowPieces(dims.size, type.lanes, schedule.vectors)) {
+      const offsets = pieceOffsets(piece);
+      const { query } = headStrides(dims);
+      const before = Array.from({ length: rows }, (_, i) => {
+        const factor = k.loadSplat(piece.type, k.add(block.factors, group.state), i * 4);
+        return offsets.map((offset) => k.mul(k.load(piece.type, group.o, i * query + offset), factor));
+      });
+      const operands = {
+        left: scores,
+        leftRowBytes: schedule.keyBlock * 4,
+        leftStepBytes: 4,
+        right: k.add(values, k.index(piece.offset)),
+        rightStepBytes: key,
+      };
+      const sums = multiplyBlock(k, operands, rows, piece, keys, before.flat());
+      sums.forEach((sum, i) => {
+        k.store(sum, group.o, Math.floor(i / piece.count) * query + offsets[i % piece.count]!);
+      });
+    }
+    return [];
+  });
+}
+
+/** Writes the masked scores of a group with a block of keys; gives the largest of each query, in lanes. */
+function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, keys: LoopValue): readonly LoopValue[] {
+  const { block, rows } = group;
+  const { dims, schedule, type, scores } = block;
+  const width = schedule.vectors * type.lanes;
+  const [factor, masked] = [k.constant(type, block.scale), k.constant(type, MASKED)];
+  const zeros = Array.from({ length: rows * schedule.vectors }, () => k.constant(type, 0));
+  const limit = k.splat(k.convert(I32, group.limit), type.lanes);
+  const lane = laneIndices(k, type.lanes);
+  const inits = Array.from({ length: rows }, () => masked);
+  return k.for(0, keys, width, inits, (at, maxima) => {
+    const key = k.add(firstKey, at);
+    const operands = {
+      left: group.q,
+      leftRowBytes: headStrides(dims).query,
+      leftStepBytes: 4,
+      right: k.offset(block.panels, key, dims.size * 4),
+      rightStepBytes: width * 4,
     };
-    const whole = time - (time % queries);
-    k.loop(0, whole, queries, (t) => queryBlock(k, state, t, queries));
-    if (time > whole) queryBlock(k, state, k.index(whole), 1);
+    const columns = { type, count: schedule.vectors };
+    const products = multiplyBlock(k, operands, rows, columns, dims.size, zeros);
+    const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
+    const numbers = Array.from({ length: schedule.vectors }, (_, v) =>
+      v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes)),
+    );
+    const to = k.offset(scores, at, 4);
+    return maxima.map((max, i) =>
+      numbers.reduce((largest, number, v) => {
+        const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
+        const score = k.select(seen, k.mul(products[i * schedule.vectors + v]!, factor), masked);
+        k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
+        return k.max(largest, score);
+      }, max),
+    );
   });
 }
 
-function queryBlock(k: KernelBuilder, head: Head, t: LoopValue, height: number): void {
-  const { dims, position, scores, scoresStrideBytes, lanes } = head;
-  const visible = k.min(k.add(k.add(position, t), k.index(height)), k.index(dims.capacity));
-  const largest = writeScores(k, head, t, visible, height);
-  const totals = exponentials(k, head, visible, largest);
-  const o = k.offset(head.o, t, headStrides(dims).query);
-  const inverses = totals.map((total) => k.div(k.constant(F32, 1), total));
-  const rows = {
-    rows: head.values,
-    rowStrideBytes: headStrides(dims).key,
-    weights: scores,
-    weightStrideBytes: 4,
-    sumStrideBytes: scoresStrideBytes,
-    count: visible,
-    size: dims.size,
-  };
-  sumRows(k, rows, height, lanes, (value, i, offset) => {
-    k.store(k.mul(value, k.splat(inverses[i]!, value.type.lanes)), o, i * headStrides(dims).query + offset);
+/** Replaces scores by exp(score - largest), where the largest so far may be an earlier one, and brings the state up. */
+function exponentials(k: KernelBuilder, group: QueryGroup, keys: LoopValue, maxima: LoopValue): void {
+  const { block, rows, state } = group;
+  const { schedule, type, scores } = block;
+  const [largestAt, totalsAt, factorsAt] = [block.largest, block.totals, block.factors].map((at) => k.add(at, state));
+  const before = k.load(type, largestAt!);
+  const largest = k.max(before, maxima);
+  const factors = expOf(k, k.sub(before, largest));
+  k.store(largest, largestAt!);
+  k.store(factors, factorsAt!);
+  const shifts = Array.from({ length: rows }, (_, i) => k.loadSplat(type, largestAt!, i * 4));
+  const zeros = shifts.map(() => k.constant(type, 0));
+  const sums = k.for(0, keys, type.lanes, zeros, (key, carried) => {
+    const at = k.offset(scores, key, 4);
+    return carried.map((sum, i) => {
+      const weight = expOf(k, k.sub(k.load(type, at, i * schedule.keyBlock * 4), shifts[i]!));
+      k.store(weight, at, i * schedule.keyBlock * 4);
+      return k.add(sum, weight);
+    });
   });
-  const lse = k.offset(head.lse, t, 4);
-  totals.forEach((total, i) => k.store(k.add(largest[i]!, logOf(k, total)), lse, i * 4));
+  const total = reduceEach(k, sums, (a, b) => k.add(a, b));
+  k.store(k.fma(k.load(type, totalsAt!), factors, total), totalsAt!);
 }
 
-/** Writes the masked scores of `height` queries from t on, and gives the largest of each. */
-function writeScores(k: KernelBuilder, head: Head, t: LoopValue, visible: LoopValue, height: number): LoopValue[] {
-  const { dims, lanes, scores, scoresStrideBytes, position, scale } = head;
-  const strides = headStrides(dims);
-  const q = k.offset(head.q, t, strides.query);
-  const lane = laneIndices(k, lanes);
-  const limits = Array.from({ length: height }, (_, i) => {
-    const limit = k.min(k.add(k.add(position, t), k.index(i)), k.index(dims.capacity - 1));
-    return k.splat(k.convert(I32, limit), lanes);
-  });
-  const last = k.sub(visible, k.index(1));
-  const masked = k.splat(k.constant(F32, MASKED), lanes);
-  const factor = k.splat(k.constant(F32, scale), lanes);
-  const maxima = k.for(
-    0,
-    visible,
-    lanes,
-    limits.map(() => masked),
-    (key, carried) => {
-      const rows = keyRows(k, head.keys, key, last, strides.key, lanes);
-      const products = dotRows(k, q, strides.query, height, rows, dims.size);
-      const keyIndex = k.add(lane, k.splat(k.convert(I32, key), lanes));
-      const to = k.offset(scores, key, 4);
-      return products.map((product, i) => {
-        const score = k.select(k.compare("le", keyIndex, limits[i]!), k.mul(product, factor), masked);
-        k.store(score, to, i * scoresStrideBytes);
-        return k.max(carried[i]!, score);
-      });
-    },
-  );
-  return maxima.map((max) => foldLanes(k, max, (a, b) => k.max(a, b)));
-}
-
-/** Replaces scores by exp(score - largest), and gives the sum for each query. */
-function exponentials(k: KernelBuilder, head: Head, visible: LoopValue, largest: readonly LoopValue[]): LoopValue[] {
-  const { lanes, scores, scoresStrideBytes } = head;
-  const type = loopType("f32", lanes);
-  const shifts = largest.map((value) => k.splat(value, lanes));
-  const totals = k.for(
-    0,
-    visible,
-    lanes,
-    shifts.map(() => k.constant(type, 0)),
-    (key, carried) => {
-      const at = k.offset(scores, key, 4);
-      return carried.map((total, i) => {
-        const weight = expOf(k, k.sub(k.load(type, at, i * scoresStrideBytes), shifts[i]!));
-        k.store(weight, at, i * scoresStrideBytes);
-        return k.add(total, weight);
-      });
-    },
-  );
-  return totals.map((total) => foldLanes(k, total, (a, b) => k.add(a, b)));
+/** Divides the output by the sums of exponentials, and writes the logarithms of the normalisers. */
+function finish(k: KernelBuilder, group: QueryGroup, lse: LoopValue): void {
+  const { block, rows, state, o } = group;
+  const { dims, type } = block;
+  const { query } = headStrides(dims);
+  const [totalsAt, factorsAt] = [k.add(block.totals, state), k.add(block.factors, state)];
+  const total = k.load(type, totalsAt);
+  k.store(k.div(k.constant(type, 1), total), factorsAt);
+  k.store(k.add(k.load(type, k.add(block.largest, state)), logOf(k, total)), totalsAt);
+  for (const piece of rowPieces(rows, type.lanes, rows)) {
+    for (const offset of pieceOffsets(piece)) k.store(k.load(piece.type, totalsAt, offset), lse, offset);
+  }
+  for (const piece of rowPieces(dims.size, type.lanes, dims.size)) {
+    for (let i = 0; i < rows; i++) {
+      const inverse = k.loadSplat(piece.type, factorsAt, i * 4);
+      for (const offset of pieceOffsets(piece)) {
+        k.store(k.mul(k.load(piece.type, o, i * query + offset), inverse), o, i * query + offset);
+      }
+    }
+  }
 }

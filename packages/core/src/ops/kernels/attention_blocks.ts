@@ -1,14 +1,13 @@
-// The two products that attention and its reverse pass are made of, in register blocks over rows that lie apart in
-// memory: dot products of a few rows with a few others, and sums of rows by weights that lie in scratch.
+// What the kernels of attention and of its reverse pass share: where heads lie, how large blocks are, and the packing of
+// keys and values into panels [size][keys of a panel], from which scores of several keys come in one vector.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { F32, I32, INDEX, loopType } from "../../loop/ir.ts";
+import { I32, INDEX, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
+import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
-import { pieceOffsets, rowPieces, sumEach } from "./lanes.ts";
-
-/** Vectors of head elements whose products are unrolled. */
-const UNROLLED_VECTORS = 16;
+import { packPanel } from "./gemm_pack.ts";
+import { pieceOffsets, rowPieces } from "./lanes.ts";
 
 /** Byte strides from one time step to the next. */
 export interface HeadStrides {
@@ -38,124 +37,126 @@ export function loadPosition(k: KernelBuilder, position: LoopValue): LoopValue {
   return k.convert(INDEX, k.max(k.load(I32, position), k.i32(0)));
 }
 
-/** Addresses of the rows of as many keys as a vector has lanes, from `key` on; those beyond the last repeat it. */
-export function keyRows(
+/** How attention over blocks of queries and keys is cut up. */
+export interface AttentionSchedule {
+  /** Queries, and vectors of keys or of head elements, of a register block. */
+  readonly rows: number;
+  readonly vectors: number;
+  /** Queries of a block, a multiple of `rows`, and keys of one, a multiple of a panel's. */
+  readonly queryBlock: number;
+  readonly keyBlock: number;
+}
+
+/** Blocks of keys such that they and their values stay in the first cache while the queries of a block go over them. */
+export function chooseAttentionSchedule(
+  { time, size }: AttentionDims,
+  context: LowerContext,
+  queries: number,
+): AttentionSchedule {
+  const { lanes, joinsVectors, registers, cacheBytes } = context;
+  const rows = registers >= 32 ? Math.min(8, lanes) : 4;
+  const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
+  const width = vectors * lanes;
+  const fitting = Math.floor((cacheBytes.l1 * 3) / 4 / (8 * size));
+  const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(128 / width))) * width;
+  return { rows, vectors, keyBlock, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
+}
+
+/** Panels of a head's keys or values. */
+export interface HeadPanels {
+  /** [batch, key heads, panels, size, width]. */
+  readonly buffer: BufferHandle;
+  /** Keys of a panel. */
+  readonly width: number;
+  readonly headBytes: number;
+}
+
+/** Panels that one chunk packs. */
+const PANELS_PER_CHUNK = 8;
+
+/** Packs the visible keys or values of all heads; what is behind them stays unset. */
+export function packHeads(
+  context: LowerContext,
+  dims: AttentionDims,
+  rows: BufferHandle,
+  position: BufferHandle,
+  width: number,
+): HeadPanels {
+  const { batch, time, capacity, keyHeads, size } = dims;
+  const strides = headStrides(dims);
+  const panels = Math.ceil(capacity / width);
+  const headBytes = panels * width * size * 4;
+  const buffer = context.temporary(batch * keyHeads * headBytes);
+  const perHead = Math.ceil(panels / PANELS_PER_CHUNK);
+  const work = batch * keyHeads * capacity * size;
+  const vector = loopType("f32", context.lanes);
+  context.call("attention_pack", batch * keyHeads * perHead, work, [rows, position, buffer], (k, bases) => {
+    const [from, positionAt, to] = bases as readonly [LoopValue, LoopValue, LoopValue];
+    const head = k.div(k.chunk, k.index(perHead));
+    const [sequence, keyHead] = [k.div(head, k.index(keyHeads)), k.rem(head, k.index(keyHeads))];
+    const source = headBase(k, from, sequence, keyHead, capacity, strides.key, size);
+    const target = k.offset(to, head, headBytes);
+    const first = k.mul(k.rem(k.chunk, k.index(perHead)), k.index(PANELS_PER_CHUNK * width));
+    const visible = k.min(k.add(loadPosition(k, positionAt), k.index(time)), k.index(capacity));
+    const end = k.min(k.add(first, k.index(PANELS_PER_CHUNK * width)), visible);
+    k.loop(first, end, width, (key) => {
+      const panel = { from: k.offset(source, key, strides.key), to: k.offset(target, key, size * 4) };
+      const pack = (count: number) => (): readonly LoopValue[] => {
+        packPanel(k, { ...panel, strides: { element: strides.key, depth: 4 }, count, width, depth: size }, vector);
+        return [];
+      };
+      const rest = capacity % width;
+      if (rest === 0) pack(width)();
+      else k.if(k.compare("le", k.add(key, k.index(width)), k.index(capacity)), pack(width), pack(rest));
+    });
+  });
+  return { buffer, width, headBytes };
+}
+
+/** Sets `rows` rows of `size` floats to zero. */
+export function clearRows(
   k: KernelBuilder,
-  base: LoopValue,
-  key: LoopValue,
-  last: LoopValue,
+  rows: LoopValue,
+  count: number | LoopValue,
   strideBytes: number,
-  lanes: number,
-): LoopValue[] {
-  return Array.from({ length: lanes }, (_, lane) =>
-    k.offset(base, lane === 0 ? key : k.min(k.add(key, k.index(lane)), last), strideBytes),
-  );
-}
-
-/**
- * Dot products of rows of `size` floats: result i, lane j is left row i by right row j; as many right rows as lanes.
- * Left row i is at `left` + i * `leftStrideBytes`.
- */
-export function dotRows(
-  k: KernelBuilder,
-  left: LoopValue,
-  leftStrideBytes: number,
-  height: number,
-  right: readonly LoopValue[],
   size: number,
-): LoopValue[] {
-  const lanes = right.length;
-  const type = loopType("f32", lanes);
-  const whole = size - (size % lanes);
-  const zeros = Array.from({ length: height * lanes }, () => k.constant(type, 0));
-  const step = (sums: readonly LoopValue[], d: LoopValue, offset: number): LoopValue[] => {
-    const leftAt = k.add(left, d);
-    const rows = Array.from({ length: height }, (_, i) => k.load(type, leftAt, i * leftStrideBytes + offset));
-    const next = [...sums];
-    right.forEach((address, j) => {
-      const other = k.load(type, k.add(address, d), offset);
-      rows.forEach((row, i) => (next[i * lanes + j] = k.fma(row, other, next[i * lanes + j]!)));
-    });
-    return next;
-  };
-  const bytes = lanes * 4;
-  const unrolled = UNROLLED_VECTORS * bytes;
-  const looped = whole * 4 - ((whole * 4) % unrolled);
-  const body = (sums: readonly LoopValue[], d: LoopValue, length: number): readonly LoopValue[] => {
-    let next = sums;
-    for (let offset = 0; offset < length; offset += bytes) next = step(next, d, offset);
-    return next;
-  };
-  let sums: readonly LoopValue[] = zeros;
-  if (looped > unrolled) sums = k.for(0, looped, unrolled, sums, (d, carried) => body(carried, d, unrolled));
-  else if (looped > 0) sums = body(sums, k.index(0), unrolled);
-  sums = body(sums, k.index(looped), whole * 4 - looped);
-  const products = zeros.flatMap((_, i) => (i % lanes === 0 ? [sumEach(k, sums.slice(i, i + lanes))] : []));
-  return addLastColumns(k, products, left, leftStrideBytes, right, whole, size);
-}
-
-/** Adds the columns from `first` to `size`, fewer than a vector, one at a time. */
-function addLastColumns(
-  k: KernelBuilder,
-  products: readonly LoopValue[],
-  left: LoopValue,
-  leftStrideBytes: number,
-  right: readonly LoopValue[],
-  first: number,
-  size: number,
-): LoopValue[] {
-  const type = loopType("f32", right.length);
-  let sums = [...products];
-  for (let column = first; column < size; column++) {
-    let others = k.loadSplat(type, right[0]!, column * 4);
-    for (let j = 1; j < right.length; j++) others = k.insert(others, k.load(F32, right[j]!, column * 4), j);
-    sums = sums.map((sum, i) => k.fma(k.loadSplat(type, left, i * leftStrideBytes + column * 4), others, sum));
-  }
-  return sums;
-}
-
-/** Rows to sum up, and where their weights lie. */
-export interface WeightedRows {
-  /** Row 0; row s is `rowStrideBytes` * s further. */
-  readonly rows: LoopValue;
-  readonly rowStrideBytes: number;
-  /** Weight 0 of sum 0; weights of row s are `weightStrideBytes` * s further, of sum i `sumStrideBytes` * i. */
-  readonly weights: LoopValue;
-  readonly weightStrideBytes: number;
-  readonly sumStrideBytes: number;
-  readonly count: LoopValue;
-  readonly size: number;
-}
-
-/**
- * For each of `height` sums, the sum over rows of weight times row, a few vectors at a time: `use` gets sum i of the
- * elements at a byte offset of the row.
- */
-export function sumRows(
-  k: KernelBuilder,
-  input: WeightedRows,
-  height: number,
   lanes: number,
-  use: (value: LoopValue, i: number, offset: number) => void,
 ): void {
-  const { rows, rowStrideBytes, weights, weightStrideBytes, sumStrideBytes, count, size } = input;
-  // Eight sums in registers.
-  for (const piece of rowPieces(size, lanes, Math.max(1, Math.floor(8 / height)))) {
-    const offsets = pieceOffsets(piece);
-    const zeros = Array.from({ length: height * offsets.length }, () => k.constant(piece.type, 0));
-    const end = k.mul(count, k.index(weightStrideBytes));
-    const sums = k.for(0, end, weightStrideBytes, [rows, ...zeros], (at, [row, ...carried]) => {
-      const values = offsets.map((offset) => k.load(piece.type, row!, offset));
-      const weightAt = k.add(weights, at);
-      const next: LoopValue[] = [k.add(row!, k.index(rowStrideBytes))];
-      for (let i = 0; i < height; i++) {
-        const weight = k.loadSplat(piece.type, weightAt, i * sumStrideBytes);
-        values.forEach((value, v) => next.push(k.fma(weight, value, carried[i * offsets.length + v]!)));
-      }
-      return next;
-    });
-    for (let i = 0; i < height; i++) {
-      offsets.forEach((offset, v) => use(sums[1 + i * offsets.length + v]!, i, offset));
+  k.loop(0, count, 1, (row) => {
+    const at = k.offset(rows, row, strideBytes);
+    for (const piece of rowPieces(size, lanes, size)) {
+      for (const offset of pieceOffsets(piece)) k.store(k.constant(piece.type, 0), at, offset);
     }
-  }
+  });
+}
+
+/** Runs `body` for groups of `rows` of `count` rows; the last one is lower where `total` rows do not divide. */
+export function rowGroups(
+  k: KernelBuilder,
+  count: LoopValue,
+  total: number,
+  rows: number,
+  body: (row: LoopValue, rows: number) => void,
+): void {
+  const whole = k.sub(count, k.rem(count, k.index(rows)));
+  k.loop(0, whole, rows, (row) => body(row, rows));
+  if (total % rows > 0) k.loop(whole, count, rows, (row) => body(row, total % rows));
+}
+
+/**
+ * Which keys a group of queries sees, as masks: query i sees key s when s - i <= `limit`, the number of the last key
+ * that query 0 sees, and there is such a key.
+ */
+export function visibleKeys(
+  k: KernelBuilder,
+  keys: LoopValue,
+  limit: LoopValue,
+  row: number,
+  capacity: number,
+  width: number,
+): LoopValue {
+  const type = keys.type;
+  const moved = row === 0 ? keys : k.sub(keys, k.constant(type, row));
+  const seen = k.compare("le", moved, limit);
+  return capacity % width === 0 ? seen : k.binary("and", seen, k.compare("lt", keys, k.constant(type, capacity)));
 }

@@ -1,46 +1,60 @@
-// attention_grad as loops: a chunk is one key head of one sequence, and adds up its dk and dv in place, over the heads
-// of its group one after another. A few queries at a time: their weights p and score cotangents ds go to scratch; dq
-// sums keys by ds; then every key's dk and dv gain the sums of the queries by ds and of the dO by p.
+// attention_grad as loops: a chunk is one key head of one sequence, and adds up its dk and dv in place, over the heads of
+// its group one after another. Blocks of queries go over blocks of the keys that they see: the weights p and the score
+// cotangents ds of a block go to scratch, from packed keys and values; dq gains the keys by ds; then every key's dk and
+// dv gain the queries by ds and the dO by p.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { F32, I32, loopType } from "../../loop/ir.ts";
-import type { LoopValue } from "../../loop/ir.ts";
+import { I32, loopType } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { expOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
-import { roundUp } from "../../storage.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
-import type { HeadStrides } from "./attention_blocks.ts";
-import { dotRows, headBase, headStrides, keyRows, loadPosition, sumRows } from "./attention_blocks.ts";
+import type { AttentionSchedule, HeadStrides } from "./attention_blocks.ts";
+import {
+  chooseAttentionSchedule,
+  clearRows,
+  headBase,
+  headStrides,
+  loadPosition,
+  packHeads,
+  rowGroups,
+  visibleKeys,
+} from "./attention_blocks.ts";
 import { laneIndices, pieceOffsets, rowPieces } from "./lanes.ts";
+import type { BlockOperands } from "./register_block.ts";
+import { multiplyBlock } from "./register_block.ts";
 
-/** Queries whose weights are in scratch together, and queries and keys of a register block. */
-const BLOCK_QUERIES = 8;
-const STEP = 2;
+/** Queries of a block: its p and ds stay in the first cache. */
+const QUERIES = 32;
 
-/** What is the same for all heads of a chunk: addresses of key 0, and scratch [queries of a block, capacity]. */
+/** What is the same for all heads of a chunk: addresses of key 0, and scratch [queries, keys] of a block. */
 interface KeyHead {
   readonly dims: AttentionDims;
+  readonly schedule: AttentionSchedule;
   readonly strides: HeadStrides;
+  readonly type: LoopType;
   readonly scale: number;
-  readonly lanes: number;
   readonly keys: LoopValue;
-  readonly values: LoopValue;
+  readonly keyPanels: LoopValue;
+  readonly valuePanels: LoopValue;
   readonly dk: LoopValue;
   readonly dv: LoopValue;
-  readonly position: LoopValue;
   readonly p: LoopValue;
   readonly ds: LoopValue;
-  readonly rowBytes: number;
+  readonly position: LoopValue;
 }
 
-/** One head of the group: addresses of time step 0; those of lse and delta step by 4 and `heads` * 4. */
-interface QueryHead {
+/** A block of queries of one head; addresses of its first; those of lse and delta step by 4 and `heads` * 4. */
+interface QueryBlock {
   readonly q: LoopValue;
   readonly dO: LoopValue;
   readonly dq: LoopValue;
   readonly lse: LoopValue;
   readonly delta: LoopValue;
+  /** Number of the last key that the first query sees, and queries of the block. */
+  readonly limit: LoopValue;
+  readonly queries: LoopValue;
 }
 
 export function lowerAttentionGrad(context: LowerContext, { scale }: AttentionAttrs): void {
@@ -48,146 +62,208 @@ export function lowerAttentionGrad(context: LowerContext, { scale }: AttentionAt
   const dims = attentionDims(q!.type, keys!.type);
   const { batch, time, heads, size, capacity, keyHeads, groupSize } = dims;
   const strides = headStrides(dims);
-  const inputs = [0, 1, 2, 3, 4, 5, 6].map((i) => context.input(i));
-  const buffers = [...inputs, context.result(0), context.result(1), context.result(2)];
+  const schedule = chooseAttentionSchedule(dims, context, QUERIES);
+  const width = schedule.vectors * context.lanes;
+  const [keyPanels, valuePanels] = [1, 2].map((i) =>
+    packHeads(context, dims, context.input(i), context.input(6), width),
+  );
+  const inputs = [0, 1, 3, 4, 5, 6].map((i) => context.input(i));
+  const packed = [keyPanels!.buffer, valuePanels!.buffer];
+  const buffers = [...inputs, ...packed, context.result(0), context.result(1), context.result(2)];
   const work = 10 * batch * heads * time * capacity * size;
   context.call("attention_grad", batch * keyHeads, work, buffers, (k, bases) => {
-    const [qBase, kBase, vBase, lse, dO, delta, position, dqBase, dkBase, dvBase] = bases as readonly LoopValue[];
-    const sequence = k.div(k.chunk, k.index(keyHeads));
-    const keyHead = k.rem(k.chunk, k.index(keyHeads));
+    const [qBase, kBase, lse, dO, delta, positionAt, kPanels, vPanels, dqBase, dkBase, dvBase] =
+      bases as readonly LoopValue[];
+    const [sequence, keyHead] = [k.div(k.chunk, k.index(keyHeads)), k.rem(k.chunk, k.index(keyHeads))];
     const ofKeys = (base: LoopValue): LoopValue => headBase(k, base, sequence, keyHead, capacity, strides.key, size);
-    const rowBytes = roundUp(capacity, context.lanes) * 4;
-    const queries = Math.min(time, BLOCK_QUERIES);
+    const blockBytes = schedule.queryBlock * schedule.keyBlock * 4;
     const shared: KeyHead = {
       dims,
+      schedule,
       strides,
+      type: loopType("f32", context.lanes),
       scale,
-      lanes: context.lanes,
       keys: ofKeys(kBase!),
-      values: ofKeys(vBase!),
+      keyPanels: k.offset(kPanels!, k.chunk, keyPanels!.headBytes),
+      valuePanels: k.offset(vPanels!, k.chunk, valuePanels!.headBytes),
       dk: ofKeys(dkBase!),
       dv: ofKeys(dvBase!),
-      position: loadPosition(k, position!),
-      p: k.allocateScratch(queries * rowBytes),
-      ds: k.allocateScratch(queries * rowBytes),
-      rowBytes,
+      p: k.allocateScratch(blockBytes),
+      ds: k.allocateScratch(blockBytes),
+      position: loadPosition(k, positionAt!),
     };
-    clearRows(k, shared, shared.dk);
-    clearRows(k, shared, shared.dv);
+    for (const rows of [shared.dk, shared.dv]) clearRows(k, rows, capacity, strides.key, size, context.lanes);
     k.loop(0, groupSize, 1, (member) => {
       const head = k.add(k.mul(keyHead, k.index(groupSize)), member);
       const ofQueries = (base: LoopValue): LoopValue => headBase(k, base, sequence, head, time, strides.query, size);
-      const queryHead: QueryHead = {
-        q: ofQueries(qBase!),
-        dO: ofQueries(dO!),
-        dq: ofQueries(dqBase!),
-        lse: k.offset(k.offset(lse!, sequence, heads * time * 4), head, time * 4),
-        delta: k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4),
-      };
-      const whole = time - (time % queries);
-      k.loop(0, whole, queries, (t) => queryBlock(k, shared, queryHead, t, queries));
-      if (time > whole) queryBlock(k, shared, queryHead, k.index(whole), time - whole);
+      const rows = k.add(k.mul(sequence, k.index(heads)), head);
+      k.loop(0, time, schedule.queryBlock, (t) => {
+        queryBlock(k, shared, {
+          q: k.offset(ofQueries(qBase!), t, strides.query),
+          dO: k.offset(ofQueries(dO!), t, strides.query),
+          dq: k.offset(ofQueries(dqBase!), t, strides.query),
+          lse: k.offset(k.offset(lse!, rows, time * 4), t, 4),
+          delta: k.offset(k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4), t, heads * 4),
+          limit: k.add(shared.position, t),
+          queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
+        });
+      });
     });
   });
 }
 
-function clearRows(k: KernelBuilder, { dims, strides, lanes }: KeyHead, rows: LoopValue): void {
-  k.loop(0, dims.capacity * strides.key, strides.key, (at) => {
-    const row = k.add(rows, at);
-    for (const piece of rowPieces(dims.size, lanes, dims.size)) {
-      for (const offset of pieceOffsets(piece)) k.store(k.constant(piece.type, 0), row, offset);
-    }
+function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void {
+  const { dims, schedule, strides, type } = shared;
+  clearRows(k, block.dq, block.queries, strides.query, dims.size, type.lanes);
+  const visible = k.min(k.add(block.limit, block.queries), k.index(dims.capacity));
+  k.loop(0, visible, schedule.keyBlock, (firstKey) => {
+    rowGroups(k, block.queries, dims.time, schedule.rows, (row, rows) => {
+      // Queries in front of the block's first key see nothing of it, and dk and dv leave them out, group by group.
+      const end = k.min(k.add(k.add(block.limit, row), k.index(rows)), k.index(dims.capacity));
+      k.if(k.compare("lt", firstKey, end), () => {
+        const keys = k.min(k.index(schedule.keyBlock), k.sub(end, firstKey));
+        writeWeights(k, shared, block, row, rows, firstKey, keys);
+        addQueries(k, shared, block, row, rows, firstKey, keys);
+        return [];
+      });
+    });
+    const blockEnd = k.min(k.add(firstKey, k.index(schedule.keyBlock)), visible);
+    k.loop(firstKey, blockEnd, schedule.rows, (key) => {
+      const add = (rows: number) => (): readonly LoopValue[] => {
+        addKeys(k, shared, block, firstKey, key, rows);
+        return [];
+      };
+      const rest = dims.capacity % schedule.rows;
+      if (rest === 0) add(schedule.rows)();
+      else
+        k.if(
+          k.compare("le", k.add(key, k.index(schedule.rows)), k.index(dims.capacity)),
+          add(schedule.rows),
+          add(rest),
+        );
+    });
   });
 }
 
-function queryBlock(k: KernelBuilder, shared: KeyHead, head: QueryHead, t: LoopValue, height: number): void {
-  const { dims, strides, position, lanes, rowBytes } = shared;
-  const visible = k.min(k.add(k.add(position, t), k.index(height)), k.index(dims.capacity));
-  const even = height - (height % STEP);
-  const queries = (first: LoopValue, count: number): void => queryRows(k, shared, head, t, first, visible, count);
-  if (even > 0) k.loop(0, even, STEP, (first) => queries(first, STEP));
-  if (height > even) queries(k.index(even), height - even);
-  const addTo = (to: LoopValue, weights: LoopValue, rows: LoopValue): void => {
-    const keys = (first: LoopValue, count: number): void => {
-      const input = {
-        rows: k.offset(rows, t, strides.query),
-        rowStrideBytes: strides.query,
-        weights: k.offset(weights, first, 4),
-        weightStrideBytes: rowBytes,
-        sumStrideBytes: 4,
-        count: k.index(height),
-        size: dims.size,
-      };
-      const at = k.offset(to, first, strides.key);
-      sumRows(k, input, count, lanes, (value, i, offset) => {
-        k.store(k.add(k.load(value.type, at, i * strides.key + offset), value), at, i * strides.key + offset);
-      });
-    };
-    const wholeKeys = k.sub(visible, k.rem(visible, k.index(STEP)));
-    k.loop(0, wholeKeys, STEP, (first) => keys(first, STEP));
-    k.loop(wholeKeys, visible, 1, (first) => keys(first, 1));
-  };
-  addTo(shared.dk, shared.ds, head.q);
-  addTo(shared.dv, shared.p, head.dO);
-}
-
-/** Writes p and ds of the `count` queries from t + first on, for all keys of the block, and their dq. */
-function queryRows(
+/** Writes p and ds of a group of queries and a block of keys, in whole panels. */
+function writeWeights(
   k: KernelBuilder,
   shared: KeyHead,
-  head: QueryHead,
-  t: LoopValue,
-  first: LoopValue,
-  visible: LoopValue,
-  count: number,
+  block: QueryBlock,
+  row: LoopValue,
+  rows: number,
+  firstKey: LoopValue,
+  keys: LoopValue,
 ): void {
-  const { dims, strides, lanes, rowBytes } = shared;
-  const at = k.add(t, first);
-  const [q, dO] = [k.offset(head.q, at, strides.query), k.offset(head.dO, at, strides.query)];
-  const [p, ds] = [k.offset(shared.p, first, rowBytes), k.offset(shared.ds, first, rowBytes)];
-  const type = loopType("f32", lanes);
-  const lane = laneIndices(k, lanes);
-  const rows = Array.from({ length: count }, (_, i) => {
-    const limit = k.min(k.add(k.add(shared.position, at), k.index(i)), k.index(dims.capacity - 1));
-    return {
-      limit: k.splat(k.convert(I32, limit), lanes),
-      lse: k.loadSplat(type, k.offset(head.lse, at, 4), i * 4),
-      delta: k.loadSplat(type, k.offset(head.delta, at, dims.heads * 4), i * dims.heads * 4),
+  const { dims, schedule, strides, type } = shared;
+  const { vectors, keyBlock } = schedule;
+  const width = vectors * type.lanes;
+  const rowBytes = keyBlock * 4;
+  const [q, dO] = [k.offset(block.q, row, strides.query), k.offset(block.dO, row, strides.query)];
+  const [lse, delta] = [k.offset(block.lse, row, 4), k.offset(block.delta, row, dims.heads * 4)];
+  const [p, ds] = [k.offset(shared.p, row, rowBytes), k.offset(shared.ds, row, rowBytes)];
+  const limit = k.splat(k.convert(I32, k.add(block.limit, row)), type.lanes);
+  const [scale, zero] = [k.constant(type, shared.scale), k.constant(type, 0)];
+  const lane = laneIndices(k, type.lanes);
+  k.loop(0, keys, width, (at) => {
+    const key = k.add(firstKey, at);
+    const products = (left: LoopValue, panels: LoopValue): readonly LoopValue[] => {
+      const right = k.offset(panels, key, dims.size * 4);
+      const zeros = Array.from({ length: rows * vectors }, () => zero);
+      const operands = { left, leftRowBytes: strides.query, leftStepBytes: 4, right, rightStepBytes: width * 4 };
+      return multiplyBlock(k, operands, rows, { type, count: vectors }, dims.size, zeros);
     };
-  });
-  const last = k.sub(visible, k.index(1));
-  const scale = k.splat(k.constant(F32, shared.scale), lanes);
-  k.loop(0, visible, lanes, (key) => {
-    const keys = dotRows(k, q, strides.query, count, keyRows(k, shared.keys, key, last, strides.key, lanes), dims.size);
-    const keyIndex = k.add(lane, k.splat(k.convert(I32, key), lanes));
-    const weights = rows.map(({ limit, lse }, i) => {
-      const weight = expOf(k, k.sub(k.mul(keys[i]!, scale), lse));
-      const seen = k.select(k.compare("le", keyIndex, limit), weight, k.constant(type, 0));
-      k.store(seen, k.offset(p, key, 4), i * rowBytes);
-      return seen;
+    const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
+    const each = (use: (i: number, v: number, offset: number, seen: LoopValue) => void): void => {
+      for (let v = 0; v < vectors; v++) {
+        const number = v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes));
+        for (let i = 0; i < rows; i++) {
+          const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
+          use(i, v, i * rowBytes + v * type.lanes * 4, seen);
+        }
+      }
+    };
+    const [pAt, dsAt] = [k.offset(p, at, 4), k.offset(ds, at, 4)];
+    const scores = products(q, shared.keyPanels);
+    each((i, v, offset, seen) => {
+      const shift = k.loadSplat(type, lse, i * 4);
+      const weight = expOf(k, k.sub(k.mul(scores[i * vectors + v]!, scale), shift));
+      k.store(k.select(seen, weight, zero), pAt, offset);
     });
-    const values = dotRows(
-      k,
-      dO,
-      strides.query,
-      count,
-      keyRows(k, shared.values, key, last, strides.key, lanes),
-      dims.size,
-    );
-    rows.forEach(({ delta }, i) => {
-      const change = k.mul(k.mul(weights[i]!, k.sub(values[i]!, delta)), scale);
-      k.store(change, k.offset(ds, key, 4), i * rowBytes);
+    const values = products(dO, shared.valuePanels);
+    each((i, v, offset, seen) => {
+      const change = k.sub(values[i * vectors + v]!, k.loadSplat(type, delta, i * dims.heads * 4));
+      const weighted = k.mul(k.mul(k.load(type, pAt, offset), change), scale);
+      // A product would keep what is not a number in keys that nobody sees.
+      k.store(k.select(seen, weighted, zero), dsAt, offset);
     });
   });
-  const input = {
-    rows: shared.keys,
-    rowStrideBytes: strides.key,
-    weights: ds,
-    weightStrideBytes: 4,
-    sumStrideBytes: rowBytes,
-    count: visible,
-    size: dims.size,
+}
+
+/** dq of a group of queries gains the keys of a block by ds. */
+function addQueries(
+  k: KernelBuilder,
+  shared: KeyHead,
+  block: QueryBlock,
+  row: LoopValue,
+  rows: number,
+  firstKey: LoopValue,
+  keys: LoopValue,
+): void {
+  const { schedule, strides } = shared;
+  const left = k.offset(shared.ds, row, schedule.keyBlock * 4);
+  const right = k.offset(shared.keys, firstKey, strides.key);
+  const dq = k.offset(block.dq, row, strides.query);
+  const operands = { left, leftRowBytes: schedule.keyBlock * 4, leftStepBytes: 4, right, rightStepBytes: strides.key };
+  accumulate(k, shared, operands, rows, keys, dq, strides.query);
+}
+
+/** dk and dv of `rows` keys from `key` on gain the queries of a block by ds, and the dO by p. */
+function addKeys(
+  k: KernelBuilder,
+  shared: KeyHead,
+  block: QueryBlock,
+  firstKey: LoopValue,
+  key: LoopValue,
+  rows: number,
+): void {
+  const { schedule, strides } = shared;
+  const rowBytes = schedule.keyBlock * 4;
+  // The first group of queries of which one sees the first key; those before have written nothing there.
+  const before = k.sub(k.max(key, block.limit), block.limit);
+  const start = k.sub(before, k.rem(before, k.index(schedule.rows)));
+  const depth = k.sub(block.queries, start);
+  const at = k.offset(k.mul(start, k.index(rowBytes)), k.sub(key, firstKey), 4);
+  const add = (weights: LoopValue, from: LoopValue, to: LoopValue): void => {
+    const operands = {
+      left: k.add(weights, at),
+      leftRowBytes: 4,
+      leftStepBytes: rowBytes,
+      right: k.offset(from, start, strides.query),
+      rightStepBytes: strides.query,
+    };
+    accumulate(k, shared, operands, rows, depth, k.offset(to, key, strides.key), strides.key);
   };
-  const dq = k.offset(head.dq, at, strides.query);
-  sumRows(k, input, count, lanes, (value, i, offset) => k.store(value, dq, i * strides.query + offset));
+  add(shared.ds, block.q, shared.dk);
+  add(shared.p, block.dO, shared.dv);
+}
+
+/** Adds a product to `rows` rows of head elements in memory, a few vectors at a time. */
+function accumulate(
+  k: KernelBuilder,
+  { dims, schedule, type }: KeyHead,
+  operands: BlockOperands,
+  rows: number,
+  depth: LoopValue,
+  to: LoopValue,
+  strideBytes: number,
+): void {
+  for (const piece of rowPieces(dims.size, type.lanes, schedule.vectors)) {
+    const offsets = pieceOffsets(piece);
+    const at = (i: number): number => Math.floor(i / piece.count) * strideBytes + offsets[i % piece.count]!;
+    const before = Array.from({ length: rows * piece.count }, (_, i) => k.load(piece.type, to, at(i)));
+    const right = k.add(operands.right, k.index(piece.offset));
+    const sums = multiplyBlock(k, { ...operands, right }, rows, piece, depth, before);
+    sums.forEach((sum, i) => k.store(sum, to, at(i)));
+  }
 }

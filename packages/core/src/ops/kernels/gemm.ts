@@ -15,6 +15,7 @@ import { matmulDims } from "../matmul.ts";
 import type { PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
+import { multiplyBlock, registerBlockOf } from "./register_block.ts";
 import { lowerRowProduct } from "./row_product.ts";
 
 /** The blocking of a product; one is chosen per shape and target. */
@@ -47,17 +48,6 @@ const CHUNKS = 8;
 /** Rows of a chunk at most, so that its packed rows stay in the second cache. */
 const CHUNK_ROWS_MAX = 256;
 
-/** Rows and vectors of accumulators, with room for the vectors of B and one of A. */
-function registerBlockOf(
-  lanes: number,
-  { joinsVectors, registers = 16 }: VectorTarget,
-): [rows: number, vectors: number] {
-  // Two joined vectors are one register.
-  if (joinsVectors) return [4, 4];
-  if (registers >= 32) return [8, 2];
-  return lanes >= 8 ? [6, 2] : [4, 2];
-}
-
 /** A schedule by rules that measurements gave; see the kernels' bench. */
 export function chooseGemmSchedule(
   { m, n, k, batch }: MatmulDims,
@@ -65,7 +55,7 @@ export function chooseGemmSchedule(
   target: VectorTarget,
   transposeA: boolean,
 ): GemmSchedule {
-  const [rows, vectors] = registerBlockOf(lanes, target);
+  const { rows, vectors } = registerBlockOf(lanes, target);
   const width = vectors * lanes;
   const shareB = batch === 1 && m > 64;
   // With B packed once, chunks may be narrow in rows; otherwise a chunk of few rows spends its time on packing.
@@ -287,42 +277,21 @@ interface BlockProduct {
   readonly first: First;
 }
 
-/** Steps of the inner dimension that one turn of the innermost loop takes. */
-const UNROLL = 4;
-
 /** A block of the result, in registers while the inner dimension runs. */
 function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): void {
   const { schedule, vector, bytes } = gemm;
   const { rows, vectors, depth } = product;
-  const panelBytes = vectors * vector.lanes * bytes;
   const a = schedule.packA ? { element: bytes, depth: rows * bytes } : gemm.a;
-  const zeros = Array.from({ length: rows * vectors }, () => k.constant(vector, 0));
-  const step = (aAt: LoopValue, panel: LoopValue, sums: readonly LoopValue[], unroll: number): LoopValue[] => {
-    const next = [...sums];
-    for (let u = 0; u < unroll; u++) {
-      const b = Array.from({ length: vectors }, (_, v) =>
-        k.load(vector, panel, u * panelBytes + v * vector.lanes * bytes),
-      );
-      for (let r = 0; r < rows; r++) {
-        const left = k.loadSplat(vector, aAt, r * a.element + u * a.depth);
-        for (let v = 0; v < vectors; v++) next[r * vectors + v] = k.fma(left, b[v]!, next[r * vectors + v]!);
-      }
-    }
-    return next;
+  const operands = {
+    left: product.a,
+    leftRowBytes: a.element,
+    leftStepBytes: a.depth,
+    right: product.panel,
+    rightStepBytes: vectors * vector.lanes * bytes,
   };
-  const whole = depth - (depth % UNROLL);
-  const [aEnd, panelEnd, ...sums] = k.for(
-    0,
-    whole,
-    UNROLL,
-    [product.a, product.panel, ...zeros],
-    (_l, [aAt, panel, ...partial]) => [
-      k.offset(aAt!, UNROLL, a.depth),
-      k.offset(panel!, UNROLL, panelBytes),
-      ...step(aAt!, panel!, partial, UNROLL),
-    ],
-  );
-  storeBlock(k, gemm, product, depth > whole ? step(aEnd!, panelEnd!, sums, depth - whole) : sums);
+  const zeros = Array.from({ length: rows * vectors }, () => k.constant(vector, 0));
+  const columns = { type: vector, count: vectors };
+  storeBlock(k, gemm, product, multiplyBlock(k, operands, rows, columns, depth, zeros));
 }
 
 function storeBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct, sums: readonly LoopValue[]): void {

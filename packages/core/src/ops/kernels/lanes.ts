@@ -26,21 +26,42 @@ export function foldLanes(
 
 /** The sum over the lanes of each of as many vectors as they have lanes, as one vector. */
 export function sumEach(k: KernelBuilder, vectors: readonly LoopValue[]): LoopValue {
-  let level = vectors;
-  // Each vector holds one group of lanes per original vector; a level halves the groups and doubles their number.
-  for (let width = vectors[0]!.type.lanes; width > 1; width /= 2) {
+  return reduceEach(k, vectors, (a, b) => k.add(a, b));
+}
+
+/** All lanes of each vector combined: lane i of the result is that of vector i. At most as many vectors as lanes. */
+export function reduceEach(
+  k: KernelBuilder,
+  vectors: readonly LoopValue[],
+  combine: (a: LoopValue, b: LoopValue) => LoopValue,
+): LoopValue {
+  const { lanes } = vectors[0]!.type;
+  const count = 2 ** Math.ceil(Math.log2(vectors.length));
+  let level: readonly LoopValue[] = Array.from({ length: count }, (_, i) => vectors[i] ?? vectors[0]!);
+  // Each vector holds one group of lanes per original vector; a level halves the groups and doubles their number. Once
+  // there is a single vector, it is combined with itself.
+  for (let width = lanes; width > 1; width /= 2) {
     const next: LoopValue[] = [];
-    for (let i = 0; i < level.length; i += 2) next.push(addHalves(k, level[i]!, level[i + 1]!, width));
+    for (let i = 0; i < level.length; i += 2) {
+      const a = level[i]!;
+      next.push(combineHalves(k, a, level[i + 1] ?? a, width, combine));
+    }
     level = next;
   }
   return level[0]!;
 }
 
-/** Adds the upper half of every group of `width` lanes to the lower; the groups of a, then those of b. */
-function addHalves(k: KernelBuilder, a: LoopValue, b: LoopValue, width: number): LoopValue {
+/** Combines the upper half of every group of `width` lanes with the lower; the groups of a, then those of b. */
+function combineHalves(
+  k: KernelBuilder,
+  a: LoopValue,
+  b: LoopValue,
+  width: number,
+  combine: (a: LoopValue, b: LoopValue) => LoopValue,
+): LoopValue {
   const lower: number[] = [];
   for (let lane = 0; lane < 2 * a.type.lanes; lane++) if (lane % width < width / 2) lower.push(lane);
-  return k.add(
+  return combine(
     k.shuffle(a, b, lower),
     k.shuffle(
       a,

@@ -1,0 +1,90 @@
+// The innermost loop of every dense product: a few rows times a few vectors of columns, all sums in registers while the
+// inner dimension runs. Each step reads the vectors once and one element of every row, repeated in all lanes.
+// After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import type { VectorTarget } from "../../op.ts";
+
+/** Where the operands of a register block lie, in bytes. */
+export interface BlockOperands {
+  /** Element of row 0 and step 0, and the way to the next row and the next step. */
+  readonly left: LoopValue;
+  readonly leftRowBytes: number;
+  readonly leftStepBytes: number;
+  /** The vectors of step 0, side by side, and the way to those of the next step. */
+  readonly right: LoopValue;
+  readonly rightStepBytes: number;
+}
+
+/** The vectors of a register block. */
+export interface BlockColumns {
+  readonly type: LoopType;
+  readonly count: number;
+}
+
+/** Steps that one turn of the loop takes. */
+const UNROLL = 4;
+
+/**
+ * Adds to `sums`, row by row, the products of `depth` steps. Where the number of steps is known only at run time, those
+ * left over by whole turns are taken one at a time.
+ */
+export function multiplyBlock(
+  k: KernelBuilder,
+  operands: BlockOperands,
+  rows: number,
+  columns: BlockColumns,
+  depth: number | LoopValue,
+  sums: readonly LoopValue[],
+): readonly LoopValue[] {
+  const { leftStepBytes, rightStepBytes } = operands;
+  const turn = (from: readonly LoopValue[], end: number | LoopValue, start: number | LoopValue, steps: number) =>
+    k.for(start, end, steps, from, (_step, [left, right, ...partial]) => [
+      k.offset(left!, steps, leftStepBytes),
+      k.offset(right!, steps, rightStepBytes),
+      ...takeSteps(k, { ...operands, left: left!, right: right! }, rows, columns, partial, steps),
+    ]);
+  const inits = [operands.left, operands.right, ...sums];
+  if (typeof depth !== "number") {
+    const whole = k.sub(depth, k.rem(depth, k.index(UNROLL)));
+    return turn(turn(inits, whole, 0, UNROLL), depth, whole, 1).slice(2);
+  }
+  const whole = depth - (depth % UNROLL);
+  const [left, right, ...totals] = whole > 0 ? turn(inits, whole, 0, UNROLL) : inits;
+  return takeSteps(k, { ...operands, left: left!, right: right! }, rows, columns, totals, depth - whole);
+}
+
+function takeSteps(
+  k: KernelBuilder,
+  operands: BlockOperands,
+  rows: number,
+  { type, count }: BlockColumns,
+  sums: readonly LoopValue[],
+  steps: number,
+): LoopValue[] {
+  const { left, leftRowBytes, leftStepBytes, right, rightStepBytes } = operands;
+  const vectorBytes = type.lanes * (type.kind === "f64" ? 8 : 4);
+  const next = [...sums];
+  for (let step = 0; step < steps; step++) {
+    const vectors = Array.from({ length: count }, (_, v) =>
+      k.load(type, right, step * rightStepBytes + v * vectorBytes),
+    );
+    for (let row = 0; row < rows; row++) {
+      const element = k.loadSplat(type, left, row * leftRowBytes + step * leftStepBytes);
+      vectors.forEach((vector, v) => (next[row * count + v] = k.fma(element, vector, next[row * count + v]!)));
+    }
+  }
+  return next;
+}
+
+/** Rows and vectors of the accumulators of a product, with room for the vectors of a step and one element. */
+export function registerBlockOf(
+  lanes: number,
+  { joinsVectors, registers = 16 }: VectorTarget,
+): { readonly rows: number; readonly vectors: number } {
+  // Two joined vectors are one register.
+  if (joinsVectors) return { rows: 4, vectors: 4 };
+  if (registers >= 32) return { rows: 8, vectors: 2 };
+  return lanes >= 8 ? { rows: 6, vectors: 2 } : { rows: 4, vectors: 2 };
+}
