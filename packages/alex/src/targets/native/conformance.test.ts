@@ -1,6 +1,7 @@
 // Every op of the registry and its backward pass, and random graphs, compiled by LLVM for each machine that this
 // processor can run, against the reference interpreter. All programs of a machine are compiled as one.
 
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { SAMPLED_OPS } from "@fidelity/core/testing";
@@ -33,14 +34,16 @@ const graphs = fc
   )
   .map((drawn) => graphCase(...drawn));
 
-// The best machine is tested most; the others differ from it in widths and in what stands for missing instructions.
-const machines = skip === false ? runnableMachines().filter(({ name }) => name !== "x86-64+ssse3") : [];
+// The best machine is tested most. Of the others, those with vectors of their own width: what stands for missing
+// instructions is in operations.test.ts.
+const machines =
+  skip === false ? runnableMachines().filter(({ lanes }, i, all) => i === 0 || lanes < all[i - 1].lanes) : [];
 for (const [i, machine] of machines.entries()) {
   test(`ops, gradients and random graphs have the interpreter's values, ${machine.name}`, async () => {
-    const cases = i === 0 ? [...opCases(4, 2), ...draw(graphs, 30), ...donationCases()] : opCases(1, 1);
+    const cases = i === 0 ? [...opCases(2, 1), ...draw(graphs, 16), ...donationCases()] : opCases(1, 1);
     const results = await runGraphs(cases, machine);
     cases.forEach((each, which) => assertConforms(each, results[which]));
   });
 }
 
-test("a machine that runs native code runs these", { skip }, () => {});
+test("a processor that runs native code has a machine", { skip }, () => assert.ok(machines.length > 0));

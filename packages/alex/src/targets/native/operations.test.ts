@@ -15,14 +15,17 @@ const WIDTHS: readonly VectorBytes[] = [16, 32, 64];
 
 test("a processor that runs native code has a machine", { skip }, () => assert.ok(machines.length > 0));
 
-for (const machine of machines) {
-  for (const width of WIDTHS) {
-    test(`operations on vectors of ${width} bytes, ${machine.name}`, async () => {
+/** Which widths are tried on a machine: all on the best one, elsewhere the machine's own, and all for dot products. */
+for (const [i, machine] of machines.entries()) {
+  test(`operations have the evaluator's results, ${machine.name}`, async () => {
+    for (const width of WIDTHS) {
       const { cases, inputs, bufferBytes } = operationCases(width);
-      const programs = cases.map(({ kernel }) => programOf(kernel, bufferBytes));
+      const isWhole = i === 0 || (machine.lanes * 4 === width && machine.lanes < machines[i - 1].lanes);
+      const kernels = cases.map(({ kernel }) => kernel).filter(({ name }) => isWhole || name === "width");
+      const programs = kernels.map((kernel) => programOf(kernel, bufferBytes));
       assert.deepEqual(await differencesFromEvaluator(programs, inputs, machine), []);
-    });
-  }
+    }
+  });
 }
 
 test("integer division by 0, and of the smallest number by -1, gives a number and no trap", { skip }, async () => {

@@ -31,7 +31,7 @@ export function whyNoNative(): string | false {
 /** The machines of this processor's kind that it can run: the best one, and those that all of its kind can run. */
 export function runnableMachines(): NativeMachine[] {
   const host = hostMachine({});
-  const names = ["x86-64-v4", "x86-64-v3", "x86-64+ssse3", "x86-64", "aarch64", "riscv64"];
+  const names = ["x86-64-v4", "x86-64-v3", "x86-64", "x86-64+ssse3", "aarch64", "riscv64"];
   const others = names.map(machineOf).filter((machine) => {
     if (machine.architecture !== host.architecture || machine.name === host.name) return false;
     return [...machine.features].every((feature) => host.features.has(feature));
@@ -54,6 +54,7 @@ export function joinPrograms(
   slotBytes: readonly (readonly number[])[] = [],
 ): { readonly joined: Program; readonly placed: readonly PlacedProgram[] } {
   const kernels: Kernel[] = [];
+  const known = new Map<string, number>();
   const buffers: ProgramBuffer[] = [];
   const schedule: ScheduleItem[] = [];
   let end = 0;
@@ -69,8 +70,12 @@ export function joinPrograms(
     }
     const bindings = sizes.map(place);
     const arena = place(program.arenaBytes);
-    const [firstKernel, firstBuffer] = [kernels.length, buffers.length];
-    kernels.push(...program.kernels);
+    const firstBuffer = buffers.length;
+    const numbers = program.kernels.map((kernel) => {
+      const text = JSON.stringify(kernel, exactNumber);
+      if (!known.has(text)) known.set(text, kernels.push(kernel) - 1);
+      return known.get(text) ?? 0;
+    });
     for (const { placement, ...rest } of program.buffers) {
       const at = placement.kind === "binding" ? bindings[placement.slot] : arena + placement.offsetBytes;
       buffers.push({ ...rest, placement: { kind: "arena", offsetBytes: at } });
@@ -82,7 +87,7 @@ export function joinPrograms(
             ...item,
             calls: item.calls.map((call) => ({
               ...call,
-              kernel: firstKernel + call.kernel,
+              kernel: numbers[call.kernel],
               args: call.args.map((argument) => ({ ...argument, buffer: firstBuffer + argument.buffer })),
             })),
           };
@@ -101,6 +106,11 @@ export function joinPrograms(
     constants: [],
   };
   return { joined, placed };
+}
+
+/** JSON has no infinities, NaN or -0; kernels have. */
+function exactNumber(_key: string, value: unknown): unknown {
+  return typeof value === "number" ? `${value} ${1 / value}` : value;
 }
 
 /** Memory for a program: zeros, the arena at `arena` and the scratch of one member at `scratch`. */

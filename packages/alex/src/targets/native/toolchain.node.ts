@@ -242,7 +242,13 @@ class Build {
   async llvm(module: string, name: string, flags: readonly string[]): Promise<{ dialect: string; optimised: string }> {
     const file = (suffix: string): string => path.join(this.#directory, `${name}.${suffix}`);
     await writeFile(file("mlir"), module);
-    await this.stage("mlir-opt", [`--pass-pipeline=${LOWERING}`, "-o", file("llvm.mlir"), file("mlir")]);
+    await this.stage("mlir-opt", [
+      "--mlir-disable-threading",
+      `--pass-pipeline=${LOWERING}`,
+      "-o",
+      file("llvm.mlir"),
+      file("mlir"),
+    ]);
     await this.stage("mlir-translate", ["--mlir-to-llvmir", "-o", file("ll"), file("llvm.mlir")]);
     await this.stage("opt", [...this.target, `-passes=${PASSES}`, ...flags, "-o", file("bc"), file("ll")]);
     return { dialect: file("llvm.mlir"), optimised: file("bc") };
@@ -261,8 +267,12 @@ class Build {
   }
 }
 
-/** Passes of `opt` that pay for code whose vectors and blocks the generators chose. */
-const PASSES = "default<O1>";
+/**
+ * Passes of `opt`: few, since generators choose vectors, blocks and unrolling, and llc does the rest. Training steps run
+ * as fast as after -O2, which takes five times as long.
+ */
+const PASSES =
+  "cgscc(inline),function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
 
 function firstLines(cause: unknown): string {
   const { stderr, killed } = cause as { stderr?: string; killed?: boolean };
