@@ -1,23 +1,25 @@
-// Hostile buffers for views: values of several schemas are built, mutated, and checked. A buffer that is refused must
-// be refused by a ViewError; one that is accepted must be read, built again and read alike. A failure prints the seed
-// and the bytes. Run it: node bench/src/fuzz/views.ts [BUFFERS [SEED]]; 10^7 buffers take some minutes.
+// Hostile buffers for views: values of several schemas are built, damaged, and checked. A buffer that is refused must
+// be refused by a ViewError; one that is accepted must be read, built again and read alike.
 
 import assert from "node:assert/strict";
 
 import { bare, build, checkView, layoutOf, readValue, ViewError } from "@fidelity/barewire";
 import type { BareType, Layout } from "@fidelity/barewire";
+import { withinBytes } from "./allocation.ts";
+import { mutateBytes } from "./mutate.ts";
+import { randomFor } from "./random.ts";
+import type { FuzzTarget } from "./target.ts";
 
-const MUTATIONS_MAX = 4;
-/** Bytes that break things more often than others do. */
-const SHARP = [0, 1, 2, 7, 8, 127, 128, 254, 255];
+/** What a byte of a buffer may cost to check. */
+const BYTES_PER_BYTE = 512;
 
 interface Target {
   readonly layout: Layout;
-  readonly seed: Uint8Array;
+  readonly whole: Uint8Array;
 }
 
 function target<T>(layout: Layout<T>, value: T): Target {
-  return { layout, seed: build(layout, value) };
+  return { layout, whole: build(layout, value) };
 }
 
 interface Tree {
@@ -79,53 +81,26 @@ function targets(): Target[] {
   ];
 }
 
-/** Random whole numbers below a limit, the same for the same seed (mulberry32). */
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
-  };
-}
-
-function mutate(bytes: Uint8Array, random: (below: number) => number): Uint8Array {
-  const changed = random(16) === 0 ? bytes.slice(0, random(bytes.length + 1)) : bytes.slice();
-  if (changed.length === 0) return changed;
-  for (let count = random(MUTATIONS_MAX) + 1; count > 0; count--) {
-    const at = random(changed.length);
-    const kind = random(3);
-    if (kind === 0) changed[at] = SHARP[random(SHARP.length)];
-    else if (kind === 1) changed[at] ^= 1 << random(8);
-    else changed[at] = changed[random(changed.length)];
-  }
-  return changed;
-}
-
-/** Checks `count` mutated buffers; gives how many of them were accepted. Throws on the first that breaks the rules. */
-export function fuzzViews(count: number, seed: number): number {
-  const all = targets();
-  const random = randomFrom(seed);
-  let accepted = 0;
-  for (let i = 0; i < count; i++) {
-    const { layout, seed: whole } = all[i % all.length];
-    const bytes = mutate(whole, random);
-    try {
-      checkView(layout, bytes);
-    } catch (error) {
-      if (error instanceof ViewError) continue;
-      throw new Error(`seed ${seed}, buffer ${i}: ${[...bytes].join(" ")}`, { cause: error });
-    }
-    accepted++;
-    const value = readValue(layout, bytes);
-    assert.deepEqual(readValue(layout, build(layout, value)), value, `seed ${seed}, buffer ${i}`);
-  }
-  return accepted;
-}
-
-if (import.meta.main) {
-  const [count = "1000000", seed = "1"] = process.argv.slice(2);
-  const accepted = fuzzViews(Number(count), Number(seed));
-  console.log(`${count} buffers from seed ${seed}: ${accepted} accepted, the others refused by name`);
-}
+/** Buffers, which are views or refused. */
+export const views: FuzzTarget = {
+  name: "views",
+  about: "damaged buffers are refused by ViewError, or read as values that are built alike",
+  open(seed) {
+    const all = targets();
+    return {
+      run(index) {
+        const { layout, whole } = all[index % all.length];
+        const bytes = mutateBytes(whole, randomFor(seed, index));
+        try {
+          withinBytes(BYTES_PER_BYTE * bytes.length, () => checkView(layout, bytes));
+        } catch (error) {
+          if (error instanceof ViewError) return `refused: ${error.summary}`;
+          throw new Error(`the buffer ${[...bytes].join(" ")}`, { cause: error });
+        }
+        const value = readValue(layout, bytes);
+        assert.deepEqual(readValue(layout, build(layout, value)), value);
+        return "read, and built alike";
+      },
+    };
+  },
+};

@@ -73,7 +73,10 @@ export function fixedData(sizeBytes: number): { kind: "data"; length: number; _v
   return { kind: "data", length: sizeBytes };
 }
 
-/** A value or `undefined`. */
+/**
+ * A value or `undefined`. JavaScript has one `undefined`: of an optional of an optional, one that is there and holds
+ * nothing is read as one that is not there.
+ */
 export function optional<T>(item: Schema<T>): Schema<T | undefined> {
   requireNotVoid(item, "an optional");
   return { kind: "optional", type: item };

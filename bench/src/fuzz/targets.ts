@@ -1,0 +1,11 @@
+// All that is fuzzed by cases; `channel-kill.ts` beside it kills processes.
+
+import { barePeer } from "./bare-peer.ts";
+import { containers } from "./containers.ts";
+import { http } from "./http.ts";
+import { messages } from "./messages.ts";
+import { schemas } from "./schemas.ts";
+import type { FuzzTarget } from "./target.ts";
+import { views } from "./views.ts";
+
+export const TARGETS: readonly FuzzTarget[] = [schemas, messages, views, containers, http, barePeer];
