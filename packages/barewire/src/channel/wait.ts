@@ -44,7 +44,7 @@ export const LIVENESS_MS = 200;
 /** Sleeping and being woken across cores takes about so long. */
 const SPIN_MS = 0.06;
 const SPIN_MS_MIN = 0.002;
-/** Spinning is tried again after so many waits at the latest: rarely enough not to be what every hundredth wait costs. */
+/** Spinning is tried again after so many waits at the latest: so rarely that the 99th percentile does not show it. */
 const WAITS_BETWEEN_PROBES_MAX = 1024;
 const SPINS_BETWEEN_CLOCKS = 16;
 
