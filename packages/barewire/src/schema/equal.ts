@@ -7,28 +7,34 @@ import { partsOf } from "./walk.ts";
 /** Whether two schemas define the same types under the same names in the same order. */
 export function equalSchemas(a: BareSchema, b: BareSchema): boolean {
   if (a.definitions.length !== b.definitions.length) return false;
-  const compared = new Map<BareType, Set<BareType>>();
-  return a.definitions.every(({ name, type }, i) => {
-    const other = b.definitions[i];
-    return name === other.name && equal(type, other.type, compared);
-  });
+  if (a.definitions.some(({ name }, i) => name !== b.definitions[i].name)) return false;
+  return equal(a.definitions.map(({ type }, i) => [type, b.definitions[i].type]));
 }
 
 /** Whether two types are the same. */
 export function equalTypes(a: BareType, b: BareType): boolean {
-  return equal(a, b, new Map());
+  return equal([[a, b]]);
 }
 
-function equal(left: BareType, right: BareType, compared: Map<BareType, Set<BareType>>): boolean {
-  const [a, b] = [named(left), named(right)];
-  if (a === b) return true;
-  if (a.kind !== b.kind || ownParts(a) !== ownParts(b)) return false;
-  const known = compared.get(a) ?? new Set();
-  if (known.has(b)) return true; // under way, or found equal
-  compared.set(a, known.add(b));
-  if (a.kind === "alias" && b.kind === "alias") return equal(a.target(), b.target(), compared);
-  const others = partsOf(b);
-  return partsOf(a).every((part, i) => equal(part, others[i], compared));
+type Pair = readonly [BareType, BareType];
+
+// A list of what is still to be compared and no recursion: names may lead far.
+function equal(pending: Pair[]): boolean {
+  const compared = new Map<BareType, Set<BareType>>();
+  while (pending.length > 0) {
+    const [a, b] = pending.pop()!.map(named);
+    if (a === b) continue;
+    if (a.kind !== b.kind || ownParts(a) !== ownParts(b)) return false;
+    const known = compared.get(a) ?? new Set();
+    if (known.has(b)) continue;
+    compared.set(a, known.add(b));
+    if (a.kind === "alias" && b.kind === "alias") pending.push([a.target(), b.target()]);
+    else {
+      const others = partsOf(b);
+      for (const [i, part] of partsOf(a).entries()) pending.push([part, others[i]]);
+    }
+  }
+  return true;
 }
 
 // Through aliases that have no name.

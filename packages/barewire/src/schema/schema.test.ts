@@ -263,6 +263,17 @@ test("schemas of very many parts are read, printed, laid out and compared", () =
   assert.equal(diffSchemas(schema, reversed).length, 1);
 });
 
+test("types are compared along any chain of names", () => {
+  // Read from the end, so that no definition is deep by itself; the first type leads to all.
+  const links = Array.from({ length: 3000 }, (_, i) => {
+    return `type Y${i} struct { x: optional<X${i}> w: optional<X${i + 1}> }\ntype X${i} struct { y: optional<Y${i}> }`;
+  });
+  const text = `type X3000 u8\n${links.toReversed().join("\n")}`;
+  const [a, b] = [0, 1].map(() => typeNamed(readSchema(text, { legacy: true }), "Y0"));
+  assert.ok(equalTypes(a, b));
+  assert.throws(() => bare.compile(a), /nested too deeply/);
+});
+
 test("a fixed size beyond all numbers is a size and not a type without end", () => {
   const nested = Array.from({ length: 40 }).reduce((type) => `list<${String(type)}>[4294967295]`, "u8");
   const schema = readSchema(`type A ${String(nested)}`);
