@@ -1,17 +1,21 @@
 // The team on a machine that others use, too: threads that keep cores busy, so that members are preempted anywhere, and
-// come to runs that are over, to other programs, other bindings and freed ones.
+// come to runs that are over, to other programs, other bindings and freed ones. With programs of both targets, whose
+// walks follow one protocol.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { SharedArena } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
+import { temporaryNativeTarget, whyNoNative } from "../targets/native/testing.node.ts";
 import { WasmDevice } from "./device.ts";
 import { ProgramTrapError } from "./errors.ts";
 import { teamBlockBytes } from "./protocol.ts";
 import { ThreadTeam } from "./team.ts";
+import { openLoadable } from "./open.node.ts";
 import { wasmTarget } from "./target.ts";
+import type { CpuTarget } from "./target.ts";
 import type { Job } from "./team.ts";
 import { spawnWorkerThread } from "./team.node.ts";
 import {
@@ -26,6 +30,24 @@ import {
 
 const LENGTH = 64;
 
+/**
+ * What programs become, and how large the teams are. Native code cannot trap without ending the process, so the programs
+ * that do so are WebAssembly's there, too, and take turns with native ones.
+ */
+const TARGETS: { readonly name: string; readonly target: CpuTarget; readonly teams: readonly number[] }[] = [
+  { name: "wasm", target: wasmTarget, teams: [2, 4] },
+];
+if (whyNoNative() === false) {
+  const { target: native, remove } = temporaryNativeTarget();
+  after(remove);
+  const target: CpuTarget = {
+    name: "native",
+    compile: (program, pages) => (program.name === "poke" ? wasmTarget : native).compile(program, pages),
+    open: openLoadable,
+  };
+  TARGETS.push({ name: "native", target, teams: [2, 3] });
+}
+
 /** Runs a body while some threads do nothing but keep cores busy. */
 async function beside(busyThreads: number, body: () => Promise<void>): Promise<void> {
   const busy = Array.from({ length: busyThreads }, () => new Worker("for (;;);", { eval: true }));
@@ -38,9 +60,9 @@ async function beside(busyThreads: number, body: () => Promise<void>): Promise<v
 }
 
 /** A device whose members have started, since those that have not come to no run. */
-async function makeDevice(threads: number): Promise<WasmDevice> {
+async function makeDevice(threads: number, target: CpuTarget): Promise<WasmDevice> {
   const compileGraph = (): Program => assert.fail("these tests load programs");
-  const device = new WasmDevice({ threads, maximumBytes: 2 ** 26, compileGraph, spawn: spawnWorkerThread });
+  const device = new WasmDevice({ threads, maximumBytes: 2 ** 26, target, compileGraph, spawn: spawnWorkerThread });
   // A run that fails is one that all members leave before it throws.
   const chunks = 16;
   const trap = await device.load(trapProgram("poke", chunks, 1), signatureOf(1, 1, chunks));
@@ -68,9 +90,11 @@ function makeTensors(device: WasmDevice, value: number, factor: number) {
   };
 }
 
-for (const threads of [2, 4]) {
-  test(`${threads} threads beside a busy one: 10000 runs are right, synchronous and asynchronous`, async () => {
-    const device = await makeDevice(threads);
+for (const { threads, name, target } of TARGETS.flatMap((each) =>
+  each.teams.map((threads) => ({ ...each, threads })),
+)) {
+  test(`${name}, ${threads} threads beside a busy one: 10000 runs are right, synchronous and asynchronous`, async () => {
+    const device = await makeDevice(threads, target);
     await beside(1, async () => {
       const executable = await device.load(chainProgram("chain", LENGTH, 3), CHAIN_SIGNATURE(LENGTH));
       const tensors = makeTensors(device, 5, 3);
@@ -84,8 +108,8 @@ for (const threads of [2, 4]) {
     await device.close();
   });
 
-  test(`${threads} threads beside two busy ones: programs alternate, are bound anew, freed and replaced`, async () => {
-    const device = await makeDevice(threads);
+  test(`${name}, ${threads} threads beside two busy ones: programs alternate, are bound anew, freed and replaced`, async () => {
+    const device = await makeDevice(threads, target);
     await beside(2, async () => {
       for (let generation = 0; generation < 40; generation++) {
         const factors = [2, 3];
@@ -111,8 +135,8 @@ for (const threads of [2, 4]) {
     await device.close();
   });
 
-  test(`${threads} threads beside a busy one: loops in each other find their slabs`, async () => {
-    const device = await makeDevice(threads);
+  test(`${name}, ${threads} threads beside a busy one: loops in each other find their slabs`, async () => {
+    const device = await makeDevice(threads, target);
     const [outer, inner] = [3, 5];
     const size = outer * inner * LENGTH;
     const program = loopProgram("loops", LENGTH, outer, inner, 2);
@@ -140,8 +164,8 @@ for (const threads of [2, 4]) {
     await device.close();
   });
 
-  test(`${threads} threads beside a busy one: runs that trap between runs that do not`, async () => {
-    const device = await makeDevice(threads);
+  test(`${name}, ${threads} threads beside a busy one: runs that trap between runs that do not`, async () => {
+    const device = await makeDevice(threads, target);
     const chunks = 16;
     const trap = await device.load(trapProgram("poke", chunks, 20), signatureOf(1, 1, chunks));
     const [input, output] = [device.tensor(f32Type(chunks)), device.tensor(f32Type(chunks))];
@@ -164,7 +188,12 @@ for (const threads of [2, 4]) {
   });
 }
 
-test("epochs that begin again find every member outside of the runs that had them", async () => {
+for (const { name, target } of TARGETS) {
+  test(`${name}: epochs that begin again find every member outside of the runs that had them`, () =>
+    repeatEpochs(target));
+}
+
+async function repeatEpochs(target: CpuTarget): Promise<void> {
   const maximumBytes = 2 ** 26;
   const arena = SharedArena.create({ initialBytes: 2 ** 20, maximumBytes });
   const place = (sizeBytes: number): number => {
@@ -179,10 +208,10 @@ test("epochs that begin again find every member outside of the runs that had the
     blockBytes,
     threads,
     spawn: spawnWorkerThread,
-    open: wasmTarget.open,
+    open: target.open,
     epochs: 3,
   });
-  const { loadable } = await wasmTarget.compile(decayProgram("decay", LENGTH), maximumBytes / 2 ** 16);
+  const { loadable } = await target.compile(decayProgram("decay", LENGTH), maximumBytes / 2 ** 16);
   const program = team.load("decay", loadable);
   const workspace = { arena: 0, scratch: 0 };
   const jobs = Array.from({ length: 2 }, () => {
@@ -202,4 +231,4 @@ test("epochs that begin again find every member outside of the runs that had the
     }
   });
   await team.close();
-});
+}

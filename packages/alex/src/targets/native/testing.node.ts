@@ -8,7 +8,10 @@ import { decodeTensor, encodeTensor, evaluateProgram, storageBytes } from "@fide
 import type { CompileOptions, Graph, HostTensor, Kernel, Program, ProgramBuffer, ScheduleItem } from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
 import { scratchStrideBytes } from "../wasm/index.ts";
+import { LibraryCache } from "./cache.node.ts";
 import { openNative } from "./entry.node.ts";
+import { createNativeTarget } from "./index.node.ts";
+import type { NativeTarget } from "./index.node.ts";
 import { hostMachine } from "./machine.node.ts";
 import { machineOf, vectorsOf } from "./machine.ts";
 import type { NativeMachine } from "./machine.ts";
@@ -37,6 +40,13 @@ export function runnableMachines(): NativeMachine[] {
     return [...machine.features].every((feature) => host.features.has(feature));
   });
   return [host, ...others];
+}
+
+/** The native target with a cache of its own, which is to be removed at the end. */
+export function temporaryNativeTarget(): { readonly target: NativeTarget; remove(): void } {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "fidelity-test-"));
+  const target = createNativeTarget({ cache: new LibraryCache(directory) });
+  return { target, remove: () => rmSync(directory, { recursive: true }) };
 }
 
 /** A program's place in a joined one: offsets in its arena, of each binding and of the program's own arena. */
