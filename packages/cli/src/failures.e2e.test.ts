@@ -159,7 +159,10 @@ describe("bad model files", { concurrency: 2 }, () => {
     assertRefused(header, new RegExp(`${damage.source}.*header\\.fid, its header, \\d+ bytes from \\d+ on\n`));
     const { name, offset } = tensors[3];
     const tensor = await fidelity("generate", "--model", flipped("tensor.fid", offset + 5));
-    assertRefused(tensor, new RegExp(`${damage.source}.*tensor\\.fid, tensor "${name}", \\d+ bytes from ${offset} on\n`));
+    assertRefused(
+      tensor,
+      new RegExp(`${damage.source}.*tensor\\.fid, tensor "${name}", \\d+ bytes from ${offset} on\n`),
+    );
   });
 
   test("a checkpoint with a flipped bit is not resumed from, and the one before it is", async () => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { searchTools } from "@fidelity/alex/node";
 import { fidelity, Scratch, SMALL_TEXT, startFidelity, TINY, writeTinyLlama2c } from "./testing.ts";
 
 const scratch = new Scratch();
@@ -18,11 +19,16 @@ before(async () => {
   assert.equal(code, 0, stderr);
 });
 
+/** Libraries of native code are made afresh, away from the user's. */
+const env = { ...process.env, FIDELITY_CACHE_DIR: scratch.at("cache") };
+
 async function textOf(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await fidelity("generate", ...args);
+  const { code, stdout, stderr } = await startFidelity(["generate", ...args], { env }).ended;
   assert.equal(code, 0, stderr);
   return stdout;
 }
+
+const whyNoNative = searchTools().missing.length > 0 && "needs LLVM 19 (tools/setup.sh)";
 
 const sharedModel = join(import.meta.dirname, "../../../../shared/data/stories260K/stories260K.bin");
 const storyStart =
@@ -38,13 +44,18 @@ describe("generate", { concurrency: 2 }, () => {
     assert.equal(await textOf(...greedy, "--threads", "2", "--tokenizer", tokenizer), reference);
   });
 
+  test("a llama2.c model writes the same in native code", { skip: whyNoNative }, async () => {
+    const greedy = ["--model", model, "--temperature", "0", "--tokens", "20", "--prompt", "ab"];
+    const reference = await textOf(...greedy);
+    for (const threads of ["1", "2"]) {
+      assert.equal(await textOf(...greedy, "--target", "native", "--threads", threads), reference);
+    }
+  });
+
   test("the shared model tells its documented story, everywhere", async () => {
     if (!existsSync(sharedModel)) return; // it is not part of the repository
-    for (const target of [
-      ["--target", "interpreter"],
-      ["--threads", "1"],
-      ["--threads", "2"],
-    ]) {
+    const native = whyNoNative === false ? [["--target", "native", "--threads", "2"]] : [];
+    for (const target of [["--target", "interpreter"], ["--threads", "1"], ["--threads", "2"], ...native]) {
       const text = await textOf("--model", sharedModel, "--temperature", "0", "--tokens", "62", ...target);
       assert.ok(text.startsWith(storyStart), text);
     }

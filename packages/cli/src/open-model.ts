@@ -9,9 +9,12 @@ import type { ModelInfo } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import type { Target } from "./options.ts";
 
-/** Makes the device of --target and --threads. The interpreter has one thread, whatever is asked for. */
+/**
+ * Makes the device of --target and --threads. The interpreter has one thread, whatever is asked for. Throws
+ * `ToolMissingError` when native code cannot be made here, with what to install.
+ */
 export function openDevice(target: Target, threads: number): Device {
-  return target === "wasm" ? createDevice({ threads }) : createInterpreter();
+  return target === "interpreter" ? createInterpreter() : createDevice({ threads, target });
 }
 
 /** A model with its vocabulary and its parameters on a device; what it takes to generate and to evaluate. */

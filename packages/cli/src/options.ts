@@ -55,13 +55,15 @@ function wrongValue(flags: string, expected: string, got: string): UsageError {
   return new UsageError(`${flag} cannot take this value`, { where: `option ${flags}`, expected, got: `"${got}"` });
 }
 
-export const TARGETS = ["wasm", "interpreter"] as const;
+export const TARGETS = ["wasm", "native", "interpreter"] as const;
 export type Target = (typeof TARGETS)[number];
 
 export const targetOption = (): Option =>
-  choiceOption("--target <name>", "compile to WebAssembly, or walk the graph slowly in float64", TARGETS).default(
-    "wasm",
-  );
+  choiceOption(
+    "--target <name>",
+    "compile to WebAssembly, or to native code (LLVM 19), or walk the graph slowly in float64",
+    TARGETS,
+  ).default("wasm");
 
 export const threadsOption = (): Option =>
   integerOption("--threads <count>", "threads that compute", { max: 256 }).default(

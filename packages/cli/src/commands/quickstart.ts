@@ -23,7 +23,8 @@ import { generateText } from "../generate-text.ts";
 import type { Generation } from "../generate-text.ts";
 import { Interrupt } from "../interrupt.ts";
 import { openDevice } from "../open-model.ts";
-import { dataOption, integerOption, jsonOption } from "../options.ts";
+import { dataOption, integerOption, jsonOption, targetOption } from "../options.ts";
+import type { Target } from "../options.ts";
 import { createOutput } from "../output.ts";
 import type { Output } from "../output.ts";
 import { formatCount, formatDuration, formatRate, formatSize, formatTable, plural } from "../table.ts";
@@ -34,6 +35,7 @@ interface QuickstartOptions {
   readonly data?: readonly string[];
   readonly out: string;
   readonly steps: number;
+  readonly target: Target;
   readonly threads: number;
   readonly json?: boolean;
 }
@@ -61,6 +63,7 @@ export function quickstartCommand(done: (exitCode: number) => void): Command {
     .addOption(dataOption())
     .option("--out <folder>", "the run folder", "runs/quickstart")
     .addOption(integerOption("--steps <count>", "updates of the weights", { max: 1e9 }).default(STEPS))
+    .addOption(targetOption())
     .addOption(integerOption("--threads <count>", "threads that compute", { max: 256 }).default(2))
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
@@ -69,7 +72,7 @@ export function quickstartCommand(done: (exitCode: number) => void): Command {
 
 async function quickstart(options: QuickstartOptions): Promise<number> {
   const output = createOutput(options.json === true);
-  const device = openDevice("wasm", options.threads);
+  const device = openDevice(options.target, options.threads);
   try {
     const plan = preparePlan(options, device, output);
     const state = savedState(plan);

@@ -1,7 +1,7 @@
 // `fidelity train`: a model of the user's text, in a run folder.
 
 import { existsSync } from "node:fs";
-import { emitAfter } from "@fidelity/alex";
+import { emitAfter, hostMachine, vectorsOf } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import type { CompileOptions, Device, Graph } from "@fidelity/core";
 import { ByteTokenizer, countParameters } from "@fidelity/models";
@@ -101,7 +101,7 @@ function describeModel(model: Model, { layers, width, target, threads }: TrainCo
   const { parameters, float32Bytes, packedBytes, ternaryParameters } = countParameters(model.parameters);
   const packed = ternaryParameters > 0 ? `, ${formatSize(packedBytes)} packed` : "";
   const size = `${formatCount(parameters)} parameters (${formatSize(float32Bytes)}${packed})`;
-  const where = target === "wasm" ? `wasm, ${plural(threads, "thread")}` : target;
+  const where = target === "interpreter" ? target : `${target}, ${plural(threads, "thread")}`;
   return `${model.architecture}, ${plural(layers, "layer")} of width ${width}, ${size}, on ${where}`;
 }
 
@@ -136,8 +136,9 @@ async function emitStep(options: TrainCommandOptions, pass: string): Promise<num
   const compiled: { graph: Graph; options: CompileOptions }[] = [];
   const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
   await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options));
+  const target = options.target === "native" ? vectorsOf(hostMachine()) : WASM_TARGET;
   for (const { graph, options: compileOptions } of compiled) {
-    const text = emitAfter(graph, pass, { ...compileOptions, target: WASM_TARGET });
+    const text = emitAfter(graph, pass, { ...compileOptions, target });
     if (options.json === true) createOutput(true).result({ pass, program: graph.name, text });
     else process.stdout.write(`${text}\n`);
   }

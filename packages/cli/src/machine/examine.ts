@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
+import { hostMachine, searchTools } from "@fidelity/alex/node";
 import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import { loadFfi, mapFile } from "@fidelity/barewire/node";
 import { FidelityError } from "@fidelity/units";
@@ -41,7 +42,7 @@ export function examineMachine(): Section[] {
       title: "What makes it faster and larger",
       checks: [checkThreads(), checkMemory(), checkMapping(), checkMemory64()],
     },
-    { title: "Tools that this version can use", checks: [checkMlir(), checkLlvm(), checkChromium(), checkGpu()] },
+    { title: "Tools that this version can use", checks: [checkNative(), checkChromium(), checkGpu()] },
     { title: "Peers to compare with", checks: [checkTorch()] },
   ];
 }
@@ -156,34 +157,22 @@ function checkMapping(): Check {
   }
 }
 
-function checkMlir(): Check {
-  const program = findProgram("mlir-opt-19", "mlir-opt");
-  return {
-    name: "MLIR",
-    ok: program !== undefined,
-    found: program ?? "mlir-opt-19 is not on the PATH",
+function checkNative(): Check {
+  const { found, missing } = searchTools();
+  const base = {
+    name: "native code",
     needed: false,
-    brings: "a check of the printed graphs by another parser; native code in a later version",
-    fix: "apt install mlir-19-tools (Debian, Ubuntu)",
+    brings: "code of this processor by LLVM, --target native: about twice the speed of WebAssembly in training",
+    fix: "apt install mlir-19-tools llvm-19 lld-19 (Debian, Ubuntu)",
   };
-}
-
-function checkLlvm(): Check {
-  const wanted = [
-    ["llc-19", "llc"],
-    ["opt-19", "opt"],
-    ["ld.lld-19", "ld.lld"],
-  ];
-  const found = wanted.map((names) => findProgram(...names));
-  const missing = wanted.filter((_, index) => found[index] === undefined).map((names) => names[0]);
-  return {
-    name: "LLVM",
-    ok: missing.length === 0,
-    found: missing.length === 0 ? found.join(", ") : `${missing.join(", ")} not on the PATH`,
-    needed: false,
-    brings: "nothing yet: native code for this processor comes with a later version",
-    fix: "apt install llvm-19 lld-19 (Debian, Ubuntu)",
-  };
+  if (missing.length > 0) {
+    return { ...base, ok: false, found: `${missing.map((tool) => `${tool}-19`).join(", ")} not found` };
+  }
+  try {
+    return { ...base, ok: true, found: `${found.llc}, for ${hostMachine().name}` };
+  } catch (error) {
+    return { ...base, ok: false, found: reasonOf(error), fix: "use --target wasm" };
+  }
 }
 
 function checkChromium(): Check {
