@@ -104,7 +104,7 @@ function parseSource({ path, text }: TextFile): SourceFile {
     text,
     room: parts[0] === "packages" ? parts[1] : parts[0],
     isTest: path.endsWith(".test.ts"),
-    isExample: /^packages\/[^/]+\/examples\//.test(path),
+    isExample: /^(packages\/[^/]+\/)?examples\//.test(path),
     program: tree,
     imports: importsOf(tree),
   };

@@ -17,6 +17,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   train: ["furnace", "alex", "models", "formats", "core", "barewire", "units"],
   cli: ["train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
   bench: ["cli", "train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
+  examples: ["cli", "train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
   tools: [],
 };
 

@@ -1,0 +1,4 @@
+// The door `@fidelity/alex/kernels/node`: kernels from files.
+
+export { loadKernels } from "./load.node.ts";
+export type { LoadedKernels } from "./load.node.ts";
