@@ -178,8 +178,8 @@ export async function differencesFromEvaluator(
   });
 }
 
-/** The first difference between two arenas. */
-function difference(name: string, got: DataView, wanted: DataView): string[] {
+/** The first difference between two arenas; two NaN are the same whatever their payload. */
+export function difference(name: string, got: DataView, wanted: DataView): string[] {
   for (let at = 0; at + 4 <= got.byteLength; at += 4) {
     if (got.getInt32(at, true) === wanted.getInt32(at, true)) continue;
     const pair = at - (at % 8);

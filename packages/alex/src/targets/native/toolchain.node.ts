@@ -36,7 +36,7 @@ const TOOL_PACKAGES = {
 export type Tool = keyof typeof TOOL_PACKAGES;
 const TOOLS = Object.keys(TOOL_PACKAGES) as Tool[];
 
-/** The longest that one stage may take. */
+/** The longest that one stage may take, unless a toolchain says otherwise. */
 const STAGE_MS_MAX = 120_000;
 
 /** A tool that the native target needs is not there. */
@@ -74,6 +74,8 @@ export class ToolFailedError extends FidelityError {
 export interface Toolchain {
   readonly paths: Readonly<Record<Tool, string>>;
   readonly identity: string;
+  /** The longest that one stage may take; two minutes unless said. */
+  readonly stageMsMax?: number;
 }
 
 /** What was found of the tools; `missing` is empty when all are there. */
@@ -159,7 +161,7 @@ export async function buildLibrary(
   });
 }
 
-/** Compiles modules and links them as a static program that needs no system library: for tests under an emulator. */
+/** Compiles modules and links them as a static program that needs no system library; it begins at `_start`. */
 export async function buildExecutable(
   toolchain: Toolchain,
   machine: NativeMachine,
@@ -256,10 +258,11 @@ class Build {
 
   async stage(tool: Tool, args: readonly string[]): Promise<void> {
     const started = performance.now();
+    const timeout = this.#toolchain.stageMsMax ?? STAGE_MS_MAX;
     try {
-      await execute(this.#toolchain.paths[tool], args, { timeout: STAGE_MS_MAX, killSignal: "SIGKILL" });
+      await execute(this.#toolchain.paths[tool], args, { timeout, killSignal: "SIGKILL" });
     } catch (cause) {
-      throw new ToolFailedError(tool, this.#directory, firstLines(cause));
+      throw new ToolFailedError(tool, this.#directory, firstLines(cause, timeout));
     }
     if (this.#times !== undefined) {
       this.#times.set(tool, (this.#times.get(tool) ?? 0) + performance.now() - started);
@@ -274,9 +277,9 @@ class Build {
 const PASSES =
   "cgscc(inline),function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
 
-function firstLines(cause: unknown): string {
+function firstLines(cause: unknown, timeoutMs: number): string {
   const { stderr, killed } = cause as { stderr?: string; killed?: boolean };
-  if (killed === true) return `nothing in ${STAGE_MS_MAX / 1000} s`;
+  if (killed === true) return `nothing in ${timeoutMs / 1000} s`;
   const text = stderr?.trim() || (cause instanceof Error ? cause.message : String(cause));
   return text.split("\n").slice(0, 6).join("\n            ");
 }

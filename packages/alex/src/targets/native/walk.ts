@@ -73,6 +73,7 @@ export function printWalk(machine: NativeMachine, scratchStrideBytes: number, ar
   return [
     `llvm.mlir.global internal constant @sleep_time(dense<[0, ${SLEEP_NS}]> : tensor<2xi64>) : !llvm.array<2 x i64>`,
     printAccessors(),
+    printSystemCall(machine),
     printFutex(system),
     printCall(),
     printChunk(),
@@ -105,10 +106,22 @@ function printAccessors(): string {
   return functions.join("\n");
 }
 
-function printFutex({ futex, assembly, constraints }: SystemCalls): string {
+/** A system call of up to four arguments. */
+function printSystemCall({ architecture }: NativeMachine): string {
+  const { assembly, constraints } = SYSTEM[architecture];
+  const types = "(i64, i64, i64, i64, i64) -> i64";
+  return `llvm.func internal @system_call(%number: i64, %a: i64, %b: i64, %c: i64, %d: i64) -> i64 {
+  %result = llvm.inline_asm has_side_effects "${assembly}", "${constraints}" %number, %a, %b, %c, %d : ${types}
+  llvm.return %result : i64
+}`;
+}
+
+function printFutex({ futex }: SystemCalls): string {
   return `llvm.func internal @futex(%word: !llvm.ptr, %operation: i64, %value: i64, %timeout: !llvm.ptr) {
   %number = llvm.mlir.constant(${futex} : i64) : i64
-  %result = llvm.inline_asm has_side_effects "${assembly}", "${constraints}" %number, %word, %operation, %value, %timeout : (i64, !llvm.ptr, i64, i64, !llvm.ptr) -> i64
+  %address = llvm.ptrtoint %word : !llvm.ptr to i64
+  %until = llvm.ptrtoint %timeout : !llvm.ptr to i64
+  %result = llvm.call @system_call(%number, %address, %operation, %value, %until) : (i64, i64, i64, i64, i64) -> i64
   llvm.return
 }`;
 }
