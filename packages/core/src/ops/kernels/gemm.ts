@@ -16,7 +16,7 @@ import type { PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
 import { multiplyBlock, registerBlockOf } from "./register_block.ts";
-import { lowerRowProduct } from "./row_product.ts";
+import { isRowProduct, lowerRowProduct } from "./row_product.ts";
 
 /** The blocking of a product; one is chosen per shape and target. */
 export interface GemmSchedule {
@@ -73,12 +73,12 @@ function roundTo(value: number, step: number): number {
   return Math.ceil(value / step) * step;
 }
 
-/** Lowers `matmul`. A single row goes through dot products or scaled sums of rows instead. */
+/** Lowers `matmul`. A few rows go through dot products or scaled sums of rows instead. */
 export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const [a, b] = context.node.inputs;
   const dims = matmulDims(a!.type, b!.type, attrs);
-  if (dims.m === 1) {
-    lowerRowProduct(context, dims, attrs.transposeB);
+  if (isRowProduct(dims, attrs, context)) {
+    lowerRowProduct(context, dims, attrs);
     return;
   }
   const bytes = a!.dtype === "f64" ? 8 : 4;

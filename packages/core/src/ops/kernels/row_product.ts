@@ -1,108 +1,233 @@
-// A single row times a matrix, y[n] = x[k] B: what one-token decoding does with every dense weight. It is bound by
-// reading B once, so it packs nothing: rows of a transposed B are dotted with x, rows of a plain B are scaled and
-// added.
+// A few rows times a matrix, y[m, n] = x[m, k] B: what decoding does with every dense weight. It is bound by reading B
+// once, so it packs nothing. Rows of a transposed B are dotted with the rows of x, a few outputs at a time. Rows of a
+// plain B are scaled and added: a chunk is a strip of columns, long enough for a row of it to be one run of memory, and
+// takes a few rows of B at a time while the next ones are fetched; the sums stay in the first cache.
 
 import type { LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import { loopType } from "../../loop/ir.ts";
 import { elementLoopType } from "../loop-types.ts";
-import type { MatmulDims } from "../matmul.ts";
-import { foldLanes } from "./lanes.ts";
+import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
+import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
 
-/** Outputs that one step computes together, sharing each load of x. */
+/** Most outputs of a row that one step computes together: as many rows of B are read side by side. */
 const OUTPUTS = 4;
+/** Rows of a plain B, times rows of x, that are scaled and added in one pass over the sums. */
+const SCALED_ROWS = 8;
+/** Vectors of sums of a step. */
+const SUM_VECTORS = 4;
 
-export function lowerRowProduct(context: LowerContext, dims: MatmulDims, transposeB: boolean): void {
-  const { dtype } = context.node.inputs[0]!;
-  const bytes = dtype === "f64" ? 8 : 4;
-  const vector = elementLoopType(dtype, (context.lanes * 4) / bytes);
-  const scalar = elementLoopType(dtype, 1);
-  const step = transposeB ? OUTPUTS : vector.lanes * OUTPUTS;
-  const chunkColumns = Math.max(step, Math.ceil(16384 / dims.k / step) * step);
-  const perBatch = Math.ceil(dims.n / chunkColumns);
-  const buffers = [context.input(0), context.input(1), context.result(0)];
-  context.call("row_product", dims.batch * perBatch, 2 * dims.batch * dims.n * dims.k, buffers, (k, [x, b, y]) => {
-    const batch = k.div(k.chunk, k.index(perBatch));
-    const first = k.mul(k.rem(k.chunk, k.index(perBatch)), k.index(chunkColumns));
-    const end = k.min(k.index(dims.n), k.add(first, k.index(chunkColumns)));
-    const row: RowProduct = {
-      k,
-      dims,
-      bytes,
-      vector,
-      scalar,
-      x: k.offset(x!, batch, dims.k * bytes),
-      b: k.offset(b!, batch, dims.k * dims.n * bytes),
-      y: k.offset(y!, batch, dims.n * bytes),
-    };
-    const body = transposeB ? dotRows : addRows;
-    const whole = k.sub(end, k.rem(k.sub(end, first), k.index(step)));
-    k.loop(first, whole, step, (column) => body(row, column, OUTPUTS));
-    k.loop(whole, end, 1, (column) => (transposeB ? dotRows(row, column, 1) : addScalarColumn(row, column)));
-  });
+/** Whether a product has so few rows that packing B would take longer than reading it. */
+export function isRowProduct(
+  { m }: MatmulDims,
+  { transposeA, transposeB }: MatmulAttrs,
+  context: LowerContext,
+): boolean {
+  // Dot products read whole rows of x.
+  if (transposeB) return m === 1 || (!transposeA && m <= 4);
+  return m <= 4;
 }
 
+/** The same for all chunks of one batch: addresses of its first row of x, of B, and of y. */
 interface RowProduct {
-  readonly k: KernelBuilder;
   readonly dims: MatmulDims;
   readonly bytes: number;
   readonly vector: LoopType;
-  readonly scalar: LoopType;
+  /** The most accumulators to keep. */
+  readonly accumulators: number;
   readonly x: LoopValue;
   readonly b: LoopValue;
   readonly y: LoopValue;
+  /** Element strides of x are those of [m, k], or of its transpose. */
+  readonly xRowBytes: number;
+  readonly xStepBytes: number;
 }
 
-/** `count` dot products of x with rows of B [n, k], two accumulators each. */
-function dotRows({ k, dims, bytes, vector, scalar, x, b, y }: RowProduct, column: LoopValue, count: number): void {
-  const vectorBytes = vector.lanes * bytes;
+export function lowerRowProduct(
+  context: LowerContext,
+  dims: MatmulDims,
+  { transposeA, transposeB }: MatmulAttrs,
+): void {
+  const { m, n, k: inner, batch } = dims;
+  const { dtype } = context.node.inputs[0]!;
+  const bytes = dtype === "f64" ? 8 : 4;
+  const vector = elementLoopType(dtype, (context.lanes * 4) / bytes);
+  const chunkColumns = transposeB
+    ? Math.max(OUTPUTS, Math.ceil(16384 / inner / OUTPUTS) * OUTPUTS)
+    : stripColumns(n, vector.lanes * SUM_VECTORS);
+  const perBatch = Math.ceil(n / chunkColumns);
+  const buffers = [context.input(0), context.input(1), context.result(0)];
+  context.call("row_product", batch * perBatch, 2 * batch * m * n * inner, buffers, (k, [x, b, y]) => {
+    const which = k.div(k.chunk, k.index(perBatch));
+    const first = k.mul(k.rem(k.chunk, k.index(perBatch)), k.index(chunkColumns));
+    const end = k.min(k.index(n), k.add(first, k.index(chunkColumns)));
+    const product: RowProduct = {
+      dims,
+      bytes,
+      vector,
+      accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
+      x: k.offset(x!, which, m * inner * bytes),
+      b: k.offset(b!, which, inner * n * bytes),
+      y: k.offset(y!, which, m * n * bytes),
+      xRowBytes: transposeA ? bytes : inner * bytes,
+      xStepBytes: transposeA ? m * bytes : bytes,
+    };
+    if (transposeB) dotColumns(k, product, first, end);
+    else addRows(k, product, first, end);
+  });
+}
+
+/** Four strips where their rows stay long enough; whole steps each. */
+function stripColumns(columns: number, step: number): number {
+  return Math.ceil(Math.min(4096, Math.max(256, columns / 4)) / step) * step;
+}
+
+function dotColumns(k: KernelBuilder, product: RowProduct, first: LoopValue, end: LoopValue): void {
+  const { dims, accumulators } = product;
+  const together = Math.max(1, Math.min(OUTPUTS, Math.floor(accumulators / dims.m)));
+  const whole = k.sub(end, k.rem(k.sub(end, first), k.index(together)));
+  k.loop(first, whole, together, (column) => dotRows(k, product, column, together));
+  if (dims.n % together > 0) k.loop(whole, end, 1, (column) => dotRows(k, product, column, 1));
+}
+
+/** Dot products of all rows of x with `count` rows of B [n, k]. */
+function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count: number): void {
+  const { dims, bytes, vector, accumulators, x, y } = product;
+  const { m } = dims;
   const rowBytes = dims.k * bytes;
-  const rows = k.offset(b, column, rowBytes);
-  const stepVectors = 2;
-  const step = stepVectors * vector.lanes;
-  const whole = Math.floor(dims.k / step) * step;
-  const zeros = Array.from({ length: count * stepVectors }, () => k.constant(vector, 0));
+  const rows = k.offset(product.b, column, rowBytes);
+  const unroll = m * count * 2 <= accumulators ? 2 : 1;
+  const step = unroll * vector.lanes;
+  const whole = dims.k - (dims.k % step);
+  const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
-    const xAt = k.offset(x, l, bytes);
     const bAt = k.offset(rows, l, bytes);
-    const left = Array.from({ length: stepVectors }, (_, v) => k.load(vector, xAt, v * vectorBytes));
+    const left = Array.from({ length: m * unroll }, (_, i) => {
+      return k.load(vector, k.offset(x, l, bytes), (i % m) * rowBytes + Math.floor(i / m) * vector.lanes * bytes);
+    });
+    const right = Array.from({ length: count * unroll }, (_, i) =>
+      k.load(vector, bAt, (i % count) * rowBytes + Math.floor(i / count) * vector.lanes * bytes),
+    );
     return partial.map((sum, i) => {
-      const v = i % stepVectors;
-      return k.fma(left[v]!, k.load(vector, bAt, Math.floor(i / stepVectors) * rowBytes + v * vectorBytes), sum);
+      const [u, c, r] = [Math.floor(i / (m * count)), Math.floor(i / m) % count, i % m];
+      return k.fma(left[u * m + r]!, right[u * count + c]!, sum);
     });
   });
-  for (let r = 0; r < count; r++) {
-    let total = foldLanes(k, k.add(sums[r * stepVectors]!, sums[r * stepVectors + 1]!), (a, b) => k.add(a, b));
-    for (let l = whole; l < dims.k; l++) {
-      total = k.add(total, k.mul(k.load(scalar, x, l * bytes), k.load(scalar, rows, r * rowBytes + l * bytes)));
-    }
-    k.store(total, k.offset(y, column, bytes), r * bytes);
+  for (let r = 0; r < m; r++) {
+    const vectors = Array.from({ length: count }, (_, c) => {
+      const of = (u: number): LoopValue => sums[u * m * count + c * m + r]!;
+      return unroll === 2 ? k.add(of(0), of(1)) : of(0);
+    });
+    const totals = sumVectors(k, vectors);
+    const at = k.offset(y, column, bytes);
+    totals.forEach((total, c) => {
+      const rest = restOfDot(k, product, k.add(x, k.index(r * rowBytes)), k.add(rows, k.index(c * rowBytes)), whole);
+      k.store(rest === undefined ? total : k.add(total, rest), at, (r * dims.n + c) * bytes);
+    });
   }
 }
 
-/** `count` vectors of outputs: rows of B [k, n] scaled by elements of x and added. */
-function addRows({ k, dims, bytes, vector, x, b, y }: RowProduct, column: LoopValue, count: number): void {
-  const vectorBytes = vector.lanes * bytes;
-  const zeros = Array.from({ length: count }, () => k.constant(vector, 0));
-  const start = [x, k.offset(b, column, bytes), ...zeros];
-  const [, , ...sums] = k.for(0, dims.k, 1, start, (_l, [xAt, bAt, ...partial]) => {
-    const left = k.loadSplat(vector, xAt!);
-    return [
-      k.offset(xAt!, 1, bytes),
-      k.offset(bAt!, 1, dims.n * bytes),
-      ...partial.map((sum, v) => k.fma(left, k.load(vector, bAt!, v * vectorBytes), sum)),
-    ];
-  });
-  sums.forEach((sum, v) => k.store(sum, k.offset(y, column, bytes), v * vectorBytes));
+function sumVectors(k: KernelBuilder, vectors: readonly LoopValue[]): LoopValue[] {
+  const add = (a: LoopValue, b: LoopValue): LoopValue => k.add(a, b);
+  if (vectors.length > vectors[0]!.type.lanes) return vectors.map((vector) => foldLanes(k, vector, add));
+  const sums = reduceEach(k, vectors, add);
+  return vectors.map((_, i) => k.extract(sums, i));
 }
 
-/** One output of the plain form, for columns left over. */
-function addScalarColumn({ k, dims, bytes, scalar, x, b, y }: RowProduct, column: LoopValue): void {
-  const start = [x, k.offset(b, column, bytes), k.constant(scalar, 0)];
-  const [, , sum] = k.for(0, dims.k, 1, start, (_l, [xAt, bAt, partial]) => [
-    k.offset(xAt!, 1, bytes),
-    k.offset(bAt!, 1, dims.n * bytes),
-    k.add(partial!, k.mul(k.load(scalar, xAt!), k.load(scalar, bAt!))),
-  ]);
-  k.store(sum!, k.offset(y, column, bytes));
+/** The products of the elements from `start` on, fewer than a step. */
+function restOfDot(
+  k: KernelBuilder,
+  { dims, bytes, vector }: RowProduct,
+  x: LoopValue,
+  row: LoopValue,
+  start: number,
+): LoopValue | undefined {
+  let total: LoopValue | undefined;
+  let done = start;
+  for (const lanes of laneWidths(vector.lanes)) {
+    const type = loopType(vector.kind, lanes);
+    for (; dims.k - done >= lanes; done += lanes) {
+      const product = k.mul(k.load(type, x, done * bytes), k.load(type, row, done * bytes));
+      const sum = foldLanes(k, product, (a, b) => k.add(a, b));
+      total = total === undefined ? sum : k.add(total, sum);
+    }
+  }
+  return total;
+}
+
+/** All rows of B [k, n], scaled by the elements of each row of x, over a strip of columns. */
+function addRows(k: KernelBuilder, product: RowProduct, first: LoopValue, end: LoopValue): void {
+  const { dims } = product;
+  const together = Math.max(1, Math.floor(SCALED_ROWS / dims.m));
+  const whole = dims.k - (dims.k % together);
+  // The first rows set the sums.
+  scaleRows(k, product, k.index(0), Math.min(together, dims.k), first, end, true);
+  if (whole > together) {
+    k.loop(together, whole, together, (l) => scaleRows(k, product, l, together, first, end, false));
+  }
+  if (dims.k > whole && whole > 0) {
+    k.loop(whole, dims.k, 1, (l) => scaleRows(k, product, l, 1, first, end, false));
+  }
+}
+
+/** Sets the sums of a strip to, or adds to them, rows l to l + count of B. */
+function scaleRows(
+  k: KernelBuilder,
+  product: RowProduct,
+  l: LoopValue,
+  count: number,
+  first: LoopValue,
+  end: LoopValue,
+  sets: boolean,
+): void {
+  const { dims, bytes, vector, y, xRowBytes, xStepBytes } = product;
+  const { m, n } = dims;
+  const scalar = loopType(vector.kind);
+  const x = k.offset(product.x, l, xStepBytes);
+  const elements = Array.from({ length: m * count }, (_, i) =>
+    k.load(scalar, x, (i % m) * xRowBytes + Math.floor(i / m) * xStepBytes),
+  );
+  const rows = k.offset(product.b, l, n * bytes);
+  const columns = (start: LoopValue, stop: LoopValue, lanes: number, vectors: number): void => {
+    const type = loopType(vector.kind, lanes);
+    const factors = elements.map((element) => k.splat(element, lanes));
+    k.loop(start, stop, lanes * vectors, (column) => {
+      const [bAt, yAt] = [k.offset(rows, column, bytes), k.offset(y, column, bytes)];
+      const place = (row: number, v: number): number => (row * n + v * lanes) * bytes;
+      const right = Array.from({ length: count * vectors }, (_, i) =>
+        k.load(type, bAt, place(Math.floor(i / vectors), i % vectors)),
+      );
+      if (m > 1 && lanes === vector.lanes) prefetchRows(k, bAt, count, n * bytes, lanes * vectors * bytes);
+      const sums = Array.from({ length: m * vectors }, (_, i) => {
+        const [r, v] = [Math.floor(i / vectors), i % vectors];
+        let sum = sets ? k.constant(type, 0) : k.load(type, yAt, place(r, v));
+        for (let c = 0; c < count; c++) sum = k.fma(factors[c * m + r]!, right[c * vectors + v]!, sum);
+        return sum;
+      });
+      sums.forEach((sum, i) => k.store(sum, yAt, place(Math.floor(i / vectors), i % vectors)));
+    });
+  };
+  let at = first;
+  let left = n;
+  const steps = [[vector.lanes, SUM_VECTORS], ...laneWidths(vector.lanes).map((lanes) => [lanes, 1])];
+  for (const [lanes, vectors] of steps as [number, number][]) {
+    const width = lanes * vectors;
+    if (left < width) continue;
+    left %= width;
+    // Strips are whole steps, so that only the last one leaves something to the next width.
+    const stop = left === 0 ? end : k.sub(end, k.rem(k.sub(end, at), k.index(width)));
+    columns(at, stop, lanes, vectors);
+    at = stop;
+  }
+}
+
+/**
+ * Asks for the rows of B that come after the present ones, in the columns of a step. With one row of x there are more
+ * rows of B, and processors follow them by themselves: asking was slower.
+ */
+function prefetchRows(k: KernelBuilder, rows: LoopValue, count: number, rowBytes: number, stepBytes: number): void {
+  for (let row = 0; row < count; row++) {
+    for (let offset = 0; offset < stepBytes; offset += 64) k.prefetch(rows, (count + row) * rowBytes + offset);
+  }
 }

@@ -7,8 +7,8 @@ import type { HostTensor } from "../../host.ts";
 import { decodeTensor, encodeTensor } from "../../host.ts";
 import { buildKernel } from "../../loop/builder.ts";
 import { evaluateKernel } from "../../loop/evaluate.ts";
-import type { BufferHandle, LowerContext, OpDef } from "../../op.ts";
-import { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS } from "../../op.ts";
+import type { BufferHandle, LowerContext, OpDef, VectorTarget } from "../../op.ts";
+import { completeTarget } from "../../op.ts";
 import { roundUp, storageBytes } from "../../storage.ts";
 import { graphOf } from "../../testing.ts";
 
@@ -19,8 +19,8 @@ export interface KernelResult extends HostTensor {
   readonly bytes: Uint8Array;
 }
 
-/** The results of an op's kernels on these inputs, for vectors of `lanes` float32. */
-export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attrs, lanes = 4): KernelResult[] {
+/** The results of an op's kernels on these inputs, for vectors of `lanes` float32 and a target that is otherwise as `target` says. */
+export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attrs, lanes = 4, target: Partial<VectorTarget> = {}): KernelResult[] {
   const { lowering } = op;
   invariant(lowering.kind === "kernel", `${op.name} has no kernels of its own`);
   const { node } = graphOf(
@@ -44,10 +44,7 @@ export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attr
   const resultsAt = node.results.map(({ type }) => place(storageBytes(type)));
   const context: LowerContext = {
     node,
-    lanes,
-    joinsVectors: false,
-    registers: lanes === 16 ? 32 : DEFAULT_REGISTERS,
-    cacheBytes: DEFAULT_CACHE_BYTES,
+    ...completeTarget({ lanes, joinsVectors: false, ...(lanes === 16 && { registers: 32 }), ...target }),
     inPlace: false,
     input: (index) => inputsAt[index] as BufferHandle,
     result: (index) => resultsAt[index] as BufferHandle,
