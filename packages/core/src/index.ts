@@ -31,7 +31,7 @@ export { flattenTree, mapTree, TreeMismatchError } from "./tree.ts";
 export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 
 // What an op is, and all of them.
-export { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS, IndexRangeError, requireShape, ShapeMismatchError } from "./op.ts";
+export { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS, IndexRangeError, completeTarget, requireShape, ShapeMismatchError } from "./op.ts";
 export type {
   BufferHandle,
   CacheBytes,

@@ -13,7 +13,7 @@ import { evaluateKernel } from "./loop/evaluate.ts";
 import type { LoopValue } from "./loop/ir.ts";
 import { I32, loopType } from "./loop/ir.ts";
 import type { BufferHandle, LowerContext, OpCase, OpDef } from "./op.ts";
-import { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS } from "./op.ts";
+import { completeTarget } from "./op.ts";
 import { OPS } from "./ops/index.ts";
 import { elementLoopType } from "./ops/loop-types.ts";
 import { elementCount, roundUp, storageBytes } from "./storage.ts";
@@ -54,10 +54,7 @@ function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[], lanes 
   });
   const context: LowerContext = {
     node,
-    lanes,
-    joinsVectors: false,
-    registers: lanes === 16 ? 32 : DEFAULT_REGISTERS,
-    cacheBytes: DEFAULT_CACHE_BYTES,
+    ...completeTarget({ lanes, joinsVectors: false, ...(lanes === 16 && { registers: 32 }) }),
     inPlace: false,
     input: (index) => inputAt[index] as BufferHandle,
     result: (index) => resultAt[index] as BufferHandle,

@@ -57,6 +57,10 @@ export interface VectorTarget {
   readonly joinsVectors: boolean;
   /** Vector registers; 16 unless said. */
   readonly registers?: number;
+  /** Entries of the largest table of bytes that one instruction looks up (`lookup` in loop/ir.ts); 16 unless said. */
+  readonly lookupEntries?: number;
+  /** Whether there are matrix registers (`TileInst` in loop/ir.ts); not unless said. */
+  readonly tiles?: boolean;
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
   readonly cacheBytes?: CacheBytes;
 }
@@ -72,6 +76,20 @@ export const DEFAULT_CACHE_BYTES: CacheBytes = { l1: 32 * 1024, l2: 512 * 1024 }
 
 /** The vector registers of x86-64 before AVX-512, and of WebAssembly engines on it. */
 export const DEFAULT_REGISTERS = 16;
+
+/** The table of i8x16.swizzle, pshufb and tbl. */
+export const DEFAULT_LOOKUP_ENTRIES = 16;
+
+/** A target with what nobody said filled in. */
+export function completeTarget(target: VectorTarget): Required<VectorTarget> {
+  return {
+    registers: DEFAULT_REGISTERS,
+    lookupEntries: DEFAULT_LOOKUP_ENTRIES,
+    tiles: false,
+    cacheBytes: DEFAULT_CACHE_BYTES,
+    ...target,
+  };
+}
 
 /** What a kernel lowering may use. Calls run in the order in which they are added. */
 export interface LowerContext extends Required<VectorTarget> {

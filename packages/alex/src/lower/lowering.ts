@@ -2,15 +2,7 @@
 // no place yet; kernels that come out the same for two units (layers of a model) are kept once.
 
 import type { BufferHandle, CacheBytes, Graph, Kernel, LowerContext, Node, Tensor, VectorTarget } from "@fidelity/core";
-import {
-  buildKernel,
-  DEFAULT_CACHE_BYTES,
-  DEFAULT_REGISTERS,
-  encodeTensor,
-  roundUp,
-  sameType,
-  storageBytes,
-} from "@fidelity/core";
+import { buildKernel, completeTarget, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Unit } from "../passes/fuse.ts";
 import { resolveAlias } from "../passes/fuse.ts";
@@ -69,7 +61,7 @@ export class Lowering {
   readonly #kernelByText = new Map<string, number>();
 
   constructor(target: VectorTarget) {
-    this.target = { registers: DEFAULT_REGISTERS, cacheBytes: DEFAULT_CACHE_BYTES, ...target };
+    this.target = completeTarget(target);
   }
 
   buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
@@ -228,6 +220,8 @@ class NodeContext implements LowerContext {
   readonly lanes: number;
   readonly joinsVectors: boolean;
   readonly registers: number;
+  readonly lookupEntries: number;
+  readonly tiles: boolean;
   readonly cacheBytes: CacheBytes;
   readonly inPlace: boolean;
   readonly #scope: Scope;
@@ -235,10 +229,12 @@ class NodeContext implements LowerContext {
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    const { lanes, joinsVectors, registers, cacheBytes } = scope.lowering.target;
+    const { lanes, joinsVectors, registers, lookupEntries, tiles, cacheBytes } = scope.lowering.target;
     this.lanes = lanes;
     this.joinsVectors = joinsVectors;
     this.registers = registers;
+    this.lookupEntries = lookupEntries;
+    this.tiles = tiles;
     this.cacheBytes = cacheBytes;
     this.#scope = scope;
     const inputs = node.inputs.map((input) => scope.view(input));

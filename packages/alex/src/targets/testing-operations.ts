@@ -35,6 +35,7 @@ export function operationCases(vectorBytes: VectorBytes): OperationCases {
   maker.conversions();
   maker.widths();
   maker.cells();
+  maker.lookups();
   return { cases: maker.cases, inputs: maker.inputs, bufferBytes: maker.bufferBytes };
 }
 
@@ -312,6 +313,17 @@ class CaseMaker {
       ];
       results.forEach((value, i) => k.store(value, output, i * size));
     });
+  }
+
+  lookups(): void {
+    for (const entries of [16, 32, 64, 128, 256]) {
+      this.#add("lookups in tables of bytes", `lookup.${entries}`, (k, input, output) => {
+        const bytes = k.load(this.#vector.i8, input, this.#at.i8);
+        const table = Array.from({ length: entries }, (_, i) => (i * 73 + 29) & 0xff);
+        this.#keep(k, k.lookup(bytes, table), output, 0);
+        this.#keep(k, k.lookup(k.binary("xor", bytes, k.constant(bytes.type, 0x5a)), table), output, 1);
+      });
+    }
   }
 
   cells(): void {

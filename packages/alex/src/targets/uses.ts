@@ -26,6 +26,8 @@ export class KernelUses {
   readonly #prefetches: boolean;
   /** Vector constants that are used, in order of first use. */
   readonly vectorConstants: LoopValue[] = [];
+  /** Tables of lookups that are used, in that order, too. */
+  readonly tables: (readonly number[])[] = [];
 
   /** `prefetches` says whether the target emits them; if not, what only they need is not used. */
   constructor(kernel: Kernel, prefetches = false) {
@@ -81,7 +83,7 @@ export class KernelUses {
       } else if (inst.op === "if") {
         this.#define(inst.then);
         this.#define(inst.else);
-      } else if (inst.op !== "store" && inst.op !== "prefetch") {
+      } else if ("result" in inst) {
         this.#definitions[inst.result.id] = inst;
         this.#homes[inst.result.id] = block;
       }
@@ -95,6 +97,8 @@ export class KernelUses {
         this.#use(inst.value, block);
       } else if (inst.op === "prefetch") {
         if (this.#prefetches) this.#use(this.foldAddress(inst.address, inst.offset).base, block);
+      } else if (inst.op === "tile_load" || inst.op === "tile_store") {
+        this.#use(this.foldAddress(inst.address, inst.offset).base, block);
       } else if (inst.op === "for") {
         for (const operand of operandsOf(inst)) this.#use(operand, block);
         this.#count(inst.body);
@@ -115,6 +119,7 @@ export class KernelUses {
     const home = this.#homes[value.id];
     if (definition === undefined || home === undefined) return;
     if (definition.op === "const" && value.type.lanes > 1) this.vectorConstants.push(value);
+    if (definition.op === "lookup") this.tables.push(definition.table);
     if (definition.op === "load" || definition.op === "load_splat") {
       this.#use(this.foldAddress(definition.address, definition.offset).base, home);
     } else {

@@ -161,6 +161,11 @@ export class KernelBuilder {
     return this.#push({ op: "dot4", a, b, c, result: this.#fresh(c.type) });
   }
 
+  /** Bytes of a table, whose length is a power of two from 16 to 256, at the byte indices `a` modulo that length. */
+  lookup(a: LoopValue, table: readonly number[]): LoopValue {
+    return this.#push({ op: "lookup", a, table, result: this.#fresh(a.type) });
+  }
+
   narrow(a: LoopValue, b: LoopValue): LoopValue {
     const kind = a.type.kind === "f64" ? "f32" : a.type.kind === "i32" ? "i16" : "i8";
     return this.#push({ op: "narrow", a, b, result: this.#fresh(loopType(kind, a.type.lanes * 2)) });
@@ -191,6 +196,24 @@ export class KernelBuilder {
 
   prefetch(address: LoopValue, offset = 0): void {
     this.#insts.push({ op: "prefetch", address, offset });
+  }
+
+  tileZero(tile: number): void {
+    this.#insts.push({ op: "tile_zero", tile });
+  }
+
+  /** Loads 16 rows of 64 bytes, `stride` bytes apart, into a matrix register. */
+  tileLoad(tile: number, address: LoopValue, offset: number, stride: number): void {
+    this.#insts.push({ op: "tile_load", tile, address, offset, stride });
+  }
+
+  tileStore(tile: number, address: LoopValue, offset: number, stride: number): void {
+    this.#insts.push({ op: "tile_store", tile, address, offset, stride });
+  }
+
+  /** Adds to the i32 sums of one matrix register the product of two others, signed bytes and unsigned ones. */
+  tileMultiply(sums: number, left: number, right: number): void {
+    this.#insts.push({ op: "tile_multiply", sums, left, right });
   }
 
   /** A counted loop with carried values; gives their values after the last iteration. */

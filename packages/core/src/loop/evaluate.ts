@@ -3,8 +3,19 @@
 // Left out: speed, threads (chunks run in order), and traps beyond DataView's for addresses outside the memory.
 
 import { InternalError, invariant } from "@fidelity/units";
-import { formatLoopType } from "./ir.ts";
-import type { BinaryOp, Block, Kernel, LoopInst, LoopKind, LoopType, LoopValue, MemoryKind, UnaryOp } from "./ir.ts";
+import { TILE, formatLoopType } from "./ir.ts";
+import type {
+  BinaryOp,
+  Block,
+  Kernel,
+  LoopInst,
+  LoopKind,
+  LoopType,
+  LoopValue,
+  MemoryKind,
+  TileInst,
+  UnaryOp,
+} from "./ir.ts";
 import type { BufferArgument, KernelCall, Program, ScheduleItem } from "./program.ts";
 
 type Lanes = readonly number[];
@@ -63,6 +74,7 @@ class KernelEvaluator {
   readonly #memory: DataView;
   readonly #kernel: Kernel;
   readonly #values: Lanes[];
+  readonly #tiles = Array.from({ length: TILE.count }, () => new Int8Array(TILE.rows * TILE.rowBytes));
 
   constructor(memory: DataView, kernel: Kernel) {
     this.#memory = memory;
@@ -108,8 +120,10 @@ class KernelEvaluator {
     } else if (inst.op === "if") {
       const yielded = this.#block(this.#get(inst.condition)[0] === 1 ? inst.then : inst.else);
       inst.results.forEach((result, index) => this.#set(result, yielded[index]));
-    } else {
+    } else if ("result" in inst) {
       this.#set(inst.result, this.#value(inst));
+    } else {
+      this.#tile(inst);
     }
   }
 
@@ -148,6 +162,8 @@ class KernelEvaluator {
         const [a, b, c] = [this.#get(inst.a), this.#get(inst.b), this.#get(inst.c)];
         return each((i) => wrap([0, 1, 2, 3].reduce((sum, j) => sum + a[4 * i + j] * b[4 * i + j], c[i])));
       }
+      case "lookup":
+        return this.#get(inst.a).map((index) => wrap(inst.table[index & (inst.table.length - 1)]));
       case "narrow":
         return [...this.#get(inst.a), ...this.#get(inst.b)].map((lane) => saturateLane(type.kind, lane));
       case "widen": {
@@ -180,6 +196,22 @@ class KernelEvaluator {
     const cell = memory ?? type.kind;
     const step = memory === undefined ? kindBytes(type.kind) : memoryKindBytes(memory);
     return Array.from({ length: type.lanes }, (_, i) => readCell(this.#memory, address + i * step, cell));
+  }
+
+  /** Matrix registers are bytes, as in memory. */
+  #tile(inst: TileInst): void {
+    if (inst.op === "tile_zero") {
+      this.#tiles[inst.tile].fill(0);
+    } else if (inst.op === "tile_multiply") {
+      multiplyTiles(this.#tiles[inst.sums], this.#tiles[inst.left], this.#tiles[inst.right]);
+    } else {
+      const at = this.#get(inst.address)[0] + inst.offset;
+      for (let i = 0; i < TILE.rows * TILE.rowBytes; i++) {
+        const cell = at + Math.floor(i / TILE.rowBytes) * inst.stride + (i % TILE.rowBytes);
+        if (inst.op === "tile_store") this.#memory.setInt8(cell, this.#tiles[inst.tile][i]);
+        else this.#tiles[inst.tile][i] = this.#memory.getInt8(cell);
+      }
+    }
   }
 
   #store(value: LoopValue, address: number, memory?: MemoryKind): void {
@@ -319,6 +351,19 @@ function writeCell(view: DataView, address: number, cell: LoopKind | MemoryKind,
       return view.setFloat64(address, value, true);
     case "mask":
       throw new InternalError("masks are not stored in memory");
+  }
+}
+
+/** The sums are i32; the bytes of `left` are signed, those of `right` unsigned. */
+function multiplyTiles(sums: Int8Array, left: Int8Array, right: Int8Array): void {
+  const cells = new Int32Array(sums.buffer);
+  for (let i = 0; i < TILE.rows; i++) {
+    for (let j = 0; j < 16; j++) {
+      for (let byte = 0; byte < TILE.rowBytes; byte++) {
+        const weight = right[Math.floor(byte / 4) * TILE.rowBytes + 4 * j + (byte % 4)] & 0xff;
+        cells[16 * i + j] += left[i * TILE.rowBytes + byte] * weight;
+      }
+    }
   }
 }
 

@@ -123,6 +123,13 @@ export type LoopInst =
       readonly c: LoopValue;
       readonly result: LoopValue;
     }
+  /** i8 lane i: the byte of `table` at a[i] modulo the table's length, a power of two from 16 to 256. */
+  | {
+      readonly op: "lookup";
+      readonly a: LoopValue;
+      readonly table: readonly number[];
+      readonly result: LoopValue;
+    }
   /** i32 pairs to i16, or i16 pairs to i8, saturating, or f64 pairs to f32: lanes of a, then of b. */
   | { readonly op: "narrow"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** The low or high half of the lanes, twice as wide: i8 to i16, i16 to i32, f32 to f64. */
@@ -154,6 +161,7 @@ export type LoopInst =
     }
   /** Asks for the cache line of address + offset; no effect otherwise, and the address may lie outside the memory. */
   | { readonly op: "prefetch"; readonly address: LoopValue; readonly offset: number }
+  | TileInst
   /**
    * For iv = low; iv < high; iv += step: `body` has arguments [iv, ...carried] and yields the next carried values;
    * `results` are the carried values after the last iteration (the inits when there was none).
@@ -174,6 +182,27 @@ export type LoopInst =
       readonly else: Block;
       readonly results: readonly LoopValue[];
     };
+
+/**
+ * Matrix registers, of which a member of a team has `TILE.count` beside its values: 16 rows of 64 bytes each, numbered,
+ * undefined when a kernel begins. Not every target has them: `VectorTarget.tiles` says so.
+ * `tile_multiply` adds a product of bytes to i32 sums: with sums S[16][16], left A[16][64] and right B[16][64],
+ *   S[i][j] += sum over k < 16, b < 4 of A[i][4k + b] B[k][4j + b],   A signed, B unsigned.
+ */
+export type TileInst =
+  | { readonly op: "tile_zero"; readonly tile: number }
+  /** Rows from address + offset on, `stride` bytes apart. */
+  | {
+      readonly op: "tile_load" | "tile_store";
+      readonly tile: number;
+      readonly address: LoopValue;
+      readonly offset: number;
+      readonly stride: number;
+    }
+  | { readonly op: "tile_multiply"; readonly sums: number; readonly left: number; readonly right: number };
+
+/** Matrix registers: how many there are, and their size. */
+export const TILE = { count: 8, rows: 16, rowBytes: 64 } as const;
 
 /** A straight run of instructions; its arguments are visible inside, as are all values defined before it. */
 export interface Block {

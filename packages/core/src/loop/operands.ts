@@ -6,10 +6,14 @@ import type { LoopInst, LoopValue } from "./ir.ts";
 export function operandsOf(inst: LoopInst): readonly LoopValue[] {
   switch (inst.op) {
     case "const":
+    case "tile_zero":
+    case "tile_multiply":
       return [];
     case "load":
     case "load_splat":
     case "prefetch":
+    case "tile_load":
+    case "tile_store":
       return [inst.address];
     case "store":
       return [inst.address, inst.value];

@@ -93,6 +93,15 @@ function attributesOf(inst: LoopInst): string[] {
       return [`lane = ${inst.lane} : i64`];
     case "shuffle":
       return [`lanes = [${inst.lanes.map((lane) => `${lane} : i64`).join(", ")}]`];
+    case "lookup":
+      return [`table = [${inst.table.map((byte) => `${byte} : i64`).join(", ")}]`];
+    case "tile_zero":
+      return [`tile = ${inst.tile} : i64`];
+    case "tile_load":
+    case "tile_store":
+      return [`tile = ${inst.tile} : i64`, `offset = ${inst.offset} : i64`, `stride = ${inst.stride} : i64`];
+    case "tile_multiply":
+      return [`sums = ${inst.sums} : i64`, `left = ${inst.left} : i64`, `right = ${inst.right} : i64`];
     case "widen":
       return [`half = ${quote(inst.half)}`, `signed = ${inst.signed}`];
     case "load":

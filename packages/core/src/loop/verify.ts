@@ -6,8 +6,8 @@
 
 import { FidelityError } from "@fidelity/units";
 import { operandsOf } from "./operands.ts";
-import { INDEX, formatLoopType, loopType } from "./ir.ts";
-import type { Block, Kernel, LoopInst, LoopKind, LoopType, LoopValue, MemoryKind } from "./ir.ts";
+import { INDEX, TILE, formatLoopType, loopType } from "./ir.ts";
+import type { Block, Kernel, LoopInst, LoopKind, LoopType, LoopValue, MemoryKind, TileInst } from "./ir.ts";
 
 /** A kernel or a program is not well formed: a fault of the generator or pass that made it. */
 export class LoopVerifyError extends FidelityError {
@@ -129,7 +129,8 @@ class KernelVerifier {
     if (inst.op === "store") this.#memory(inst, inst.value.type);
     else if (inst.op === "load") this.#memory(inst, inst.result.type);
     else if (inst.op === "prefetch") this.#address(inst);
-    else this.#operation(inst);
+    else if ("result" in inst) this.#operation(inst);
+    else this.#tile(inst);
   }
 
   #for(inst: Extract<LoopInst, { readonly op: "for" }>): void {
@@ -168,7 +169,20 @@ class KernelVerifier {
     this.#check(Number.isInteger(inst.offset) && inst.offset >= 0, `the offset ${inst.offset} is a whole number`);
   }
 
-  #operation(inst: Exclude<LoopInst, { readonly op: "for" | "if" | "load" | "store" | "prefetch" }>): void {
+  #tile(inst: TileInst): void {
+    const isTile = (tile: number): boolean => Number.isInteger(tile) && tile >= 0 && tile < TILE.count;
+    if (inst.op === "tile_multiply") {
+      const { sums, left, right } = inst;
+      const distinct = sums !== left && sums !== right && left !== right;
+      return this.#check(distinct && [sums, left, right].every(isTile), "a product has three matrix registers");
+    }
+    this.#check(isTile(inst.tile), `there is no matrix register ${inst.tile}`);
+    if (inst.op === "tile_zero") return;
+    this.#address(inst);
+    this.#check(Number.isInteger(inst.stride) && inst.stride >= TILE.rowBytes, "rows of a tile do not overlap");
+  }
+
+  #operation(inst: Exclude<Extract<LoopInst, { readonly result: LoopValue }>, { readonly op: "load" }>): void {
     const { type } = inst.result;
     switch (inst.op) {
       case "const":
@@ -203,6 +217,9 @@ class KernelVerifier {
         this.#checkType(inst.c, type);
         this.#checkType(inst.a, loopType("i8", type.lanes * 4));
         return this.#checkType(inst.b, loopType("i8", type.lanes * 4));
+      case "lookup":
+        this.#checkType(inst.a, type);
+        return this.#table(type, inst.table);
       case "splat":
       case "extract":
       case "insert":
@@ -213,6 +230,13 @@ class KernelVerifier {
       default:
         return this.#binary(inst);
     }
+  }
+
+  #table(type: LoopType, table: readonly number[]): void {
+    this.#check(type.kind === "i8" && type.lanes > 1, "lookup gives a vector of bytes");
+    this.#check([16, 32, 64, 128, 256].includes(table.length), "a table has a power of two from 16 to 256 entries");
+    const isByte = (entry: number): boolean => Number.isInteger(entry) && entry >= -128 && entry <= 255;
+    this.#check(table.every(isByte), "the entries of a table are bytes");
   }
 
   #constant(type: LoopType, value: number): void {

@@ -90,8 +90,14 @@ export function machineOf(name: string): NativeMachine {
 }
 
 /** What kernel generators know of a machine. */
-export function vectorsOf({ lanes, registers }: NativeMachine): VectorTarget {
-  return { lanes, registers, joinsVectors: false };
+export function vectorsOf({ lanes, registers, features }: NativeMachine): VectorTarget {
+  return {
+    lanes,
+    registers,
+    joinsVectors: false,
+    lookupEntries: features.has("avx512vbmi") ? 64 : 16,
+    tiles: features.has("amx-int8"),
+  };
 }
 
 /** The x86-64 flags of /proc/cpuinfo for LLVM's features, where the names differ. */

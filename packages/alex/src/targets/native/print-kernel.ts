@@ -10,6 +10,7 @@ import { KernelUses } from "../uses.ts";
 import type { NativeMachine } from "./machine.ts";
 import { printOperation, printPrefetch, printStore } from "./print-operation.ts";
 import type { Printer } from "./print-operation.ts";
+import { printTile, printTileBegin, printTileEnd, usesTiles } from "./print-tile.ts";
 import { mlirType } from "./print-type.ts";
 
 type ForInst = Extract<LoopInst, { readonly op: "for" }>;
@@ -48,7 +49,10 @@ class KernelPrinter implements Printer {
       const at = this.define(`llvm.getelementptr %buffers[${i}] : (!llvm.ptr) -> !llvm.ptr, i64`);
       this.#names[buffer.id] = this.define(`llvm.load ${at} : !llvm.ptr -> i64`);
     });
+    const hasTiles = usesTiles(this.#kernel);
+    if (hasTiles) printTileBegin(this);
     this.#insts(body);
+    if (hasTiles) printTileEnd(this);
     return [
       `// ${name.replaceAll(/[^\x20-\x7e]/g, "?")}`,
       `llvm.func hidden @${symbol}(%chunk: i64, %scratch: i64, %buffers: !llvm.ptr) {`,
@@ -95,6 +99,7 @@ class KernelPrinter implements Printer {
       else if (inst.op === "prefetch") printPrefetch(inst, this);
       else if (inst.op === "for") this.#for(inst);
       else if (inst.op === "if") this.#if(inst);
+      else if (!("result" in inst)) printTile(inst, this);
       else if (this.#uses.isUsed(inst.result)) this.#names[inst.result.id] = printOperation(inst, this);
     }
   }

@@ -8,6 +8,7 @@ import type { BinaryOp, LoopInst, LoopType, LoopValue, MemoryKind } from "@fidel
 import { FidelityError } from "@fidelity/units";
 import type { PureInst } from "../uses.ts";
 import { printDot4 } from "./dot4.ts";
+import { printLookup } from "./print-lookup.ts";
 import type { NativeMachine } from "./machine.ts";
 import { LANE_BITS, constantAttribute, isFloat, mlirType, vectorOf } from "./print-type.ts";
 
@@ -71,6 +72,8 @@ export function printOperation(inst: PureInst, out: Printer): string {
       return shuffle(out, inst.a, inst.b, inst.lanes);
     case "dot4":
       return printDot4(inst, out);
+    case "lookup":
+      return printLookup(inst, out);
     case "narrow":
       return printNarrow(inst, out);
     case "widen":

@@ -9,7 +9,7 @@ import type { Block, Kernel, LoopInst, LoopType, LoopValue } from "@fidelity/cor
 import { invariant } from "@fidelity/units";
 import type { FunctionBody, ValueType } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
-import { emitOperation, vectorShape, wasmType } from "./emit-operation.ts";
+import { WasmTargetError, emitOperation, vectorShape, wasmType } from "./emit-operation.ts";
 import type { OperandStack } from "./emit-operation.ts";
 import { OP, SIMD } from "./opcodes.ts";
 import { KernelUses } from "../uses.ts";
@@ -41,6 +41,8 @@ class KernelEmitter implements OperandStack {
   readonly #free = new Map<ValueType, number[]>();
   /** Locals taken in each open block, innermost last. */
   readonly #scopes: { readonly type: ValueType; readonly local: number }[][] = [[]];
+  /** Locals that hold vectors of bytes from the function's start. */
+  readonly #bytes = new Map<string, number>();
   /** Single-use values not yet emitted, in order of definition. */
   #pending = new Map<LoopValue, PureInst>();
 
@@ -90,6 +92,12 @@ class KernelEmitter implements OperandStack {
     return local;
   }
 
+  pushBytes(bytes: readonly number[]): void {
+    const known = this.#bytes.get(bytesKey(bytes));
+    if (known === undefined) this.body.op(SIMD.const).immediates(...bytes.map((byte) => byte & 0xff));
+    else this.body.get(known);
+  }
+
   #scoped(emit: () => void): void {
     this.#scopes.push([]);
     emit();
@@ -117,20 +125,32 @@ class KernelEmitter implements OperandStack {
   }
 
   #emitVectorConstants(): void {
-    const known = new Map<string, number>();
     for (const value of this.#uses.vectorConstants) {
-      const number = this.#uses.constant(value) ?? 0;
-      const bytes = vectorConstantBytes(value.type, number);
-      if (bytes.every((byte) => byte === 0)) continue;
-      const key = bytes.join();
-      let local = known.get(key);
-      if (local === undefined) {
-        known.set(key, (local = this.temporary(VALUE.v128)));
-        this.#constant(value.type, number);
-        this.body.set(local);
-      }
-      this.#locals[value.id] = local;
+      const bytes = vectorConstantBytes(value.type, this.#uses.constant(value) ?? 0);
+      if (bytes.some((byte) => byte !== 0)) this.#locals[value.id] = this.#bytesLocal(bytes);
     }
+    for (const table of this.#uses.tables) {
+      for (let at = 0; at < table.length; at += 16) {
+        this.#bytesLocal(table.slice(at, at + 16));
+        if (at > 0) this.#bytesLocal(Array.from({ length: 16 }, () => at));
+      }
+      this.#bytesLocal(Array.from({ length: 16 }, () => table.length - 1));
+    }
+  }
+
+  /** The local that holds 16 bytes, set here if it is new. */
+  #bytesLocal(bytes: ArrayLike<number>): number {
+    const list = Array.from(bytes, (byte) => byte & 0xff);
+    const key = bytesKey(list);
+    let local = this.#bytes.get(key);
+    if (local === undefined) {
+      this.#bytes.set(key, (local = this.temporary(VALUE.v128)));
+      this.body
+        .op(SIMD.const)
+        .immediates(...list)
+        .set(local);
+    }
+    return local;
   }
 
   /** Sets the pending values to locals, so that what follows cannot pass them. */
@@ -153,8 +173,10 @@ class KernelEmitter implements OperandStack {
         this.#for(inst);
       } else if (inst.op === "if") {
         this.#if(inst);
-      } else if (inst.op !== "const" && inst.op !== "prefetch" && this.#uses.isUsed(inst.result)) {
-        this.#pure(inst);
+      } else if ("result" in inst) {
+        if (inst.op !== "const" && this.#uses.isUsed(inst.result)) this.#pure(inst);
+      } else if (inst.op !== "prefetch") {
+        throw new WasmTargetError("WebAssembly has no matrix registers", { got: inst.op });
       }
     }
   }
@@ -229,6 +251,8 @@ class KernelEmitter implements OperandStack {
     this.body.end();
   }
 }
+
+const bytesKey = (bytes: readonly number[]): string => bytes.map((byte) => byte & 0xff).join();
 
 /** The 16 bytes of a vector constant, little-endian; true lanes of a mask are all ones. */
 function vectorConstantBytes(type: LoopType, value: number): Uint8Array {

@@ -21,6 +21,8 @@ export interface OperandStack {
   /** Pushes the base of an address and gives the constant offset from it. */
   pushAddress(address: LoopValue, offset: number): number;
   temporary(type: ValueType): number;
+  /** Pushes 16 bytes. */
+  pushBytes(bytes: readonly number[]): void;
 }
 
 type StoreInst = Extract<LoopInst, { readonly op: "store" }>;
@@ -99,6 +101,8 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
       if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
       body.op(SIMD.i32x4RelaxedDot);
       return;
+    case "lookup":
+      return emitLookup(inst, stack);
     case "narrow":
       return emitNarrow(inst, stack);
     case "widen":
@@ -263,6 +267,30 @@ function emitExtract(inst: Inst<"extract">, stack: OperandStack): void {
 
 function byteLanes(lanes: readonly number[], laneBytes: number): number[] {
   return lanes.flatMap((lane) => Array.from({ length: laneBytes }, (_, byte) => lane * laneBytes + byte));
+}
+
+/**
+ * A table of 16 bytes is one instruction, relaxed as no index is above 15. Larger ones are in parts: an index outside a
+ * part's 16 entries gives 0 there.
+ */
+function emitLookup({ a, table }: Inst<"lookup">, stack: OperandStack): void {
+  const { body } = stack;
+  if (vectorShape(a.type) !== "i8x16") throw new WasmTargetError("tables are looked up by vectors of 16 bytes");
+  const pushRepeated = (byte: number): void => stack.pushBytes(Array.from({ length: 16 }, () => byte));
+  const index = stack.temporary(VALUE.v128);
+  stack.push(a);
+  pushRepeated(table.length - 1);
+  body.op(SIMD.and).set(index);
+  for (let part = 0; part < table.length; part += 16) {
+    stack.pushBytes(table.slice(part, part + 16));
+    body.get(index);
+    if (part > 0) {
+      pushRepeated(part);
+      body.op(BINARY.i8x16.sub);
+    }
+    body.op(table.length === 16 ? SIMD.i8x16RelaxedSwizzle : SIMD.swizzle);
+    if (part > 0) body.op(SIMD.or);
+  }
 }
 
 function emitNarrow(inst: Inst<"narrow">, stack: OperandStack): void {

@@ -20,7 +20,13 @@ export interface KernelResult extends HostTensor {
 }
 
 /** The results of an op's kernels on these inputs, for vectors of `lanes` float32 and a target that is otherwise as `target` says. */
-export function runKernels(op: OpDef, inputs: readonly HostTensor[], attrs: Attrs, lanes = 4, target: Partial<VectorTarget> = {}): KernelResult[] {
+export function runKernels(
+  op: OpDef,
+  inputs: readonly HostTensor[],
+  attrs: Attrs,
+  lanes = 4,
+  target: Partial<VectorTarget> = {},
+): KernelResult[] {
   const { lowering } = op;
   invariant(lowering.kind === "kernel", `${op.name} has no kernels of its own`);
   const { node } = graphOf(
