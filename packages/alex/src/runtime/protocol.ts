@@ -167,6 +167,18 @@ export function runStatus(words: Int32Array): "running" | "ended" | "failed" {
  * look, and the caller goes on when they have. Of several that fail, one succeeds, and says why (`reportFailure`).
  */
 export function failRun(words: Int32Array, epoch: number): boolean {
+  if (!failState(words, epoch)) return false;
+  Atomics.add(words, WORD.ended, 1);
+  Atomics.notify(words, WORD.ended);
+  return true;
+}
+
+/** Fails the run in progress, if there is one, without a word to its caller: for a process that exits. */
+export function abandonRun(words: Int32Array): void {
+  failState(words, Number(Atomics.load(teamState(words), 0) >> 48n));
+}
+
+function failState(words: Int32Array, epoch: number): boolean {
   const states = teamState(words);
   const failed = (BigInt(epoch) << 48n) | (BigInt(STAGE_FAILED) << 32n);
   for (;;) {
@@ -176,8 +188,6 @@ export function failRun(words: Int32Array, epoch: number): boolean {
   }
   // The same address as the word's, which members sleep on; notifying takes signed views only.
   Atomics.notify(new BigInt64Array(states.buffer, states.byteOffset, 1), 0);
-  Atomics.add(words, WORD.ended, 1);
-  Atomics.notify(words, WORD.ended);
   return true;
 }
 

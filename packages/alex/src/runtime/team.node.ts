@@ -2,12 +2,22 @@
 // they never return to their event loop.
 
 import { MessageChannel, Worker } from "node:worker_threads";
+import { abandonRun, teamWords } from "./protocol.ts";
 import type { MemberInit } from "./protocol.ts";
 import type { MemberHandle, MemberSpawner } from "./team.ts";
 
 // The source tree runs as TypeScript and the package as JavaScript; the compiler does not rewrite a URL.
 const WORKER = "./team-worker.node.ts";
 const WORKER_URL = new URL(import.meta.url.endsWith(".ts") ? WORKER : WORKER.replace(/ts$/, "js"), import.meta.url);
+
+/**
+ * The members that are alive. A thread that is in native code does not end when it is told to, and a process waits for
+ * its threads: so runs are failed when the process exits, and members leave them at the next chunk.
+ */
+const members = new Set<MemberInit>();
+process.on("exit", () => {
+  for (const { memory, blockBytes, threads } of members) abandonRun(teamWords(memory, blockBytes, threads));
+});
 
 /** Starts a member as a worker thread. It does not keep the process alive. */
 export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reason: string) => void): MemberHandle => {
@@ -19,6 +29,7 @@ export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reas
     // Flags of the main thread are not for members: loaders and test reporters would only slow their start.
     execArgv: [],
   });
+  members.add(init);
   let hasEnded = false;
   let reason = "exited";
   worker.on("error", (error) => {
@@ -26,6 +37,7 @@ export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reas
   });
   worker.on("exit", () => {
     port1.close();
+    members.delete(init);
     if (!hasEnded) onExit(reason);
   });
   worker.unref();

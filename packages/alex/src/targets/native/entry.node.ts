@@ -1,5 +1,6 @@
 // A program's shared library, loaded on one thread. Calls into native code are cheap when all arguments are pointers,
-// so a run's arguments lie in a block of memory that this thread owns, and no run leaves garbage.
+// so a run's arguments lie in a block of memory that this thread owns, and no run leaves garbage once the engine has
+// compiled the call.
 // The library is found by its path when it is loaded first; the system gives later threads the same one, whatever has
 // become of the file.
 

@@ -1,0 +1,98 @@
+// The native device by itself: no garbage, many programs, processes that exit in the midst of a run, and the traps that
+// it does not have. The team's protocol is tested beside wasm's (runtime/stress.test.ts).
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { after, test } from "node:test";
+import v8 from "node:v8";
+import { gather, tensorType, trace } from "@fidelity/core";
+import { compileGraph } from "../../compile.ts";
+import { WasmDevice } from "../../runtime/device.ts";
+import { spawnWorkerThread } from "../../runtime/team.node.ts";
+import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
+import { vectorsOf } from "./machine.ts";
+import { temporaryNativeTarget, whyNoNative } from "./testing.node.ts";
+
+const skip = whyNoNative();
+const { target, remove } = skip === false ? temporaryNativeTarget() : { target: undefined, remove: () => {} };
+after(remove);
+
+function makeDevice(threads: number): WasmDevice {
+  assert.ok(target !== undefined);
+  return new WasmDevice({
+    threads,
+    maximumBytes: 2 ** 26,
+    target,
+    compileGraph: (graph, options) => compileGraph(graph, { ...options, target: vectorsOf(target.machine) }),
+    spawn: spawnWorkerThread,
+  });
+}
+
+/** Bytes that a call leaves on the heap: the median of some windows, as collections and compiled code blur others. */
+function bytesPerCall(call: () => void): number {
+  const calls = 2_000;
+  globalThis.gc?.();
+  const windows = Array.from({ length: 15 }, () => {
+    const before = v8.getHeapStatistics().used_heap_size;
+    for (let i = 0; i < calls; i++) call();
+    return (v8.getHeapStatistics().used_heap_size - before) / calls;
+  });
+  return windows.sort((a, b) => a - b)[7];
+}
+
+for (const threads of [1, 2]) {
+  test(`${threads} threads: synchronous native runs allocate nothing`, { skip }, async () => {
+    const device = makeDevice(threads);
+    assert.equal(device.target, "native");
+    const executable = await device.load(chainProgram("chain", 256, 3), CHAIN_SIGNATURE(256));
+    executable.bind([device.tensor(f32Type(256))], [device.tensor(f32Type(256)), device.tensor(f32Type(1))]);
+    // Calls into native code leave some bytes each until the engine has compiled them.
+    for (let i = 0; i < 20_000; i++) executable.run();
+    assert.ok(bytesPerCall(() => executable.run()) < 8);
+    await device.close();
+  });
+}
+
+test(
+  "a graph is compiled and run, with numbers of rows that the table does not have kept inside it",
+  { skip },
+  async () => {
+    const types = [tensorType("f32", [5, 3]), tensorType("i32", [4])] as const;
+    const { graph } = trace("rows", (table, ids) => gather(table, ids), types);
+    const device = makeDevice(2);
+    const executable = await device.compile(graph);
+    const [table, ids] = executable.parameterTypes.map((type) => device.tensor(type));
+    const rows = device.tensor(executable.resultTypes[0]);
+    table.f32().forEach((_, i, all) => (all[i] = i));
+    ids.i32().set([-(2 ** 31), -1, 2, 2 ** 31 - 1]);
+    executable.bind([table, ids], [rows]);
+    await executable.runAsync();
+    assert.deepEqual([...rows.f32()], [0, 1, 2, 0, 1, 2, 6, 7, 8, 12, 13, 14]);
+    await device.close();
+  },
+);
+
+test("a process that exits does not wait for a native run to end", { skip }, () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), "fidelity-test-"));
+  const script = `
+    const { createDevice } = await import("./device.node.ts");
+    const { f32Type, signatureOf, trapProgram } = await import("./testing.ts");
+    const device = createDevice({ threads: 2, target: "native", maximumBytes: 2 ** 22 });
+    const long = await device.load(trapProgram("long", 64, 1_000_000_000), signatureOf(1, 1, 64));
+    const input = device.tensor(f32Type(64));
+    input.f32().fill(-1);
+    long.bind([input], [device.tensor(f32Type(64))]);
+    void long.runAsync();
+    setTimeout(() => process.exit(7), 100);
+  `;
+  const { status, signal } = spawnSync(process.execPath, ["--input-type=module-typescript", "--eval", script], {
+    cwd: path.join(import.meta.dirname, "../../runtime"),
+    env: { ...process.env, FIDELITY_CACHE_DIR: directory },
+    timeout: 60_000,
+  });
+  rmSync(directory, { recursive: true, force: true });
+  assert.deepEqual([status, signal], [7, null]);
+});
