@@ -5,7 +5,7 @@
 //
 // They are ceilings of the target: 128-bit vectors, which V8 joins in pairs. A processor with wider ones can do more.
 
-import type { WasmDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex/node";
 import { buildKernel, loopType, tensorType } from "@fidelity/core";
 import type { Kernel, KernelBuilder, LoopType, LoopValue, Program, TensorType } from "@fidelity/core";
 import { formatBytes } from "@fidelity/units";
@@ -43,7 +43,7 @@ export function ceilingName(ceiling: Ceiling): string {
 }
 
 /** A source of a ceiling's rate: operations a second, an accumulated product counting as two, or bytes a second. */
-export async function ceilingSource(device: WasmDevice, ceiling: Ceiling, sampleMs: number): Promise<Source> {
+export async function ceilingSource(device: CpuDevice, ceiling: Ceiling, sampleMs: number): Promise<Source> {
   const name = ceilingName(ceiling);
   const { program, work } = ceilingProgram(ceiling);
   const parameterTypes: TensorType[] = program.buffers.map(({ sizeBytes }) => tensorType("f32", [sizeBytes / 4]));

@@ -3,7 +3,7 @@
 // as many bytes as a token reads, over and over: from a cache, if that is where they stay.
 
 import { createDevice } from "@fidelity/alex/node";
-import type { WasmDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex/node";
 import {
   countParameters,
   createModel,
@@ -55,7 +55,7 @@ export async function decode(bench: Bench): Promise<void> {
   }
 }
 
-async function decodeOn(bench: Bench, device: WasmDevice, model: Model, size: string): Promise<void> {
+async function decodeOn(bench: Bench, device: CpuDevice, model: Model, size: string): Promise<void> {
   const float32 = randomParameters(device, model);
   const packed = await packParameters(model, float32, device);
   const sources: Source[] = [];
@@ -81,7 +81,7 @@ async function decodeOn(bench: Bench, device: WasmDevice, model: Model, size: st
 }
 
 /** Random first values. */
-function randomParameters(device: WasmDevice, model: Model): DeviceParameters {
+function randomParameters(device: CpuDevice, model: Model): DeviceParameters {
   const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
   return createParameters(device, parameterTypes(model.parameters, { packed: false }), (tensor, path) => {
     fillParameter(specs.get(path)!, path, 1, tensor.f32());

@@ -3,7 +3,7 @@
 // program of its own, so its time includes a barrier and, with more than one thread, the wake-up of the team.
 
 import { createDevice } from "@fidelity/alex/node";
-import type { WasmDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex/node";
 import {
   linearRecurrence,
   matmul,
@@ -54,7 +54,7 @@ export async function kernels(bench: Bench): Promise<void> {
 }
 
 /** A device of its own for each group gives the memory of its tensors back. */
-async function onDevice(threads: number, work: (device: WasmDevice) => Promise<void>): Promise<void> {
+async function onDevice(threads: number, work: (device: CpuDevice) => Promise<void>): Promise<void> {
   const device = createDevice({ threads });
   try {
     await work(device);
@@ -63,7 +63,7 @@ async function onDevice(threads: number, work: (device: WasmDevice) => Promise<v
   }
 }
 
-async function measureCeilings(bench: Bench, device: WasmDevice): Promise<void> {
+async function measureCeilings(bench: Bench, device: CpuDevice): Promise<void> {
   const ceilings: readonly Ceiling[] = [
     PEAK,
     DOT,
@@ -85,7 +85,7 @@ async function measureCeilings(bench: Bench, device: WasmDevice): Promise<void> 
 
 async function measureCases(
   bench: Bench,
-  device: WasmDevice,
+  device: CpuDevice,
   title: string,
   cases: readonly KernelCase[],
 ): Promise<void> {
@@ -108,7 +108,7 @@ function unitOf({ kind }: Ceiling): string {
   return kind === "int8" ? "GOP/s" : "GB/s";
 }
 
-async function caseSource(bench: Bench, device: WasmDevice, { name, graph, work }: KernelCase): Promise<Source> {
+async function caseSource(bench: Bench, device: CpuDevice, { name, graph, work }: KernelCase): Promise<Source> {
   const executable = await device.compile(graph);
   const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i));
   executable.bind(
@@ -119,7 +119,7 @@ async function caseSource(bench: Bench, device: WasmDevice, { name, graph, work 
 }
 
 /** Values from 0 to 1, gates included; packed dtypes stay as they are made, since their codes cost the same. */
-function randomTensor(device: WasmDevice, type: TensorType, stream: number): DeviceTensor {
+function randomTensor(device: CpuDevice, type: TensorType, stream: number): DeviceTensor {
   const tensor = device.tensor(type);
   if (type.dtype !== "f32") return tensor;
   const values = tensor.f32();

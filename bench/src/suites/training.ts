@@ -4,7 +4,7 @@
 // share of the measured bandwidth, and a table of where the time goes.
 
 import { compileGraph, createDevice } from "@fidelity/alex/node";
-import type { WasmDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex/node";
 import type { CompileOptions, Device, Graph } from "@fidelity/core";
 import { createModel, fillParameter, namedParameters } from "@fidelity/models";
 import type { Model, PlainConfig } from "@fidelity/models";
@@ -87,7 +87,7 @@ async function startPeer(bench: Bench, threads: number): Promise<TorchPeer | und
 }
 
 /** Ours, the peer's and the ceilings, in the same rounds. */
-async function compare(bench: Bench, device: WasmDevice, peer: TorchPeer | undefined): Promise<void> {
+async function compare(bench: Bench, device: CpuDevice, peer: TorchPeer | undefined): Promise<void> {
   const steps = bench.quick ? 1 : 2;
   const sources: Source[] = [];
   const plans: RowPlan[] = [];
@@ -158,7 +158,7 @@ interface OpenStep {
 }
 
 /** A step with its first parameters and one batch, on which it trains again and again. */
-async function openStep(device: WasmDevice, { config }: Subject): Promise<OpenStep> {
+async function openStep(device: CpuDevice, { config }: Subject): Promise<OpenStep> {
   const model = createModel(config);
   const compiled: Compiled[] = [];
   const step = await TrainStep.compile(recording(device, compiled), model, SETTINGS);

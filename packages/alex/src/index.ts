@@ -6,6 +6,6 @@ export type { Compilation, CompilerOptions, Pass } from "./compile.ts";
 export type { MemoryPlan } from "./passes/memory_plan.ts";
 export { compileProgramToWasm, CONTROL_BYTES, scratchStrideBytes, WasmTargetError } from "./targets/wasm/index.ts";
 export type { WasmProgramExports, WasmProgramOptions } from "./targets/wasm/index.ts";
-export { WasmDevice } from "./runtime/device.ts";
-export type { GraphCompiler, WasmDeviceOptions } from "./runtime/device.ts";
+export { CpuDevice } from "./runtime/device.ts";
+export type { GraphCompiler, CpuDeviceOptions } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";

@@ -6,7 +6,7 @@ import { compileGraph } from "../compile.ts";
 import { createNativeTarget, vectorsOf } from "../targets/native/index.node.ts";
 import { debugSinkFromEnvironment } from "./debug.node.ts";
 import type { DebugSink } from "./debug.ts";
-import { WasmDevice } from "./device.ts";
+import { CpuDevice } from "./device.ts";
 import { DeviceOptionError } from "./errors.ts";
 import { wasmTarget } from "./target.ts";
 import type { CpuTarget } from "./target.ts";
@@ -38,9 +38,9 @@ export interface DeviceOptions {
  * process alive.
  * @throws DeviceOptionError; for `native` ToolMissingError, which says what to install, and UnknownMachineError
  */
-export function createDevice(options: DeviceOptions = {}): WasmDevice {
+export function createDevice(options: DeviceOptions = {}): CpuDevice {
   const { target, vectors } = openTarget(options.target ?? "wasm");
-  return new WasmDevice({
+  return new CpuDevice({
     threads: options.threads ?? os.availableParallelism(),
     ...(options.maximumBytes !== undefined && { maximumBytes: options.maximumBytes }),
     target,

@@ -7,7 +7,7 @@ import v8 from "node:v8";
 import { OutOfMemoryError } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import type { Signature } from "./binding.ts";
-import { WasmDevice } from "./device.ts";
+import { CpuDevice } from "./device.ts";
 import { BindError, DeviceBusyError, DeviceClosedError, DeviceOptionError, ProgramTrapError } from "./errors.ts";
 import { spawnWorkerThread } from "./team.node.ts";
 import type { MemberSpawner } from "./team.ts";
@@ -17,13 +17,13 @@ const LENGTH = 256;
 /** Fewer for a team larger than a small machine: its members take turns. */
 const runsOf = (threads: number): number => (threads > 2 ? 2_000 : 10_000);
 
-function makeDevice(threads: number, maximumBytes = 2 ** 26): WasmDevice {
+function makeDevice(threads: number, maximumBytes = 2 ** 26): CpuDevice {
   const compileGraph = (): Program => assert.fail("these tests load programs");
-  return new WasmDevice({ threads, maximumBytes, compileGraph, spawn: spawnWorkerThread });
+  return new CpuDevice({ threads, maximumBytes, compileGraph, spawn: spawnWorkerThread });
 }
 
 /** A chain program with its tensors; `check` sets the input, and compares the outputs after `run`. */
-async function makeChain(device: WasmDevice, name: string, factor: number, length = LENGTH) {
+async function makeChain(device: CpuDevice, name: string, factor: number, length = LENGTH) {
   const executable = await device.load(chainProgram(name, length, factor), CHAIN_SIGNATURE(length));
   const [input, output, total] = [
     device.tensor(f32Type(length)),
@@ -175,7 +175,7 @@ test("a worker thread that ends fails its run, and is replaced for the next", as
     members.push({ end: handle.end, onExit });
     return handle;
   };
-  const device = new WasmDevice({ threads: 2, maximumBytes: 2 ** 26, compileGraph: () => assert.fail(), spawn });
+  const device = new CpuDevice({ threads: 2, maximumBytes: 2 ** 26, compileGraph: () => assert.fail(), spawn });
   const chunks = 64;
   const executable = await device.load(trapProgram("slow", chunks, 200_000), signatureOf(1, 1, chunks));
   const [input, output] = [device.tensor(f32Type(chunks)), device.tensor(f32Type(chunks))];

@@ -1,4 +1,5 @@
-// The wasm device: tensors in one shared memory, programs compiled to WebAssembly, a thread team that runs them.
+// The device of a processor: tensors in one shared memory, programs compiled for a target (WebAssembly or native code),
+// a thread team that runs them.
 // Programs of a device never run at the same time, so they share one arena for intermediate values and one set of
 // scratch memories, as large as the largest of them needs; only bindings and constants are each program's own.
 // What differs between Node and a browser (workers, where reports go) is injected; see device.node.ts.
@@ -13,7 +14,7 @@ import type { Signature } from "./binding.ts";
 import { describeProgram, ms, SILENT, splitSchedule } from "./debug.ts";
 import type { DebugSink } from "./debug.ts";
 import { DeviceClosedError, DeviceOptionError } from "./errors.ts";
-import { WasmExecutable } from "./executable.ts";
+import { CpuExecutable } from "./executable.ts";
 import type { ProgramPart } from "./executable.ts";
 import { teamBlockBytes } from "./protocol.ts";
 import { ThreadTeam } from "./team.ts";
@@ -25,7 +26,7 @@ import { checkTensorRegion, RegionTensor } from "./tensor.ts";
 /** Turns a graph into a program. */
 export type GraphCompiler = (graph: Graph, options: CompileOptions) => Program;
 
-export interface WasmDeviceOptions {
+export interface CpuDeviceOptions {
   /** Members of the team, the calling thread included in synchronous runs; 1 to 256. */
   readonly threads: number;
   /** The most memory that tensors and programs may take: up to 4 GiB, which is the default. */
@@ -41,8 +42,8 @@ const THREADS_MAX = 256;
 const MEMORY_BYTES_MAX = 2 ** 32;
 const INITIAL_BYTES = 2 ** 20;
 
-/** A device that compiles to WebAssembly and runs on a thread team. */
-export class WasmDevice implements Device {
+/** A device that compiles to WebAssembly or native code and runs on a thread team. */
+export class CpuDevice implements Device {
   readonly target: CpuTarget["name"];
   readonly threads: number;
   /** The memory that everything lies in; model files are mapped or read into regions of it. */
@@ -56,12 +57,12 @@ export class WasmDevice implements Device {
   #arenaRegion: Allocation | undefined;
   #scratchRegion: Allocation | undefined;
   readonly #tensors = new Map<RegionTensor, Allocation>();
-  readonly #executables = new Set<WasmExecutable>();
+  readonly #executables = new Set<CpuExecutable>();
   #freedCount = 0;
   #isClosed = false;
 
   /** Throws `DeviceOptionError`, and `OutOfMemoryError` when the system refuses the address space. */
-  constructor(options: WasmDeviceOptions) {
+  constructor(options: CpuDeviceOptions) {
     const { threads } = options;
     if (!Number.isInteger(threads) || threads < 1 || threads > THREADS_MAX) {
       throw new DeviceOptionError("a device cannot have this number of threads", {
@@ -103,7 +104,7 @@ export class WasmDevice implements Device {
   }
 
   /** Throws what the compiler throws, `BindError` on impossible donations, and `OutOfMemoryError`. */
-  async compile(graph: Graph, options: CompileOptions = {}): Promise<WasmExecutable> {
+  async compile(graph: Graph, options: CompileOptions = {}): Promise<CpuExecutable> {
     const name = options.name ?? graph.name;
     const signature: Signature = {
       parameterTypes: graph.parameters.map((parameter) => parameter.type),
@@ -125,7 +126,7 @@ export class WasmDevice implements Device {
    * Makes a program executable. Its binding slots are the parameters, then the results, then its constants, which get
    * memory of their own. `signature` types the first two.
    */
-  async load(program: Program, signature: Signature): Promise<WasmExecutable> {
+  async load(program: Program, signature: Signature): Promise<CpuExecutable> {
     this.#checkOpen();
     checkDonations(program.name, signature);
     this.#requireRoom(program);
@@ -166,17 +167,17 @@ export class WasmDevice implements Device {
     return this.arena.maximumBytes / WASM_PAGE_BYTES;
   }
 
-  #makeExecutable(program: Program, signature: Signature, parts: readonly ProgramPart[]): WasmExecutable {
+  #makeExecutable(program: Program, signature: Signature, parts: readonly ProgramPart[]): CpuExecutable {
     const home = {
       arena: this.arena,
       team: this.#team,
       workspace: this.#workspace,
       debug: this.#debug,
       freedCount: () => this.#freedCount,
-      onFree: (freed: WasmExecutable) => void this.#executables.delete(freed),
+      onFree: (freed: CpuExecutable) => void this.#executables.delete(freed),
     };
     try {
-      const executable = new WasmExecutable(home, program, signature, parts);
+      const executable = new CpuExecutable(home, program, signature, parts);
       this.#executables.add(executable);
       return executable;
     } catch (error) {

@@ -23,7 +23,7 @@ export interface ExecutableHome {
   readonly debug: DebugSink;
   /** How many tensors of the device were freed so far. */
   readonly freedCount: () => number;
-  readonly onFree: (executable: WasmExecutable) => void;
+  readonly onFree: (executable: CpuExecutable) => void;
 }
 
 /** A part of a program that is run, and timed, by itself: usually all of it. */
@@ -37,8 +37,8 @@ interface Step {
   readonly meter: RunMeter | undefined;
 }
 
-/** An executable of the wasm target. Made by `WasmDevice.compile` and `WasmDevice.load`. */
-export class WasmExecutable implements Executable {
+/** A program on a device. Made by `CpuDevice.compile` and `CpuDevice.load`. */
+export class CpuExecutable implements Executable {
   readonly name: string;
   readonly parameterTypes: readonly TensorType[];
   readonly resultTypes: readonly TensorType[];

@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import { SharedArena } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import { temporaryNativeTarget, whyNoNative } from "../targets/native/testing.node.ts";
-import { WasmDevice } from "./device.ts";
+import { CpuDevice } from "./device.ts";
 import { ProgramTrapError } from "./errors.ts";
 import { teamBlockBytes } from "./protocol.ts";
 import { ThreadTeam } from "./team.ts";
@@ -60,9 +60,9 @@ async function beside(busyThreads: number, body: () => Promise<void>): Promise<v
 }
 
 /** A device whose members have started, since those that have not come to no run. */
-async function makeDevice(threads: number, target: CpuTarget): Promise<WasmDevice> {
+async function makeDevice(threads: number, target: CpuTarget): Promise<CpuDevice> {
   const compileGraph = (): Program => assert.fail("these tests load programs");
-  const device = new WasmDevice({ threads, maximumBytes: 2 ** 26, target, compileGraph, spawn: spawnWorkerThread });
+  const device = new CpuDevice({ threads, maximumBytes: 2 ** 26, target, compileGraph, spawn: spawnWorkerThread });
   // A run that fails is one that all members leave before it throws.
   const chunks = 16;
   const trap = await device.load(trapProgram("poke", chunks, 1), signatureOf(1, 1, chunks));
@@ -72,7 +72,7 @@ async function makeDevice(threads: number, target: CpuTarget): Promise<WasmDevic
 }
 
 /** Tensors for a chain program whose total says which input it was given, and what that total is. */
-function makeTensors(device: WasmDevice, value: number, factor: number) {
+function makeTensors(device: CpuDevice, value: number, factor: number) {
   const tensors = [device.tensor(f32Type(LENGTH)), device.tensor(f32Type(LENGTH)), device.tensor(f32Type(1))];
   const [input, output, total] = tensors;
   input.f32().fill(value);

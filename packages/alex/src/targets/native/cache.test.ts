@@ -8,7 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
 import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
-import { WasmDevice } from "../../runtime/device.ts";
+import { CpuDevice } from "../../runtime/device.ts";
 import { spawnWorkerThread } from "../../runtime/team.node.ts";
 import { LibraryCache, cacheDirectory, cacheKey } from "./cache.node.ts";
 import { createNativeTarget } from "./index.node.ts";
@@ -73,7 +73,7 @@ async function totalOf(folder: string, length = 64): Promise<{ total: number; ma
   const target = createNativeTarget({ cache: new LibraryCache(folder) });
   const compileGraph = (): never => assert.fail("this test loads a program");
   const options = { threads: 1, maximumBytes: 2 ** 22, target, compileGraph, spawn: spawnWorkerThread };
-  const device = new WasmDevice(options);
+  const device = new CpuDevice(options);
   const executable = await device.load(chainProgram("chain", length, 3), CHAIN_SIGNATURE(length));
   const [input, output] = [device.tensor(f32Type(length)), device.tensor(f32Type(length))];
   const total = device.tensor(f32Type(1));

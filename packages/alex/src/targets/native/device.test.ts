@@ -10,7 +10,7 @@ import { after, test } from "node:test";
 import v8 from "node:v8";
 import { gather, tensorType, trace } from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
-import { WasmDevice } from "../../runtime/device.ts";
+import { CpuDevice } from "../../runtime/device.ts";
 import { spawnWorkerThread } from "../../runtime/team.node.ts";
 import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
 import { vectorsOf } from "./machine.ts";
@@ -20,9 +20,9 @@ const skip = whyNoNative();
 const { target, remove } = skip === false ? temporaryNativeTarget() : { target: undefined, remove: () => {} };
 after(remove);
 
-function makeDevice(threads: number): WasmDevice {
+function makeDevice(threads: number): CpuDevice {
   assert.ok(target !== undefined);
-  return new WasmDevice({
+  return new CpuDevice({
     threads,
     maximumBytes: 2 ** 26,
     target,
