@@ -1,6 +1,7 @@
 // The machine that this process runs on. FIDELITY_TARGET_CPU names another one that its processor can run, too.
 
 import { readFileSync } from "node:fs";
+import { requestMatrixRegisters } from "./amx.node.ts";
 import { UnknownMachineError, machineFromCpuInfo, machineOf } from "./machine.ts";
 import type { NativeMachine } from "./machine.ts";
 
@@ -13,9 +14,9 @@ export function hostMachine(environment: NodeJS.ProcessEnv = process.env): Nativ
     throw new UnknownMachineError("the native target runs on Linux", { got: process.platform, hint: "use wasm" });
   }
   const named = environment.FIDELITY_TARGET_CPU;
-  if (named === undefined || named === "") return machineFromCpuInfo(process.arch, readCpuInfo());
+  const host = permitted(machineFromCpuInfo(process.arch, readCpuInfo()));
+  if (named === undefined || named === "") return host;
   const machine = machineOf(named);
-  const host = machineFromCpuInfo(process.arch, readCpuInfo());
   const lacking = [...machine.features].filter((feature) => !hasFeature(host, feature));
   if (machine.architecture !== host.architecture || lacking.length > 0) {
     throw new UnknownMachineError("this processor cannot run code for the machine of FIDELITY_TARGET_CPU", {
@@ -24,6 +25,14 @@ export function hostMachine(environment: NodeJS.ProcessEnv = process.env): Nativ
     });
   }
   return machine;
+}
+
+/** A machine without the matrix registers that the system keeps from this process, if it does. */
+function permitted(machine: NativeMachine): NativeMachine {
+  const [base, ...added] = machine.name.split("+");
+  const isMatrix = (feature: string): boolean => feature.startsWith("amx-");
+  if (!added.some(isMatrix) || requestMatrixRegisters()) return machine;
+  return machineOf([base, ...added.filter((feature) => !isMatrix(feature))].join("+"));
 }
 
 /** AVX-VNNI says nothing of AVX-512, and what v4 has beyond is asked of v4 only. */
