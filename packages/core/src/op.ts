@@ -63,6 +63,11 @@ export interface VectorTarget {
   readonly tiles?: boolean;
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
   readonly cacheBytes?: CacheBytes;
+  /**
+   * Elements that a chunk of simple work covers about, a multiple of four vectors; `DEFAULT_CHUNK_ELEMENTS` unless said.
+   * Few where there is a thread for every chunk.
+   */
+  readonly chunkElements?: number;
 }
 
 /** Sizes of the data caches nearest to one core. */
@@ -80,6 +85,9 @@ export const DEFAULT_REGISTERS = 16;
 /** The table of i8x16.swizzle, pshufb and tbl. */
 export const DEFAULT_LOOKUP_ENTRIES = 16;
 
+/** Claiming a chunk costs little beside that many elements, which stay in a usual first-level cache. */
+export const DEFAULT_CHUNK_ELEMENTS = 8192;
+
 /** A target with what nobody said filled in. */
 export function completeTarget(target: VectorTarget): Required<VectorTarget> {
   return {
@@ -87,6 +95,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     lookupEntries: DEFAULT_LOOKUP_ENTRIES,
     tiles: false,
     cacheBytes: DEFAULT_CACHE_BYTES,
+    chunkElements: DEFAULT_CHUNK_ELEMENTS,
     ...target,
   };
 }

@@ -223,19 +223,21 @@ class NodeContext implements LowerContext {
   readonly lookupEntries: number;
   readonly tiles: boolean;
   readonly cacheBytes: CacheBytes;
+  readonly chunkElements: number;
   readonly inPlace: boolean;
   readonly #scope: Scope;
   readonly #views: BufferView[];
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    const { lanes, joinsVectors, registers, lookupEntries, tiles, cacheBytes } = scope.lowering.target;
+    const { lanes, joinsVectors, registers, lookupEntries, tiles, cacheBytes, chunkElements } = scope.lowering.target;
     this.lanes = lanes;
     this.joinsVectors = joinsVectors;
     this.registers = registers;
     this.lookupEntries = lookupEntries;
     this.tiles = tiles;
     this.cacheBytes = cacheBytes;
+    this.chunkElements = chunkElements;
     this.#scope = scope;
     const inputs = node.inputs.map((input) => scope.view(input));
     if (inPlace !== undefined) takeOver(scope, node, inPlace, users);

@@ -9,9 +9,6 @@ import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
 
-/** Elements of the domain that one chunk covers. */
-export const CHUNK_ELEMENTS = 8192;
-
 /** Operations that a transcendental function counts for, in estimates of work. */
 const TRANSCENDENTAL_WORK = 16;
 const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos"]);
@@ -35,13 +32,16 @@ export interface RowProgram {
   readonly kept: ReadonlySet<Tensor>;
   readonly passes: number;
   readonly chunks: number;
+  /** Elements of a chunk where there is one row, in chunks. */
+  readonly chunkElements: number;
   readonly rowsPerChunk: number;
   /** Rows that go through the passes side by side. */
   readonly rowsTogether: number;
   readonly work: number;
 }
 
-export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgram {
+export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>): RowProgram {
+  const { chunkElements } = target;
   const flat = isFlat(unit);
   const lanes = lanesOf(unit, target.lanes);
   const rows = flat ? 1 : unit.rows;
@@ -53,7 +53,7 @@ export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgra
   );
   const passes = Math.max(0, ...passOf.values()) + 1;
   const rowsTogether = rowsTogetherOf(unit, rows, columns, passes);
-  const rowsPerChunk = roundUp(Math.max(1, Math.ceil(CHUNK_ELEMENTS / columns)), rowsTogether);
+  const rowsPerChunk = roundUp(Math.max(1, Math.ceil(chunkElements / columns)), rowsTogether);
   return {
     unit,
     rows,
@@ -61,13 +61,14 @@ export function planRowProgram(unit: FusedUnit, target: VectorTarget): RowProgra
     perRow,
     passOf,
     kept,
+    chunkElements,
     rowsPerChunk,
     rowsTogether,
     lanes,
     unroll: unrollOf(unit, columns / lanes, target),
     loads: loadsOf(unit),
     passes,
-    chunks: rows === 1 && flat ? Math.ceil(columns / CHUNK_ELEMENTS) : Math.ceil(rows / rowsPerChunk),
+    chunks: rows === 1 && flat ? Math.ceil(columns / chunkElements) : Math.ceil(rows / rowsPerChunk),
     work: rows * columns * perElement,
   };
 }

@@ -8,7 +8,7 @@ import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
 import { cellBytes, elementSize, loadElement, storeElement } from "./element.ts";
 import type { RowProgram } from "./row_plan.ts";
-import { CHUNK_ELEMENTS, domainAccess } from "./row_plan.ts";
+import { domainAccess } from "./row_plan.ts";
 
 /** Generates the kernel of a row program over buffers [loads..., outputs...]. */
 export function generateRowProgram(k: KernelBuilder, program: RowProgram, buffers: readonly LoopValue[]): void {
@@ -76,14 +76,14 @@ class RowEmitter {
 
   /** The chunk of a flat program, or a program with a single row. */
   flatChunk(): void {
-    const { columns, chunks } = this.#program;
+    const { columns, chunks, chunkElements } = this.#program;
     if (chunks === 1) {
       this.rows(this.#k.index(0), 1);
       return;
     }
     const k = this.#k;
-    const first = k.mul(k.chunk, k.index(CHUNK_ELEMENTS));
-    this.#pass(this.#startRow(k.index(0), 0), 0, first, k.min(k.index(columns), k.add(first, k.index(CHUNK_ELEMENTS))));
+    const first = k.mul(k.chunk, k.index(chunkElements));
+    this.#pass(this.#startRow(k.index(0), 0), 0, first, k.min(k.index(columns), k.add(first, k.index(chunkElements))));
   }
 
   /** `count` rows, all of them pass by pass: while one row's sum is put together, the next one's is under way. */

@@ -7,7 +7,7 @@ import type { LoopValue } from "../loop/ir.ts";
 import type { LowerContext } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import type { BoxAxis, BufferSide } from "./strided.ts";
-import { CHUNK_CELLS, rowAddresses } from "./strided.ts";
+import { rowAddresses } from "./strided.ts";
 
 const TILE = 4;
 const STRIP = 16;
@@ -36,7 +36,7 @@ export function lowerExchange(context: LowerContext, exchange: Exchange, from: B
   const { across, along, outer } = exchange;
   const strips = Math.ceil(across.size / STRIP);
   const total = strips * elementCount(outer.map((axis) => axis.size));
-  const perChunk = Math.max(1, Math.floor(CHUNK_CELLS / (STRIP * along.size)));
+  const perChunk = Math.max(1, Math.floor(context.chunkElements / (STRIP * along.size)));
   const work = across.size * along.size * (total / strips);
   context.call("exchange", Math.ceil(total / perChunk), work, [from.buffer, to.buffer], (k, [source, target]) => {
     const read = k.offset(source!, from.offset * BYTES);

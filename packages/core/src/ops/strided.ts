@@ -61,9 +61,6 @@ export interface DynamicStart {
   readonly stride: number;
 }
 
-/** Cells of a chunk: 32 KB of 4-byte cells, half of a usual first-level cache for reads and half for writes. */
-export const CHUNK_CELLS = 8192;
-
 /** One axis of a box after merging. */
 export interface BoxAxis {
   readonly size: number;
@@ -125,8 +122,8 @@ export function lowerCopy(
   const row = axes[axes.length - 1]!;
   const outer = axes.slice(0, -1);
   const rows = count / row.size;
-  const rowsPerChunk = Math.max(1, Math.floor(CHUNK_CELLS / row.size));
-  const pieceSize = Math.min(row.size, CHUNK_CELLS);
+  const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / row.size));
+  const pieceSize = Math.min(row.size, context.chunkElements);
   const pieces = Math.ceil(row.size / pieceSize);
   const buffers = [from.buffer, to.buffer, ...(dynamic === undefined ? [] : [dynamic.start])];
   context.call("copy", Math.ceil(rows / rowsPerChunk) * pieces, count, buffers, (k, [source, target, start]) => {
@@ -221,7 +218,7 @@ export function lowerFill(context: LowerContext, dtype: Dtype, count: number, va
   if (count === 0) return;
   const lanes = dtype === "f32" || dtype === "i32" || dtype === "bool" ? context.lanes : 1;
   const even = count - (count % lanes);
-  const size = CHUNK_CELLS - (CHUNK_CELLS % lanes);
+  const size = context.chunkElements;
   const bytes = cellOf(dtype).bytes;
   context.call("fill", Math.ceil(count / size), count, [to], (k, [target]) => {
     const first = k.mul(k.chunk, k.index(size));

@@ -6,8 +6,6 @@ import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import { q8Layout, ternaryLayout } from "../../storage.ts";
 
-const CHUNK_ELEMENTS = 8192;
-
 export function lowerDequantize(context: LowerContext): void {
   if (context.node.inputs[0]!.dtype === "ternary") dequantizeTernary(context);
   else dequantizeQ8(context);
@@ -17,7 +15,7 @@ function dequantizeQ8(context: LowerContext): void {
   const layout = q8Layout(context.node.inputs[0]!.shape);
   const { rows, columns, rowBytes } = layout;
   const { lanes } = context;
-  const rowsPerChunk = Math.max(1, Math.floor(CHUNK_ELEMENTS / columns));
+  const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / columns));
   const whole = columns - (columns % lanes);
   const buffers = [context.input(0), context.result(0)];
   context.call("dequantize_q8", Math.ceil(rows / rowsPerChunk), 2 * rows * columns, buffers, (k, [q, y]) => {

@@ -10,14 +10,12 @@ import { q8Layout } from "../../storage.ts";
 import { QUANTIZE_FLOOR } from "../quantize_activations.ts";
 import { foldLanes } from "./lanes.ts";
 
-/** Elements that a chunk quantises at least, where there are as many. */
-const CHUNK_ELEMENTS = 8192;
 const MAGNITUDE_BITS = 0x7fffffff;
 
 export function lowerQuantizeActivations(context: LowerContext): void {
   const layout = q8Layout(context.node.results[0]!.shape);
   const { rows, columns, rowBytes } = layout;
-  const rowsPerChunk = Math.max(1, Math.floor(CHUNK_ELEMENTS / columns));
+  const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / columns));
   const chunks = Math.ceil(rows / rowsPerChunk);
   const buffers = [context.input(0), context.result(0)];
   context.call("quantize_activations", chunks, 4 * rows * columns, buffers, (k, [x, q]) => {

@@ -11,7 +11,6 @@ import type { RopeAttrs } from "../rope.ts";
 import { ropeFrequency } from "../rope.ts";
 
 const TABLE_ROWS_PER_CHUNK = 16;
-const CHUNK_ELEMENTS = 8192;
 
 export function lowerRope(context: LowerContext, attrs: RopeAttrs): void {
   const [batch, time, heads, size] = context.node.results[0]!.shape as [number, number, number, number];
@@ -29,7 +28,7 @@ export function lowerRope(context: LowerContext, attrs: RopeAttrs): void {
       tableRow(k, attrs, pairs, at, k.offset(rows!, t, 2 * size * 4), size, lanes);
     });
   });
-  const rowsPerChunk = Math.max(1, Math.floor(CHUNK_ELEMENTS / (heads * size)));
+  const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / (heads * size)));
   const chunks = Math.ceil((batch * time) / rowsPerChunk);
   const buffers = [context.input(0), table, context.result(0)];
   context.call("rope", chunks, 3 * batch * time * heads * size, buffers, (k, [x, angles, y]) => {
