@@ -4,8 +4,8 @@
 import { test } from "node:test";
 import fc from "fast-check";
 import { SAMPLED_OPS } from "@fidelity/core/testing";
-import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "./testing-conformance.ts";
-import type { ConformanceCase } from "./testing-conformance.ts";
+import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "./testing-conformance.node.ts";
+import type { ConformanceCase } from "./testing-conformance.node.ts";
 import { runCompiled } from "./testing.ts";
 
 function check(each: ConformanceCase, joinsVectors = false): void {

@@ -1,5 +1,5 @@
-// The cases that every target's operations are tested with: kernels of one operation each, in every type that the loop IR
-// has for vectors of 16, 32 or 64 bytes and for scalars, over inputs of small and large numbers, NaN, infinities and
+// The cases that every target's operations are tested with: kernels of one operation each, in every type that the loop
+// IR has for vectors of 16, 32 or 64 bytes and for scalars, over inputs of small and large numbers, NaN, infinities and
 // negative zero. A target's test runs them and compares the bytes with those that the evaluator leaves.
 
 import { F32, F64, I32, INDEX, buildKernel, loopType, verifyKernel } from "@fidelity/core";

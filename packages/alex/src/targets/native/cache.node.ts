@@ -1,8 +1,8 @@
 // Compiled libraries on disk, by the hash of all that they come from: a directory of `<key>.so` files, each with a
-// manifest that holds the hash of the library's bytes. A library is read and compared before it is loaded, so that one
+// manifest that holds the hash of the library's bytes. A library is read and compared before it is loaded, so one
 // that was cut short or changed is made again. Both files are written beside their place, synced and renamed; of two
-// processes that make the same library the last one wins, with the same bytes. What was used longest ago goes first when
-// the directory grows beyond its limit; a library that is loaded stays with its process.
+// processes that make the same library the last one wins, with the same bytes. What was used longest ago goes first
+// when the directory grows beyond its limit; a library that is loaded stays with its process.
 // Whoever may write to the directory may run code in this process: it is made for its owner alone.
 
 import { createHash } from "node:crypto";

@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { SAMPLED_OPS } from "@fidelity/core/testing";
-import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.ts";
-import type { ConformanceCase } from "../../testing-conformance.ts";
+import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.node.ts";
+import type { ConformanceCase } from "../../testing-conformance.node.ts";
 import { runGraphs, runnableMachines, whyNoNative } from "./testing.node.ts";
 
 const skip = whyNoNative();

@@ -1,4 +1,4 @@
-// Code for aarch64 and riscv64, built here and run in an emulator: operations, and kernels of ops, as on this processor.
+// Code for aarch64 and riscv64, built here and run in an emulator: every operation that it has, as on this processor.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

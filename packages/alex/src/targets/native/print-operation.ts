@@ -1,6 +1,6 @@
-// Single operations of the loop IR as text in MLIR's arith, math, vector and llvm dialects. Most are one operation; what
-// has no equal there is a short sequence here: dot products of bytes by the machine's instruction, saturating narrowing,
-// integer division that cannot trap, rounding where the processor has no instruction for it.
+// Single operations of the loop IR as text in MLIR's arith, math, vector and llvm dialects. Most are one operation;
+// what has no equal there is a short sequence here: dot products of bytes by the machine's instruction, saturating
+// narrowing, integer division that cannot trap, rounding where the processor has no instruction for it.
 // The contract of each is that of core's loop/ir.ts; the tests compare with its evaluator.
 
 import { formatLoopType, loopType } from "@fidelity/core";

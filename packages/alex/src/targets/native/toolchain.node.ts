@@ -271,8 +271,8 @@ class Build {
 }
 
 /**
- * Passes of `opt`: few, since generators choose vectors, blocks and unrolling, and llc does the rest. Training steps run
- * as fast as after -O2, which takes five times as long.
+ * Passes of `opt`: few, since generators choose vectors, blocks and unrolling, and llc does the rest. Training steps
+ * run as fast as after -O2, which takes five times as long.
  */
 const PASSES =
   "cgscc(inline),function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";

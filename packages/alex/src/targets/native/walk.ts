@@ -2,9 +2,9 @@
 // (tables.ts) and its table of kernels. The protocol is that of targets/team.ts, which the wasm target's walk
 // (wasm/emit-walk.ts) follows step by step in the same order; the names of the blocks below are those of its comments.
 //
-// Waiting. A member spins for about 60 us, then sleeps on a futex. Futexes have 32 bits, the team's word 64, so members
-// sleep on its low half, which says how many chunks are unclaimed: as long as it is what a sleeper saw, there is nothing
-// to claim. JavaScript cannot wake a futex, and changes the word only to fail a run; so a sleeper looks again every
+// Waiting. A member spins for about 60 us, then sleeps on a futex. Futexes have 32 bits, the team's word 64: members
+// sleep on its low half, which says how many chunks are unclaimed: while it is what a sleeper saw, there is nothing to
+// claim. JavaScript cannot wake a futex, and changes the word only to fail a run; so a sleeper looks again every
 // 20 ms. For the same reason the member that ends a run says so by its return value, and JavaScript tells the caller.
 
 import { CONTROL, LOOP_DEPTH_MAX, STAGE_ENDED, STAGE_FAILED } from "../team.ts";
@@ -299,6 +299,10 @@ const CMPXCHG = "seq_cst seq_cst {alignment = 8 : i64} : !llvm.ptr, i64";
 
 /** A member's part in a run of a team: see the head of wasm/emit-walk.ts. */
 function printTeam({ pause }: SystemCalls): string {
+  return [printTeamHead(), printLook(), printIdle(pause), printHold(), printAdvance(), printHandBack(), "}"].join("\n");
+}
+
+function printTeamHead(): string {
   return `llvm.func internal @team(%env: !llvm.ptr, %control: !llvm.ptr, %epoch: i64, %patience: i64) -> i32 {
   %zero = llvm.mlir.constant(0 : i64) : i64
   %one = llvm.mlir.constant(1 : i64) : i64
@@ -324,8 +328,12 @@ function printTeam({ pause }: SystemCalls): string {
   %sleepers = llvm.getelementptr %control[${CONTROL.sleepers}] : (!llvm.ptr) -> !llvm.ptr, i8
   %epoch_bits = llvm.shl %epoch, %c48 : i64
   %first_state = llvm.load %word atomic seq_cst {alignment = 8 : i64} : !llvm.ptr -> i64
-  llvm.br ^look(%first_state, %patience : i64, i64)
-^look(%state: i64, %spins: i64):
+  llvm.br ^look(%first_state, %patience : i64, i64)`;
+}
+
+/** Leaves the run, or claims a chunk of it, or waits. */
+function printLook(): string {
+  return `^look(%state: i64, %spins: i64):
   %state_epoch = llvm.lshr %state, %c48 : i64
   %is_mine = llvm.icmp "eq" %state_epoch, %epoch : i64
   llvm.cond_br %is_mine, ^stage, ^leave(%over : i32)
@@ -350,8 +358,12 @@ function printTeam({ pause }: SystemCalls): string {
   %claim = llvm.cmpxchg %word, %state, %claimed ${CMPXCHG}
   %claim_found = llvm.extractvalue %claim[0] : !llvm.struct<(i64, i1)>
   %claim_done = llvm.extractvalue %claim[1] : !llvm.struct<(i64, i1)>
-  llvm.cond_br %claim_done, ^chunk(%claimed : i64), ^look(%claim_found, %spins : i64, i64)
-^idle:
+  llvm.cond_br %claim_done, ^chunk(%claimed : i64), ^look(%claim_found, %spins : i64, i64)`;
+}
+
+/** Nothing to claim: spins, then sleeps. */
+function printIdle(pause: string): string {
+  return `^idle:
   %is_tired = llvm.icmp "eq" %spins, %zero : i64
   llvm.cond_br %is_tired, ^sleep, ^spin
 ^spin:
@@ -365,8 +377,12 @@ function printTeam({ pause }: SystemCalls): string {
   llvm.call @futex(%word, %wait, %seen, %sleep_time) : (!llvm.ptr, i64, i64, !llvm.ptr) -> ()
   %after = llvm.atomicrmw sub %sleepers, %one32 seq_cst : !llvm.ptr, i32
   %woken_state = llvm.load %word atomic seq_cst {alignment = 8 : i64} : !llvm.ptr -> i64
-  llvm.br ^look(%woken_state, %patience : i64, i64)
-^chunk(%held: i64):
+  llvm.br ^look(%woken_state, %patience : i64, i64)`;
+}
+
+/** Runs a claimed chunk; chunks are claimed in order, so that it is the one before those that nobody has claimed. */
+function printHold(): string {
+  return `^chunk(%held: i64):
   %held_high = llvm.lshr %held, %c32 : i64
   %held_stage = llvm.and %held_high, %low16 : i64
   %held_shifted = llvm.lshr %held, %c16 : i64
@@ -379,8 +395,12 @@ function printTeam({ pause }: SystemCalls): string {
 ^finish(%now: i64):
   %unfinished = llvm.and %now, %low16 : i64
   %is_last = llvm.icmp "eq" %unfinished, %one : i64
-  llvm.cond_br %is_last, ^advance, ^hand_back
-^advance:
+  llvm.cond_br %is_last, ^advance, ^hand_back`;
+}
+
+/** The last of its stage: the serial work behind it, the next stage, and whoever sleeps. */
+function printAdvance(): string {
+  return `^advance:
   %next_stage = llvm.call @segment(%env, %held_stage) : (!llvm.ptr, i64) -> i64
   %is_end = llvm.icmp "eq" %next_stage, %stage_ended : i64
   %stage_bits = llvm.shl %next_stage, %c32 : i64
@@ -407,8 +427,12 @@ function printTeam({ pause }: SystemCalls): string {
   llvm.call @futex(%word, %wake, %wanted, %null) : (!llvm.ptr, i64, i64, !llvm.ptr) -> ()
   llvm.br ^go_on
 ^go_on:
-  llvm.cond_br %is_end, ^leave(%ended_here : i32), ^chunk(%new_state : i64)
-^hand_back:
+  llvm.cond_br %is_end, ^leave(%ended_here : i32), ^chunk(%new_state : i64)`;
+}
+
+/** Finishes a chunk, and claims the next one in the same exchange when there is one. */
+function printHandBack(): string {
+  return `^hand_back:
   %now_shifted = llvm.lshr %now, %c16 : i64
   %left = llvm.and %now_shifted, %low16 : i64
   %has_more = llvm.icmp "ne" %left, %zero : i64
@@ -424,8 +448,7 @@ function printTeam({ pause }: SystemCalls): string {
   %change = llvm.xor %hand_found, %now : i64
   %high_change = llvm.lshr %change, %c32 : i64
   %same_stage = llvm.icmp "eq" %high_change, %zero : i64
-  llvm.cond_br %same_stage, ^finish(%hand_found : i64), ^look(%hand_found, %patience : i64, i64)
-}`;
+  llvm.cond_br %same_stage, ^finish(%hand_found : i64), ^look(%hand_found, %patience : i64, i64)`;
 }
 
 function printRun(scratchStrideBytes: number, argumentsMax: number): string {
@@ -448,7 +471,8 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %own_count = llvm.mlir.constant(${LOOP_DEPTH_MAX} : i32) : i32
   %own_counters = llvm.alloca %own_count x i32 : (i32) -> !llvm.ptr
   %base = llvm.load %args {alignment = 4 : i64} : !llvm.ptr -> i64
-  ${word("member")}${address("bindings")}${address("arena")}${address("scratch")}${address("control")}${word("epoch")}${word("spins")}
+  ${word("member")}${address("bindings")}${address("arena")}${address("scratch")}
+  ${address("control")}${word("epoch")}${word("spins")}
   %scratch_stride = llvm.mlir.constant(${scratchStrideBytes} : i64) : i64
   %scratch_offset = llvm.mul %member_64, %scratch_stride : i64
   %own_scratch = llvm.add %scratch, %scratch_offset : i64
@@ -457,7 +481,8 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %own_counters_int = llvm.ptrtoint %own_counters : !llvm.ptr to i64
   %is_alone = llvm.icmp "eq" %epoch_64, %zero : i64
   %counters = llvm.select %is_alone, %own_counters_int, %team_counters : i1, i64
-  ${put("base", "%base")}${put("bindings", "%bindings")}${put("arena", "%arena")}${put("scratch", "%own_scratch")}${put("counters", "%counters")}
+  ${put("base", "%base")}${put("bindings", "%bindings")}${put("arena", "%arena")}
+  ${put("scratch", "%own_scratch")}${put("counters", "%counters")}
   llvm.cond_br %is_alone, ^alone(%zero : i64), ^together
 ^together:
   %control_ptr = llvm.inttoptr %control : i64 to !llvm.ptr

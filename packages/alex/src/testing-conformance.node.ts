@@ -1,6 +1,6 @@
 // The cases by which compiled programs are compared with the interpreter, for every target: each op of the registry and
-// its backward pass on random shapes, and random graphs of ops that fuse, because a fused loop is only right when all of
-// its parts are.
+// its backward pass on random shapes, and random graphs of ops, because a fused loop is only right when all its parts
+// are.
 
 import assert from "node:assert/strict";
 import type { CompileOptions, Graph, HostTensor, OpDef, Tensor } from "@fidelity/core";
