@@ -23,10 +23,10 @@ import {
   visibleKeys,
 } from "./attention_blocks.ts";
 import { lowerAttentionRows } from "./attention_decode.ts";
-import { laneIndices, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
+import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 import { multiplyBlock } from "./register_block.ts";
 
-/** Below every score; its exponential is 0. */
+/** Below every score; its exponential is 0. A score that is NaN makes its row's sum NaN, whatever the largest is. */
 const MASKED = -1e30;
 /** Queries of a block where there are enough blocks, and fewer where there are not. */
 const [QUERIES, QUERIES_OF_FEW] = [128, 32];
@@ -161,7 +161,7 @@ function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): v
       k,
       group,
       keys,
-      reduceEach(k, maxima, (a, b) => k.max(a, b)),
+      reduceEach(k, maxima, (a, b) => largerOf(k, a, b)),
     );
     const { key } = headStrides(dims);
     const values = k.offset(block.values, firstKey, key);
@@ -219,7 +219,7 @@ function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, k
         const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
         const score = k.select(seen, k.mul(products[i * schedule.vectors + v]!, factor), masked);
         k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
-        return k.max(largest, score);
+        return largerOf(k, largest, score);
       }, max),
     );
   });
@@ -231,7 +231,7 @@ function exponentials(k: KernelBuilder, group: QueryGroup, keys: LoopValue, maxi
   const { schedule, type, scores } = block;
   const [largestAt, totalsAt, factorsAt] = [block.largest, block.totals, block.factors].map((at) => k.add(at, state));
   const before = k.load(type, largestAt!);
-  const largest = k.max(before, maxima);
+  const largest = largerOf(k, before, maxima);
   const factors = expOf(k, k.sub(before, largest));
   k.store(largest, largestAt!);
   k.store(factors, factorsAt!);

@@ -11,7 +11,7 @@ import type { LowerContext } from "../../op.ts";
 import { roundUp } from "../../storage.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { headBase, headStrides, loadPosition } from "./attention_blocks.ts";
-import { foldLanes, laneIndices, pieceOffsets, rowPieces, sumEach } from "./lanes.ts";
+import { foldLanes, laneIndices, largerOf, pieceOffsets, rowPieces, sumEach } from "./lanes.ts";
 
 /** Heads that share a reading of keys and values. */
 const HEADS = 4;
@@ -127,7 +127,7 @@ function writeScores(k: KernelBuilder, height: number, heads: Heads): LoopValue[
       Array.from({ length: lanes }, (_, lane) => ({ base, offset: lane * strideBytes })),
     );
     store(key, values);
-    return carried.map((max, i) => k.max(max, values[i]!));
+    return carried.map((max, i) => largerOf(k, max, values[i]!));
   });
   // The last keys are fewer than the lanes: those behind the last visible one repeat it, and count for nothing.
   const last = k.sub(visible, k.index(1));
@@ -143,9 +143,9 @@ function writeScores(k: KernelBuilder, height: number, heads: Heads): LoopValue[
     );
     const values = scoresOf(key, rows).map((value) => k.select(seen, value, masked));
     store(key, values);
-    return carried.map((max, i) => k.max(max, values[i]!));
+    return carried.map((max, i) => largerOf(k, max, values[i]!));
   });
-  return totals.map((max) => foldLanes(k, max, (a, b) => k.max(a, b)));
+  return totals.map((max) => foldLanes(k, max, (a, b) => largerOf(k, a, b)));
 }
 
 /** Replaces scores by exp(score - largest), and gives the sum for each head. */

@@ -24,6 +24,11 @@ export function foldLanes(
   return lanes === 1 ? vector : k.extract(folded, 0);
 }
 
+/** The larger of two numbers where it does not matter which one comes out when one is NaN: cheaper than the maximum. */
+export function largerOf(k: KernelBuilder, a: LoopValue, b: LoopValue): LoopValue {
+  return k.select(k.compare("gt", a, b), a, b);
+}
+
 /** The sum over the lanes of each of as many vectors as they have lanes, as one vector. */
 export function sumEach(k: KernelBuilder, vectors: readonly LoopValue[]): LoopValue {
   return reduceEach(k, vectors, (a, b) => k.add(a, b));
