@@ -1,6 +1,7 @@
 // Measuring in rounds: each round takes one sample of every source, one after the other, so that what drifts on a
 // shared machine (clock, temperature, neighbours) hits peers, ceilings and ourselves alike, and ratios hold.
 
+import type { BenchTarget } from "./options.ts";
 import { QuietMeter } from "./quiet.ts";
 import { makeRow } from "./row.ts";
 import type { Row, RowPlan } from "./row.ts";
@@ -43,6 +44,7 @@ export async function measure(
 export interface Bench {
   readonly threads: readonly number[];
   readonly quick: boolean;
+  readonly target: BenchTarget;
   readonly settings: Omit<MeasureOptions, "processes">;
   /** A sample of a kernel lasts at least this long. */
   readonly sampleMs: number;

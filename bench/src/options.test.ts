@@ -25,8 +25,14 @@ test("suites run in their own order and once; numbers of threads are kept", () =
   );
 });
 
+test("programs are compiled to WebAssembly, or to what is asked for", () => {
+  assert.equal(readOptions([]).target, "wasm");
+  assert.equal(readOptions(["training", "--target", "native"]).target, "native");
+});
+
 for (const [args, word] of [
   [["speed"], "speed"],
+  [["--target", "cuda"], "cuda"],
   [["--threads", "0"], "0"],
   [["--threads", "1,x"], "1,x"],
   [["--threads", "1.5"], "1.5"],

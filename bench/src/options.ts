@@ -2,12 +2,16 @@
 
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { DEVICE_TARGETS } from "@fidelity/alex/node";
 import { FidelityError } from "@fidelity/units";
 
 /** An argument that the benchmarks cannot use. */
 export class BenchOptionError extends FidelityError {}
 
 export const SUITES = ["training", "decode", "kernels", "barewire"] as const;
+
+/** A target that compiles. */
+export type BenchTarget = (typeof DEVICE_TARGETS)[number];
 
 export type SuiteName = (typeof SUITES)[number];
 
@@ -20,9 +24,11 @@ export interface BenchOptions {
   readonly threads: readonly number[];
   /** Fewer and shorter samples and smaller sizes: to see that all works, not to quote. */
   readonly quick: boolean;
+  /** What the programs of training, decode and kernels are compiled to. */
+  readonly target: BenchTarget;
 }
 
-export const USAGE = `Usage: npm run bench -- [suite...] [--json FILE] [--threads 1,2] [--quick]
+export const USAGE = `Usage: npm run bench -- [suite...] [--json FILE] [--threads 1,2] [--target wasm] [--quick]
 
 Measures Fidelity on this machine, beside the ceilings of its processor and memory and beside PyTorch where it is
 installed (tools/setup.sh bench), in rounds, so that drift of the machine hits all sides alike.
@@ -36,6 +42,7 @@ Suites, all by default:
 Options:
   --json FILE      also write the rows to a file, as JSON; README.md of bench says how to read a row
   --threads 1,2    numbers of threads; by default 1 and as many as the machine runs at once, 2 at most
+  --target wasm    wasm, the default, or native: what training, decode and kernels are compiled to
   --quick          fewer and shorter samples and smaller sizes: to see that all works, not to quote
   --help           this text`;
 
@@ -53,6 +60,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     json: values.json,
     threads: [...new Set(threads)],
     quick: values.quick,
+    target: readTarget(values.target),
   };
 }
 
@@ -65,6 +73,7 @@ function parse(args: readonly string[]) {
         help: { type: "boolean", short: "h", default: false },
         json: { type: "string" },
         threads: { type: "string" },
+        target: { type: "string", default: "wasm" },
         quick: { type: "boolean", default: false },
       },
     });
@@ -76,6 +85,12 @@ function parse(args: readonly string[]) {
 
 function isSuite(name: string): name is SuiteName {
   return SUITES.some((suite) => suite === name);
+}
+
+function readTarget(text: string): BenchTarget {
+  const target = DEVICE_TARGETS.find((name) => name === text);
+  if (target !== undefined) return target;
+  throw new BenchOptionError("--target cannot be used", { expected: DEVICE_TARGETS.join(" or "), got: text });
 }
 
 function readThreads(text: string): number[] {

@@ -45,7 +45,7 @@ export async function decode(bench: Bench): Promise<void> {
   for (const { dim, layerCount } of bench.quick ? QUICK_SIZES : SIZES) {
     const model = createModel({ architecture: "matmul-free", dim, layerCount, vocabSize: 256 });
     for (const threads of bench.threads) {
-      const device = createDevice({ threads });
+      const device = createDevice({ threads, target: bench.target });
       try {
         await decodeOn(bench, device, model, `${dim}x${layerCount}`);
       } finally {

@@ -46,16 +46,16 @@ const FAR_BYTES = 192 * MIB;
 /** Measures all kernels with each number of threads: first the ceilings, then group by group. */
 export async function kernels(bench: Bench): Promise<void> {
   for (const threads of bench.threads) {
-    await onDevice(threads, (device) => measureCeilings(bench, device));
+    await onDevice(bench, threads, (device) => measureCeilings(bench, device));
     for (const [title, cases] of GROUPS) {
-      await onDevice(threads, (device) => measureCases(bench, device, title, cases(bench.quick)));
+      await onDevice(bench, threads, (device) => measureCases(bench, device, title, cases(bench.quick)));
     }
   }
 }
 
 /** A device of its own for each group gives the memory of its tensors back. */
-async function onDevice(threads: number, work: (device: CpuDevice) => Promise<void>): Promise<void> {
-  const device = createDevice({ threads });
+async function onDevice({ target }: Bench, threads: number, work: (device: CpuDevice) => Promise<void>): Promise<void> {
+  const device = createDevice({ threads, target });
   try {
     await work(device);
   } finally {

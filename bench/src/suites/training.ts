@@ -66,7 +66,7 @@ const SUBJECTS: readonly Subject[] = [
 export async function training(bench: Bench): Promise<void> {
   for (const threads of bench.threads) {
     const peer = await startPeer(bench, threads);
-    const device = createDevice({ threads });
+    const device = createDevice({ threads, target: bench.target });
     try {
       await compare(bench, device, peer);
     } finally {
@@ -201,7 +201,7 @@ async function tokensPerSecond(step: TrainStep, steps: number): Promise<number> 
 /** Prints where the time of a step goes, and reports the share of each family of kernels. */
 async function showProfile(bench: Bench, subject: Subject, threads: number): Promise<void> {
   const profile = new Profile();
-  const device = createDevice({ threads, debug: profile.sink });
+  const device = createDevice({ threads, target: bench.target, debug: profile.sink });
   try {
     const { step, model } = await openStep(device, subject);
     for (let i = 0; i < (bench.quick ? 5 : 15); i++) step.executable.run();
