@@ -204,6 +204,25 @@ async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<
   return result;
 }
 
+/** As many tools at a time as the machine runs, however many programs are compiled at once. */
+class Slots {
+  #free = os.availableParallelism();
+  readonly #waiting: (() => void)[] = [];
+
+  async take(): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free++;
+    else next();
+  }
+}
+
+const slots = new Slots();
+
 class Build {
   readonly #toolchain: Toolchain;
   readonly #directory: string;
@@ -222,14 +241,8 @@ class Build {
   }
 
   /** Object files of modules. */
-  async objects(modules: readonly string[]): Promise<string[]> {
-    const objects: string[] = [];
-    let next = 0;
-    const worker = async (): Promise<void> => {
-      for (let i = next++; i < modules.length; i = next++) objects[i] = await this.#object(modules[i], `module${i}`);
-    };
-    await Promise.all(Array.from({ length: Math.min(os.availableParallelism(), modules.length) }, worker));
-    return objects;
+  objects(modules: readonly string[]): Promise<string[]> {
+    return Promise.all(modules.map((module, i) => this.#object(module, `module${i}`)));
   }
 
   async #object(module: string, name: string): Promise<string> {
@@ -257,6 +270,15 @@ class Build {
   }
 
   async stage(tool: Tool, args: readonly string[]): Promise<void> {
+    await slots.take();
+    try {
+      await this.#run(tool, args);
+    } finally {
+      slots.give();
+    }
+  }
+
+  async #run(tool: Tool, args: readonly string[]): Promise<void> {
     const started = performance.now();
     const timeout = this.#toolchain.stageMsMax ?? STAGE_MS_MAX;
     try {
