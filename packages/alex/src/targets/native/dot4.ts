@@ -1,10 +1,11 @@
 // The dot product of four bytes with four bytes in every 32-bit lane, by the instruction that the machine has for it:
-// vpdpbusd (AVX-512 VNNI or AVX-VNNI), vpmaddubsw with vpmaddwd before that, sdot on aarch64, and plain arithmetic
+// vpdpbusd (AVX-512 VNNI or AVX-VNNI), vpmaddubsw with vpmaddwd before that, sdot on aarch64, dp4a on GPUs, and plain
+// arithmetic
 // elsewhere. a is signed, b lies in 0..127, which makes b the unsigned operand that x86-64 asks for, and keeps the
 // 16-bit sums of vpmaddubsw from saturating: 2 * 127 * 128 < 2^15.
 
 import type { LoopInst } from "@fidelity/core";
-import type { NativeMachine } from "./machine.ts";
+import type { CodeMachine } from "./machine.ts";
 import type { Printer } from "./print-operation.ts";
 
 type Dot4 = Extract<LoopInst, { readonly op: "dot4" }>;
@@ -37,8 +38,9 @@ export function printDot4(inst: Dot4, out: Printer): string {
   return whole;
 }
 
-function pieces({ architecture, features }: NativeMachine): { print: PrintPiece; widths: readonly number[] } {
+function pieces({ architecture, features }: CodeMachine): { print: PrintPiece; widths: readonly number[] } {
   if (architecture === "aarch64" && features.has("dotprod")) return { print: printSdot, widths: [4] };
+  if (architecture === "nvptx64") return { print: printDp4a, widths: [16, 8, 4, 2, 1] };
   if (features.has("avx512vnni")) return { print: printVnni, widths: [16, 8, 4] };
   if (features.has("avxvnni")) return { print: printVnni, widths: [8, 4] };
   if (features.has("avx512bw")) return { print: printMaddubs, widths: [16, 8, 4] };
@@ -78,6 +80,21 @@ const printSdot: PrintPiece = (out, lanes, a, b, c) => {
   const [bytes, sums] = [`vector<${4 * lanes}xi8>`, `vector<${lanes}xi32>`];
   const name = "llvm.aarch64.neon.sdot.v4i32.v16i8";
   return out.define(`llvm.call_intrinsic "${name}"(${c}, ${a}, ${b}) : (${sums}, ${bytes}, ${bytes}) -> ${sums}`);
+};
+
+/** One instruction a lane. */
+const printDp4a: PrintPiece = (out, lanes, a, b, c) => {
+  const sums = `vector<${lanes}xi32>`;
+  const [left, right] = [words(out, a, lanes), words(out, b, lanes)];
+  let whole = c;
+  for (let lane = 0; lane < lanes; lane++) {
+    const parts = [left, right, c].map((value) => out.define(`vector.extract ${value}[${lane}] : i32 from ${sums}`));
+    const sum = out.define(
+      `llvm.inline_asm "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r" ${parts.join(", ")} : (i32, i32, i32) -> i32`,
+    );
+    whole = out.define(`vector.insert ${sum}, ${whole}[${lane}] : i32 into ${sums}`);
+  }
+  return whole;
 };
 
 /** Products in 32 bits, then the four of each lane added. */

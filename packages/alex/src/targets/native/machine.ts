@@ -8,15 +8,20 @@ import { FidelityError } from "@fidelity/units";
 
 export type Architecture = "x86-64" | "aarch64" | "riscv64";
 
-/** What code is made for. */
-export interface NativeMachine {
+/** What the printers of operations know of a machine, which may be another target's. */
+export interface CodeMachine {
   readonly name: string;
+  readonly architecture: Architecture | "nvptx64";
+  /** LLVM's names of instruction sets, those that the processor's name implies included. */
+  readonly features: ReadonlySet<string>;
+}
+
+/** What code is made for. */
+export interface NativeMachine extends CodeMachine {
   readonly architecture: Architecture;
   /** The triple and the processor as LLVM names them. */
   readonly triple: string;
   readonly cpu: string;
-  /** LLVM's names of instruction sets, those that the processor's name implies included. */
-  readonly features: ReadonlySet<string>;
   /** float32 lanes of a vector register, and how many registers there are. */
   readonly lanes: number;
   readonly registers: number;

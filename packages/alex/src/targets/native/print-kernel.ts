@@ -7,59 +7,94 @@
 import type { Block, Kernel, LoopInst, LoopValue } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import { KernelUses } from "../uses.ts";
-import type { NativeMachine } from "./machine.ts";
+import type { CodeMachine, NativeMachine } from "./machine.ts";
 import { printOperation, printPrefetch, printStore } from "./print-operation.ts";
 import type { Printer } from "./print-operation.ts";
 import { printTile, printTileBegin, printTileEnd, usesTiles } from "./print-tile.ts";
 import { mlirType } from "./print-type.ts";
 
 type ForInst = Extract<LoopInst, { readonly op: "for" }>;
+type PrefetchInst = Extract<LoopInst, { readonly op: "prefetch" }>;
 type IfInst = Extract<LoopInst, { readonly op: "if" }>;
 
 /** The text of a kernel's function, called `symbol`. */
 export function printKernelFunction(kernel: Kernel, symbol: string, machine: NativeMachine): string {
-  return new KernelPrinter(kernel, machine).print(symbol);
+  // Cells lie at any address: on the machines here, an unaligned access costs nothing where it is aligned after all.
+  const form: KernelForm = { machine, pointerType: "!llvm.ptr", prefetches: true, alignment: () => 1 };
+  const lines = printKernelBody(kernel, form, "  ", {
+    chunk: "%chunk",
+    scratch: "%scratch",
+    buffer(i, out) {
+      const at = out.define(`llvm.getelementptr %buffers[${i}] : (!llvm.ptr) -> !llvm.ptr, i64`);
+      return out.define(`llvm.load ${at} : !llvm.ptr -> i64`);
+    },
+  });
+  return [
+    `// ${printableName(kernel)}`,
+    `llvm.func hidden @${symbol}(%chunk: i64, %scratch: i64, %buffers: !llvm.ptr) {`,
+    ...lines,
+    "  llvm.return",
+    "}",
+  ].join("\n");
+}
+
+/** What differs between the targets that print kernels as MLIR. */
+export interface KernelForm extends Pick<Printer, "machine" | "pointerType"> {
+  readonly prefetches: boolean;
+  /** A number of bytes that an address is a multiple of. */
+  alignment(address: LoopValue): number;
+}
+
+/** Names of a kernel's arguments, i64 values; `buffer` is asked for those that are used. */
+export interface KernelArguments {
+  readonly chunk: string;
+  readonly scratch: string;
+  buffer(index: number, out: Printer): string;
+}
+
+/** A kernel's name for comments. */
+export function printableName({ name }: Kernel): string {
+  return name.replaceAll(/[^\x20-\x7e]/g, "?");
+}
+
+/** The lines that do one chunk's work. */
+export function printKernelBody(kernel: Kernel, form: KernelForm, indent: string, args: KernelArguments): string[] {
+  return new KernelPrinter(kernel, form, indent).print(args);
 }
 
 class KernelPrinter implements Printer {
-  readonly machine: NativeMachine;
+  readonly machine: CodeMachine;
+  readonly pointerType: string;
+  readonly #form: KernelForm;
   readonly #kernel: Kernel;
   readonly #uses: KernelUses;
   readonly #names: (string | undefined)[];
   readonly #lines: string[] = [];
   /** Pointers made from addresses in each open block, innermost last: a pointer is visible where its block is. */
   readonly #pointers: Map<LoopValue, string>[] = [new Map()];
-  #indent = "  ";
+  #indent: string;
   #nextName = 0;
 
-  constructor(kernel: Kernel, machine: NativeMachine) {
+  constructor(kernel: Kernel, form: KernelForm, indent: string) {
     this.#kernel = kernel;
-    this.machine = machine;
-    this.#uses = new KernelUses(kernel, true);
+    this.#form = form;
+    this.machine = form.machine;
+    this.pointerType = form.pointerType;
+    this.#indent = indent;
+    this.#uses = new KernelUses(kernel, form.prefetches);
     this.#names = new Array<string | undefined>(kernel.valueCount);
   }
 
-  print(symbol: string): string {
-    const { body, name } = this.#kernel;
+  print(args: KernelArguments): string[] {
+    const { body } = this.#kernel;
     const [chunk, scratch, ...buffers] = body.args;
-    this.#names[chunk.id] = "%chunk";
-    this.#names[scratch.id] = "%scratch";
+    this.#names[chunk.id] = args.chunk;
+    this.#names[scratch.id] = args.scratch;
     buffers.forEach((buffer, i) => {
-      if (!this.#uses.isUsed(buffer)) return;
-      const at = this.define(`llvm.getelementptr %buffers[${i}] : (!llvm.ptr) -> !llvm.ptr, i64`);
-      this.#names[buffer.id] = this.define(`llvm.load ${at} : !llvm.ptr -> i64`);
+      if (this.#uses.isUsed(buffer)) this.#names[buffer.id] = args.buffer(i, this);
     });
-    const hasTiles = usesTiles(this.#kernel);
-    if (hasTiles) printTileBegin(this);
     this.#insts(body);
-    if (hasTiles) printTileEnd(this);
-    return [
-      `// ${name.replaceAll(/[^\x20-\x7e]/g, "?")}`,
-      `llvm.func hidden @${symbol}(%chunk: i64, %scratch: i64, %buffers: !llvm.ptr) {`,
-      ...this.#lines,
-      "  llvm.return",
-      "}",
-    ].join("\n");
+    return this.#lines;
   }
 
   define(text: string): string {
@@ -86,17 +121,29 @@ class KernelPrinter implements Printer {
     const folded = this.#uses.foldAddress(address, offset);
     let pointer = this.#pointers.map((block) => block.get(folded.base)).find((known) => known !== undefined);
     if (pointer === undefined) {
-      pointer = this.define(`llvm.inttoptr ${this.name(folded.base)} : i64 to !llvm.ptr`);
+      pointer = this.define(`llvm.inttoptr ${this.name(folded.base)} : i64 to ${this.pointerType}`);
       this.#pointers.at(-1)?.set(folded.base, pointer);
     }
     if (folded.offset === 0) return pointer;
-    return this.define(`llvm.getelementptr ${pointer}[${folded.offset}] : (!llvm.ptr) -> !llvm.ptr, i8`);
+    return this.define(
+      `llvm.getelementptr ${pointer}[${folded.offset}] : (${this.pointerType}) -> ${this.pointerType}, i8`,
+    );
+  }
+
+  alignment(address: LoopValue, offset: number): number {
+    const folded = this.#uses.foldAddress(address, offset);
+    const alignment = this.#form.alignment(folded.base);
+    return folded.offset === 0 ? alignment : Math.min(alignment, folded.offset & -folded.offset);
+  }
+
+  #prefetch(inst: PrefetchInst): void {
+    if (this.#form.prefetches) printPrefetch(inst, this);
   }
 
   #insts(block: Block): void {
     for (const inst of block.insts) {
       if (inst.op === "store") printStore(inst, this);
-      else if (inst.op === "prefetch") printPrefetch(inst, this);
+      else if (inst.op === "prefetch") this.#prefetch(inst);
       else if (inst.op === "for") this.#for(inst);
       else if (inst.op === "if") this.#if(inst);
       else if (!("result" in inst)) printTile(inst, this);

@@ -4,7 +4,7 @@
 
 import { loopType } from "@fidelity/core";
 import type { LoopInst } from "@fidelity/core";
-import type { NativeMachine } from "./machine.ts";
+import type { CodeMachine } from "./machine.ts";
 import type { Printer } from "./print-operation.ts";
 import { constantAttribute, mlirType } from "./print-type.ts";
 
@@ -41,7 +41,7 @@ export function printLookup(inst: Lookup, out: Printer): string {
   return whole;
 }
 
-function instructionOf({ architecture, features }: NativeMachine, entries: number): Instruction | undefined {
+function instructionOf({ architecture, features }: CodeMachine, entries: number): Instruction | undefined {
   if (architecture === "aarch64") return { entries: Math.min(entries, 64), widths: [16], print: printTbl };
   // vpermb reads as many entries as the vector has lanes.
   if (features.has("avx512vbmi") && entries > 16) return { entries: 64, widths: [64], print: printVpermb };

@@ -9,7 +9,7 @@ import { FidelityError } from "@fidelity/units";
 import type { PureInst } from "../uses.ts";
 import { printDot4 } from "./dot4.ts";
 import { printLookup } from "./print-lookup.ts";
-import type { NativeMachine } from "./machine.ts";
+import type { CodeMachine } from "./machine.ts";
 import { LANE_BITS, constantAttribute, isFloat, mlirType, vectorOf } from "./print-type.ts";
 
 /** A program uses what the native target does not have. */
@@ -17,7 +17,9 @@ export class NativeTargetError extends FidelityError {}
 
 /** The text around an operation: lines so far, and names of values. */
 export interface Printer {
-  readonly machine: NativeMachine;
+  readonly machine: CodeMachine;
+  /** The type of pointers to what kernels work on. */
+  readonly pointerType: string;
   /** Adds `%name = text` under a new name, which it gives. */
   define(text: string): string;
   /** Adds a line that defines nothing. */
@@ -28,6 +30,8 @@ export interface Printer {
   constantOf(value: LoopValue): number | undefined;
   /** A pointer to an address plus an offset. */
   pointer(address: LoopValue, offset: number): string;
+  /** A number of bytes that an address plus an offset is a multiple of. */
+  alignment(address: LoopValue, offset: number): number;
 }
 
 type Inst<Op extends LoopInst["op"]> = Extract<LoopInst, { readonly op: Op }>;
@@ -81,7 +85,7 @@ export function printOperation(inst: PureInst, out: Printer): string {
     case "load":
       return printLoad(inst, out);
     case "load_splat": {
-      const scalar = load(out, mlirType(loopType(type.kind)), out.pointer(inst.address, inst.offset));
+      const scalar = load(out, mlirType(loopType(type.kind)), inst);
       return out.define(`vector.broadcast ${scalar} : ${mlirType(loopType(type.kind))} to ${t}`);
     }
     default:
@@ -306,11 +310,15 @@ function printWiden(inst: Inst<"widen">, out: Printer): string {
   return type.lanes > 1 ? wide : out.define(`vector.extract ${wide}[0] : ${mlirType(type)} from ${to}`);
 }
 
-/** Cells lie at any address: on the machines here, an unaligned access costs nothing where it is aligned after all. */
-const UNALIGNED = "{alignment = 1 : i64}";
+/** A place in memory, as instructions name it. */
+interface Place {
+  readonly address: LoopValue;
+  readonly offset: number;
+}
 
-function load(out: Printer, type: string, pointer: string): string {
-  return out.define(`llvm.load ${pointer} ${UNALIGNED} : !llvm.ptr -> ${type}`);
+function load(out: Printer, type: string, { address, offset }: Place): string {
+  const alignment = `{alignment = ${out.alignment(address, offset)} : i64}`;
+  return out.define(`llvm.load ${out.pointer(address, offset)} ${alignment} : ${out.pointerType} -> ${type}`);
 }
 
 const isSigned = (memory: MemoryKind): boolean => memory === "i8" || memory === "i16";
@@ -318,12 +326,11 @@ const memoryElement = (memory: MemoryKind): string => (memory === "i8" || memory
 
 function printLoad(inst: Inst<"load">, out: Printer): string {
   const { type } = inst.result;
-  const pointer = out.pointer(inst.address, inst.offset);
   // An index is 32 bits in memory, as tensors have no 64-bit integers.
   const cell = inst.memory === undefined ? (type.kind === "index" ? "i32" : undefined) : memoryElement(inst.memory);
-  if (cell === undefined) return load(out, mlirType(type), pointer);
+  if (cell === undefined) return load(out, mlirType(type), inst);
   const narrow = vectorOf(cell, type.lanes);
-  const value = load(out, narrow, pointer);
+  const value = load(out, narrow, inst);
   if (narrow === mlirType(type)) return value;
   const extend = inst.memory !== undefined && isSigned(inst.memory) ? "extsi" : "extui";
   return out.define(`arith.${extend} ${value} : ${narrow} to ${mlirType(type)}`);
@@ -338,8 +345,9 @@ export function printStore(inst: Inst<"store">, out: Printer): void {
   let value = out.name(inst.value);
   if (narrow !== mlirType(type)) value = out.define(`arith.trunci ${value} : ${mlirType(type)} to ${narrow}`);
   const vectorBytes = (LANE_BITS[type.kind] / 8) * type.lanes;
-  const attributes = inst.nontemporal === true ? `{alignment = ${vectorBytes} : i64, nontemporal}` : UNALIGNED;
-  out.line(`llvm.store ${value}, ${pointer} ${attributes} : ${narrow}, !llvm.ptr`);
+  const alignment = inst.nontemporal === true ? vectorBytes : out.alignment(inst.address, inst.offset);
+  const attributes = `{alignment = ${alignment} : i64${inst.nontemporal === true ? ", nontemporal" : ""}}`;
+  out.line(`llvm.store ${value}, ${pointer} ${attributes} : ${narrow}, ${out.pointerType}`);
 }
 
 /** Adds a request for a cache line, to be read soon and more than once. */
