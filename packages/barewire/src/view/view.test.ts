@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { getHeapStatistics } from "node:v8";
 
 import { SharedArena } from "../arena.ts";
 import { layoutOf } from "../layout/layout.ts";
@@ -167,40 +166,6 @@ test("views lie over arenas, arrays of records and at offsets; parts are seated 
   assert.throws(() => points.over(new Uint8Array(20).subarray(1)), /does not start at its alignment/);
   assert.throws(() => points.array(region, 101), /too small/);
 });
-
-test("reading in a loop makes no garbage", () => {
-  const layout = layoutOf(drawing);
-  const points = Array.from({ length: 10_000 }, (_, i) => ({ x: i, y: 0 }));
-  const shapes = points.map(({ x }): Shape => (x % 2 === 0 ? { kind: "square", value: 1 } : value.shapes[0]));
-  const view = viewOf(layout).over(build(layout, { ...value, shapes, path: points }));
-  const cases = { circle: () => 1, square: () => 2, nothing: () => 3 };
-  const read = (): number => {
-    let count = 0;
-    for (let i = 0; i < view.path.length; i++) {
-      if (view.path.at(i).x > 5) count++;
-      count += match(view.shapes.at(i), cases);
-      if (view.isVisible && view.mode === "line" && view.layer === 5) count++;
-    }
-    return count;
-  };
-  // One small object in each of 200,000 rounds would be 3 MB and more; threads that compile allocate a little besides.
-  assert.ok(leastAllocatedBytes(20, () => assert.equal(read(), 9994 + 15_000 + 10_000)) < 1_000_000);
-  const copies: unknown[] = Array(100);
-  const copyAll = (): void => {
-    for (let i = 0; i < view.path.length; i++) copies[i % copies.length] = copyOf(view.path.at(i));
-  };
-  assert.ok(leastAllocatedBytes(1, copyAll) > 3_000_000);
-});
-
-/** Bytes that 20 runs allocated, collected since or not: the fewest of some times 20, the last of them compiled code. */
-function leastAllocatedBytes(times: number, run: () => void): number {
-  const windows = Array.from({ length: times }, () => {
-    const before = getHeapStatistics().total_allocated_bytes;
-    for (let i = 0; i < 20; i++) run();
-    return getHeapStatistics().total_allocated_bytes - before;
-  });
-  return Math.min(...windows);
-}
 
 test("lists in columns and in bits read and write like plain ones", () => {
   const type: Typed<{
