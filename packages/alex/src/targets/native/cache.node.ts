@@ -37,14 +37,16 @@ export function cacheKey(texts: readonly string[]): string {
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
-/** Libraries in one directory. */
+/** Libraries in one directory, or other files that compilers make. */
 export class LibraryCache {
   readonly directory: string;
   readonly #bytesMax: number;
+  readonly #suffix: string;
 
-  constructor(directory: string, bytesMax = DIRECTORY_BYTES_MAX) {
+  constructor(directory: string, bytesMax = DIRECTORY_BYTES_MAX, suffix = ".so") {
     this.directory = directory;
     this.#bytesMax = bytesMax;
+    this.#suffix = suffix;
   }
 
   /** The path of a library that is there and whole; undefined when it has to be made. */
@@ -74,7 +76,7 @@ export class LibraryCache {
   }
 
   #libraryPath(key: string): string {
-    return path.join(this.directory, `${key}.so`);
+    return path.join(this.directory, `${key}${this.#suffix}`);
   }
 
   #manifestPath(key: string): string {
@@ -83,10 +85,12 @@ export class LibraryCache {
 
   #evict(newest: string): void {
     const libraries = readdirSync(this.directory)
-      .filter((name) => name.endsWith(".so"))
+      .filter((name) => name.endsWith(this.#suffix))
       .flatMap((name) => {
         const stat = statSync(path.join(this.directory, name), { throwIfNoEntry: false });
-        return stat === undefined ? [] : [{ key: name.slice(0, -3), sizeBytes: stat.size, usedMs: stat.mtimeMs }];
+        return stat === undefined
+          ? []
+          : [{ key: name.slice(0, -this.#suffix.length), sizeBytes: stat.size, usedMs: stat.mtimeMs }];
       })
       .sort((a, b) => b.usedMs - a.usedMs);
     let totalBytes = 0;

@@ -93,7 +93,10 @@ class KernelPrinter implements Printer {
     buffers.forEach((buffer, i) => {
       if (this.#uses.isUsed(buffer)) this.#names[buffer.id] = args.buffer(i, this);
     });
+    const hasTiles = usesTiles(this.#kernel);
+    if (hasTiles) printTileBegin(this);
     this.#insts(body);
+    if (hasTiles) printTileEnd(this);
     return this.#lines;
   }
 

@@ -214,13 +214,19 @@ function printUnary(inst: UnaryInst, out: Printer): string {
     case "not":
       return out.define(`arith.xori ${a}, ${constant(out, type, type.kind === "mask" ? 1 : -1)} : ${t}`);
     case "abs":
-      return out.define(`math.abs${float ? "f" : "i"} ${a} : ${t}`);
+      return float ? printIntrinsic(out, "fabs", a, type) : out.define(`math.absi ${a} : ${t}`);
     case "sqrt":
-      return out.define(`math.sqrt ${a} : ${t}`);
+      return printIntrinsic(out, "sqrt", a, type);
     case "floor":
     case "nearest":
       return printRounding(out, inst.op, a, type);
   }
+}
+
+/** A function of floats that LLVM knows. Of the math dialect's, GPU pipelines make calls of a library. */
+function printIntrinsic(out: Printer, name: string, a: string, type: LoopType): string {
+  const suffix = type.lanes === 1 ? type.kind : `v${type.lanes}${type.kind}`;
+  return out.define(`llvm.call_intrinsic "llvm.${name}.${suffix}"(${a}) : (${mlirType(type)}) -> ${mlirType(type)}`);
 }
 
 /** SSE2 alone has no rounding, and LLVM would call the C library for it, lane by lane. */
@@ -228,7 +234,7 @@ function printRounding(out: Printer, op: "floor" | "nearest", a: string, type: L
   const t = mlirType(type);
   const { architecture, features } = out.machine;
   if (architecture !== "x86-64" || features.has("sse4.1")) {
-    return out.define(`math.${op === "floor" ? "floor" : "roundeven"} ${a} : ${t}`);
+    return printIntrinsic(out, op === "floor" ? "floor" : "roundeven", a, type);
   }
   // Adding 2^23 (2^52) to a smaller magnitude leaves no bits for a fraction, and rounds halves to even.
   const limit = constant(out, type, type.kind === "f32" ? 2 ** 23 : 2 ** 52);

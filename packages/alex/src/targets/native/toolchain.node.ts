@@ -194,7 +194,8 @@ export async function emitStages(
   });
 }
 
-async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
+/** Runs `work` over a temporary directory, which stays when a tool fails. */
+export async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
   const directory = await mkdtemp(path.join(os.tmpdir(), "fidelity-native-"));
   const result = await work(directory).catch(async (error: unknown) => {
     if (!(error instanceof ToolFailedError)) await rm(directory, { recursive: true, force: true });
@@ -271,24 +272,33 @@ class Build {
 
   async stage(tool: Tool, args: readonly string[]): Promise<void> {
     await slots.take();
+    const started = performance.now();
     try {
-      await this.#run(tool, args);
+      await runTool(this.#toolchain, tool, args, this.#directory);
     } finally {
       slots.give();
-    }
-  }
-
-  async #run(tool: Tool, args: readonly string[]): Promise<void> {
-    const started = performance.now();
-    const timeout = this.#toolchain.stageMsMax ?? STAGE_MS_MAX;
-    try {
-      await execute(this.#toolchain.paths[tool], args, { timeout, killSignal: "SIGKILL" });
-    } catch (cause) {
-      throw new ToolFailedError(tool, this.#directory, firstLines(cause, timeout));
     }
     if (this.#times !== undefined) {
       this.#times.set(tool, (this.#times.get(tool) ?? 0) + performance.now() - started);
     }
+  }
+}
+
+/**
+ * Runs a tool until it is done; its files lie in `directory`.
+ * @throws ToolFailedError
+ */
+export async function runTool(
+  toolchain: Toolchain,
+  tool: Tool,
+  args: readonly string[],
+  directory: string,
+): Promise<void> {
+  const timeout = toolchain.stageMsMax ?? STAGE_MS_MAX;
+  try {
+    await execute(toolchain.paths[tool], args, { timeout, killSignal: "SIGKILL" });
+  } catch (cause) {
+    throw new ToolFailedError(tool, directory, firstLines(cause, timeout));
   }
 }
 
