@@ -6,7 +6,9 @@
 
 /**
  * Element kinds. `index` is an address or a counter in bytes or elements, a scalar: unsigned in division, comparison,
- * min and max. Integers wrap. Scalars of i8 and i16 are only moved and converted. `mask` is a comparison's result.
+ * min and max, and of 32 or 64 bits, as the target's addresses are: nothing may depend on where it wraps, but that
+ * adding a negative distance goes back. In memory it has 32 bits. Integers wrap. Scalars of i8 and i16 are only moved
+ * and converted. `mask` is a comparison's result.
  */
 export type LoopKind = "index" | "i8" | "i16" | "i32" | "f32" | "f64" | "mask";
 

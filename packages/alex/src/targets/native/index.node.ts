@@ -22,7 +22,15 @@ export type { NativeMachine } from "./machine.ts";
 export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf, vectorsOf } from "./machine.ts";
 export { hostMachine } from "./machine.node.ts";
 export { NativeTargetError } from "./print-operation.ts";
-export { ToolFailedError, ToolMissingError, findToolchain, searchTools, toolVersions } from "./toolchain.node.ts";
+export { printModules } from "./print-program.ts";
+export {
+  ToolFailedError,
+  ToolMissingError,
+  emitStages,
+  findToolchain,
+  searchTools,
+  toolVersions,
+} from "./toolchain.node.ts";
 export { LibraryCache, cacheDirectory } from "./cache.node.ts";
 
 /** Changes with what the text does not say: flags of the tools, what calls the library. */

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { requestMatrixRegisters } from "./amx.node.ts";
-import { UnknownMachineError, machineFromCpuInfo, machineOf } from "./machine.ts";
+import { UnknownMachineError, featuresOfCpuInfo, machineFromCpuInfo, machineOf } from "./machine.ts";
 import type { NativeMachine } from "./machine.ts";
 
 /**
@@ -17,7 +17,10 @@ export function hostMachine(environment: NodeJS.ProcessEnv = process.env): Nativ
   const host = permitted(machineFromCpuInfo(process.arch, readCpuInfo()));
   if (named === undefined || named === "") return host;
   const machine = machineOf(named);
-  const lacking = [...machine.features].filter((feature) => !hasFeature(host, feature));
+  const has = featuresOfCpuInfo(readCpuInfo());
+  const lacking = [...machine.features].filter((feature) =>
+    feature.startsWith("amx-") ? !host.features.has(feature) : !host.features.has(feature) && !has(feature),
+  );
   if (machine.architecture !== host.architecture || lacking.length > 0) {
     throw new UnknownMachineError("this processor cannot run code for the machine of FIDELITY_TARGET_CPU", {
       expected: `what ${host.name} has`,
@@ -33,11 +36,6 @@ function permitted(machine: NativeMachine): NativeMachine {
   const isMatrix = (feature: string): boolean => feature.startsWith("amx-");
   if (!added.some(isMatrix) || requestMatrixRegisters()) return machine;
   return machineOf([base, ...added.filter((feature) => !isMatrix(feature))].join("+"));
-}
-
-/** AVX-VNNI says nothing of AVX-512, and what v4 has beyond is asked of v4 only. */
-function hasFeature(host: NativeMachine, feature: string): boolean {
-  return host.features.has(feature) || feature === "avxvnni";
 }
 
 function readCpuInfo(): string {

@@ -116,14 +116,19 @@ const LINUX_FLAGS: Readonly<Record<string, string>> = {
   dotprod: "asimddp",
 };
 
+/** Whether a processor that says of itself what /proc/cpuinfo shows has a feature of LLVM's name. */
+export function featuresOfCpuInfo(cpuInfo: string): (feature: string) => boolean {
+  const flags = new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(cpuInfo)?.[1].trim().split(/\s+/));
+  return (feature) => flags.has(LINUX_FLAGS[feature] ?? feature);
+}
+
 /**
  * The best machine for a processor that says of itself what /proc/cpuinfo shows.
  * @param architecture as Node names it: `process.arch`
  * @throws UnknownMachineError for an architecture without a machine
  */
 export function machineFromCpuInfo(architecture: string, cpuInfo: string): NativeMachine {
-  const flags = new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(cpuInfo)?.[1].trim().split(/\s+/));
-  const has = (feature: string): boolean => flags.has(LINUX_FLAGS[feature] ?? feature);
+  const has = featuresOfCpuInfo(cpuInfo);
   const candidates: Readonly<Record<string, readonly string[]>> = {
     x64: ["x86-64-v4", "x86-64-v3", "x86-64"],
     arm64: ["aarch64"],
