@@ -13,6 +13,8 @@ const CASES: Readonly<Record<string, number>> = {
   containers: 600,
   http: 150,
   "bare-peer": 1000,
+  kernels: 300,
+  "kernel-runs": 60,
 };
 
 for (const target of TARGETS) {

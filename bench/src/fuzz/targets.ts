@@ -3,9 +3,20 @@
 import { barePeer } from "./bare-peer.ts";
 import { containers } from "./containers.ts";
 import { http } from "./http.ts";
+import { kernelRuns } from "./kernel-runs.ts";
+import { kernels } from "./kernels.ts";
 import { messages } from "./messages.ts";
 import { schemas } from "./schemas.ts";
 import type { FuzzTarget } from "./target.ts";
 import { views } from "./views.ts";
 
-export const TARGETS: readonly FuzzTarget[] = [schemas, messages, views, containers, http, barePeer];
+export const TARGETS: readonly FuzzTarget[] = [
+  schemas,
+  messages,
+  views,
+  containers,
+  http,
+  barePeer,
+  kernels,
+  kernelRuns,
+];

@@ -9,3 +9,4 @@ export type { Diagnostic, DiagnosticCode, Problem, Span } from "./diagnostics.ts
 export type { Intent, IntentName } from "./analysis/intents.ts";
 export { evaluateKernelIr } from "./ir/evaluate.ts";
 export type { Arithmetic, KernelIr } from "./ir/kernel_ir.ts";
+export { precompileKernel } from "./precompile.ts";

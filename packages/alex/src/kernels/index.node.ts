@@ -2,3 +2,5 @@
 
 export { loadKernels } from "./load.node.ts";
 export type { LoadedKernels } from "./load.node.ts";
+export { kernelsPlugin } from "./plugin.node.ts";
+export type { KernelsPlugin } from "./plugin.node.ts";

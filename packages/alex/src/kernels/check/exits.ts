@@ -14,7 +14,11 @@ interface Flags {
   readonly returnFlag: string;
   /** Inside a switch of the innermost loop or function, where `break` means the switch. */
   readonly inSwitch: boolean;
+  /** What comes after an exit nests one deeper. */
+  readonly depth: number;
 }
+
+const DEPTH_MAX = 200;
 
 interface Rewritten {
   readonly body: Statement[];
@@ -24,7 +28,7 @@ interface Rewritten {
 
 /** A kernel's body without exits. A `return` with a value may stand at its end only, and stays there. */
 export function withoutExits(body: readonly Statement[]): Statement[] {
-  const flags: Flags = { count: { value: 0 }, returnFlag: "return 0", inSwitch: false };
+  const flags: Flags = { count: { value: 0 }, returnFlag: "return 0", inSwitch: false, depth: 0 };
   const last = body.at(-1);
   const value = last?.kind === "return" && last.value !== undefined ? last : undefined;
   const rewritten = rewrite(value === undefined ? body : body.slice(0, -1), flags, true);
@@ -39,7 +43,12 @@ export function withoutExits(body: readonly Statement[]): Statement[] {
 }
 
 /** `tail`: nothing of the loop's iteration (or of the function) comes after this list. */
-function rewrite(statements: readonly Statement[], flags: Flags, tail: boolean): Rewritten {
+function rewrite(statements: readonly Statement[], around: Flags, tail: boolean): Rewritten {
+  const flags = { ...around, depth: around.depth + 1 };
+  const [first] = statements;
+  if (flags.depth > DEPTH_MAX && first !== undefined) {
+    refuse("FK020", first.span, "there are too many early exits one after the other", { hint: "split the kernel" });
+  }
   const body: Statement[] = [];
   const sets = new Set<string>();
   for (const [i, statement] of statements.entries()) {

@@ -98,7 +98,7 @@ function stageCall(
 /** Iterations of a chunk. */
 function rowsOfChunk(count: number, work: number): number {
   const rows = Math.max(1, Math.floor((CHUNK_WORK * count) / Math.max(work, 1)));
-  return rows >= count ? count : Math.ceil(rows / ROW_MULTIPLE) * ROW_MULTIPLE;
+  return rows >= count ? Math.max(count, 1) : Math.ceil(rows / ROW_MULTIPLE) * ROW_MULTIPLE;
 }
 
 /** The iterations of the chunk at hand. */

@@ -42,12 +42,23 @@ export function placeOf(source: IndexSource, array: KernelArray, indices: readon
     if (next !== undefined) sum = next;
     else address = k.offset(address, k.convert(INDEX, source.scalar(index)), strideBytes);
   }
-  for (const [local, coefficient] of sum.terms) {
+  // What is added comes before what is taken away: an address below its array would wrap around.
+  const { constant } = sum;
+  const goesDown = constant < 0 || [...sum.terms.values()].some((coefficient) => coefficient < 0);
+  if (goesDown && constant > 0) address = k.add(address, k.index(constant));
+  address = addTerms(source, address, sum);
+  if (!goesDown) return { address, offset: constant };
+  return { address: constant < 0 ? k.sub(address, k.index(-constant)) : address, offset: 0 };
+}
+
+/** Adds the terms of a sum, those that take away last. */
+function addTerms(source: IndexSource, to: LoopValue, { terms }: Affine): LoopValue {
+  const { k } = source;
+  const rising = [...terms].sort(([, a], [, b]) => b - a);
+  return rising.reduce((address, [local, coefficient]) => {
     const step = k.mul(source.local(local), k.index(Math.abs(coefficient)));
-    address = coefficient > 0 ? k.add(address, step) : k.sub(address, step);
-  }
-  if (sum.constant >= 0) return { address, offset: sum.constant };
-  return { address: k.sub(address, k.index(-sum.constant)), offset: 0 };
+    return coefficient > 0 ? k.add(address, step) : k.sub(address, step);
+  }, to);
 }
 
 /** A whole number as an index. */
@@ -55,11 +66,7 @@ export function indexOf(source: IndexSource, expr: KernelExpr): LoopValue {
   const { k } = source;
   const affine = affineOf(expr, source.definitions);
   if (affine === undefined) return k.convert(INDEX, source.scalar(expr));
-  let sum = k.index(Math.max(affine.constant, 0));
-  for (const [local, coefficient] of affine.terms) {
-    const step = k.mul(source.local(local), k.index(Math.abs(coefficient)));
-    sum = coefficient > 0 ? k.add(sum, step) : k.sub(sum, step);
-  }
+  const sum = addTerms(source, k.index(Math.max(affine.constant, 0)), affine);
   return affine.constant < 0 ? k.sub(sum, k.index(-affine.constant)) : sum;
 }
 

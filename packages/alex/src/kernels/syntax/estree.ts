@@ -3,6 +3,7 @@
 
 import { parseSync } from "oxc-parser";
 import type { Problem, Span } from "../diagnostics.ts";
+import { nestingProblem } from "./nesting.ts";
 
 /** A node of the parser's tree. */
 export interface EstreeNode {
@@ -36,23 +37,6 @@ export function parseTypeScript(text: string): ParsedText {
       return { code: "FK001", span, message, ...(helpMessage !== null && { hint: helpMessage }) };
     }),
   };
-}
-
-const NESTING_MAX = 256;
-
-/** Brackets and operators that nest deeper than a stack of the parser or of a walk should have to hold. */
-function nestingProblem(text: string): Problem | undefined {
-  let depth = 0;
-  for (let at = 0; at < text.length; at++) {
-    const character = text[at]!;
-    if (character === "(" || character === "[" || character === "{") depth++;
-    else if (character === ")" || character === "]" || character === "}") depth = Math.max(0, depth - 1);
-    if (depth > NESTING_MAX) {
-      const message = `brackets nest deeper than ${NESTING_MAX}`;
-      return { code: "FK020", span: { start: at, end: at + 1 }, message, hint: "name parts of it with const" };
-    }
-  }
-  return undefined;
 }
 
 /** Whether a field of a node is itself a node. */
