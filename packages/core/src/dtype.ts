@@ -22,11 +22,28 @@ export const DTYPES = {
     tangent: "f32",
     summary: "2-bit codes of -1, 0, 1 in 16-row blocks, one float32 scale",
   },
+  ternary5: {
+    elementBytes: null,
+    tangent: "f32",
+    summary: "codes of -1, 0, 1 as ternary has them, five to a byte (1.6 bits)",
+  },
 } as const satisfies Record<string, DtypeInfo>;
 
 export type Dtype = keyof typeof DTYPES;
 /** Dtypes that ordinary arithmetic works on. */
 export type FloatDtype = "f32" | "f64";
+
+/** Matrices of -1, 0 and 1. */
+export type TernaryDtype = "ternary" | "ternary5";
+
+export function isTernary(dtype: Dtype): dtype is TernaryDtype {
+  return dtype === "ternary" || dtype === "ternary5";
+}
+
+/** Whether a dtype has codes and scales, by rows or blocks of rows, instead of cells of their own for its elements. */
+export function isPacked(dtype: Dtype): dtype is TernaryDtype | "q8" {
+  return dtype === "q8" || isTernary(dtype);
+}
 
 export function isDtype(text: string): text is Dtype {
   return Object.hasOwn(DTYPES, text);

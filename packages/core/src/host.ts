@@ -3,13 +3,14 @@
 
 import { invariant } from "@fidelity/units";
 import type { TensorType } from "./graph.ts";
-import { elementCount, q8Layout, rowCount, storageBytes, ternaryLayout } from "./storage.ts";
+import { isTernary } from "./dtype.ts";
+import { elementCount, q8Layout, rowCount, storageBytes, ternaryLayout, tritsByte, tritsValue } from "./storage.ts";
 
 export interface HostTensor {
   readonly type: TensorType;
   /** Values in row-major order; for q8 and ternary the integer codes. */
   readonly data: Float64Array;
-  /** q8: one scale a row. ternary: one scale. Absent otherwise. */
+  /** q8: one scale a row. ternary, ternary5: one scale. Absent otherwise. */
   readonly scales?: Float64Array;
 }
 
@@ -17,7 +18,7 @@ export interface HostTensor {
 export function zerosHost(type: TensorType): HostTensor {
   const data = new Float64Array(elementCount(type.shape));
   if (type.dtype === "q8") return { type, data, scales: new Float64Array(rowCount(type.shape)).fill(1) };
-  if (type.dtype === "ternary") return { type, data, scales: new Float64Array(1).fill(1) };
+  if (isTernary(type.dtype)) return { type, data, scales: new Float64Array(1).fill(1) };
   return { type, data };
 }
 
@@ -25,7 +26,7 @@ export function zerosHost(type: TensorType): HostTensor {
 export function hostValues(tensor: HostTensor): Float64Array {
   const { scales, data, type } = tensor;
   if (scales === undefined) return data;
-  if (type.dtype === "ternary") return data.map((code) => code * scales[0]!);
+  if (isTernary(type.dtype)) return data.map((code) => code * scales[0]!);
   const columns = type.shape[type.shape.length - 1] ?? 1;
   return data.map((code, i) => code * scales[Math.floor(i / columns)]!);
 }
@@ -60,6 +61,9 @@ export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
     case "ternary":
       encodeTernary(tensor, bytes);
       return;
+    case "ternary5":
+      encodeTernary5(tensor, bytes);
+      return;
   }
 }
 
@@ -81,6 +85,8 @@ export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
       return decodeQ8(type, bytes);
     case "ternary":
       return decodeTernary(type, bytes);
+    case "ternary5":
+      return decodeTernary5(type, bytes);
   }
 }
 
@@ -158,6 +164,42 @@ function decodeTernary(type: TensorType, bytes: Uint8Array): HostTensor {
     for (let column = 0; column < layout.columns; column++) {
       const { byte, shift } = ternaryCell(layout.blockBytes, row, column);
       data[row * layout.columns + column] = ((bytes[byte]! >> shift) & 3) - 1;
+    }
+  }
+  const scale = new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0]!;
+  return { type, data, scales: Float64Array.of(scale) };
+}
+
+const POWERS_OF_3 = [1, 3, 9, 27, 81];
+
+/** The byte at which a ternary5 tensor keeps the weight of (row, column), and its place in it. */
+function ternary5Cell(blockBytes: number, row: number, column: number): { byte: number; place: number } {
+  const within = column % 20;
+  const lane = (row >> 4) * blockBytes + Math.floor(column / 20) * 64 + (row & 15) * 4;
+  return { byte: lane + (within & 3), place: within >> 2 };
+}
+
+function encodeTernary5({ type, data, scales }: HostTensor, bytes: Uint8Array): void {
+  const layout = ternaryLayout(type.shape, "ternary5");
+  // As values first, 0 beyond the matrix.
+  bytes.fill(0, 0, layout.sizeBytes);
+  for (let row = 0; row < layout.rows; row++) {
+    for (let column = 0; column < layout.columns; column++) {
+      const { byte, place } = ternary5Cell(layout.blockBytes, row, column);
+      bytes[byte] = bytes[byte]! + (data[row * layout.columns + column]! + 1) * POWERS_OF_3[place]!;
+    }
+  }
+  for (let at = 0; at < layout.scaleOffset; at++) bytes[at] = tritsByte(bytes[at]!);
+  new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0] = scales![0]!;
+}
+
+function decodeTernary5(type: TensorType, bytes: Uint8Array): HostTensor {
+  const layout = ternaryLayout(type.shape, "ternary5");
+  const data = new Float64Array(layout.rows * layout.columns);
+  for (let row = 0; row < layout.rows; row++) {
+    for (let column = 0; column < layout.columns; column++) {
+      const { byte, place } = ternary5Cell(layout.blockBytes, row, column);
+      data[row * layout.columns + column] = (Math.floor(tritsValue(bytes[byte]!) / POWERS_OF_3[place]!) % 3) - 1;
     }
   }
   const scale = new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0]!;

@@ -4,7 +4,16 @@
 // Types of values, and where they lie.
 export { DTYPES, isDtype, isFloat } from "./dtype.ts";
 export type { Dtype, DtypeInfo, FloatDtype } from "./dtype.ts";
-export { elementCount, q8Layout, roundUp, rowCount, storageBytes, ternaryLayout } from "./storage.ts";
+export {
+  elementCount,
+  q8Layout,
+  roundUp,
+  rowCount,
+  storageBytes,
+  ternaryLayout,
+  tritsByte,
+  tritsValue,
+} from "./storage.ts";
 export type { Q8Layout, TernaryLayout } from "./storage.ts";
 export { bf16Bits, bf16Value, decodeTensor, encodeTensor, hostValues, zerosHost } from "./host.ts";
 export type { HostTensor } from "./host.ts";
@@ -31,7 +40,14 @@ export { flattenTree, mapTree, TreeMismatchError } from "./tree.ts";
 export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 
 // What an op is, and all of them.
-export { DEFAULT_CACHE_BYTES, DEFAULT_REGISTERS, IndexRangeError, completeTarget, requireShape, ShapeMismatchError } from "./op.ts";
+export {
+  DEFAULT_CACHE_BYTES,
+  DEFAULT_REGISTERS,
+  IndexRangeError,
+  completeTarget,
+  requireShape,
+  ShapeMismatchError,
+} from "./op.ts";
 export type {
   BufferHandle,
   CacheBytes,

@@ -2,6 +2,7 @@
 // `mlir-opt --allow-unregistered-dialect` parses it. Packed dtypes are types of the dialect: !fidelity.q8<4x8>.
 // Left out: reading the text back, and data that is attached to ops as plain objects, which prints as a label.
 
+import { isPacked } from "./dtype.ts";
 import type { AttrValue, Graph, Node, Tensor, TensorType } from "./graph.ts";
 import { topologicalOrder } from "./graph.ts";
 import { isGraph } from "./verify.ts";
@@ -89,7 +90,7 @@ class GraphPrinter {
 
 /** `tensor<2x3xf32>`, or a type of the dialect for a packed dtype. */
 function printType({ dtype, shape }: TensorType): string {
-  if (dtype === "q8" || dtype === "ternary") return `!fidelity.${dtype}<${shape.join("x")}>`;
+  if (isPacked(dtype)) return `!fidelity.${dtype}<${shape.join("x")}>`;
   return `tensor<${[...shape, dtype === "bool" ? "i1" : dtype].join("x")}>`;
 }
 

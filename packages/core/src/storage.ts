@@ -1,4 +1,4 @@
-// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Two are packed:
+// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Three are packed:
 //
 // q8 [rows..., columns]: int8 codes, each row padded with zeros to a multiple of 16 columns; then one float32 scale a
 // row (value = code * scale); then one int32 a row, the sum of its codes, which undoes the +1 bias of ternary codes.
@@ -6,9 +6,14 @@
 // ternary [rows, columns]: blocks of 16 rows; for each 16 columns 64 bytes: the 32-bit lane r is row r of the block,
 // and bits 2p, 2p+1 of its byte j hold column 16i + 4p + j, as weight + 1. Rows and columns are padded with weight 0
 // (code 1). Then one float32 scale (value = weight * scale), padded to 64 bytes.
+//
+// ternary5 [rows, columns]: the same with 20 columns in 64 bytes: byte j of a lane holds columns 20i + 4p + j for p < 5,
+// in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
+// of another row may meet it.
 
 import type { TensorType } from "./graph.ts";
-import { DTYPES } from "./dtype.ts";
+import { DTYPES, isTernary } from "./dtype.ts";
+import type { TernaryDtype } from "./dtype.ts";
 
 /** Rounds `value` up to a multiple of `step`. */
 export function roundUp(value: number, step: number): number {
@@ -48,26 +53,61 @@ export function q8Layout(shape: readonly number[]): Q8Layout {
 export interface TernaryLayout {
   readonly rows: number;
   readonly columns: number;
-  /** Blocks of 16 rows, and groups of 16 columns in each. */
+  /** Blocks of 16 rows, and groups of 64 bytes in each. */
   readonly blocks: number;
   readonly groups: number;
+  /** Columns of a group, and runs of four columns in it: the bit planes of `ternary`, the trits of `ternary5`. */
+  readonly groupColumns: number;
+  readonly planes: number;
   readonly blockBytes: number;
   readonly scaleOffset: number;
   readonly sizeBytes: number;
 }
 
-export function ternaryLayout(shape: readonly number[]): TernaryLayout {
+export function ternaryLayout(shape: readonly number[], dtype: TernaryDtype = "ternary"): TernaryLayout {
   const [rows = 1, columns = 1] = shape;
   const blocks = Math.ceil(rows / 16);
-  const groups = Math.ceil(columns / 16);
+  const planes = dtype === "ternary" ? 4 : 5;
+  const groupColumns = 4 * planes;
+  const groups = Math.ceil(columns / groupColumns);
   const blockBytes = groups * 64;
   const scaleOffset = blocks * blockBytes;
-  return { rows, columns, blocks, groups, blockBytes, scaleOffset, sizeBytes: scaleOffset + 64 };
+  return {
+    rows,
+    columns,
+    blocks,
+    groups,
+    groupColumns,
+    planes,
+    blockBytes,
+    scaleOffset,
+    sizeBytes: scaleOffset + 64,
+  };
+}
+
+/** The first low field of a byte of `ternary5` that stands for the last pair. */
+export const TRITS_ESCAPE = 27;
+
+/**
+ * Five codes of 0..2, t0 + 3 t1 + 9 t2 + 27 t3 + 81 t4, as a byte. The low 5 bits hold the triple t0 + 3 t1 + 9 t2 and
+ * the high 3 the pair t3 + 3 t4. The ninth pair does not fit: it is told by a low field of 27 and up, of which the
+ * excess, times 8, and the high field are the triple then.
+ */
+export function tritsByte(value: number): number {
+  const triple = value % 27;
+  const pair = Math.floor(value / 27);
+  return pair < 8 ? (pair << 5) | triple : ((triple & 7) << 5) | (TRITS_ESCAPE + (triple >> 3));
+}
+
+/** The five codes that a byte stands for, as `tritsByte` takes them; meaningless for the 13 bytes that it never gives. */
+export function tritsValue(byte: number): number {
+  const [low, high] = [byte & 31, byte >> 5];
+  return low < TRITS_ESCAPE ? low + 27 * high : 8 * (low - TRITS_ESCAPE) + high + 27 * 8;
 }
 
 /** Bytes that a tensor of this type takes. */
 export function storageBytes(type: TensorType): number {
   if (type.dtype === "q8") return q8Layout(type.shape).sizeBytes;
-  if (type.dtype === "ternary") return ternaryLayout(type.shape).sizeBytes;
+  if (isTernary(type.dtype)) return ternaryLayout(type.shape, type.dtype).sizeBytes;
   return elementCount(type.shape) * (DTYPES[type.dtype].elementBytes ?? 0);
 }

@@ -60,6 +60,7 @@ export function randomHost(
     case "bool":
       return { type, data: fill(() => int(0, 1)) };
     case "ternary":
+    case "ternary5":
       return { type, data: fill(() => int(-1, 1)), scales: Float64Array.of(Math.fround(0.5 + random())) };
     case "q8": {
       const scales = Float64Array.from({ length: rowCount(type.shape) }, () => Math.fround((0.5 + random()) / 64));

@@ -2,6 +2,7 @@
 
 import type { ReplaceAt, Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -20,12 +21,7 @@ export const concatOp: OpDef<ConcatAttrs> = {
   infer(inputs, { axis }) {
     const first = inputs[0];
     requireShape(first !== undefined, "concat", "needs at least one tensor", inputs);
-    requireShape(
-      first.dtype !== "q8" && first.dtype !== "ternary",
-      "concat",
-      `${first.dtype} is packed by rows`,
-      inputs,
-    );
+    requireShape(!isPacked(first.dtype), "concat", `${first.dtype} is packed by rows`, inputs);
     requireShape(axis >= 0 && axis < first.shape.length, "concat", `there is no axis ${axis}`, inputs);
     for (const { dtype, shape } of inputs) {
       requireShape(dtype === first.dtype, "concat", "dtypes differ", inputs, "cast one of them");

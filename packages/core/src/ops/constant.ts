@@ -2,6 +2,7 @@
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -14,7 +15,7 @@ export const constantOp: OpDef<ConstantAttrs> = {
   name: "constant",
   summary: "y = data known when the graph is built",
   infer(_inputs, { data, shape, dtype }) {
-    requireShape(dtype !== "q8" && dtype !== "ternary", "constant", `${dtype} constants have no scale`, []);
+    requireShape(!isPacked(dtype), "constant", `${dtype} constants have no scale`, []);
     const fits = data.length === elementCount(shape);
     requireShape(fits, "constant", `${data.length} numbers do not fill [${shape.join(", ")}]`, []);
     return [{ dtype, shape }];

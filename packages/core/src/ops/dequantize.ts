@@ -2,6 +2,8 @@
 // Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values.
 
 import type { Shape } from "@fidelity/units";
+import { isPacked } from "../dtype.ts";
+import type { TernaryDtype } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import { hostValues } from "../host.ts";
@@ -16,7 +18,7 @@ export const dequantizeOp: OpDef<NoAttrs> = {
   summary: "y = code * scale",
   infer(inputs) {
     const x = inputs[0]!;
-    requireShape(x.dtype === "q8" || x.dtype === "ternary", "dequantize", `${x.dtype} is not packed`, inputs);
+    requireShape(isPacked(x.dtype), "dequantize", `${x.dtype} is not packed`, inputs);
     return [{ dtype: "f32", shape: x.shape }];
   },
   evaluate: ([x], _attrs, [type]) => [{ type: type!, data: hostValues(x!) }],
@@ -24,12 +26,13 @@ export const dequantizeOp: OpDef<NoAttrs> = {
   lowering: { kind: "kernel", lower: lowerDequantize },
   sample(draw) {
     const k = draw.int(1, 70);
-    if (draw.int(0, 1) === 1) return { inputs: [{ dtype: "ternary", shape: [draw.int(1, 37), k] }], attrs: {} };
+    const dtype = draw.pick(["q8", "ternary", "ternary5"] as const);
+    if (dtype !== "q8") return { inputs: [{ dtype, shape: [draw.int(1, 37), k] }], attrs: {} };
     return { inputs: [{ dtype: "q8", shape: [...sampleShape(draw).slice(0, 2), k] }], attrs: {} };
   },
 };
 
 /** The float32 values of a packed tensor. */
-export function dequantize<S extends Shape>(x: Tensor<S, "q8"> | Tensor<S, "ternary">): Tensor<S, "f32"> {
+export function dequantize<S extends Shape>(x: Tensor<S, "q8"> | Tensor<S, TernaryDtype>): Tensor<S, "f32"> {
   return emitOne(dequantizeOp, [x], {}) as unknown as Tensor<S, "f32">;
 }

@@ -3,6 +3,7 @@
 
 import type { ReplaceAt, Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
@@ -30,7 +31,7 @@ export const dynamicSliceOp: OpDef<DynamicSliceAttrs> = {
   summary: "y[.., i, ..] = x[.., start + i, ..] for size indices along axis",
   infer(inputs, { axis, size }) {
     const [x, start] = inputs as [TensorType, TensorType];
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "dynamic_slice", `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), "dynamic_slice", `${x.dtype} is packed by rows`, inputs);
     requireShape(
       start.dtype === "i32" && start.shape.length === 0,
       "dynamic_slice",

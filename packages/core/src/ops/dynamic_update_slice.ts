@@ -3,6 +3,7 @@
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -22,7 +23,7 @@ export const dynamicUpdateSliceOp: OpDef<DynamicUpdateSliceAttrs> = {
   infer(inputs, { axis }) {
     const [x, update, start] = inputs as [TensorType, TensorType, TensorType];
     requireShape(x.dtype === update.dtype, NAME, "dtypes differ", inputs, "cast the update");
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", NAME, `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), NAME, `${x.dtype} is packed by rows`, inputs);
     requireShape(start.dtype === "i32" && start.shape.length === 0, NAME, "the start is not an i32 scalar", inputs);
     requireShape(axis >= 0 && axis < x.shape.length, NAME, `there is no axis ${axis}`, inputs);
     const fits =

@@ -9,7 +9,7 @@ import type { HostTensor } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { IndexRangeError, requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
-import { DTYPES } from "../dtype.ts";
+import { isPacked, DTYPES } from "../dtype.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { scatterAdd } from "./scatter_add.ts";
 import { clampedIndex, copyCells } from "./strided.ts";
@@ -27,13 +27,7 @@ export const gatherOp: OpDef<NoAttrs> = {
   infer(inputs) {
     const [table, ids] = inputs as [TensorType, TensorType];
     requireShape(table.shape.length === 2, "gather", "the table is not [rows, columns]", inputs);
-    requireShape(
-      table.dtype !== "q8" && table.dtype !== "ternary",
-      "gather",
-      `${table.dtype} is packed`,
-      inputs,
-      "dequantize it",
-    );
+    requireShape(!isPacked(table.dtype), "gather", `${table.dtype} is packed`, inputs, "dequantize it");
     requireShape(ids.dtype === "i32", "gather", "the ids are not i32", inputs);
     return [{ dtype: table.dtype, shape: [...ids.shape, table.shape[1]!] }];
   },

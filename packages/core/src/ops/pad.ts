@@ -2,6 +2,7 @@
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -18,7 +19,7 @@ export const padOp: OpDef<PadAttrs> = {
   summary: "x with low and high further elements an axis, all equal to value",
   infer(inputs, { low, high }) {
     const x = inputs[0]!;
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "pad", `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), "pad", `${x.dtype} is packed by rows`, inputs);
     const whole = [...low, ...high].every((count) => Number.isInteger(count) && count >= 0);
     const valid = whole && low.length === x.shape.length && high.length === x.shape.length;
     requireShape(valid, "pad", `cannot add [${low.join(", ")}] before and [${high.join(", ")}] after`, inputs);

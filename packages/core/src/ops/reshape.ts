@@ -2,6 +2,7 @@
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -15,7 +16,7 @@ export const reshapeOp: OpDef<ReshapeAttrs> = {
   summary: "the same elements in row-major order under another shape",
   infer(inputs, { shape }) {
     const x = inputs[0]!;
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "reshape", `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), "reshape", `${x.dtype} is packed by rows`, inputs);
     const same = elementCount(x.shape) === elementCount(shape);
     requireShape(same, "reshape", `cannot become [${shape.join(", ")}]: element counts differ`, inputs);
     return [{ dtype: x.dtype, shape }];

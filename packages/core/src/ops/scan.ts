@@ -13,6 +13,7 @@
 // Left out: loops whose number of steps is only known at run time.
 
 import type { Shape } from "@fidelity/units";
+import { isPacked } from "../dtype.ts";
 import type { Graph, Tensor, TensorType } from "../graph.ts";
 import { emit, formatType, sameType } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
@@ -71,12 +72,12 @@ function inferScan(inputs: readonly TensorType[], { body, constants, carries, le
   parameters.forEach(({ type }, i) => {
     const isSlice = i >= constants + carries;
     const expected = isSlice ? stackedType(type, length) : type;
-    const fits = sameType(inputs[i]!, expected) && !(isSlice && isPacked(type));
+    const fits = sameType(inputs[i]!, expected) && !(isSlice && isPacked(type.dtype));
     requireShape(fits, "scan", `input ${i} should be ${formatType(expected)}`, inputs);
   });
   return results.map(({ type }, i) => {
     if (i >= carries) {
-      requireShape(!isPacked(type), "scan", `${type.dtype} slices cannot be stacked`, inputs);
+      requireShape(!isPacked(type.dtype), "scan", `${type.dtype} slices cannot be stacked`, inputs);
       return stackedType(type, length);
     }
     const carry = parameters[constants + i]!.type;
@@ -88,10 +89,6 @@ function inferScan(inputs: readonly TensorType[], { body, constants, carries, le
     );
     return type;
   });
-}
-
-function isPacked({ dtype }: TensorType): boolean {
-  return dtype === "q8" || dtype === "ternary";
 }
 
 function evaluateScan(inputs: readonly HostTensor[], attrs: ScanAttrs, types: readonly TensorType[]): HostTensor[] {

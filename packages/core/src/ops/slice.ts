@@ -2,6 +2,7 @@
 
 import type { ReplaceAt, Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -18,7 +19,7 @@ export const sliceOp: OpDef<SliceAttrs> = {
   summary: "y[i...] = x[i... + starts] up to stops",
   infer(inputs, { starts, stops }) {
     const x = inputs[0]!;
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "slice", `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), "slice", `${x.dtype} is packed by rows`, inputs);
     const ranks = starts.length === x.shape.length && stops.length === x.shape.length;
     const inside = ranks && x.shape.every((dim, i) => starts[i]! >= 0 && starts[i]! <= stops[i]! && stops[i]! <= dim);
     requireShape(inside, "slice", `[${starts.join(", ")}] to [${stops.join(", ")}] is not inside the input`, inputs);

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { TensorType } from "../graph.ts";
+import type { Attrs, TensorType } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
 import { encodeTensor, hostValues } from "../host.ts";
 import { interpret } from "../interpreter.ts";
-import type { OpDef } from "../op.ts";
+import type { OpDef, VectorTarget } from "../op.ts";
 import { ShapeMismatchError } from "../op.ts";
-import { q8Layout, storageBytes } from "../storage.ts";
+import { q8Layout, storageBytes, tritsByte, tritsValue } from "../storage.ts";
 import { graphOf, randomHost, relativeError, seededRandom } from "../testing.ts";
 import { tensorType, trace } from "../trace.ts";
 import { dequantize, dequantizeOp } from "./dequantize.ts";
@@ -24,19 +24,30 @@ const host = (shape: readonly number[], data: readonly number[]): HostTensor => 
   data: Float64Array.from(data, Math.fround),
 });
 
-/** The interpreter and the kernels at two vector widths. */
-function everyWay(op: OpDef<Record<never, never>>, inputs: readonly HostTensor[]): HostTensor[] {
+/** The interpreter and the kernels for some targets. */
+function everyWay(op: OpDef<never>, inputs: readonly HostTensor[], attrs: Attrs = {}): HostTensor[] {
   const general = op as unknown as OpDef;
   const [interpreted] = interpret(
     graphOf(
       general,
       inputs.map(({ type }) => type),
-      {},
+      attrs,
     ),
     inputs,
   );
-  return [interpreted!, runKernels(general, inputs, {}, 4)[0]!, runKernels(general, inputs, {}, 8)[0]!];
+  return [interpreted!, ...TARGETS.map((target) => runKernels(general, inputs, attrs, target.lanes, target)[0]!)];
 }
+
+/** As WebAssembly is, as AVX2 is, and as AVX-512 is with all that may come with it. */
+const TARGETS: readonly VectorTarget[] = [
+  { lanes: 4, joinsVectors: false },
+  { lanes: 4, joinsVectors: true },
+  { lanes: 8, joinsVectors: false },
+  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 64 },
+  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 16, tiles: true },
+];
+
+const DTYPES = ["ternary", "ternary5"] as const;
 
 void test("rounding is to the nearest integer, and to the even one from halfway", () => {
   assert.deepEqual([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.4, -2.6].map(roundHalfEven), [-2, -2, 0, 0, 2, 2, 2, -3]);
@@ -91,20 +102,31 @@ void test("quantize_activations: the kernels store row sums and zero padding, as
   }
 });
 
-void test("ternarize: the kernels store padding with weight 0, as encoding does", () => {
-  for (const [rows, columns] of [
-    [16, 32],
-    [19, 37],
-    [1, 1],
-  ] as const) {
-    const [t] = runKernels(ternarizeOp as unknown as OpDef, [randomHost(f32(rows, columns), seededRandom(6))], {});
-    assert.deepEqual(t!.bytes, encoded(t!));
+void test("ternarize: the kernels store padding as encoding does", () => {
+  for (const dtype of DTYPES) {
+    for (const [rows, columns] of [
+      [16, 32],
+      [19, 37],
+      [17, 40],
+      [1, 1],
+    ] as const) {
+      const w = randomHost(f32(rows, columns), seededRandom(6));
+      const [t] = runKernels(ternarizeOp as unknown as OpDef, [w], { dtype });
+      assert.deepEqual(t!.bytes, encoded(t!));
+    }
   }
+});
+
+void test("ternary5: each byte has the codes that it was made of, and few are never made", () => {
+  const bytes = Array.from({ length: 243 }, (_, value) => tritsByte(value));
+  assert.equal(new Set(bytes).size, 243);
+  assert.deepEqual(bytes.map(tritsValue), Array.from(bytes.keys()));
+  assert.ok(bytes.every((byte) => byte >= 0 && byte < 256));
 });
 
 void test("ternarize: codes are w / mean |w| rounded to -1, 0, 1, and half goes to 0", () => {
   const w = host([2, 4], [1, -1, 0.5, -0.5, 0.25, 3, -1.75, 0]);
-  for (const t of everyWay(ternarizeOp, [w])) {
+  for (const t of DTYPES.flatMap((dtype) => everyWay(ternarizeOp, [w], { dtype }))) {
     assert.ok(Math.abs(t.scales![0]! - 1) < 1e-7);
     assert.deepEqual(
       [...t.data].map((code) => code + 0),
@@ -114,7 +136,8 @@ void test("ternarize: codes are w / mean |w| rounded to -1, 0, 1, and half goes 
 });
 
 void test("ternarize: a matrix of zeros has a scale above zero", () => {
-  for (const t of everyWay(ternarizeOp, [host([3, 5], new Array<number>(15).fill(0))])) {
+  const zeros = host([3, 5], new Array<number>(15).fill(0));
+  for (const t of DTYPES.flatMap((dtype) => everyWay(ternarizeOp, [zeros], { dtype }))) {
     assert.ok(t.data.every((code) => code === 0) && Math.abs(t.scales![0]! - 1e-5) < 1e-10);
   }
 });
@@ -131,9 +154,11 @@ void test("ternarize: more than one piece of partial sums and every remainder of
     const w = randomHost(f32(rows, columns), seededRandom(rows));
     const scale = w.data.reduce((sum, value) => sum + Math.abs(value), 0) / w.data.length;
     const expected = w.data.map((value) => (value > scale / 2 ? 1 : value < -scale / 2 ? -1 : 0));
-    const [, kernels] = everyWay(ternarizeOp, [w]);
-    assert.deepEqual(kernels!.data, expected);
-    assert.ok(Math.abs(kernels!.scales![0]! / scale - 1) < 1e-5);
+    for (const dtype of DTYPES) {
+      const [, kernels] = everyWay(ternarizeOp, [w], { dtype });
+      assert.deepEqual(kernels!.data, expected);
+      assert.ok(Math.abs(kernels!.scales![0]! / scale - 1) < 1e-5);
+    }
   }
 });
 
@@ -141,6 +166,8 @@ void test("dequantize: codes times scales", () => {
   for (const type of [
     { dtype: "q8", shape: [2, 3, 19] },
     { dtype: "ternary", shape: [19, 37] },
+    { dtype: "ternary5", shape: [19, 37] },
+    { dtype: "ternary5", shape: [17, 42] },
   ] as const) {
     const packed = randomHost(type, seededRandom(3));
     const columns = type.shape[type.shape.length - 1]!;
@@ -159,13 +186,17 @@ const LINEAR_SHAPES = [
   [7, 15, 33],
   [131, 18, 20],
   [2, 1, 1],
+  [3, 49, 243],
+  [2, 33, 96],
+  [40, 47, 130],
+  [9, 16, 64],
 ] as const;
 
 void test("ternary_linear: integer sums times both scales", () => {
-  for (const [m, n, k] of LINEAR_SHAPES) {
+  for (const [[m, n, k], dtype] of LINEAR_SHAPES.flatMap((shape) => DTYPES.map((dtype) => [shape, dtype] as const))) {
     const random = seededRandom(m * n * k);
     const x = randomHost({ dtype: "q8", shape: [m, k] }, random);
-    const w = randomHost({ dtype: "ternary", shape: [n, k] }, random);
+    const w = randomHost({ dtype, shape: [n, k] }, random);
     const expected = new Float64Array(m * n);
     for (let row = 0; row < m; row++) {
       for (let output = 0; output < n; output++) {
@@ -186,12 +217,14 @@ void test("ternary_linear: the most negative code and the longest sums are exact
     data: new Float64Array(6 * k).fill(-128),
     scales: new Float64Array(6).fill(1),
   };
-  const w: HostTensor = {
-    type: { dtype: "ternary", shape: [16, k] },
-    data: new Float64Array(16 * k).fill(1),
-    scales: Float64Array.of(1),
-  };
-  for (const y of everyWay(ternaryLinearOp, [x, w])) assert.ok(y.data.every((value) => value === -128 * k));
+  for (const dtype of DTYPES) {
+    const w: HostTensor = {
+      type: { dtype, shape: [16, k] },
+      data: new Float64Array(16 * k).fill(1),
+      scales: Float64Array.of(1),
+    };
+    for (const y of everyWay(ternaryLinearOp, [x, w])) assert.ok(y.data.every((value) => value === -128 * k));
+  }
 });
 
 void test("the front end keeps shapes in the types and refuses what does not fit", () => {

@@ -4,6 +4,8 @@
 // factors; quantize_activations and ternarize pass their cotangents straight through.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
+import { isTernary } from "../dtype.ts";
+import type { TernaryDtype } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -22,7 +24,7 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
   summary: "y[..., o] = scale_x scale_w sum over i of x[..., i] w[o, i], exact in int32",
   infer(inputs) {
     const [x, w] = inputs as [(typeof inputs)[0], (typeof inputs)[0]];
-    const packed = x.dtype === "q8" && w.dtype === "ternary" && w.shape.length === 2;
+    const packed = x.dtype === "q8" && isTernary(w.dtype) && w.shape.length === 2;
     requireShape(
       packed,
       "ternary_linear",
@@ -52,7 +54,7 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
     jvp({ inputs: [x, w], results: [y] }, [dx, dw]) {
       const rows = (value: Tensor): Tensor<Shape, "f32"> =>
         reshape(value as Tensor<Shape, "f32">, [rowCount(value.shape), value.shape[value.rank - 1]!]);
-      const left = dx && matmul(rows(dx), dequantize(w as Tensor<Shape, "ternary">), { transposeB: true });
+      const left = dx && matmul(rows(dx), dequantize(w as Tensor<Shape, TernaryDtype>), { transposeB: true });
       const right =
         dw && matmul(rows(dequantize(x as Tensor<Shape, "q8">)), dw as Tensor<Shape, "f32">, { transposeB: true });
       const dy = left === undefined ? right! : right === undefined ? left : add(left, right);
@@ -65,7 +67,7 @@ export const ternaryLinearOp: OpDef<NoAttrs> = {
     return {
       inputs: [
         { dtype: "q8", shape: [...sampleShape(draw).slice(0, 2), k] },
-        { dtype: "ternary", shape: [draw.int(1, 37), k] },
+        { dtype: draw.pick(["ternary", "ternary5"]), shape: [draw.int(1, 37), k] },
       ],
       attrs: {},
     };
@@ -89,7 +91,7 @@ export type TernaryLinearShape<X extends Shape, W extends Shape> = number extend
  */
 export function ternaryLinear<X extends Shape, W extends Shape>(
   x: Tensor<X, "q8">,
-  w: Checked<TernaryLinearShape<X, W>, Tensor<W, "ternary">>,
+  w: Checked<TernaryLinearShape<X, W>, Tensor<W, TernaryDtype>>,
 ): Tensor<TernaryLinearShape<X, W>, "f32"> {
   return emitOne(ternaryLinearOp, [x, w as Tensor], {}) as unknown as Tensor<TernaryLinearShape<X, W>, "f32">;
 }

@@ -2,6 +2,7 @@
 
 import type { Checked, Permute, Shape, SwapLastTwo } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
+import { isPacked } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -17,7 +18,7 @@ export const transposeOp: OpDef<TransposeAttrs> = {
   summary: "axis i of y is axis permutation[i] of x",
   infer(inputs, { permutation }) {
     const x = inputs[0]!;
-    requireShape(x.dtype !== "q8" && x.dtype !== "ternary", "transpose", `${x.dtype} is packed by rows`, inputs);
+    requireShape(!isPacked(x.dtype), "transpose", `${x.dtype} is packed by rows`, inputs);
     const named = new Set(permutation.filter((axis) => Number.isInteger(axis) && axis >= 0 && axis < x.shape.length));
     const valid = permutation.length === x.shape.length && named.size === permutation.length;
     requireShape(valid, "transpose", `[${permutation.join(", ")}] does not name every axis once`, inputs);

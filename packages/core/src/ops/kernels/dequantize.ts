@@ -1,13 +1,18 @@
 // dequantize as loops: packed codes to float32.
 
+import { isTernary } from "../../dtype.ts";
+import type { TernaryDtype } from "../../dtype.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
+import type { TernaryLayout } from "../../storage.ts";
 import { q8Layout, ternaryLayout } from "../../storage.ts";
+import { tritsOfWords } from "./trits.ts";
 
 export function lowerDequantize(context: LowerContext): void {
-  if (context.node.inputs[0]!.dtype === "ternary") dequantizeTernary(context);
+  const { dtype } = context.node.inputs[0]!;
+  if (isTernary(dtype)) dequantizeTernary(context, dtype);
   else dequantizeQ8(context);
 }
 
@@ -40,10 +45,10 @@ const WORD = loopType("i32", 4);
 const VALUES = loopType("f32", 4);
 
 /** One chunk is a block of 16 rows; it is walked row by row, so that results are written in order. */
-function dequantizeTernary(context: LowerContext): void {
-  const layout = ternaryLayout(context.node.inputs[0]!.shape);
-  const { rows, columns, blocks, blockBytes } = layout;
-  const wholeGroups = Math.floor(columns / 16);
+function dequantizeTernary(context: LowerContext, dtype: TernaryDtype): void {
+  const layout = ternaryLayout(context.node.inputs[0]!.shape, dtype);
+  const { rows, columns, blocks, blockBytes, groupColumns } = layout;
+  const wholeGroups = Math.floor(columns / groupColumns);
   context.call("dequantize_ternary", blocks, 2 * rows * columns, [context.input(0), context.result(0)], (k, [w, y]) => {
     const scale = k.load(F32, w!, layout.scaleOffset);
     const scales = k.splat(scale, 4);
@@ -53,26 +58,36 @@ function dequantizeTernary(context: LowerContext): void {
       const values = k.offset(y!, k.add(firstRow, row), columns * 4);
       k.loop(0, wholeGroups, 1, (group) => {
         const word = k.load(WORD, k.offset(words, group, 64), 0, "u8");
-        const out = k.offset(values, group, 64);
-        for (let plane = 0; plane < 4; plane++) k.store(planeValues(k, word, plane, scales), out, plane * 16);
+        const out = k.offset(values, group, groupColumns * 4);
+        groupValues(k, layout, word, scales).forEach((four, plane) => k.store(four, out, plane * 16));
       });
-      if (columns % 16 > 0) lastColumns(k, words, values, scales, columns);
+      if (columns % groupColumns > 0) lastColumns(k, layout, words, values, scales);
     });
   });
 }
 
-/** The weights of four columns, (code - 1) * scale: exact in float32. */
-function planeValues(k: KernelBuilder, word: LoopValue, plane: number, scales: LoopValue): LoopValue {
-  const code = k.binary("and", k.shift("shr_u", word, 2 * plane), k.splat(k.i32(3), 4));
-  return k.sub(k.mul(k.convert(VALUES, code), scales), scales);
+/** The weights of each four columns of a group, (code - 1) * scale: exact in float32. */
+function groupValues(k: KernelBuilder, { planes }: TernaryLayout, word: LoopValue, scales: LoopValue): LoopValue[] {
+  const codes =
+    planes === 5
+      ? tritsOfWords(k, word)
+      : [0, 2, 4, 6].map((shift) => k.binary("and", k.shift("shr_u", word, shift), k.splat(k.i32(3), 4)));
+  return codes.map((code) => k.sub(k.mul(k.convert(VALUES, code), scales), scales));
 }
 
 /** The columns behind the last whole group. */
-function lastColumns(k: KernelBuilder, words: LoopValue, values: LoopValue, scales: LoopValue, columns: number): void {
-  const group = Math.floor(columns / 16);
-  const word = k.load(WORD, words, group * 64, "u8");
-  for (let column = group * 16; column < columns; column += 4) {
-    const four = planeValues(k, word, (column % 16) / 4, scales);
+function lastColumns(
+  k: KernelBuilder,
+  layout: TernaryLayout,
+  words: LoopValue,
+  values: LoopValue,
+  scales: LoopValue,
+): void {
+  const { columns, groupColumns } = layout;
+  const group = Math.floor(columns / groupColumns);
+  const fours = groupValues(k, layout, k.load(WORD, words, group * 64, "u8"), scales);
+  for (let column = group * groupColumns; column < columns; column += 4) {
+    const four = fours[(column % groupColumns) / 4]!;
     if (column + 4 <= columns) {
       k.store(four, values, column * 4);
     } else {

@@ -2,6 +2,7 @@
 // packing, a block of 16 rows a chunk. Rounding to -1, 0 or 1 is two comparisons with half the scale: what lies exactly
 // on it goes to the even code, 0.
 
+import type { TernaryDtype } from "../../dtype.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, F64, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
@@ -10,13 +11,14 @@ import type { TernaryLayout } from "../../storage.ts";
 import { elementCount, ternaryLayout } from "../../storage.ts";
 import { TERNARY_FLOOR } from "../ternarize.ts";
 import { foldLanes } from "./lanes.ts";
+import { wordsOfTrits } from "./trits.ts";
 
 /** Elements of a partial sum. */
 const PIECE = 16384;
 
-export function lowerTernarize(context: LowerContext): void {
+export function lowerTernarize(context: LowerContext, { dtype }: { readonly dtype: TernaryDtype }): void {
   const { shape } = context.node.results[0]!;
-  const layout = ternaryLayout(shape);
+  const layout = ternaryLayout(shape, dtype);
   const count = elementCount(shape);
   const pieces = Math.ceil(count / PIECE);
   const partials = context.temporary(pieces * 4);
@@ -64,7 +66,7 @@ interface Rounding {
 const LANES = 4;
 
 function packBlock(k: KernelBuilder, layout: TernaryLayout, x: LoopValue, w: LoopValue): void {
-  const { rows, columns, groups, blockBytes, scaleOffset } = layout;
+  const { rows, columns, groups, groupColumns, planes, blockBytes, scaleOffset } = layout;
   const half = k.mul(k.load(F32, w, scaleOffset), k.constant(F32, 0.5));
   const rounding: Rounding = { half, minusHalf: k.unary("neg", half) };
   const vectors: Rounding = { half: k.splat(half, LANES), minusHalf: k.splat(rounding.minusHalf, LANES) };
@@ -74,19 +76,21 @@ function packBlock(k: KernelBuilder, layout: TernaryLayout, x: LoopValue, w: Loo
   k.loop(0, rowsHere, 1, (row) => {
     const values = k.offset(x, k.add(firstRow, row), columns * 4);
     const words = k.offset(block, row, 4);
-    k.loop(0, Math.floor(columns / 16), 1, (group) => {
-      const at = k.offset(values, group, 64);
-      const planes = [0, 1, 2, 3].map((plane) => codesOf(k, k.load(loopType("f32", LANES), at, plane * 16), vectors));
-      k.store(joinPlanes(k, planes), k.offset(words, group, 64), 0, "i8");
+    k.loop(0, Math.floor(columns / groupColumns), 1, (group) => {
+      const at = k.offset(values, group, groupColumns * 4);
+      const codes = Array.from({ length: planes }, (_, plane) =>
+        codesOf(k, k.load(loopType("f32", LANES), at, plane * 16), vectors),
+      );
+      k.store(joinCodes(k, codes), k.offset(words, group, 64), 0, "i8");
     });
-    if (columns % 16 > 0) {
-      const planes = lastPlanes(k, values, columns, rounding, vectors);
-      k.store(joinPlanes(k, planes), words, (groups - 1) * 64, "i8");
+    if (columns % groupColumns > 0) {
+      const codes = lastPlanes(k, layout, values, rounding, vectors);
+      k.store(joinCodes(k, codes), words, (groups - 1) * 64, "i8");
     }
   });
   k.loop(rowsHere, 16, 1, (row) => {
     const words = k.offset(block, row, 4);
-    k.loop(0, groups, 1, (group) => k.store(k.i32(0x55555555), k.offset(words, group, 64)));
+    k.loop(0, groups, 1, (group) => k.store(k.i32(planes === 4 ? 0x55555555 : 0), k.offset(words, group, 64)));
   });
 }
 
@@ -98,24 +102,25 @@ function codesOf(k: KernelBuilder, values: LoopValue, { half, minusHalf }: Round
   return k.select(k.compare("gt", values, half), code(2), below);
 }
 
-/** Bits 2p and 2p + 1 of byte j from plane p, lane j. */
-function joinPlanes(k: KernelBuilder, planes: readonly LoopValue[]): LoopValue {
+/** Byte j from lane j of each plane: bits 2p and 2p + 1 from plane p, or all from five planes. */
+function joinCodes(k: KernelBuilder, planes: readonly LoopValue[]): LoopValue {
+  if (planes.length === 5) return wordsOfTrits(k, planes);
   return planes.reduceRight((joined, plane) => k.binary("or", k.shift("shl", joined, 2), plane));
 }
 
-/** The planes of the last group, whose columns beyond the matrix have weight 0. */
+/** The planes of the last group, with what storage.ts says of columns beyond the matrix. */
 function lastPlanes(
   k: KernelBuilder,
+  { columns, groupColumns, planes }: TernaryLayout,
   values: LoopValue,
-  columns: number,
   scalar: Rounding,
   vectors: Rounding,
 ): LoopValue[] {
-  const first = columns - (columns % 16);
-  return [0, 4, 8, 12].map((offset) => {
-    const column = first + offset;
+  const first = columns - (columns % groupColumns);
+  return Array.from({ length: planes }, (_, plane) => {
+    const column = first + 4 * plane;
     if (column + LANES <= columns) return codesOf(k, k.load(loopType("f32", LANES), values, column * 4), vectors);
-    let codes = k.splat(k.i32(1), LANES);
+    let codes = k.splat(k.i32(planes === 4 ? 1 : 0), LANES);
     for (let j = 0; column + j < columns; j++) {
       codes = k.insert(codes, codesOf(k, k.load(F32, values, (column + j) * 4), scalar), j);
     }
