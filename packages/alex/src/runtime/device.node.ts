@@ -1,9 +1,16 @@
 // Devices in Node: worker threads as team members, reports to standard error, settings from the environment.
 
 import os from "node:os";
+import { loadFfi } from "@fidelity/barewire/node";
 import type { VectorTarget } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
-import { createNativeTarget, vectorsOf } from "../targets/native/index.node.ts";
+import {
+  UnknownMachineError,
+  createNativeTarget,
+  hostMachine,
+  searchTools,
+  vectorsOf,
+} from "../targets/native/index.node.ts";
 import { debugSinkFromEnvironment } from "./debug.node.ts";
 import type { DebugSink } from "./debug.ts";
 import { CpuDevice } from "./device.ts";
@@ -19,14 +26,16 @@ const WASM_LANES = 4;
 /** What `createDevice` can compile to. */
 export const DEVICE_TARGETS = ["wasm", "native"] as const;
 
+export type DeviceTarget = (typeof DEVICE_TARGETS)[number];
+
 export interface DeviceOptions {
   /** Members of the thread team; by default as many as the machine runs at once. */
   readonly threads?: number;
   /**
    * Where programs run: `wasm`, the default, which needs nothing else, or `native`, code of the processor, which needs
-   * LLVM 19.
+   * LLVM 19; `auto` is native where it is to be had.
    */
-  readonly target?: (typeof DEVICE_TARGETS)[number];
+  readonly target?: DeviceTarget | "auto";
   /** The most memory that tensors and programs may take; 4 GiB, which is also the limit. */
   readonly maximumBytes?: number;
   /** Where reports go; by default to standard error at the level of FIDELITY_DEBUG. */
@@ -39,7 +48,7 @@ export interface DeviceOptions {
  * @throws DeviceOptionError; for `native` ToolMissingError, which says what to install, and UnknownMachineError
  */
 export function createDevice(options: DeviceOptions = {}): CpuDevice {
-  const { target, vectors } = openTarget(options.target ?? "wasm");
+  const { target, vectors } = openTarget(options.target === "auto" ? bestTarget() : (options.target ?? "wasm"));
   return new CpuDevice({
     threads: options.threads ?? os.availableParallelism(),
     ...(options.maximumBytes !== undefined && { maximumBytes: options.maximumBytes }),
@@ -48,6 +57,18 @@ export function createDevice(options: DeviceOptions = {}): CpuDevice {
     spawn: spawnWorkerThread,
     debug: options.debug ?? debugSinkFromEnvironment(),
   });
+}
+
+/** The fastest target that this machine has all for: it has LLVM's tools, calls of native code, and a machine. */
+export function bestTarget(): DeviceTarget {
+  if (searchTools().missing.length > 0 || loadFfi().ffi === undefined) return "wasm";
+  try {
+    hostMachine();
+    return "native";
+  } catch (error) {
+    if (error instanceof UnknownMachineError) return "wasm";
+    throw error;
+  }
 }
 
 function openTarget(name: string): { readonly target: CpuTarget; readonly vectors: VectorTarget } {

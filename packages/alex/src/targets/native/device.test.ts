@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import v8 from "node:v8";
 import { gather, tensorType, trace } from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
+import { bestTarget, createDevice } from "../../runtime/device.node.ts";
 import { CpuDevice } from "../../runtime/device.ts";
 import { spawnWorkerThread } from "../../runtime/team.node.ts";
 import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
@@ -74,6 +75,13 @@ test(
     await device.close();
   },
 );
+
+test("the best target is native where it can be made, and auto takes it", async () => {
+  assert.equal(bestTarget(), skip === false ? "native" : "wasm");
+  const device = createDevice({ threads: 1, target: "auto", maximumBytes: 2 ** 22 });
+  assert.equal(device.target, bestTarget());
+  await device.close();
+});
 
 test("a process that exits does not wait for a native run to end", { skip }, () => {
   const directory = mkdtempSync(path.join(os.tmpdir(), "fidelity-test-"));
