@@ -3,8 +3,10 @@
 // (triad: a = b + s c, counted as three transfers, without the one that a cache makes to own a line before it writes
 // it), and a sum for reading alone. The peaks multiply and add in registers, with no memory at all.
 //
-// They are ceilings of the target: 128-bit vectors, which V8 joins in pairs. A processor with wider ones can do more.
+// They are ceilings of the target: WebAssembly has 128-bit vectors, which V8 joins in pairs; native code has those of the
+// processor. A triad whose result goes past the caches saves the transfer that owning its lines would cost.
 
+import { hostMachine, vectorsOf } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import { buildKernel, loopType, tensorType } from "@fidelity/core";
 import type { Kernel, KernelBuilder, LoopType, LoopValue, Program, TensorType } from "@fidelity/core";
@@ -17,14 +19,10 @@ export type Ceiling =
   | { readonly kind: "int8" }
   /** Bytes that are read, or that the three arrays of a triad take together. */
   | { readonly kind: "read"; readonly sizeBytes: number }
-  | { readonly kind: "triad"; readonly sizeBytes: number };
+  | { readonly kind: "triad"; readonly sizeBytes: number; readonly nontemporal?: true };
 
-const F32X4 = loopType("f32", 4);
-const I32X4 = loopType("i32", 4);
-const I8X16 = loopType("i8", 16);
-const VECTOR_BYTES = 16;
-/** Twelve pairs of accumulators: 256-bit units need eight for their latency, and sixteen registers hold no more. */
-const ACCUMULATORS = 24;
+/** Lanes of WebAssembly's vectors. */
+const WASM_LANES = 4;
 const PEAK_CHUNKS = 16;
 const PEAK_ITERATIONS = 20_000;
 const PEAK_UNROLL = 4;
@@ -38,14 +36,28 @@ export function ceilingName(ceiling: Ceiling): string {
       return "int8 dot product";
     case "read":
     case "triad":
-      return `${ceiling.kind} ${formatBytes(ceiling.sizeBytes)}`;
+      return `${ceiling.kind} ${formatBytes(ceiling.sizeBytes)}${isNontemporal(ceiling) ? " past the caches" : ""}`;
   }
+}
+
+function isNontemporal(ceiling: Ceiling): boolean {
+  return ceiling.kind === "triad" && ceiling.nontemporal === true;
+}
+
+/** float32 lanes of a device's vectors. */
+function lanesOf({ target }: CpuDevice): number {
+  return target === "native" ? vectorsOf(hostMachine()).lanes : WASM_LANES;
+}
+
+/** Twelve pairs of joined vectors, or as many as there are registers for; units need eight for their latency. */
+function accumulatorsOf(lanes: number): number {
+  return lanes === 8 ? 12 : 24;
 }
 
 /** A source of a ceiling's rate: operations a second, an accumulated product counting as two, or bytes a second. */
 export async function ceilingSource(device: CpuDevice, ceiling: Ceiling, sampleMs: number): Promise<Source> {
   const name = ceilingName(ceiling);
-  const { program, work } = ceilingProgram(ceiling);
+  const { program, work } = ceilingProgram(ceiling, lanesOf(device));
   const parameterTypes: TensorType[] = program.buffers.map(({ sizeBytes }) => tensorType("f32", [sizeBytes / 4]));
   const executable = await device.load(program, { parameterTypes, resultTypes: [], donations: [] });
   executable.bind(
@@ -62,19 +74,20 @@ export interface CeilingProgram {
   readonly work: number;
 }
 
-/** The program of a ceiling. The arrays of a triad are its buffers in order: a, b, c. */
-export function ceilingProgram(ceiling: Ceiling): CeilingProgram {
+/** The program of a ceiling, for vectors of `lanes` float32. The arrays of a triad are its buffers in order: a, b, c. */
+export function ceilingProgram(ceiling: Ceiling, lanes = WASM_LANES): CeilingProgram {
+  const bytes = loopType("i8", lanes * 4);
   switch (ceiling.kind) {
     case "f32":
-      return peakProgram("f32", F32X4, 2 * 4, (k, a, b, sum) => k.fma(a, b, sum));
+      return peakProgram("f32", loopType("f32", lanes), 2 * lanes, (k, a, b, sum) => k.fma(a, b, sum));
     case "int8":
-      return peakProgram("int8", I32X4, 2 * 16, (k, a, b, sum) =>
-        k.dot4(k.bitcast(I8X16, a), k.bitcast(I8X16, b), sum),
+      return peakProgram("int8", loopType("i32", lanes), 8 * lanes, (k, a, b, sum) =>
+        k.dot4(k.bitcast(bytes, a), k.bitcast(bytes, b), sum),
       );
     case "read":
-      return readProgram(ceiling.sizeBytes);
+      return readProgram(ceiling.sizeBytes, lanes);
     case "triad":
-      return triadProgram(ceiling.sizeBytes);
+      return triadProgram(ceiling.sizeBytes, lanes, isNontemporal(ceiling));
   }
 }
 
@@ -82,10 +95,12 @@ type Accumulate = (k: KernelBuilder, a: LoopValue, b: LoopValue, sum: LoopValue)
 
 /** The operands come from memory, so that no compiler knows their product. They are zero, and so are the sums. */
 function peakProgram(name: string, type: LoopType, operations: number, accumulate: Accumulate): CeilingProgram {
+  const vectorBytes = type.lanes * 4;
+  const accumulators = accumulatorsOf(type.lanes);
   const kernel = buildKernel(name, 2, (k, [operands, results]) => {
     // Neighbouring loads and stores are what makes the engine join vectors.
-    const [a0, a1, b0, b1] = [0, 1, 2, 3].map((i) => k.load(type, operands, i * VECTOR_BYTES));
-    const zeros = Array.from({ length: ACCUMULATORS }, (_, i) => k.load(type, operands, i * VECTOR_BYTES));
+    const [a0, a1, b0, b1] = [0, 1, 2, 3].map((i) => k.load(type, operands, i * vectorBytes));
+    const zeros = Array.from({ length: accumulators }, (_, i) => k.load(type, operands, i * vectorBytes));
     const sums = k.for(0, PEAK_ITERATIONS, 1, zeros, (_iteration, carried) => {
       let next = carried;
       for (let repeat = 0; repeat < PEAK_UNROLL; repeat++) {
@@ -95,39 +110,46 @@ function peakProgram(name: string, type: LoopType, operations: number, accumulat
     });
     storeAll(k, sums, results);
   });
-  const perRun = PEAK_CHUNKS * PEAK_ITERATIONS * PEAK_UNROLL * ACCUMULATORS * operations;
-  const sizes = [ACCUMULATORS * VECTOR_BYTES, PEAK_CHUNKS * ACCUMULATORS * VECTOR_BYTES];
+  const perRun = PEAK_CHUNKS * PEAK_ITERATIONS * PEAK_UNROLL * accumulators * operations;
+  const sizes = [accumulators * vectorBytes, PEAK_CHUNKS * accumulators * vectorBytes];
   return { program: oneCall(kernel, sizes, PEAK_CHUNKS), work: perRun };
 }
 
 const READ_VECTORS = 16;
 
-function readProgram(sizeBytes: number): CeilingProgram {
-  const { chunks, chunkBytes } = split(sizeBytes, READ_VECTORS * VECTOR_BYTES);
+function readProgram(sizeBytes: number, lanes: number): CeilingProgram {
+  const type = loopType("i32", lanes);
+  const vectorBytes = lanes * 4;
+  const { chunks, chunkBytes } = split(sizeBytes, READ_VECTORS * vectorBytes);
   const kernel = buildKernel("read", 2, (k, [source, results]) => {
     const from = k.offset(source, k.chunk, chunkBytes);
-    const zeros = Array.from({ length: READ_VECTORS }, () => k.constant(I32X4, 0));
-    const sums = k.for(0, chunkBytes, READ_VECTORS * VECTOR_BYTES, zeros, (at, carried) => {
+    const zeros = Array.from({ length: READ_VECTORS }, () => k.constant(type, 0));
+    const sums = k.for(0, chunkBytes, READ_VECTORS * vectorBytes, zeros, (at, carried) => {
       const address = k.add(from, at);
-      return carried.map((sum, i) => k.add(sum, k.load(I32X4, address, i * VECTOR_BYTES)));
+      return carried.map((sum, i) => k.add(sum, k.load(type, address, i * vectorBytes)));
     });
     storeAll(k, sums, results);
   });
-  const program = oneCall(kernel, [chunks * chunkBytes, chunks * READ_VECTORS * VECTOR_BYTES], chunks);
+  const program = oneCall(kernel, [chunks * chunkBytes, chunks * READ_VECTORS * vectorBytes], chunks);
   return { program, work: chunks * chunkBytes };
 }
 
 const TRIAD_VECTORS = 4;
 
-function triadProgram(sizeBytes: number): CeilingProgram {
-  const { chunks, chunkBytes } = split(sizeBytes / 3, TRIAD_VECTORS * VECTOR_BYTES);
+function triadProgram(sizeBytes: number, lanes: number, nontemporal: boolean): CeilingProgram {
+  const type = loopType("f32", lanes);
+  const vectorBytes = lanes * 4;
+  const { chunks, chunkBytes } = split(sizeBytes / 3, TRIAD_VECTORS * vectorBytes);
   const kernel = buildKernel("triad", 3, (k, bases) => {
     const [a, b, c] = bases.map((base) => k.offset(base, k.chunk, chunkBytes));
-    const scale = k.constant(F32X4, 3);
-    k.loop(0, chunkBytes, TRIAD_VECTORS * VECTOR_BYTES, (at) => {
+    const scale = k.constant(type, 3);
+    k.loop(0, chunkBytes, TRIAD_VECTORS * vectorBytes, (at) => {
       for (let i = 0; i < TRIAD_VECTORS; i++) {
-        const [x, y] = [b, c].map((base) => k.load(F32X4, k.add(base, at), i * VECTOR_BYTES));
-        k.store(k.fma(y, scale, x), k.add(a, at), i * VECTOR_BYTES);
+        const [x, y] = [b, c].map((base) => k.load(type, k.add(base, at), i * vectorBytes));
+        const value = k.fma(y, scale, x);
+        const to = k.add(a, at);
+        if (nontemporal) k.storeNontemporal(value, to, i * vectorBytes);
+        else k.store(value, to, i * vectorBytes);
       }
     });
   });
@@ -143,8 +165,9 @@ function split(sizeBytes: number, stepBytes: number): { readonly chunks: number;
 
 /** Stores the vectors of a chunk beside each other, behind those of the chunks before. */
 function storeAll(k: KernelBuilder, vectors: readonly LoopValue[], results: LoopValue): void {
-  const to = k.offset(results, k.chunk, vectors.length * VECTOR_BYTES);
-  vectors.forEach((vector, i) => k.store(vector, to, i * VECTOR_BYTES));
+  const vectorBytes = vectors[0].type.lanes * 4;
+  const to = k.offset(results, k.chunk, vectors.length * vectorBytes);
+  vectors.forEach((vector, i) => k.store(vector, to, i * vectorBytes));
 }
 
 /** A program of one call of one kernel, with a bound buffer of each size. */

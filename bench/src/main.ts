@@ -36,11 +36,12 @@ async function main(args: readonly string[]): Promise<void> {
   if (options.json !== undefined) console.log(`\n${rows.length} rows in ${options.json}`);
 }
 
-function makeBench({ threads, quick, target }: BenchOptions, rows: Row[]): Bench {
+function makeBench({ threads, quick, target, loaded }: BenchOptions, rows: Row[]): Bench {
   return {
     threads,
     quick,
     target,
+    loaded,
     settings: quick ? { rounds: 3, warmups: 1 } : { rounds: 9, warmups: 2 },
     sampleMs: quick ? 5 : 30,
     note: (text) => console.log(`\n${text}`),

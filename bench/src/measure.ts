@@ -45,6 +45,8 @@ export interface Bench {
   readonly threads: readonly number[];
   readonly quick: boolean;
   readonly target: BenchTarget;
+  /** Whether kernels are also measured beside a busy process on every processor. */
+  readonly loaded: boolean;
   readonly settings: Omit<MeasureOptions, "processes">;
   /** A sample of a kernel lasts at least this long. */
   readonly sampleMs: number;

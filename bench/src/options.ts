@@ -26,6 +26,8 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** What the programs of training, decode and kernels are compiled to. */
   readonly target: BenchTarget;
+  /** Whether kernels are also measured beside a busy process on every processor. */
+  readonly loaded: boolean;
 }
 
 export const USAGE = `Usage: npm run bench -- [suite...] [--json FILE] [--threads 1,2] [--target wasm] [--quick]
@@ -44,6 +46,7 @@ Options:
   --threads 1,2    numbers of threads; by default 1 and as many as the machine runs at once, 2 at most
   --target wasm    wasm, the default, or native: what training, decode and kernels are compiled to
   --quick          fewer and shorter samples and smaller sizes: to see that all works, not to quote
+  --loaded         kernels also beside a busy process on every processor
   --help           this text`;
 
 /** Reads the arguments. Throws `BenchOptionError`. */
@@ -61,6 +64,7 @@ export function readOptions(args: readonly string[]): BenchOptions {
     threads: [...new Set(threads)],
     quick: values.quick,
     target: readTarget(values.target),
+    loaded: values.loaded,
   };
 }
 
@@ -74,6 +78,7 @@ function parse(args: readonly string[]) {
         json: { type: "string" },
         threads: { type: "string" },
         target: { type: "string", default: "wasm" },
+        loaded: { type: "boolean", default: false },
         quick: { type: "boolean", default: false },
       },
     });

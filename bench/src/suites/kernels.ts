@@ -1,13 +1,31 @@
-// Single ops against the ceilings of the machine: products at the shapes of training and at round ones, packed ternary
-// weights times one row and 128 rows, the linear recurrence, and what is bound by memory. Each op is compiled as a
-// program of its own, so its time includes a barrier and, with more than one thread, the wake-up of the team.
+// Single ops against the ceilings of the machine: float32 products at the shapes of training and at round ones, beside
+// OpenBLAS; packed ternary weights times one row and 128 rows; attention; recurrences, normalisation, softmax and the
+// loss. Each op is compiled as a program of its own, so its time includes a barrier and, with more than one thread, the
+// wake-up of the team. With `--loaded` each is measured again beside a busy process on every processor.
+//
+// What computes is held against the multiply-add units: a multiply-add counts two operations, and so does every other
+// operation of a vector, which takes the same slot. An exponential is 15 of those: two comparisons with selection, three
+// to find the exponent, two for the remainder, six of the polynomial, a shift, a product.
+//   attention       each visible pair of query and key: 4 size (two products) + 2 x 21 (exponential; scale, two of the
+//                   mask, maximum, difference, sum)
+//   its reverse     10 size (five products) + 2 x 23 (exponential; scale, shift, two masks; difference, two products)
+//   softmax         2 x 19 a number: exponential, maximum, difference, sum, product
+//   cross_entropy   2 x 20 a number: exponential, maximum, difference, sum, the target's comparison and sum
 
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { createDevice } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import {
+  attention,
+  crossEntropy,
+  emit,
   linearRecurrence,
   matmul,
   mul,
+  OPS,
   quantizeActivations,
   rmsNorm,
   silu,
@@ -24,6 +42,9 @@ import { ceilingName, ceilingSource } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
 import { measure, repeated } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
+import { openBlas } from "../peers/openblas.ts";
+import type { BlasProduct } from "../peers/openblas.ts";
+import { makeRow } from "../row.ts";
 import type { RowPlan } from "../row.ts";
 
 type F32 = Tensor<Shape, "f32">;
@@ -34,6 +55,10 @@ interface KernelCase {
   /** Operations or bytes of a run, in the unit of the ceiling. */
   readonly work: number;
   readonly ceiling: Ceiling;
+  /** The value of i32 inputs; 0 unless said. */
+  readonly position?: number;
+  /** A product that OpenBLAS computes on the same operands. */
+  readonly product?: BlasProduct;
 }
 
 const MIB = 2 ** 20;
@@ -49,6 +74,10 @@ export async function kernels(bench: Bench): Promise<void> {
     await onDevice(bench, threads, (device) => measureCeilings(bench, device));
     for (const [title, cases] of GROUPS) {
       await onDevice(bench, threads, (device) => measureCases(bench, device, title, cases(bench.quick)));
+    }
+    if (bench.loaded) {
+      const cases = GROUPS.flatMap(([, group]) => group(true));
+      await onDevice(bench, threads, (device) => measureLoaded(bench, device, cases));
     }
   }
 }
@@ -72,6 +101,7 @@ async function measureCeilings(bench: Bench, device: CpuDevice): Promise<void> {
     { kind: "read", sizeBytes: FAR_BYTES },
     { kind: "triad", sizeBytes: NEAR_BYTES },
     { kind: "triad", sizeBytes: FAR_BYTES },
+    ...(device.target === "native" ? [{ kind: "triad", sizeBytes: FAR_BYTES, nontemporal: true } as const] : []),
   ];
   const sources: Source[] = [];
   for (const ceiling of ceilings) sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
@@ -91,13 +121,14 @@ async function measureCases(
 ): Promise<void> {
   const ceilings = new Map(cases.map(({ ceiling }) => [ceilingName(ceiling), ceiling]));
   const sources: Source[] = [];
-  for (const kernelCase of cases) sources.push(await caseSource(bench, device, kernelCase));
+  for (const kernelCase of cases) sources.push(...(await caseSources(bench, device, kernelCase)));
   for (const ceiling of ceilings.values()) sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
   const plans = cases.map(({ name, ceiling }): RowPlan => ({
     id: `kernels/${name.replaceAll(" ", "-")}/threads-${device.threads}`,
     unit: unitOf(ceiling),
     source: name,
     scale: 1e-9,
+    peer: { source: peerOf(name), name: openBlas()?.name ?? "" },
     ceiling: { source: ceilingName(ceiling), name: ceilingName(ceiling), work: 1 },
   }));
   bench.report(`${title}, ${device.threads} thread(s)`, await measure(sources, plans, bench.settings));
@@ -108,19 +139,79 @@ function unitOf({ kind }: Ceiling): string {
   return kind === "int8" ? "GOP/s" : "GB/s";
 }
 
-async function caseSource(bench: Bench, device: CpuDevice, { name, graph, work }: KernelCase): Promise<Source> {
+/** The name of the source of a product's peer. */
+function peerOf(name: string): string {
+  return `OpenBLAS ${name}`;
+}
+
+/** A source of the case and, for a product where OpenBLAS is installed, one of that. */
+async function caseSources(bench: Bench, device: CpuDevice, kernelCase: KernelCase): Promise<Source[]> {
+  const { name, graph, work, product, position = 0 } = kernelCase;
   const executable = await device.compile(graph);
-  const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i));
-  executable.bind(
-    parameters,
-    executable.resultTypes.map((type) => device.tensor(type)),
-  );
-  return repeated(name, work, bench.sampleMs, () => executable.run());
+  const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i, position));
+  const results = executable.resultTypes.map((type) => device.tensor(type));
+  executable.bind(parameters, results);
+  const own = repeated(name, work, bench.sampleMs, () => executable.run());
+  const blas = product && openBlas();
+  if (product === undefined || blas === undefined) return [own];
+  const [a, b] = parameters.map((tensor) => tensor.f32());
+  const run = blas.product(product, a, b, device.tensor(executable.resultTypes[0]).f32(), device.threads);
+  return [own, repeated(peerOf(name), work, bench.sampleMs, run)];
+}
+
+const BURN = fileURLToPath(new URL("../peers/burn.ts", import.meta.url));
+
+/** A sample and the share of its threads' time that the process had meanwhile. */
+interface LoadedSample {
+  readonly rate: number;
+  readonly had: number;
+}
+
+/**
+ * Each case alone, and beside a busy process on every processor: the share of its speed that it keeps, against the
+ * share that it keeps of the processors. Alone is its best round, and the share it had then.
+ */
+async function measureLoaded(bench: Bench, device: CpuDevice, cases: readonly KernelCase[]): Promise<void> {
+  const sources: Source[] = [];
+  for (const kernelCase of cases) sources.push((await caseSources(bench, device, kernelCase))[0]);
+  const rounds = async (): Promise<LoadedSample[][]> => {
+    const taken = sources.map((): LoadedSample[] => []);
+    for (let round = 0; round < bench.settings.rounds; round++) {
+      for (const [i, { sample }] of sources.entries()) taken[i].push(await timed(device, sample));
+    }
+    return taken;
+  };
+  const alone = (await rounds()).map((samples) => samples.reduce((a, b) => (b.rate > a.rate ? b : a)));
+  const burners = Array.from({ length: availableParallelism() }, () => spawn(process.execPath, [BURN]));
+  try {
+    await Promise.all(burners.map((burner) => once(burner, "spawn")));
+    const beside = await rounds();
+    const rows = cases.map(({ name }, i) => {
+      const id = `kernels/${name.replaceAll(" ", "-")}/threads-${device.threads}/loaded`;
+      const kept = new Map([
+        ["speed", beside[i].map(({ rate }) => rate / alone[i].rate)],
+        ["processors", beside[i].map(({ had }) => had / alone[i].had)],
+      ]);
+      const peer = { source: "processors", name: "what it keeps of the processors" };
+      return makeRow({ id, unit: "of its speed", source: "speed", peer }, kept, null);
+    });
+    bench.report(`Beside a busy process on every processor, ${device.threads} thread(s)`, rows);
+  } finally {
+    for (const burner of burners) burner.kill();
+  }
+}
+
+async function timed(device: CpuDevice, sample: Source["sample"]): Promise<LoadedSample> {
+  const [before, started] = [process.cpuUsage(), performance.now()];
+  const rate = await sample();
+  const { user, system } = process.cpuUsage(before);
+  return { rate, had: (user + system) / 1000 / (performance.now() - started) / device.threads };
 }
 
 /** Values from 0 to 1, gates included; packed dtypes stay as they are made, since their codes cost the same. */
-function randomTensor(device: CpuDevice, type: TensorType, stream: number): DeviceTensor {
+function randomTensor(device: CpuDevice, type: TensorType, stream: number, position: number): DeviceTensor {
   const tensor = device.tensor(type);
+  if (type.dtype === "i32") tensor.i32().fill(position);
   if (type.dtype !== "f32") return tensor;
   const values = tensor.f32();
   const random = new RandomStream(1, stream);
@@ -136,6 +227,7 @@ type Group = readonly [title: string, cases: (quick: boolean) => KernelCase[]];
 const GROUPS: readonly Group[] = [
   ["float32 products", products],
   ["Ternary products", ternaryProducts],
+  ["Rows and attention", attentions],
   ["Bound by memory", streams],
 ];
 
@@ -159,7 +251,13 @@ function products(quick: boolean): KernelCase[] {
     { m: 512, n: 128, k: rows, transposeA: true },
     { m: 128, n: 128, k: rows, transposeA: true },
     { m: 512, n: 512, k: 512 },
-    ...(quick ? [] : [{ m: 1024, n: 1024, k: 1024 }]),
+    { m: 256, n: 256, k: 256 },
+    ...(quick
+      ? []
+      : [
+          { m: 1024, n: 1024, k: 1024 },
+          { m: 2048, n: 2048, k: 2048 },
+        ]),
   ];
   return shapes.map(product);
 }
@@ -169,7 +267,118 @@ function product({ m, n, k, transposeA = false, transposeB = false }: ProductSha
   const b = tensorType("f32", transposeB ? [n, k] : [k, n]);
   const { graph } = trace("matmul", (x: F32, y: F32) => matmul(x, y, { transposeA, transposeB }), [a, b]);
   const name = `matmul ${m}x${n}x${k}${transposeA ? " At" : ""}${transposeB ? " Bt" : ""}`;
-  return { name, graph, work: 2 * m * n * k, ceiling: PEAK };
+  const shape = { m, n, k, transposeA, transposeB };
+  return { name, graph, work: 2 * m * n * k, ceiling: PEAK, product: shape };
+}
+
+/** A row of activations times a dense weight, which is read once. */
+function rowProduct(n: number, k: number, transposeB: boolean): KernelCase {
+  const { name, graph } = product({ m: 1, n, k, transposeB });
+  return { name, graph, work: 4 * n * k, ceiling: { kind: "read", sizeBytes: 4 * n * k } };
+}
+
+interface AttentionShape {
+  readonly batch: number;
+  readonly time: number;
+  readonly heads: number;
+  readonly size: number;
+  readonly capacity: number;
+  readonly keyHeads: number;
+}
+
+/** The training suite's, a long sequence, and a token over a cache; the rows of the loss. */
+function attentions(quick: boolean): KernelCase[] {
+  const training = { batch: 16, time: 128, heads: 4, size: 32, capacity: 128, keyHeads: 4 };
+  const long = { batch: 1, time: quick ? 256 : 1024, heads: 8, size: 64, capacity: quick ? 256 : 1024, keyHeads: 4 };
+  const token = { batch: 1, time: 1, heads: 20, size: 128, capacity: quick ? 512 : 8192, keyHeads: 5 };
+  return [
+    ...[training, long].flatMap((shape) => [attentionCase(shape), attentionGradCase(shape)]),
+    tokenCase(token),
+    rowProduct(quick ? 1024 : 8192, 2560, true),
+    rowProduct(quick ? 1024 : 8192, 2560, false),
+    lossCase(1024, 256),
+  ];
+}
+
+const namesOf = ({ batch, time, heads, size, capacity }: AttentionShape): string =>
+  `${batch}x${time}x${heads}x${size} over ${capacity}`;
+
+/** Pairs of queries and keys that they see, the last query being at the cache's end. */
+function pairsOf({ batch, time, heads, capacity }: AttentionShape): number {
+  return batch * heads * (time * (capacity - time) + (time * (time + 1)) / 2);
+}
+
+/** Operations of a pair besides those of the products; see above. */
+const [PAIR_OPERATIONS, PAIR_GRAD_OPERATIONS] = [42, 46];
+const [SOFTMAX_OPERATIONS, LOSS_OPERATIONS] = [38, 40];
+
+function attentionTypes({ batch, time, heads, size, capacity, keyHeads }: AttentionShape) {
+  return {
+    q: tensorType("f32", [batch, time, heads, size]),
+    kv: tensorType("f32", [batch, capacity, keyHeads, size]),
+    lse: tensorType("f32", [batch, heads, time]),
+    delta: tensorType("f32", [batch, time, heads]),
+    position: tensorType("i32", []),
+  };
+}
+
+function attentionGraph(shape: AttentionShape): Graph {
+  const { q, kv, position } = attentionTypes(shape);
+  const run = (query: F32, keys: F32, values: F32, at: Tensor<readonly [], "i32">): Tensor[] => {
+    const { output, logSumExp } = attention(query, keys, values, at);
+    return [output, logSumExp];
+  };
+  return trace("attention", run, [q, kv, kv, position]).graph;
+}
+
+function attentionCase(shape: AttentionShape): KernelCase {
+  const work = pairsOf(shape) * (4 * shape.size + PAIR_OPERATIONS);
+  return {
+    name: `attention ${namesOf(shape)}`,
+    graph: attentionGraph(shape),
+    work,
+    ceiling: PEAK,
+    position: shape.capacity - shape.time,
+  };
+}
+
+/** One query reads all keys and values once. */
+function tokenCase(shape: AttentionShape): KernelCase {
+  const cacheBytes = 2 * shape.capacity * shape.keyHeads * shape.size * 4;
+  return {
+    name: `attention ${namesOf(shape)}`,
+    graph: attentionGraph(shape),
+    work: cacheBytes,
+    ceiling: { kind: "read", sizeBytes: cacheBytes },
+    position: shape.capacity - 1,
+  };
+}
+
+function attentionGradCase(shape: AttentionShape): KernelCase {
+  const { q, kv, lse, delta, position } = attentionTypes(shape);
+  const attrs = { scale: 1 / Math.sqrt(shape.size) };
+  const { graph } = trace(
+    "attention_grad",
+    (inputs: readonly Tensor[]) => [...emit(OPS.attention_grad, inputs, attrs)],
+    [[q, kv, kv, lse, q, delta, position]],
+  );
+  return {
+    name: `attention_grad ${namesOf(shape)}`,
+    graph,
+    work: pairsOf(shape) * (10 * shape.size + PAIR_GRAD_OPERATIONS),
+    ceiling: PEAK,
+    position: shape.capacity - shape.time,
+  };
+}
+
+function lossCase(rows: number, classes: number): KernelCase {
+  const types = [tensorType("f32", [rows, classes]), tensorType("i32", [rows])] as const;
+  const { graph } = trace(
+    "cross_entropy",
+    (logits: F32, targets: Tensor<Shape, "i32">) => crossEntropy(logits, targets),
+    [...types],
+  );
+  return { name: `cross_entropy ${rows}x${classes}`, graph, work: rows * classes * LOSS_OPERATIONS, ceiling: PEAK };
 }
 
 /** A feed-forward matrix of BitNet b1.58 2B4T (arXiv 2504.12285). */
@@ -219,11 +428,22 @@ function ternaryGraph(rows: number, matrices: number): Graph {
 function streams(quick: boolean): KernelCase[] {
   return (quick ? [NEAR_BYTES] : [NEAR_BYTES, FAR_BYTES]).flatMap((sizeBytes) => [
     stream("linear_recurrence", sizeBytes, 3, 128, ([f, i]) => linearRecurrence(f, i)),
-    stream("softmax", sizeBytes, 2, 256, ([x]) => softmax(x)),
+    sizeBytes === NEAR_BYTES
+      ? computed(
+          stream("softmax", sizeBytes, 2, 256, ([x]) => softmax(x)),
+          2,
+          SOFTMAX_OPERATIONS,
+        )
+      : stream("softmax", sizeBytes, 2, 256, ([x]) => softmax(x)),
     stream("rms_norm", sizeBytes, 2, 128, ([x]) => rmsNorm(x)),
     stream("mul", sizeBytes, 3, 512, ([x, y]) => mul(x, y)),
     stream("silu mul", sizeBytes, 3, 512, ([x, y]) => mul(silu(x), y)),
   ]);
+}
+
+/** A stream in cache that its operations bind: so many for each number of one of its arrays. */
+function computed(kernelCase: KernelCase, arrays: number, operations: number): KernelCase {
+  return { ...kernelCase, work: (kernelCase.work / arrays / 4) * operations, ceiling: PEAK };
 }
 
 const STREAM_TIME = 128;
