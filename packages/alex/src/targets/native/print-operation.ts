@@ -144,7 +144,9 @@ function printBinary(inst: BinaryInst, out: Printer): string {
   const unsigned = type.kind === "index" ? 1 : 0;
   const name = isFloat(type) ? FLOAT_BINARY[inst.op] : INTEGER_BINARY[inst.op]?.[unsigned];
   if (name === undefined) throw unsupported(inst.op, type);
-  return out.define(`arith.${name} ${out.name(inst.a)}, ${out.name(inst.b)} : ${mlirType(type)}`);
+  // The order of -0 and 0 is left open by the loop IR, and costs processors more than the maximum itself.
+  const flags = isFloat(type) && (inst.op === "min" || inst.op === "max") ? " fastmath<nsz>" : "";
+  return out.define(`arith.${name} ${out.name(inst.a)}, ${out.name(inst.b)}${flags} : ${mlirType(type)}`);
 }
 
 function unsupported(op: string, type: LoopType): NativeTargetError {
