@@ -125,9 +125,24 @@ export interface CompilerOptions extends CompileOptions {
  * parameter's slot and its own stays unused), then constants.
  */
 export function compileGraph(graph: Graph, options: CompilerOptions): Program {
-  const program = assemble(runPasses(graph, options, PASSES));
+  return compileStages(graph, options).program;
+}
+
+/** A graph on all stages of its way, for those who look at the compiler. */
+export interface CompiledStages {
+  readonly traced: Graph;
+  /** What all passes left. */
+  readonly compilation: Compilation;
+  /** Its calls are those of the compilation's slots, in their order. */
+  readonly program: Program;
+}
+
+/** Compiles as `compileGraph` does, and keeps what the passes decided. */
+export function compileStages(graph: Graph, options: CompilerOptions): CompiledStages {
+  const compilation = runPasses(graph, options, PASSES);
+  const program = assemble(compilation);
   if (options.verify === true) verifyProgram(program);
-  return program;
+  return { traced: graph, compilation, program };
 }
 
 function runPasses(graph: Graph, options: CompilerOptions, passes: readonly Pass[]): Compilation {

@@ -42,6 +42,8 @@ export interface Call {
   readonly views: readonly BufferView[];
   /** How many of the views, from the end, are written. */
   readonly writes: number;
+  /** The unit that it computes or helps to compute; copies to where results belong have none. */
+  readonly unit?: Unit;
 }
 
 /** Calls that are repeated `count` times. */
@@ -98,10 +100,23 @@ export class Scope {
   readonly items: CallItem[] = [];
   /** Number of loops around. */
   readonly depth: number;
+  #unit: Unit | undefined;
 
   constructor(lowering: Lowering, depth: number) {
     this.lowering = lowering;
     this.depth = depth;
+  }
+
+  /** Adds a call, for the unit that is being lowered. */
+  call(call: Omit<Call, "kind" | "unit">): void {
+    this.items.push({ kind: "call", ...call, ...(this.#unit !== undefined && { unit: this.#unit }) });
+  }
+
+  /** Runs `lower`; the calls that it adds are for `unit`. */
+  forUnit(unit: Unit, lower: () => void): void {
+    this.#unit = unit;
+    lower();
+    this.#unit = undefined;
   }
 
   view(tensor: Tensor): BufferView {
@@ -168,9 +183,11 @@ export function lowerGraph(
 function lowerUnits(scope: Scope, units: readonly Unit[]): void {
   const users = countUsers(units);
   for (const unit of units) {
-    if (unit.kind === "fused") lowerFused(scope, unit);
-    else if (unit.kind === "loop") lowerScan(scope, unit.node);
-    else lowerKernelNode(scope, unit.node, users);
+    scope.forUnit(unit, () => {
+      if (unit.kind === "fused") lowerFused(scope, unit);
+      else if (unit.kind === "loop") lowerScan(scope, unit.node);
+      else lowerKernelNode(scope, unit.node, users);
+    });
   }
 }
 
@@ -182,8 +199,7 @@ function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void
   ];
   const label = unit.nodes.map((node) => node.op.name).join("+");
   const kernel = buildKernel("row_program", views.length, (k, buffers) => generateRowProgram(k, program, buffers));
-  scope.items.push({
-    kind: "call",
+  scope.call({
     kernel: scope.lowering.kernel(kernel),
     chunks: program.chunks,
     work: program.work,
@@ -268,8 +284,7 @@ class NodeContext implements LowerContext {
         buffers.map((handle) => values[ordered.indexOf(handle)]!),
       );
     });
-    this.#scope.items.push({
-      kind: "call",
+    this.#scope.call({
       kernel: this.#scope.lowering.kernel(kernel),
       chunks,
       work,
@@ -296,8 +311,7 @@ function sameView(a: BufferView, b: BufferView): boolean {
 /** Adds a copy of one value's bytes. */
 export function copyView(scope: Scope, from: BufferView, to: BufferView, sizeBytes: number): void {
   const { kernel, chunks } = lowerCopy(sizeBytes);
-  scope.items.push({
-    kind: "call",
+  scope.call({
     kernel: scope.lowering.kernel(kernel),
     chunks,
     work: sizeBytes / 16,

@@ -3,6 +3,7 @@
 
 import type { Graph, Node, Substitution, Tensor } from "@fidelity/core";
 import { emit, inTrace, topologicalOrder } from "@fidelity/core";
+import { noteOrigin } from "./origins.ts";
 
 /** Gives replacement results for a node whose inputs are already rewritten, or undefined to keep the op. */
 export type Rewrite = (node: Node, inputs: readonly Tensor[]) => readonly Tensor[] | undefined;
@@ -15,6 +16,7 @@ export function rewriteGraph(graph: Graph, rewrite: Rewrite): Graph {
       if (node.op.name === "parameter") continue;
       const inputs = node.inputs.map((input) => map.get(input) ?? input);
       const results = rewrite(node, inputs) ?? emit(node.op, inputs, node.attrs);
+      noteOrigin(node, inputs, results);
       node.results.forEach((result, i) => map.set(result, results[i]!));
     }
     return { ...graph, results: graph.results.map((result) => map.get(result) ?? result) };

@@ -23,12 +23,15 @@ export function kernelParameters(kernel: Kernel): readonly ValueType[] {
   return kernel.body.args.map(() => VALUE.i32);
 }
 
+/** Hears which bytes of a function's code an instruction became, those of its operands and of its blocks included. */
+export type CodeListener = (inst: LoopInst, from: number, to: number) => void;
+
 /**
  * Emits `kernel` into `body`, whose parameters are `kernelParameters(kernel)`.
  * @throws WasmTargetError for types and operations that 128-bit SIMD does not have.
  */
-export function emitKernel(kernel: Kernel, body: FunctionBody): void {
-  new KernelEmitter(kernel, body).emit();
+export function emitKernel(kernel: Kernel, body: FunctionBody, listener?: CodeListener): void {
+  new KernelEmitter(kernel, body, listener).emit();
 }
 
 class KernelEmitter implements OperandStack {
@@ -46,8 +49,11 @@ class KernelEmitter implements OperandStack {
   /** Single-use values not yet emitted, in order of definition. */
   #pending = new Map<LoopValue, PureInst>();
 
-  constructor(kernel: Kernel, body: FunctionBody) {
+  readonly #listener: CodeListener | undefined;
+
+  constructor(kernel: Kernel, body: FunctionBody, listener: CodeListener | undefined) {
     this.#kernel = kernel;
+    this.#listener = listener;
     this.#uses = new KernelUses(kernel);
     this.#locals = new Array<number | undefined>(kernel.valueCount);
     this.body = body;
@@ -75,7 +81,7 @@ class KernelEmitter implements OperandStack {
     const inst = this.#pending.get(value);
     invariant(inst !== undefined, `value ${value.id} of kernel ${this.#kernel.name} is not available`);
     this.#pending.delete(value);
-    emitOperation(inst, this);
+    this.#emit(inst);
   }
 
   /** Pushes an address and gives the constant offset to add in the instruction. */
@@ -160,7 +166,7 @@ class KernelEmitter implements OperandStack {
       const inst = this.#pending.get(value);
       if (inst === undefined) continue;
       this.#pending.delete(value);
-      emitOperation(inst, this);
+      this.#emit(inst);
       this.body.set(this.#localOf(value));
     }
   }
@@ -168,11 +174,11 @@ class KernelEmitter implements OperandStack {
   #insts(block: Block): void {
     for (const inst of block.insts) {
       if (inst.op === "store") {
-        emitOperation(inst, this, () => this.#flush());
+        this.#heard(inst, () => emitOperation(inst, this, () => this.#flush()));
       } else if (inst.op === "for") {
-        this.#for(inst);
+        this.#heard(inst, () => this.#for(inst));
       } else if (inst.op === "if") {
-        this.#if(inst);
+        this.#heard(inst, () => this.#if(inst));
       } else if ("result" in inst) {
         if (inst.op !== "const" && this.#uses.isUsed(inst.result)) this.#pure(inst);
       } else if (inst.op !== "prefetch") {
@@ -181,12 +187,22 @@ class KernelEmitter implements OperandStack {
     }
   }
 
+  #emit(inst: PureInst): void {
+    this.#heard(inst, () => emitOperation(inst, this));
+  }
+
+  #heard(inst: LoopInst, emit: () => void): void {
+    const from = this.body.code.length;
+    emit();
+    this.#listener?.(inst, from, this.body.code.length);
+  }
+
   #pure(inst: PureInst): void {
     if (this.#uses.isSingleUse(inst.result)) {
       this.#pending.set(inst.result, inst);
       return;
     }
-    emitOperation(inst, this);
+    this.#emit(inst);
     // Below the value on the stack: what was defined before keeps its place before what follows.
     this.#flush();
     this.body.set(this.#localOf(inst.result));

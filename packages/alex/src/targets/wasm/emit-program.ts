@@ -7,6 +7,7 @@ import type { FunctionBody } from "./encoder.ts";
 import { ModuleBuilder, VALUE } from "./encoder.ts";
 import { CallEmitter, PARAMETER, RUN_PARAMETERS } from "./emit-call.ts";
 import { emitKernel, kernelParameters } from "./emit-kernel.ts";
+import type { CodeListener } from "./emit-kernel.ts";
 import { addTeamWalk } from "./emit-walk.ts";
 import { OP } from "./opcodes.ts";
 
@@ -32,6 +33,8 @@ export interface WasmProgramExports {
 export interface WasmProgramOptions {
   /** Upper limit of the maximum of the shared memory that the module will import as env.memory, in 64 KiB pages. */
   readonly maximumPages: number;
+  /** Hears which code each instruction of a kernel, given by its number, became. */
+  readonly listener?: (kernel: number, ...code: Parameters<CodeListener>) => void;
 }
 
 /**
@@ -42,9 +45,10 @@ export interface WasmProgramOptions {
  */
 export function compileProgramToWasm(program: Program, options: WasmProgramOptions): Uint8Array {
   const module = new ModuleBuilder(options.maximumPages);
-  const kernels = program.kernels.map((kernel) => {
+  const { listener } = options;
+  const kernels = program.kernels.map((kernel, number) => {
     const { index, body } = module.function(kernel.name, kernelParameters(kernel), []);
-    emitKernel(kernel, body);
+    emitKernel(kernel, body, listener && ((...code) => listener(number, ...code)));
     return index;
   });
   const alone = addLoneWalk(module, program, kernels);
