@@ -3,8 +3,8 @@
 // (triad: a = b + s c, counted as three transfers, without the one that a cache makes to own a line before it writes
 // it), and a sum for reading alone. The peaks multiply and add in registers, with no memory at all.
 //
-// They are ceilings of the target: WebAssembly has 128-bit vectors, which V8 joins in pairs; native code has those of the
-// processor. A triad whose result goes past the caches saves the transfer that owning its lines would cost.
+// They are ceilings of the target: WebAssembly has 128-bit vectors, which V8 joins in pairs; native code has those of
+// the processor. A triad whose result goes past the caches saves the transfer that owning its lines would cost.
 
 import { hostMachine, vectorsOf } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
@@ -74,7 +74,9 @@ export interface CeilingProgram {
   readonly work: number;
 }
 
-/** The program of a ceiling, for vectors of `lanes` float32. The arrays of a triad are its buffers in order: a, b, c. */
+/**
+ * The program of a ceiling, for vectors of `lanes` float32. The arrays of a triad are its buffers in order: a, b, c.
+ */
 export function ceilingProgram(ceiling: Ceiling, lanes = WASM_LANES): CeilingProgram {
   const bytes = loopType("i8", lanes * 4);
   switch (ceiling.kind) {

@@ -5,6 +5,8 @@
 import { readFileSync, globSync } from "node:fs";
 import { loadFfi } from "@fidelity/barewire/node";
 
+/** The Fortran name, whose arguments are all pointers. */
+const GEMM = "sgemm_";
 const LIBRARY = "/usr/lib/*/openblas-pthread/libopenblas.so.0";
 
 /** A row-major product [m, k] x [k, n], each operand stored as it is or transposed. */
@@ -39,12 +41,12 @@ function open(): OpenBlas | undefined {
   if (hasAvx512()) process.env["OPENBLAS_CORETYPE"] = "SKYLAKEX";
   const pointers = Array.from({ length: 13 }, () => "pointer" as const);
   const { functions } = ffi.dlopen(path, {
-    sgemm_: { arguments: pointers, return: "void" },
+    [GEMM]: { arguments: pointers, return: "void" },
     openblas_set_num_threads: { arguments: ["int32"], return: "void" },
     openblas_get_corename: { arguments: [], return: "pointer" },
   } as const);
   const address = (view: NodeJS.ArrayBufferView): bigint => ffi.getRawPointer(view);
-  const multiply = functions.sgemm_ as unknown as (...args: readonly bigint[]) => void;
+  const multiply = functions[GEMM] as unknown as (...args: readonly bigint[]) => void;
   const core = ffi.toString(functions.openblas_get_corename());
   return {
     name: `OpenBLAS, ${core}`,

@@ -4,8 +4,8 @@
 // wake-up of the team. With `--loaded` each is measured again beside a busy process on every processor.
 //
 // What computes is held against the multiply-add units: a multiply-add counts two operations, and so does every other
-// operation of a vector, which takes the same slot. An exponential is 15 of those: two comparisons with selection, three
-// to find the exponent, two for the remainder, six of the polynomial, a shift, a product.
+// operation of a vector, which takes the same slot. An exponential is 15 of those: two comparisons with selection,
+// three to find the exponent, two for the remainder, six of the polynomial, a shift, a product.
 //   attention       each visible pair of query and key: 4 size (two products) + 2 x 21 (exponential; scale, two of the
 //                   mask, maximum, difference, sum)
 //   its reverse     10 size (five products) + 2 x 23 (exponential; scale, shift, two masks; difference, two products)

@@ -1,8 +1,9 @@
 // attention as loops, after FlashAttention-2 (Dao 2023, arXiv 2307.08691): a chunk is a block of queries of one head of
-// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before by
-// a call of its own, into scores in scratch, and add the values by their exponentials to the output. The largest score so
-// far and the sum of exponentials of each query are kept beside, and the output is scaled when a larger score turns up.
-// Keys and values behind the last visible one are never read. Few queries have kernels of their own: attention_decode.ts.
+// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before
+// by a call of its own, into scores in scratch, and add the values by their exponentials to the output. The largest
+// score so far and the sum of exponentials of each query are kept beside, and the output is scaled when a larger score
+// turns up. Keys and values behind the last visible one are never read. Few queries have kernels of their own:
+// attention_decode.ts.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";

@@ -1,5 +1,5 @@
-// What the kernels of attention and of its reverse pass share: where heads lie, how large blocks are, and the packing of
-// keys and values into panels [size][keys of a panel], from which scores of several keys come in one vector.
+// What the kernels of attention and of its reverse pass share: where heads lie, how large blocks are, and the packing
+// of keys and values into panels [size][keys of a panel], from which scores of several keys come in one vector.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, INDEX, loopType } from "../../loop/ir.ts";

@@ -1,7 +1,7 @@
-// attention_grad as loops: a chunk is one key head of one sequence, and adds up its dk and dv in place, over the heads of
-// its group one after another. Blocks of queries go over blocks of the keys that they see: the weights p and the score
-// cotangents ds of a block go to scratch, from packed keys and values; dq gains the keys by ds; then every key's dk and
-// dv gain the queries by ds and the dO by p.
+// attention_grad as loops: a chunk is one key head of one sequence, and adds up its dk and dv in place, over the heads
+// of its group one after another. Blocks of queries go over blocks of the keys that they see: the weights p and the
+// score cotangents ds of a block go to scratch, from packed keys and values; dq gains the keys by ds; then every key's
+// dk and dv gain the queries by ds and the dO by p.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";

@@ -77,7 +77,7 @@ function roundTo(value: number, step: number): number {
 export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const [a, b] = context.node.inputs;
   const dims = matmulDims(a!.type, b!.type, attrs);
-  if (isRowProduct(dims, attrs, context)) {
+  if (isRowProduct(dims, attrs)) {
     lowerRowProduct(context, dims, attrs);
     return;
   }
@@ -159,7 +159,9 @@ function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
   return packed;
 }
 
-/** Packs some columns of B into panels [columns / width][depth][width]; a narrower last one has room for whole vectors. */
+/**
+ * Packs some columns of B into panels [columns / width][depth][width]; a narrower last one has room for whole vectors.
+ */
 function packColumns(
   k: KernelBuilder,
   gemm: Gemm,

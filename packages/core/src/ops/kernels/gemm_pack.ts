@@ -1,7 +1,7 @@
 // Packing of operands of a matrix product: a few rows or columns of a matrix, "elements" here, become one panel
-// [depth][elements], in the order in which the product reads them. Where the elements are not contiguous, squares of the
-// matrix are transposed in registers. Left out: padding with zeros; what a panel holds beyond its elements is whatever
-// was read last, and gives sums that nobody stores.
+// [depth][elements], in the order in which the product reads them. Where the elements are not contiguous, squares of
+// the matrix are transposed in registers. Left out: padding with zeros; what a panel holds beyond its elements is
+// whatever was read last, and gives sums that nobody stores.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";

@@ -1,7 +1,8 @@
-// linear_recurrence and its adjoint as loops: a chunk is one sequence and one block of channels; time runs inside. Every
-// value is read once and written once, so the speed is that of memory, and memory wants long runs: blocks are as wide as
-// the number of chunks allows, and a step of a block is finished before the next. States stay in registers where they
-// all fit, and in the first cache otherwise. (Taking a few steps of each channel at once was 0.7 times as fast.)
+// linear_recurrence and its adjoint as loops: a chunk is one sequence and one block of channels; time runs inside.
+// Every value is read once and written once, so the speed is that of memory, and memory wants long runs: blocks are as
+// wide as the number of chunks allows, and a step of a block is finished before the next. States stay in registers
+// where they all fit, and in the first cache otherwise. (Taking a few steps of each channel at once was 0.7 times as
+// fast.)
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";

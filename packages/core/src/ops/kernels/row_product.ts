@@ -19,11 +19,7 @@ const SCALED_ROWS = 8;
 const SUM_VECTORS = 4;
 
 /** Whether a product has so few rows that packing B would take longer than reading it. */
-export function isRowProduct(
-  { m }: MatmulDims,
-  { transposeA, transposeB }: MatmulAttrs,
-  context: LowerContext,
-): boolean {
+export function isRowProduct({ m }: MatmulDims, { transposeA, transposeB }: MatmulAttrs): boolean {
   // Dot products read whole rows of x.
   if (transposeB) return m === 1 || (!transposeA && m <= 4);
   return m <= 4;

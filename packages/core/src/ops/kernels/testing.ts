@@ -19,7 +19,10 @@ export interface KernelResult extends HostTensor {
   readonly bytes: Uint8Array;
 }
 
-/** The results of an op's kernels on these inputs, for vectors of `lanes` float32 and a target that is otherwise as `target` says. */
+/**
+ * The results of an op's kernels on these inputs, for vectors of `lanes` float32 and a target that is otherwise as
+ * `target` says.
+ */
 export function runKernels(
   op: OpDef,
   inputs: readonly HostTensor[],
