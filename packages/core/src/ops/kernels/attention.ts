@@ -16,6 +16,7 @@ import type { AttentionSchedule, HeadPanels } from "./attention_blocks.ts";
 import {
   chooseAttentionSchedule,
   clearRows,
+  eachPanel,
   headBase,
   headStrides,
   loadPosition,
@@ -195,11 +196,11 @@ function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, k
   const { dims, schedule, type, scores } = block;
   const width = schedule.vectors * type.lanes;
   const [factor, masked] = [k.constant(type, block.scale), k.constant(type, MASKED)];
-  const zeros = Array.from({ length: rows * schedule.vectors }, () => k.constant(type, 0));
   const limit = k.splat(k.convert(I32, group.limit), type.lanes);
   const lane = laneIndices(k, type.lanes);
   const inits = Array.from({ length: rows }, () => masked);
-  return k.for(0, keys, width, inits, (at, maxima) => {
+  return eachPanel(k, keys, schedule, type.lanes, inits, (at, vectors, maxima) => {
+    const zeros = Array.from({ length: rows * vectors }, () => k.constant(type, 0));
     const key = k.add(firstKey, at);
     const operands = {
       left: group.q,
@@ -208,17 +209,17 @@ function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, k
       right: k.offset(block.panels, key, dims.size * 4),
       rightStepBytes: width * 4,
     };
-    const columns = { type, count: schedule.vectors };
+    const columns = { type, count: vectors };
     const products = multiplyBlock(k, operands, rows, columns, dims.size, zeros);
     const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
-    const numbers = Array.from({ length: schedule.vectors }, (_, v) =>
+    const numbers = Array.from({ length: vectors }, (_, v) =>
       v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes)),
     );
     const to = k.offset(scores, at, 4);
     return maxima.map((max, i) =>
       numbers.reduce((largest, number, v) => {
         const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
-        const score = k.select(seen, k.mul(products[i * schedule.vectors + v]!, factor), masked);
+        const score = k.select(seen, k.mul(products[i * vectors + v]!, factor), masked);
         k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
         return largerOf(k, largest, score);
       }, max),

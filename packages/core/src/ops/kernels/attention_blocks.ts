@@ -113,6 +113,27 @@ export function packHeads(
   return { buffer, width, headBytes };
 }
 
+/**
+ * Runs `body` for each panel of `keys` keys with the vectors of it that are needed: the last one may do with half. Its
+ * carried values are those of the loop.
+ */
+export function eachPanel(
+  k: KernelBuilder,
+  keys: LoopValue,
+  { vectors }: AttentionSchedule,
+  lanes: number,
+  inits: readonly LoopValue[],
+  body: (at: LoopValue, vectors: number, carried: readonly LoopValue[]) => readonly LoopValue[],
+): readonly LoopValue[] {
+  return k.for(0, keys, vectors * lanes, inits, (at, carried) =>
+    k.if(
+      k.compare("le", k.sub(keys, at), k.index((vectors / 2) * lanes)),
+      () => body(at, vectors / 2, carried),
+      () => body(at, vectors, carried),
+    ),
+  );
+}
+
 /** Sets `rows` rows of `size` floats to zero. */
 export function clearRows(
   k: KernelBuilder,

@@ -14,6 +14,7 @@ import type { AttentionSchedule, HeadStrides } from "./attention_blocks.ts";
 import {
   chooseAttentionSchedule,
   clearRows,
+  eachPanel,
   headBase,
   headStrides,
   loadPosition,
@@ -145,7 +146,7 @@ function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void 
   });
 }
 
-/** Writes p and ds of a group of queries and a block of keys, in whole panels. */
+/** Writes p and ds of a group of queries and a block of keys, in panels or halves; a group of keys is in one half. */
 function writeWeights(
   k: KernelBuilder,
   shared: KeyHead,
@@ -156,8 +157,8 @@ function writeWeights(
   keys: LoopValue,
 ): void {
   const { dims, schedule, strides, type } = shared;
-  const { vectors, keyBlock } = schedule;
-  const width = vectors * type.lanes;
+  const { keyBlock } = schedule;
+  const width = schedule.vectors * type.lanes;
   const rowBytes = keyBlock * 4;
   const [q, dO] = [k.offset(block.q, row, strides.query), k.offset(block.dO, row, strides.query)];
   const [lse, delta] = [k.offset(block.lse, row, 4), k.offset(block.delta, row, dims.heads * 4)];
@@ -165,7 +166,7 @@ function writeWeights(
   const limit = k.splat(k.convert(I32, k.add(block.limit, row)), type.lanes);
   const [scale, zero] = [k.constant(type, shared.scale), k.constant(type, 0)];
   const lane = laneIndices(k, type.lanes);
-  k.loop(0, keys, width, (at) => {
+  eachPanel(k, keys, schedule, type.lanes, [], (at, vectors) => {
     const key = k.add(firstKey, at);
     const products = (left: LoopValue, panels: LoopValue): readonly LoopValue[] => {
       const right = k.offset(panels, key, dims.size * 4);
@@ -197,6 +198,7 @@ function writeWeights(
       // A product would keep what is not a number in keys that nobody sees.
       k.store(k.select(seen, weighted, zero), dsAt, offset);
     });
+    return [];
   });
 }
 
