@@ -1,0 +1,151 @@
+// How each op is batched: one line an op. The table is a total mapped type over the op table, so that an op without a
+// line does not compile. Rules that take more than a line are in batch_indexing.ts and batch_bodies.ts.
+
+import type { Node, Tensor } from "../graph.ts";
+import { emit, emitOne } from "../graph.ts";
+import type { OpName } from "../ops/index.ts";
+import { matmulOp } from "../ops/matmul.ts";
+import { mul } from "../ops/mul.ts";
+import { reshape } from "../ops/reshape.ts";
+import type { Batched, Batching } from "./batch.ts";
+import { asBatched, everyExample } from "./batch.ts";
+import { batchCustomVjp, batchScan } from "./batch_bodies.ts";
+import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
+
+const ROWS: Batching = { kind: "rows" };
+const FOLD: Batching = { kind: "fold" };
+const EXPAND: Batching = { kind: "expand" };
+const SOURCE: Batching = { kind: "source" };
+
+function rules(batch: (inputs: readonly Batched[], size: number, node: Node) => readonly Batched[]): Batching {
+  return { kind: "rules", batch };
+}
+
+/** An op whose attributes name axes or sizes of all its inputs: the same op with those moved by one. */
+function shifted(attributes: (attrs: Node["attrs"], size: number) => Node["attrs"]): Batching {
+  return rules((inputs, size, node) =>
+    asBatched(emit(node.op, everyExample(inputs, size), { ...node.attrs, ...attributes(node.attrs, size) })),
+  );
+}
+
+const numbers = (value: unknown): readonly number[] => value as readonly number[];
+const SHIFTED_AXES = shifted(({ axes }) => ({ axes: numbers(axes).map((axis) => axis + 1) }));
+const SHIFTED_SHAPE = shifted(({ shape }, size) => ({ shape: [size, ...numbers(shape)] }));
+
+const TABLE: Readonly<Record<OpName, Batching>> = {
+  abs: ROWS,
+  add: ROWS,
+  attention: FOLD,
+  attention_grad: FOLD,
+  attention_tangent: FOLD,
+  broadcast: SHIFTED_SHAPE,
+  cast: ROWS,
+  concat: shifted(({ axis }) => ({ axis: Number(axis) + 1 })),
+  constant: SOURCE,
+  cos: ROWS,
+  cross_entropy: ROWS,
+  custom_vjp: rules(batchCustomVjp),
+  custom_vjp_tangent: {
+    kind: "refuse",
+    reason: "the derivative of a custom rule is known only through its transpose",
+    hint: "take the derivative inside of what is batched",
+  },
+  dequantize: ROWS,
+  div: ROWS,
+  dynamic_slice: rules(batchDynamicSlice),
+  dynamic_update_slice: rules(batchDynamicUpdateSlice),
+  eq: ROWS,
+  exp: ROWS,
+  floor: ROWS,
+  gather: rules(batchGather),
+  gelu: ROWS,
+  iota: SOURCE,
+  le: ROWS,
+  linear_recurrence: FOLD,
+  linear_recurrence_adjoint: FOLD,
+  log: ROWS,
+  log_softmax: ROWS,
+  logical_and: ROWS,
+  logical_not: ROWS,
+  lt: ROWS,
+  matmul: rules(batchMatmul),
+  max: ROWS,
+  min: ROWS,
+  mul: ROWS,
+  neg: ROWS,
+  pad: shifted(({ low, high }) => ({ low: [0, ...numbers(low)], high: [0, ...numbers(high)] })),
+  parameter: SOURCE,
+  pow: ROWS,
+  quantize_activations: ROWS,
+  reduce_max: SHIFTED_AXES,
+  reduce_sum: SHIFTED_AXES,
+  relu: ROWS,
+  reshape: SHIFTED_SHAPE,
+  rms_norm: rules(batchRmsNorm),
+  rope: FOLD,
+  round: ROWS,
+  rsqrt: ROWS,
+  scan: rules(batchScan),
+  scatter_add: rules(batchScatterAdd),
+  select: ROWS,
+  sigmoid: ROWS,
+  silu: ROWS,
+  sin: ROWS,
+  slice: shifted(({ starts, stops }, size) => ({ starts: [0, ...numbers(starts)], stops: [size, ...numbers(stops)] })),
+  softmax: ROWS,
+  softplus: ROWS,
+  splat: SOURCE,
+  sqrt: ROWS,
+  stop_gradient: ROWS,
+  sub: ROWS,
+  tanh: ROWS,
+  ternarize: {
+    kind: "refuse",
+    reason: "a ternary tensor is one packed matrix with one scale",
+    hint: "batch over activations, and let all examples share the weights",
+  },
+  ternary_linear: rules(batchTernaryLinear),
+  transpose: shifted(({ permutation }) => ({ permutation: [0, ...numbers(permutation).map((axis) => axis + 1)] })),
+};
+
+/** How the op of this name is batched; the table is complete by its type. */
+export function batchingOf(name: string): Batching {
+  return TABLE[name as OpName];
+}
+
+/** A left operand of many examples times one matrix is one product of more rows; all else is a product of batches. */
+function batchMatmul(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const [a, b] = inputs as readonly [Batched, Batched];
+  if (node.inputs[0]!.rank === 2 && !b.batched && node.attrs["transposeA"] === false) {
+    const [, m, k] = a.value.shape as [number, number, number];
+    const rows = emitOne(node.op, [reshape(a.value, [size * m, k]), b.value], node.attrs);
+    return asBatched([reshape(rows, [size, m, rows.shape[1]!])]);
+  }
+  return asBatched([emitOne(matmulOp, everyExample(inputs, size), node.attrs as never)]);
+}
+
+/** One weight for all rows stays in the op; a weight an example is a product beside it. */
+function batchRmsNorm(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const [x, weight] = inputs as readonly [Batched, Batched?];
+  if (weight?.batched !== true) {
+    return asBatched(emit(node.op, weight === undefined ? [x.value] : [x.value, weight.value], node.attrs));
+  }
+  const normalized = emitOne(node.op, everyExample([x], size), node.attrs);
+  const columns = weight.value.shape[1]!;
+  const ones = Array<number>(normalized.rank - 2).fill(1);
+  return asBatched([mulRows(normalized, reshape(weight.value, [size, ...ones, columns]))]);
+}
+
+function batchTernaryLinear(inputs: readonly Batched[], _size: number, node: Node): readonly Batched[] {
+  return asBatched(
+    emit(
+      node.op,
+      inputs.map(({ value }) => value),
+      node.attrs,
+    ),
+  );
+}
+
+function mulRows(x: Tensor, weight: Tensor): Tensor {
+  return mul(x, weight as never) as Tensor;
+}
