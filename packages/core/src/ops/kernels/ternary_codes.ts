@@ -10,7 +10,8 @@ import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import type { Q8Layout, TernaryLayout } from "../../storage.ts";
-import { decodeTrits } from "./trits.ts";
+import { decodeTrits, tritScales } from "./trits.ts";
+import type { CodePlane } from "./trits.ts";
 
 export const BLOCK_ROWS = 16;
 export const GROUP_BYTES = 64;
@@ -31,42 +32,44 @@ export interface TernaryOperands {
   readonly y: LoopValue;
 }
 
-/** Codes of four columns in each word, 2^shift times too large. */
-export interface CodePlane {
-  readonly codes: LoopValue;
-  readonly shift: number;
+/** The scales of the planes that `packedPlanes` gives. */
+export function planeScales({ context, w, lanes }: TernaryShapes): number[] {
+  return w.planes === 4 ? [1, 4, 1, 4] : tritScales(4 * lanes, context.lookupEntries);
 }
 
-/** How far the codes of each plane are shifted, as `packedPlanes` gives them. */
-export function planeShifts({ planes }: TernaryLayout): number[] {
-  return planes === 4 ? [0, 2, 0, 2] : [0, 2, 4, 0, 2];
-}
-
-/** The planes of a vector of words: masked, and shifted as little as leaves every code below 64. */
+/** The codes of a vector of words, four columns to a plane, as far as they are cheap to tell apart. */
 export function packedPlanes(k: KernelBuilder, { context, w }: TernaryShapes, word: LoopValue): CodePlane[] {
   const { type } = word;
-  const field = (value: LoopValue, shift: number): CodePlane => ({
-    codes: k.binary("and", value, k.splat(k.i32((0x03030303 << shift) | 0), type.lanes)),
-    shift,
-  });
   if (w.planes === 4) {
+    const field = (value: LoopValue, scale: number): CodePlane => ({
+      codes: k.binary("and", value, k.splat(k.i32(0x03030303 * scale), type.lanes)),
+      scale,
+    });
     const upper = k.shift("shr_u", word, 4);
-    return [field(word, 0), field(word, 2), field(upper, 0), field(upper, 2)];
+    return [field(word, 1), field(word, 4), field(upper, 1), field(upper, 4)];
   }
-  const trits = decodeTrits(k, k.bitcast(loopType("i8", 4 * type.lanes), word), context.lookupEntries);
-  const [triple, pair] = [trits.triple, trits.pair].map((bytes) => k.bitcast(type, bytes));
-  return [field(triple!, 0), field(triple!, 2), field(triple!, 4), field(pair!, 0), field(pair!, 2)];
+  const planes = decodeTrits(k, k.bitcast(loopType("i8", 4 * type.lanes), word), context.lookupEntries);
+  return planes.map(({ codes, scale }) => ({ codes: k.bitcast(type, codes), scale }));
 }
 
 /** The planes of a vector of words as codes 0, 1, 2. */
-export function codePlanes(k: KernelBuilder, { context, w }: TernaryShapes, word: LoopValue): LoopValue[] {
-  const { type } = word;
-  const mask = k.splat(k.i32(0x03030303), type.lanes);
-  const fields = (value: LoopValue, count: number): LoopValue[] =>
-    Array.from({ length: count }, (_, i) => k.binary("and", k.shift("shr_u", value, 2 * i), mask));
-  if (w.planes === 4) return fields(word, 4);
-  const { triple, pair } = decodeTrits(k, k.bitcast(loopType("i8", 4 * type.lanes), word), context.lookupEntries);
-  return [...fields(k.bitcast(type, triple), 3), ...fields(k.bitcast(type, pair), 2)];
+export function codePlanes(k: KernelBuilder, shapes: TernaryShapes, word: LoopValue): LoopValue[] {
+  const bytes = loopType("i8", 4 * word.type.lanes);
+  const low = (value: LoopValue, mask: number): LoopValue => k.binary("and", value, k.constant(value.type, mask));
+  return packedPlanes(k, shapes, word).map(({ codes, scale }) => {
+    if (scale === 9) return low(codes, 0x03030303);
+    // 0, 3 and 6 are halved, which gives 0, 1 and 3.
+    const halved = (): LoopValue => k.bitcast(bytes, low(k.shift("shr_u", codes, 1), 0x03030303));
+    if (scale === 3) return k.bitcast(codes.type, k.min(halved(), k.constant(bytes, 2)));
+    return k.shift("shr_u", codes, Math.log2(scale));
+  });
+}
+
+/** A sum of products with codes that are `scale` times too large, made right. */
+export function unscale(k: KernelBuilder, sum: LoopValue, scale: number): LoopValue {
+  if (scale !== 3 && scale !== 9) return k.shift("shr_s", sum, Math.log2(scale));
+  // What is a multiple is divided by the inverse modulo 2^32.
+  return k.mul(sum, k.constant(sum.type, scale === 3 ? 0xaaaaaaab | 0 : 0x38e38e39));
 }
 
 /** Adds activations times codes, four bytes to a word of each. */

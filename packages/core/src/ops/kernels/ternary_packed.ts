@@ -1,10 +1,10 @@
 // Packed ternary weights times few rows of activations: bound by reading the weights, once, in order. Planes are masked
-// and not shifted down; the sums of those that are too large are shifted once, at the end.
+// and not shifted down; sums of codes that are too large are divided once, at the end.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, packedPlanes, planeShifts } from "./ternary_codes.ts";
+import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, packedPlanes, planeScales, unscale } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 
 /** Up to so many rows of activations, weights are used packed. */
@@ -21,23 +21,24 @@ const PREFETCH_BYTES = 8192;
 interface Schedule {
   /** Rows of activations that share what is read and masked of the weights. */
   readonly rows: number;
-  /** By plane, which of a vector's sums its products are added to: planes of one shift may share. */
+  /** By plane, which of a vector's sums its products are added to: planes of one scale may share. */
   readonly sumOf: readonly number[];
-  /** By sum, how far it is shifted in the end. */
-  readonly shifts: readonly number[];
+  /** By sum, the scale of its codes. */
+  readonly scales: readonly number[];
 }
 
-function scheduleOf({ context, x, w, quads }: TernaryShapes): Schedule {
+function scheduleOf(shapes: TernaryShapes): Schedule {
+  const { context, x, quads } = shapes;
   const { registers, joinsVectors } = context;
   const vectors = joinsVectors ? quads / 2 : quads;
-  const planes = planeShifts(w);
+  const planes = planeScales(shapes);
   const shared = [...new Set(planes)];
   const rows = Math.min(x.rows, Math.max(1, Math.floor(registers / 2 / (vectors * shared.length))));
   // A sum for each plane shortens the chains of additions that wait for each other.
   const ownSums = rows * vectors * planes.length <= registers / 4;
   return ownSums
-    ? { rows, sumOf: planes.map((_, plane) => plane), shifts: planes }
-    : { rows, sumOf: planes.map((shift) => shared.indexOf(shift)), shifts: shared };
+    ? { rows, sumOf: planes.map((_, plane) => plane), scales: planes }
+    : { rows, sumOf: planes.map((scale) => shared.indexOf(scale)), scales: shared };
 }
 
 export function lowerPacked(shapes: TernaryShapes): void {
@@ -70,13 +71,13 @@ export function lowerPacked(shapes: TernaryShapes): void {
 function packedSums(
   k: KernelBuilder,
   shapes: TernaryShapes,
-  { rows, sumOf, shifts }: Schedule,
+  { rows, sumOf, scales }: Schedule,
   codes: LoopValue,
   block: LoopValue,
 ): LoopValue[] {
   const { quads, lanes, x, w } = shapes;
   const words = loopType("i32", lanes);
-  const zeros = Array.from({ length: rows * quads * shifts.length }, () => k.constant(words, 0));
+  const zeros = Array.from({ length: rows * quads * scales.length }, () => k.constant(words, 0));
   const sums = k.for(0, w.groups, 1, zeros, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
@@ -89,7 +90,7 @@ function packedSums(
       const planes = packedPlanes(k, shapes, k.load(words, at, quad * lanes * 4));
       planes.forEach((plane, p) => {
         for (let row = 0; row < rows; row++) {
-          const sum = (row * quads + quad) * shifts.length + sumOf[p]!;
+          const sum = (row * quads + quad) * scales.length + sumOf[p]!;
           out[sum] = dotWords(k, fours[row]![p]!, plane.codes, out[sum]!);
         }
       });
@@ -97,8 +98,8 @@ function packedSums(
     return out;
   });
   return Array.from({ length: rows * quads }, (_, output) =>
-    shifts
-      .map((shift, i) => k.shift("shr_s", sums[output * shifts.length + i]!, shift))
+    scales
+      .map((scale, i) => unscale(k, sums[output * scales.length + i]!, scale))
       .reduce((total, sum) => k.add(total, sum)),
   );
 }

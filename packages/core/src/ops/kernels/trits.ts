@@ -1,16 +1,16 @@
-// Bytes of five ternary codes (`ternary5` of storage.ts) taken apart. In vectors of bytes it is done by tables: of 64
-// entries, where one instruction looks them up, the low field's table and two that see the byte rotated by three bits,
-// so that the high field comes first; of 16 entries, the same in halves. In vectors of words it is arithmetic.
+// Bytes of five ternary codes (`ternary5` of storage.ts) taken apart. In vectors of bytes it is done by tables, where one
+// instruction looks up 64 entries: the low field's table, and two that see the byte rotated by three bits, so that the
+// high field comes first. Elsewhere it is arithmetic that every target has.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import { TRITS_ESCAPE } from "../../storage.ts";
 
-/** Codes of 0..2 in two bits each: t0, t1, t2 of a triple or t3, t4 of a pair. Higher bits are rubbish. */
-export interface TritFields {
-  readonly triple: LoopValue;
-  readonly pair: LoopValue;
+/** Codes 0, 1, 2 of one column in each byte, times `scale`, all below 64. */
+export interface CodePlane {
+  readonly codes: LoopValue;
+  readonly scale: number;
 }
 
 /** Codes below, in base 3, as fields of two bits. */
@@ -25,12 +25,19 @@ const IS_ESCAPE = 0x80;
 const table = (entries: number, entry: (index: number) => number): number[] =>
   Array.from({ length: entries }, (_, i) => entry(i));
 
-/** Fields of each byte of a vector of bytes, by tables of at most `entries` entries. */
-export function decodeTrits(k: KernelBuilder, bytes: LoopValue, entries: number): TritFields {
-  return entries >= 64 && bytes.type.lanes === 64 ? decodeByLargeTables(k, bytes) : decodeByHalves(k, bytes);
+const byTables = (lanes: number, entries: number): boolean => entries >= 64 && lanes === 64;
+
+/** The scales of the planes that `decodeTrits` gives for vectors of so many bytes. */
+export function tritScales(lanes: number, entries: number): number[] {
+  return byTables(lanes, entries) ? [1, 4, 16, 1, 4] : [1, 3, 9, 1, 3];
 }
 
-function decodeByLargeTables(k: KernelBuilder, bytes: LoopValue): TritFields {
+/** The planes of a vector of bytes, by tables where a target has them of 64 `entries`. */
+export function decodeTrits(k: KernelBuilder, bytes: LoopValue, entries: number): CodePlane[] {
+  return byTables(bytes.type.lanes, entries) ? decodeByTables(k, bytes) : decodeByArithmetic(k, bytes);
+}
+
+function decodeByTables(k: KernelBuilder, bytes: LoopValue): CodePlane[] {
   const rotated = k.binary("or", k.shift("shl", bytes, 3), k.shift("shr_u", bytes, 5));
   // Indices have six bits: the field and what happens to be next to it.
   const low = k.lookup(
@@ -47,48 +54,43 @@ function decodeByLargeTables(k: KernelBuilder, bytes: LoopValue): TritFields {
     table(64, (i) => fieldsOf(i & 7)),
   );
   const isEscape = k.compare("lt", low, k.constant(low.type, 0));
-  return {
-    triple: k.select(isEscape, escaped, low),
-    pair: k.select(isEscape, k.constant(low.type, LAST_PAIR), high),
-  };
+  const triple = k.select(isEscape, escaped, low);
+  const pair = k.select(isEscape, k.constant(low.type, LAST_PAIR), high);
+  return tritScales(bytes.type.lanes, 64).map((scale, plane) => ({
+    codes: k.binary("and", plane < 3 ? triple : pair, k.constant(low.type, 3 * scale)),
+    scale,
+  }));
 }
 
-function decodeByHalves(k: KernelBuilder, bytes: LoopValue): TritFields {
+/**
+ * Arithmetic: with n of the low field and r of the byte rotated by three bits, the triple is the smaller of n and
+ * r - 216, which is large where it is negative; and n mod 3 is the smallest of n, n - 3 and n - 6, up to 8.
+ */
+function decodeByArithmetic(k: KernelBuilder, bytes: LoopValue): CodePlane[] {
   const { type } = bytes;
   const words = loopType("i32", type.lanes / 4);
+  const constant = (value: number): LoopValue => k.constant(type, value);
   const shifted = (op: "shl" | "shr_u", value: LoopValue, bits: number): LoopValue =>
     k.bitcast(type, k.shift(op, k.bitcast(words, value), bits));
-  // An escape's excess over 27 is kept in bits 3 and 6, with bits 0 to 2 free for the high field.
-  const lowEntry = (low: number): number => {
-    const excess = low - TRITS_ESCAPE;
-    return excess < 0 ? fieldsOf(low) : IS_ESCAPE | ((excess & 1) << 3) | ((excess & 2) << 5);
+  const modulo = (value: LoopValue, divisor: number): LoopValue => {
+    const once = k.minUnsigned(value, k.sub(value, constant(divisor)));
+    return k.minUnsigned(once, k.sub(value, constant(2 * divisor)));
   };
-  const isUpper = k.compare("lt", shifted("shl", bytes, 3), k.constant(type, 0));
-  const low = k.select(
-    isUpper,
-    k.lookup(
-      bytes,
-      table(16, (i) => lowEntry(16 + i)),
-    ),
-    k.lookup(bytes, table(16, lowEntry)),
-  );
-  const high = k.binary("and", shifted("shr_u", bytes, 5), k.constant(type, 7));
-  const pair = k.lookup(
-    high,
-    table(16, (i) => fieldsOf(i & 7)),
-  );
-  const index = k.binary("or", low, high);
-  const escaped = k.select(
-    // Among escapes, those with bit 6.
-    k.compare("gt", low, k.constant(type, (IS_ESCAPE - 256) | 0x3f)),
-    k.lookup(
-      index,
-      table(16, (i) => fieldsOf(16 + i)),
-    ),
-    k.lookup(index, table(16, fieldsOf)),
-  );
-  const isEscape = k.compare("lt", low, k.constant(type, 0));
-  return { triple: k.select(isEscape, escaped, low), pair: k.select(isEscape, k.constant(type, LAST_PAIR), pair) };
+  const low = k.binary("and", bytes, constant(31));
+  const high = k.binary("and", shifted("shr_u", bytes, 5), constant(7));
+  const rotated = k.binary("or", shifted("shl", low, 3), high);
+  const triple = k.minUnsigned(low, k.sub(rotated, constant(8 * TRITS_ESCAPE)));
+  const isEscape = k.compare("ge", low, constant(TRITS_ESCAPE));
+  const pair = k.select(isEscape, constant(8), high);
+  const lower = modulo(triple, 9);
+  const [first, fourth] = [modulo(lower, 3), modulo(pair, 3)];
+  return [
+    { codes: first, scale: 1 },
+    { codes: k.sub(lower, first), scale: 3 },
+    { codes: k.sub(triple, lower), scale: 9 },
+    { codes: fourth, scale: 1 },
+    { codes: k.sub(pair, fourth), scale: 3 },
+  ];
 }
 
 /** The five codes of the byte in each lane of a vector of words. */
