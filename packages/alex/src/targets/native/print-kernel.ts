@@ -17,10 +17,29 @@ type ForInst = Extract<LoopInst, { readonly op: "for" }>;
 type PrefetchInst = Extract<LoopInst, { readonly op: "prefetch" }>;
 type IfInst = Extract<LoopInst, { readonly op: "if" }>;
 
+/** Hears which lines of a kernel's text, from 0, an instruction became, those of its blocks included. */
+export type LineListener = (inst: LoopInst, from: number, to: number) => void;
+
+/** Lines of a function before those of its body. */
+const HEAD_LINES = 2;
+
 /** The text of a kernel's function, called `symbol`. */
-export function printKernelFunction(kernel: Kernel, symbol: string, machine: NativeMachine): string {
+export function printKernelFunction(
+  kernel: Kernel,
+  symbol: string,
+  machine: NativeMachine,
+  listener?: LineListener,
+): string {
   // Cells lie at any address: on the machines here, an unaligned access costs nothing where it is aligned after all.
-  const form: KernelForm = { machine, pointerType: "!llvm.ptr", prefetches: true, alignment: () => 1 };
+  const form: KernelForm = {
+    machine,
+    pointerType: "!llvm.ptr",
+    prefetches: true,
+    alignment: () => 1,
+    ...(listener !== undefined && {
+      listener: (inst, from, to) => listener(inst, HEAD_LINES + from, HEAD_LINES + to),
+    }),
+  };
   const lines = printKernelBody(kernel, form, "  ", {
     chunk: "%chunk",
     scratch: "%scratch",
@@ -43,6 +62,7 @@ export interface KernelForm extends Pick<Printer, "machine" | "pointerType"> {
   readonly prefetches: boolean;
   /** A number of bytes that an address is a multiple of. */
   alignment(address: LoopValue): number;
+  readonly listener?: LineListener;
 }
 
 /** Names of a kernel's arguments, i64 values; `buffer` is asked for those that are used. */
@@ -145,12 +165,14 @@ class KernelPrinter implements Printer {
 
   #insts(block: Block): void {
     for (const inst of block.insts) {
+      const from = this.#lines.length;
       if (inst.op === "store") printStore(inst, this);
       else if (inst.op === "prefetch") this.#prefetch(inst);
       else if (inst.op === "for") this.#for(inst);
       else if (inst.op === "if") this.#if(inst);
       else if (!("result" in inst)) printTile(inst, this);
       else if (this.#uses.isUsed(inst.result)) this.#names[inst.result.id] = printOperation(inst, this);
+      this.#form.listener?.(inst, from, this.#lines.length);
     }
   }
 

@@ -6,6 +6,7 @@ import type { Block, Program } from "@fidelity/core";
 import { scratchStrideBytes } from "../wasm/index.ts";
 import type { NativeMachine } from "./machine.ts";
 import { printKernelFunction } from "./print-kernel.ts";
+import type { LineListener } from "./print-kernel.ts";
 import { scheduleTables } from "./tables.ts";
 import { printWalk } from "./walk.ts";
 
@@ -42,6 +43,27 @@ export function printModules(program: Program, machine: NativeMachine, modulesMa
     );
     return printModule(machine, i === 0 ? [...printSchedule(program, kernels, machine), ...functions] : functions);
   });
+}
+
+/**
+ * A module of a program's kernels alone, for readers. `listener` hears the kernel's number, an instruction of it, and
+ * which lines of the module, from 0, it became.
+ */
+export function printKernelModule(
+  program: Program,
+  machine: NativeMachine,
+  listener: (kernel: number, ...lines: Parameters<LineListener>) => void,
+): string {
+  let line = 1; // The module's own comes first.
+  const functions = program.kernels.map((kernel, number) => {
+    const first = line;
+    const text = printKernelFunction(kernel, kernelSymbol(number), machine, (inst, from, to) => {
+      listener(number, inst, first + from, first + to);
+    });
+    line += text.split("\n").length;
+    return text;
+  });
+  return printModule(machine, functions);
 }
 
 function instructionCount(block: Block): number {

@@ -176,7 +176,10 @@ export async function buildExecutable(
   });
 }
 
-/** The text of each stage of a module, for readers: the llvm dialect, LLVM IR after the optimiser, and assembly. */
+/**
+ * The text of each stage of a module, for readers: the llvm dialect, LLVM IR after the optimiser, and assembly. The
+ * assembly's `.loc 1 n` lines say which line of the module's text, from 1, an instruction comes from.
+ */
 export async function emitStages(
   toolchain: Toolchain,
   machine: NativeMachine,
@@ -184,7 +187,7 @@ export async function emitStages(
 ): Promise<{ readonly llvmDialect: string; readonly llvm: string; readonly assembly: string }> {
   return inDirectory(async (directory) => {
     const build = new Build(toolchain, machine, directory);
-    const { dialect, optimised } = await build.llvm(module, "module", ["-S"]);
+    const { dialect, optimised } = await build.llvm(module, "module", ["-S"], true);
     const assembly = path.join(directory, "module.s");
     await build.stage("llc", [...build.target, "-O2", "-o", assembly, optimised]);
     const [llvmDialect, llvm, text] = await Promise.all(
@@ -224,6 +227,9 @@ class Slots {
 
 const slots = new Slots();
 
+/** The lowering with a debug scope for every function, so that line numbers of the text get to the assembly. */
+const LOWERING_WITH_LINES = LOWERING.replace(/\)$/, ",ensure-debug-info-scope-on-llvm-func)");
+
 class Build {
   readonly #toolchain: Toolchain;
   readonly #directory: string;
@@ -255,12 +261,18 @@ class Build {
   }
 
   /** Files of a module in the llvm dialect, and in LLVM IR behind the optimiser. */
-  async llvm(module: string, name: string, flags: readonly string[]): Promise<{ dialect: string; optimised: string }> {
+  async llvm(
+    module: string,
+    name: string,
+    flags: readonly string[],
+    withLines = false,
+  ): Promise<{ dialect: string; optimised: string }> {
     const file = (suffix: string): string => path.join(this.#directory, `${name}.${suffix}`);
     await writeFile(file("mlir"), module);
     await this.stage("mlir-opt", [
       "--mlir-disable-threading",
-      `--pass-pipeline=${LOWERING}`,
+      `--pass-pipeline=${withLines ? LOWERING_WITH_LINES : LOWERING}`,
+      ...(withLines ? ["--mlir-print-debuginfo"] : []),
       "-o",
       file("llvm.mlir"),
       file("mlir"),
