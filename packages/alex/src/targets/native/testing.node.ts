@@ -5,7 +5,16 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { decodeTensor, encodeTensor, evaluateProgram, storageBytes } from "@fidelity/core";
-import type { CompileOptions, Graph, HostTensor, Kernel, Program, ProgramBuffer, ScheduleItem } from "@fidelity/core";
+import type {
+  CompileOptions,
+  Graph,
+  HostTensor,
+  Kernel,
+  Program,
+  ProgramBuffer,
+  ScheduleItem,
+  VectorTarget,
+} from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
 import { scratchStrideBytes } from "../wasm/index.ts";
 import { LibraryCache } from "./cache.node.ts";
@@ -199,15 +208,37 @@ export interface GraphRun {
   readonly options?: CompileOptions;
 }
 
-/** Compiles graphs for a machine, as one library, and runs them once; memory that they have not written is NaN. */
-export async function runGraphs(runs: readonly GraphRun[], machine: NativeMachine): Promise<HostTensor[][]> {
-  const programs = runs.map(({ graph, options }) =>
-    compileGraph(graph, { ...options, target: vectorsOf(machine), verify: true }),
-  );
+/** Graphs compiled for a target and joined to one program. */
+export interface JoinedGraphs {
+  readonly programs: readonly Program[];
+  readonly joined: Program;
+  readonly placed: readonly PlacedProgram[];
+}
+
+/** Compiles graphs for what generators know of a target, and joins their programs. */
+export function joinGraphs(runs: readonly GraphRun[], target: VectorTarget): JoinedGraphs {
+  const programs = runs.map(({ graph, options }) => compileGraph(graph, { ...options, target, verify: true }));
   const slotBytes = runs.map(({ graph }) =>
     [...graph.parameters, ...graph.results].map(({ type }) => storageBytes(type)),
   );
-  const { joined, placed } = joinPrograms(programs, slotBytes);
+  return { programs, ...joinPrograms(programs, slotBytes) };
+}
+
+/** Compiles graphs for a machine, as one library, and runs them once; memory that they have not written is NaN. */
+export function runGraphs(
+  runs: readonly GraphRun[],
+  machine: NativeMachine,
+  target: VectorTarget = vectorsOf(machine),
+): Promise<HostTensor[][]> {
+  return runJoined(runs, joinGraphs(runs, target), (joined, place) => runNative(joined, machine, place));
+}
+
+/** Runs joined graphs once by `run`, with their inputs in memory; what they have not written is NaN. */
+export async function runJoined(
+  runs: readonly GraphRun[],
+  { programs, joined, placed }: JoinedGraphs,
+  run: (joined: Program, place: TestMemory) => Promise<void>,
+): Promise<HostTensor[][]> {
   const place = testMemory(joined);
   new Uint8Array(place.memory.buffer).fill(0xff);
   const slotOf = (i: number, slot: number, sizeBytes: number): Uint8Array =>
@@ -219,7 +250,7 @@ export async function runGraphs(runs: readonly GraphRun[], machine: NativeMachin
       if (placement.kind === "binding") slotOf(i, placement.slot, bytes.byteLength).set(bytes);
     }
   });
-  await runNative(joined, machine, place);
+  await run(joined, place);
   return runs.map(({ graph, options }, i) =>
     graph.results.map(({ type }, result) => {
       const donor = options?.donations?.find((donation) => donation.result === result);

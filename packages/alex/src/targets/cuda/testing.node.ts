@@ -1,0 +1,107 @@
+// Support for tests of the cuda target: the conformance cases as a few programs, the same on every machine, so that PTX
+// that was made where the tools are runs where a GPU is; and why a machine cannot run them.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { SAMPLED_OPS } from "@fidelity/core/testing";
+import type { BufferArgument, HostTensor, Program, ScheduleItem, TensorType } from "@fidelity/core";
+import { donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.node.ts";
+import type { ConformanceCase } from "../../testing-conformance.node.ts";
+import { joinGraphs, runJoined } from "../native/testing.node.ts";
+import { searchTools } from "../native/toolchain.node.ts";
+import type { CudaDevice } from "./device.node.ts";
+import { openCudaDriver } from "./driver.node.ts";
+import { CUDA_VECTORS } from "./machine.ts";
+
+/** Why nothing can be run on a GPU here, or false: for `skip`. */
+export function whyNoCuda(): string | false {
+  const { reason } = openCudaDriver();
+  return reason === undefined ? false : `needs a GPU: ${reason}`;
+}
+
+/** Why no PTX can be made here, or false: for `skip`. It may have been made elsewhere. */
+export function whyNoPtx(): string | false {
+  const { missing } = searchTools();
+  if (missing.length === 0 || (process.env.FIDELITY_PTX_CACHE ?? "") !== "") return false;
+  return `needs ${missing.map((tool) => `${tool}-19`).join(", ")} (tools/setup.sh)`;
+}
+
+/** Keeps PTX in a directory of its own until `remove`, unless FIDELITY_PTX_CACHE says where. */
+export function temporaryPtxDirectory(): { remove(): void } {
+  if ((process.env.FIDELITY_PTX_CACHE ?? "") !== "") return { remove: () => {} };
+  const directory = mkdtempSync(path.join(os.tmpdir(), "fidelity-test-"));
+  process.env.FIDELITY_PTX_CACHE = directory;
+  return {
+    remove() {
+      delete process.env.FIDELITY_PTX_CACHE;
+      rmSync(directory, { recursive: true });
+    },
+  };
+}
+
+const draw = <T>(arbitrary: fc.Arbitrary<T>, count: number): T[] => fc.sample(arbitrary, { numRuns: count, seed: 1 });
+const seeds = fc.integer({ min: 1, max: 1e9 });
+
+const graphs = fc
+  .tuple(
+    fc.integer({ min: 1, max: 9 }),
+    fc.integer({ min: 1, max: 70 }),
+    fc.array(fc.integer({ min: 0, max: 65535 }), { minLength: 3, maxLength: 14 }),
+    fc.integer({ min: 1, max: 1e6 }),
+  )
+  .map((drawn) => graphCase(...drawn));
+
+/** Every op, its gradient, random graphs and donations, in `count` groups of about as many. */
+export function conformanceGroups(count: number): ConformanceCase[][] {
+  const ops = SAMPLED_OPS.flatMap((op) => {
+    const values = draw(seeds, 1).map((seed) => valueCase(op, seed));
+    if (op.derivative.kind === "zero") return values;
+    return [...values, ...draw(seeds, 1).flatMap((seed) => gradientCase(op, seed) ?? [])];
+  });
+  const cases = [...ops, ...draw(graphs, 6), ...donationCases()];
+  return Array.from({ length: count }, (_, group) => cases.filter((_each, i) => i % count === group));
+}
+
+/** The program of some cases over one bound buffer, the caller's only one. */
+export function programOfCases(cases: readonly ConformanceCase[]): Program {
+  return bindArena(joinGraphs(cases, CUDA_VECTORS).joined);
+}
+
+/** A program whose buffers are all in its arena, with the arena bound as slot 0. */
+export function bindArena(program: Program): Program {
+  const move = (argument: BufferArgument): BufferArgument => {
+    const { placement } = program.buffers[argument.buffer];
+    const offset = placement.kind === "arena" ? placement.offsetBytes : 0;
+    return { ...argument, buffer: 0, offsetBytes: argument.offsetBytes + offset };
+  };
+  const moveItem = (item: ScheduleItem): ScheduleItem =>
+    item.kind === "loop"
+      ? { ...item, items: item.items.map(moveItem) }
+      : { ...item, calls: item.calls.map((call) => ({ ...call, args: call.args.map(move) })) };
+  return {
+    ...program,
+    buffers: [{ name: "all", sizeBytes: program.arenaBytes, placement: { kind: "binding", slot: 0 } }],
+    bindingCount: 1,
+    arenaBytes: 0,
+    schedule: program.schedule.map(moveItem),
+  };
+}
+
+/** Runs cases on a GPU, as one program. */
+export async function runOnDevice(cases: readonly ConformanceCase[], device: CudaDevice): Promise<HostTensor[][]> {
+  return runJoined(cases, joinGraphs(cases, CUDA_VECTORS), async (joined, { memory, arena }) => {
+    const type: TensorType = { dtype: "i32", shape: [joined.arenaBytes / 4] };
+    const signature = { parameterTypes: [type], resultTypes: [], donations: [] };
+    const executable = await device.load(bindArena(joined), signature);
+    const tensor = device.tensor(type);
+    const bytes = new Uint8Array(memory.buffer, arena, joined.arenaBytes);
+    tensor.bytes().set(bytes);
+    executable.bind([tensor], []);
+    executable.run();
+    bytes.set(tensor.bytes());
+    executable.free();
+    tensor.free();
+  });
+}
