@@ -170,8 +170,7 @@ function largeText(random: Random): string {
         Array.from({ length: many }, (_, i) => `let a${i} = ${i === 0 ? "0" : `a${i - 1}`};`).join(" ") +
           " out[0] = a0;",
       ),
-    () => `${Array.from({ length: Math.min(many, 200) }, (_, i) => `const f${i} = (a: number) => ${i === 0 ? "a" : `f${i - 1}(a) + f${i - 1}(a)`};`).join("\n")}
-${wrap(`out[0] = f${Math.min(many, 200) - 1}(x[0]);`)}`,
+    () => doublingHelpers(Math.min(many, 200), wrap),
     () => Array.from({ length: many % 300 }, (_, i) => wrap("out[0] = x[0];").replace("big", `big${i}`)).join("\n"),
     () => `kernel(function big(x: Tensor<[${"4, ".repeat(many)}4]>, out: Vector<8>) { out[0] = 1; });`,
     () => `kernel(function big(x: ${"Vector<".repeat(many)}8${">".repeat(many)}, out: Vector<8>) { out[0] = 1; });`,
@@ -182,4 +181,11 @@ ${wrap(`out[0] = f${Math.min(many, 200) - 1}(x[0]);`)}`,
     () => `type A = B;\ntype B = A;\nkernel(function big(x: A, out: Vector<8>) { out[0] = 1; });`,
     () => `const a = b; const b = a;\nkernel(function big(x: Vector<typeof a>, out: Vector<8>) { out[a] = 1; });`,
   ])();
+}
+
+/** Helpers that each call the one before twice: 2^count calls, written out. */
+function doublingHelpers(count: number, wrap: (body: string) => string): string {
+  const body = (i: number): string => (i === 0 ? "a" : `f${i - 1}(a) + f${i - 1}(a)`);
+  const helpers = Array.from({ length: count }, (_, i) => `const f${i} = (a: number) => ${body(i)};`);
+  return `${helpers.join("\n")}\n${wrap(`out[0] = f${count - 1}(x[0]);`)}`;
 }

@@ -188,9 +188,11 @@ class Writer {
       case 4:
         return `(${this.#condition(names)} ? ${a} : ${b})`;
       case 5:
-        return `(${a} * ${a})`;
+        return `(0.5 * ${a} * ${a})`;
       default:
-        return `(${a} ${pick(this.#random, ["+", "-", "*"])} ${b})`;
+        // Products of whole numbers would leave i32, where JavaScript goes on; those with a fraction are floats in
+        // both.
+        return `(${a} ${pick(this.#random, ["+", "-", "* 0.5 *"])} ${b})`;
     }
   }
 

@@ -78,10 +78,13 @@ export class KernelError extends FidelityError {
 /** Thrown inside the front end where a construct cannot be read any further; collected at the next statement. */
 export class ProblemError extends Error {
   readonly problem: Problem;
+  /** It follows from another problem that was reported already. */
+  readonly isConsequence: boolean;
 
-  constructor(problem: Problem) {
+  constructor(problem: Problem, isConsequence = false) {
     super(problem.message);
     this.problem = problem;
+    this.isConsequence = isConsequence;
   }
 }
 

@@ -4,9 +4,12 @@ import { readFile } from "node:fs/promises";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compileKernelSource } from "./compile.ts";
-import type { CompiledKernel, KernelOptions } from "./compile.ts";
+import type { CompiledKernel, KernelCompilation, KernelOptions } from "./compile.ts";
+import type { ParameterType } from "./check/parameter_types.ts";
 import { KernelError } from "./diagnostics.ts";
+import type { Span } from "./diagnostics.ts";
 import type { KernelLibrary } from "./run.ts";
+import { resolveParameterTypes } from "./typescript.node.ts";
 
 /** The kernels of a file. */
 export interface LoadedKernels extends KernelLibrary {
@@ -22,10 +25,12 @@ export async function loadKernels(file: string | URL, options: KernelOptions = {
   const path = isUrl ? fileURLToPath(file) : file;
   const text = await readFile(path, "utf8");
   const shown = relative(process.cwd(), path);
-  const { kernels, diagnostics, module } = compileKernelSource(text, {
-    file: shown.startsWith("..") ? path : shown,
-    ...options,
-  });
+  const settings = { file: shown.startsWith("..") ? path : shown, ...options };
+  let compilation = compileKernelSource(text, settings);
+  if (compilation.diagnostics.some(({ code }) => code === "FK005")) {
+    compilation = await compileWithTypes(path, text, compilation, settings);
+  }
+  const { kernels, diagnostics, module } = compilation;
   if (diagnostics.length > 0) throw new KernelError(diagnostics);
   return {
     kernels,
@@ -38,4 +43,25 @@ export async function loadKernels(file: string | URL, options: KernelOptions = {
       throw new KernelError([module.source.place({ ...problem, got: names === "" ? "no kernels" : names })]);
     },
   };
+}
+
+/** Compiles again, with the types that the compiler of TypeScript finds where the file does not say them. */
+async function compileWithTypes(
+  path: string,
+  text: string,
+  first: KernelCompilation,
+  options: KernelOptions & { readonly file: string },
+): Promise<KernelCompilation> {
+  const parameters = first.module.kernels.flatMap(({ syntax }) => syntax.parameters);
+  const found = await resolveParameterTypes(
+    path,
+    parameters.map(({ span }) => span.start),
+  );
+  if (found === undefined) return first;
+  // A type is asked for by the place of its annotation, or of the parameter when it has none.
+  const resolveType = (span: Span): ParameterType | undefined => {
+    const parameter = parameters.find((one) => one.span.start <= span.start && span.end <= one.span.end);
+    return parameter && found.get(parameter.span.start);
+  };
+  return compileKernelSource(text, { ...options, resolveType });
 }

@@ -34,7 +34,8 @@ export interface KernelsPlugin {
   readonly name: string;
   /** Before other plugins, while the types are still there. */
   readonly enforce: "pre";
-  transform(this: HookContext | void, code: string, id: string): { code: string; map: null } | null;
+  /** As a hook of a bundler `this` is its context. */
+  transform(this: unknown, code: string, id: string): { code: string; map: null } | null;
   setup(build: EsbuildSetup): void;
 }
 
@@ -52,7 +53,11 @@ export function kernelsPlugin(options: KernelOptions = {}): KernelsPlugin {
       const [first] = diagnostics;
       if (first !== undefined) {
         const { line, column } = first;
-        this?.error?.({ message: formatDiagnostic(first), id, loc: { file, line, column: column - 1 } });
+        (this as HookContext | undefined)?.error?.({
+          message: formatDiagnostic(first),
+          id,
+          loc: { file, line, column: column - 1 },
+        });
         throw new KernelError(diagnostics);
       }
       return changed === undefined ? null : { code: changed, map: null };

@@ -59,7 +59,9 @@ function nestIntents(loop: Loop, stage: Stage, around: readonly Loop[], known: K
   const before = intents.length;
   for (const accumulation of ternaryAccumulations(loop, known)) intents.push({ ...accumulation, how });
   const recurrence = recurrenceOf(loop, loops, known);
-  if (recurrence !== undefined) intents.push({ ...recurrence, how });
+  // The loop inside sees the same recurrence; the one over time has named it.
+  const isNew = !intents.some(({ span }) => span.start === recurrence?.span.start);
+  if (recurrence !== undefined && isNew) intents.push({ ...recurrence, how });
   const ternary = new Set(intents.slice(before).map(({ span }) => span.start));
   for (const [local, { op, isDot, stmt }] of findReductions(loop)) {
     if (ternary.size > 0 || recurrence !== undefined) continue;
@@ -68,19 +70,23 @@ function nestIntents(loop: Loop, stage: Stage, around: readonly Loop[], known: K
   }
   const inner = loop.body.filter((stmt): stmt is Loop => stmt.kind === "for");
   for (const one of inner) nestIntents(one, stage, loops, known, intents);
-  if (intents.length > before || inner.length > 0) return;
+  if (intents.length > before || inner.length > 0 || recurrence !== undefined) return;
   const name = known.vectors.has(loop) ? "elementwise" : "loop";
   intents.push({ name, span: loop.span, what: `loop over ${loop.counter.name}`, how });
 }
 
 /** How the innermost of some loops runs. */
 function howOf(loops: readonly Loop[], stage: Stage, { vectors, scalars }: Known): string {
-  const vector = loops.findLast((loop) => vectors.has(loop));
   const last = loops.at(-1)!;
+  const inner: Loop[] = [];
+  visitStmts(last.body, (stmt) => {
+    if (stmt.kind === "for") inner.push(stmt);
+  });
+  const vector = [...loops, ...inner].findLast((loop) => vectors.has(loop));
   const lanes =
     vector === undefined
       ? `one by one${scalars.has(last) ? `: ${scalars.get(last)!}` : ""}`
-      : `${vector === last ? "" : `${vector.counter.name} `}side by side`;
+      : `${loops.includes(vector) && vector !== last ? `${vector.counter.name} ` : ""}side by side`;
   const { sharing } = stage;
   const shared =
     sharing.kind === "parallel"

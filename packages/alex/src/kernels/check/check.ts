@@ -99,6 +99,10 @@ function declareParameters(input: CheckInput, syntax: FunctionSyntax, session: S
   for (const [i, parameter] of syntax.parameters.entries()) {
     const { name, span } = parameter;
     const type = parameterType(input, i, session);
+    if (type === undefined) {
+      declare(session, () => scope.declare(name, { kind: "refused" }, span));
+      continue;
+    }
     const unit = type.unit === undefined ? {} : { unit: type.unit };
     if (type.kind === "array") {
       const array = session.array({ name, role: "parameter", element: type.element, shape: type.shape, ...unit, span });
@@ -134,8 +138,8 @@ function declare(session: Session, action: () => void): void {
   }
 }
 
-/** A parameter whose type is not understood is a number from here on, so that other mistakes show as well. */
-function parameterType(input: CheckInput, i: number, session: Session): ParameterType {
+/** The type of a parameter; undefined, and a problem, when it is not understood. */
+function parameterType(input: CheckInput, i: number, session: Session): ParameterType | undefined {
   const { read, types, names } = input;
   const parameter = read.syntax.parameters[i]!;
   const given = types?.[i];
@@ -155,7 +159,7 @@ function parameterType(input: CheckInput, i: number, session: Session): Paramete
     if (!(error instanceof ProblemError)) throw error;
     session.problems.push(error.problem);
   }
-  return { kind: "scalar", type: "number" };
+  return undefined;
 }
 
 function requireEffect(ir: KernelIr): Problem | undefined {

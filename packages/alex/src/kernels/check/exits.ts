@@ -31,7 +31,7 @@ export function withoutExits(body: readonly Statement[]): Statement[] {
   const flags: Flags = { count: { value: 0 }, returnFlag: "return 0", inSwitch: false, depth: 0 };
   const last = body.at(-1);
   const value = last?.kind === "return" && last.value !== undefined ? last : undefined;
-  const rewritten = rewrite(value === undefined ? body : body.slice(0, -1), flags, true);
+  const rewritten = rewrite(value === undefined ? body : body.slice(0, -1), flags, value === undefined);
   const isFlagged = rewritten.sets.has(flags.returnFlag);
   if (value !== undefined && isFlagged) {
     refuse("FK023", value.span, "a kernel that returns a number returns it once, at its end", {

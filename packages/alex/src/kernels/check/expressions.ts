@@ -1,6 +1,6 @@
 // Expressions: names are resolved, types found, indices checked for rank and type, helpers inlined, units multiplied.
 
-import { refuse } from "../diagnostics.ts";
+import { ProblemError, refuse } from "../diagnostics.ts";
 import type { Span } from "../diagnostics.ts";
 import type { BinaryOp, CompareOp, KernelArray, KernelExpr, ScalarType } from "../ir/kernel_ir.ts";
 import type { BinaryOperator, Expression } from "../syntax/ast.ts";
@@ -95,6 +95,9 @@ export class ExpressionChecker {
   view(expression: Expression): View | undefined {
     if (expression.kind === "name") {
       const binding = this.scope.find(expression.name);
+      if (binding?.kind === "refused") {
+        throw new ProblemError({ code: "FK004", span: expression.span, message: "refused where it is declared" }, true);
+      }
       return binding?.kind === "view" ? binding : undefined;
     }
     if (expression.kind !== "index") return undefined;
@@ -136,6 +139,8 @@ export class ExpressionChecker {
     const view = this.view(expression);
     if (view !== undefined) return this.load(view, span);
     if (expression.kind === "index") {
+      // A name that is not known says more than that it is no array.
+      this.check(expression.object);
       return refuse("FK013", expression.object.span, "only arrays have elements", { hint: "name the array" });
     }
     const { name } = expression;

@@ -15,7 +15,9 @@ export type Binding =
   /** An array, or a part of it that the leading indices choose. */
   | { readonly kind: "view"; readonly array: KernelArray; readonly indices: readonly KernelExpr[] }
   | { readonly kind: "constant"; readonly expr: KernelExpr; readonly unit: Unit }
-  | { readonly kind: "helper"; readonly read: ReadFunction };
+  | { readonly kind: "helper"; readonly read: ReadFunction }
+  /** Its declaration was refused; what uses it is not refused again. */
+  | { readonly kind: "refused" };
 
 /** A variable whose type is being inferred. */
 export interface Variable {

@@ -48,7 +48,7 @@ export class StatementChecker {
       } catch (error) {
         if (!(error instanceof ProblemError)) throw error;
         this.#session.takePending();
-        this.#session.problems.push(error.problem);
+        if (!error.isConsequence) this.#session.problems.push(error.problem);
         this.#recover(statement);
       }
     }
@@ -72,8 +72,7 @@ export class StatementChecker {
   /** A name whose declaration was refused is still known, so that one mistake is reported once. */
   #recover(statement: Statement): void {
     if (statement.kind !== "declare" || this.#scope.find(statement.name) !== undefined) return;
-    const expr = values.numberExpr(0, this.#session.arithmetic, statement.span);
-    this.#scope.declare(statement.name, { kind: "constant", expr, unit: undefined }, statement.span);
+    this.#scope.declare(statement.name, { kind: "refused" }, statement.span);
   }
 
   #statement(statement: Statement): KernelStmt[] {
@@ -182,8 +181,8 @@ export class StatementChecker {
 
   #assign(statement: Statement & { readonly kind: "assign" }): KernelStmt[] {
     const { target, value, span } = statement;
-    if (target.kind === "name") return this.#assignLocal(target.name, target.span, value, span);
     const view = this.#expressions.view(target);
+    if (target.kind === "name") return this.#assignLocal(target.name, target.span, value, span);
     if (view === undefined) {
       refuse("FK012", target.span, "only variables and elements of arrays can be assigned");
     }
@@ -228,6 +227,7 @@ export class StatementChecker {
       view: "assign its elements",
       constant: "declare it with let inside the kernel",
       helper: "give the variable another name",
+      refused: "mend its declaration first",
     };
     refuse("FK012", span, `${name} cannot be assigned`, { hint: advice[binding.kind] });
   }

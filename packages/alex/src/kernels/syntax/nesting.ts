@@ -14,9 +14,19 @@ const WORDS: ReadonlySet<string> = new Set([
   ...["if", "else", "for", "while", "do", "with", "extends", "as", "satisfies", "in", "of", "instanceof", "is"],
 ]);
 
-/** Comments and strings, words, numbers with their sign, or one character. */
-const TOKEN =
-  /\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|"(?:[^"\\\n]|\\[^])*"?|'(?:[^'\\\n]|\\[^])*'?|-?\d[\w.]*|[\p{L}$_][\p{L}\p{N}$_]*|\S/gu;
+/** Comments and strings, numbers with their sign, words, or one character. */
+const TOKEN = new RegExp(
+  [
+    String.raw`\/\/[^\n]*`,
+    String.raw`\/\*[^]*?(?:\*\/|$)`,
+    String.raw`"(?:[^"\\\n]|\\[^])*"?`,
+    String.raw`'(?:[^'\\\n]|\\[^])*'?`,
+    String.raw`-?\d[\w.]*`,
+    String.raw`[\p{L}$_][\p{L}\p{N}$_]*`,
+    String.raw`\S`,
+  ].join("|"),
+  "gu",
+);
 
 /** A problem where a text may nest too deep for a parser. */
 export function nestingProblem(text: string): Problem | undefined {
