@@ -72,7 +72,9 @@ export { GraphVerifyError, verifyGraph } from "./verify.ts";
 export { createInterpreter, ExecutionError, interpret } from "./interpreter.ts";
 export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
 
-// Differentiation: what furnace builds on.
+// Differentiation and batching: what furnace builds on.
+export { BatchError, batchTensors, everyExample, moveAxis } from "./derive/batch.ts";
+export type { Batched, Batching } from "./derive/batch.ts";
 export { closeGraph } from "./derive/close.ts";
 export type { ClosedGraph } from "./derive/close.ts";
 export { NotDifferentiableError } from "./derive/errors.ts";

@@ -3,11 +3,17 @@
 export { NotDifferentiableError, stopGradient } from "@fidelity/core";
 export { customVjp } from "./custom_vjp.ts";
 export type { CustomVjpRules } from "./custom_vjp.ts";
+export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";
+export type { Hessian, Jacobian, JacobianOptions } from "./jacobian.ts";
 export { jvp } from "./jvp.ts";
 export type { JvpResult } from "./jvp.ts";
+export { linearize } from "./linearize.ts";
+export type { Linearized } from "./linearize.ts";
 export type { Tangent, TangentDtype } from "./tangent.ts";
 export { grad, valueAndGrad, vjp } from "./vjp.ts";
 export type { GradOptions, ValueAndGrad, ValueGradAux, VjpResult } from "./vjp.ts";
+export { vmap } from "./vmap.ts";
+export type { Axes, Examples, Unshaped, VmapOptions } from "./vmap.ts";
 export { adamW } from "./optimizers/adamw.ts";
 export type { AdamWOptions } from "./optimizers/adamw.ts";
 export { clipByGlobalNorm } from "./optimizers/clip.ts";

@@ -4,8 +4,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { add, cos, exp, mul, reduceSum, sin, slice, splat, square, sub } from "@fidelity/core";
-import { grad, jvp, valueAndGrad, vjp } from "./index.ts";
+import { add, cos, exp, mul, reduceSum, reshape, sin, slice, splat, square, sub } from "@fidelity/core";
+import { grad, jacfwd, jacrev, jvp, linearize, valueAndGrad, vjp, vmap } from "./index.ts";
 import { assertClose, centralDifferences, run, runScalar, scalar, values, vector } from "./support.test.ts";
 import type { F64, TensorFunction } from "./support.test.ts";
 
@@ -16,6 +16,10 @@ const modes: Record<string, (fn: Scalar) => Scalar> = {
   reverse: (fn) => (x) => grad(fn)(x) as F64,
   forward: (fn) => (x) => jvp(fn)([x], [splat(1, [], "f64")]).tangent as F64,
   vjp: (fn) => (x) => vjp(fn)(x).pullback(splat(1, [], "f64") as never)[0] as F64,
+  jacfwd: (fn) => (x) => jacfwd(fn)(x) as F64,
+  jacrev: (fn) => (x) => jacrev(fn)(x) as F64,
+  linearize: (fn) => (x) => linearize(fn)(x).linear(splat(1, [], "f64") as never) as F64,
+  batched: (fn) => (x) => reshape(vmap(grad(fn))(reshape(x, [1]) as never) as F64, []) as unknown as F64,
 };
 
 const pairs = Object.entries(modes).flatMap(([outer, d]) =>

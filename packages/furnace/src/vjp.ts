@@ -4,6 +4,8 @@
 // which is what keeps nested derivatives apart.
 
 import {
+  batchTensors,
+  everyExample,
   formatType,
   isTensor,
   keepCarries,
@@ -108,6 +110,30 @@ export function grad<A extends readonly unknown[], V extends Tensor>(
 ): (...args: A) => Tangent<A[0]> {
   const both = valueAndGrad<A, V>(fn);
   return (...args) => both(...args).grad;
+}
+
+/** A function at a point in reverse mode, over leaves. */
+export interface ReversePoint<R> {
+  readonly value: R;
+  readonly results: Leaves<R>["leaves"];
+  /** Cotangents of the primal's leaves from `size` cotangents of the results' leaves at once, along a leading axis. */
+  pull(cotangents: readonly Tensor[], size: number): Tensor[];
+}
+
+/** What `jacrev` is made of. */
+export function pullMany<P, R>(name: string, fn: (primal: P) => R, primal: P): ReversePoint<R> {
+  const { value, results, pullback } = reverseMode(name, (at: P) => ({ value: fn(at), aux: [] }), primal);
+  return {
+    value,
+    results,
+    pull(cotangents, size) {
+      const one = tangentParameters(results.map(({ leaf }) => leaf));
+      return everyExample(
+        batchTensors(pullback(one), new Map(one.map((from, i) => [from, cotangents[i]!])), size),
+        size,
+      );
+    },
+  };
 }
 
 interface ReverseMode<R, X> {

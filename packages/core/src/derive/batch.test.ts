@@ -41,7 +41,9 @@ function stack(examples: readonly HostTensor[]): HostTensor {
   const join = (arrays: readonly Float64Array[]): Float64Array => Float64Array.from(arrays.flatMap((x) => [...x]));
   const data = join(examples.map((example) => example.data));
   const type = { dtype, shape: [examples.length, ...shape] };
-  return examples[0]!.scales === undefined ? { type, data } : { type, data, scales: join(examples.map((x) => x.scales!)) };
+  return examples[0]!.scales === undefined
+    ? { type, data }
+    : { type, data, scales: join(examples.map((x) => x.scales!)) };
 }
 
 function subsets(count: number): boolean[][] {

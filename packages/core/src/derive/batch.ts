@@ -147,7 +147,9 @@ function foldExamples(node: Node, inputs: readonly Batched[], size: number): rea
 /** The op applied to one example after another, as a loop. */
 export function oneByOne(node: Node, inputs: readonly Batched[], size: number): readonly Batched[] {
   const slices = inputs.flatMap(({ value, batched }) =>
-    batched ? [{ parameter: parameter("example", { dtype: value.dtype, shape: value.shape.slice(1) }), stack: value }] : [],
+    batched
+      ? [{ parameter: parameter("example", { dtype: value.dtype, shape: value.shape.slice(1) }), stack: value }]
+      : [],
   );
   let next = 0;
   const operands = inputs.map(({ value, batched }) => (batched ? slices[next++]!.parameter : value));

@@ -20,7 +20,9 @@ export function batchScan(inputs: readonly Batched[], size: number, node: Node):
   let body = batchGraph(attrs.body, isBatched, size, (i) => i < carries && isBatched[constants + i]!);
   for (;;) {
     // A carry that turns batched may turn others batched; there are at most as many rounds as carries.
-    const grown = body.isBatched.flatMap((batched, i) => (i < carries && batched && !isBatched[constants + i] ? [i] : []));
+    const grown = body.isBatched.flatMap((batched, i) =>
+      i < carries && batched && !isBatched[constants + i] ? [i] : [],
+    );
     if (grown.length === 0) break;
     for (const i of grown) isBatched[constants + i] = true;
     body = batchGraph(attrs.body, isBatched, size, (i) => i < carries && isBatched[constants + i]!);

@@ -1,6 +1,6 @@
 // Batching of ops that index with numbers known at run time. Where every example has its own index, tables of all
-// examples become one, and the indices move by the rows before theirs. An index outside is then kept inside, as compiled
-// programs do anyway; only the reference's refusal is lost.
+// examples become one, and the indices move by the rows before theirs. An index outside is then kept inside, as
+// compiled programs do anyway; only the reference's refusal is lost.
 
 import type { Shape } from "@fidelity/units";
 import type { Node, Tensor } from "../graph.ts";

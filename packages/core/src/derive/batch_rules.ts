@@ -14,7 +14,6 @@ import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAd
 
 const ROWS: Batching = { kind: "rows" };
 const FOLD: Batching = { kind: "fold" };
-const EXPAND: Batching = { kind: "expand" };
 const SOURCE: Batching = { kind: "source" };
 
 function rules(batch: (inputs: readonly Batched[], size: number, node: Node) => readonly Batched[]): Batching {
