@@ -80,9 +80,7 @@ class Writer {
       }
       case 2:
         if (names.variables.length === 0) return same([this.#store(names, local)]);
-        return same([
-          `${pick(this.#random, names.variables)} ${pick(this.#random, ["=", "+=", "-=", "+="])} ${this.#bounded(names)};`,
-        ]);
+        return same([this.#assignment(names)]);
       case 3:
       case 4:
         return same([this.#store(names, local)]);
@@ -128,6 +126,11 @@ class Writer {
       ...(this.#random(2) === 0 ? ["  default: break;"] : []),
       "}",
     ];
+  }
+
+  #assignment(names: Names): string {
+    const operator = pick(this.#random, ["=", "+=", "-=", "+="]);
+    return `${pick(this.#random, names.variables)} ${operator} ${this.#bounded(names)};`;
   }
 
   #store(names: Names, local: boolean): string {
@@ -220,7 +223,8 @@ class Writer {
   }
 
   #condition(names: Names): string {
-    const compare = `${this.#number(names, 1)} ${pick(this.#random, ["<", ">", "<=", ">=", "===", "!=="])} ${this.#number(names, 1)}`;
+    const operator = pick(this.#random, ["<", ">", "<=", ">=", "===", "!=="]);
+    const compare = `${this.#number(names, 1)} ${operator} ${this.#number(names, 1)}`;
     switch (this.#random(6)) {
       case 0:
         return `!(${compare})`;

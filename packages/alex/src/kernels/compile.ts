@@ -22,6 +22,8 @@ import type { KernelSignature } from "./op.ts";
 import type { Expression, FunctionSyntax } from "./syntax/ast.ts";
 import type { KernelModule, ReadFunction } from "./syntax/module.ts";
 import { readFunctionText, readModule } from "./syntax/module.ts";
+import { tokensOf } from "./syntax/tokens.ts";
+import type { Token } from "./syntax/tokens.ts";
 
 /** How kernels are compiled. */
 export interface KernelOptions {
@@ -40,6 +42,8 @@ export interface KernelOptions {
 export interface CompiledKernel {
   readonly name: string;
   readonly source: SourceText;
+  /** The words of the kernel's text. */
+  readonly tokens: readonly Token[];
   readonly ast: FunctionSyntax;
   readonly ir: KernelIr;
   readonly analysis: KernelAnalysis;
@@ -122,8 +126,9 @@ export function compileFunction(input: FunctionInput, options: KernelOptions = {
 function helperOf(name: string, text: string, span: Span): ReadFunction {
   const { read, problems } = readFunctionText(name, text);
   const moved = (problem: Problem): Problem => ({ ...problem, span });
-  if (read !== undefined) return { syntax: { ...read.syntax, name, span }, problems: read.problems.map(moved) };
-  return { syntax: { name, parameters: [], body: [], span }, problems: problems.map(moved) };
+  if (read !== undefined)
+    return { ...read, syntax: { ...read.syntax, name, span }, problems: read.problems.map(moved) };
+  return { syntax: { name, parameters: [], body: [], span }, problems: problems.map(moved), end: span.end };
 }
 
 type ModuleTables = Pick<KernelModule, "source" | "constants" | "helpers" | "aliases">;
@@ -200,6 +205,7 @@ function compileOne({ name, read, module, names, types, options }: OneInput): Co
   return {
     name,
     source,
+    tokens: tokensOf(source.text, wholeSpan(read)),
     ast: read.syntax,
     ir,
     analysis,
@@ -210,4 +216,9 @@ function compileOne({ name, read, module, names, types, options }: OneInput): Co
     program: (target = { lanes: 4, joinsVectors: false }) =>
       compileGraph(graph, { target, name, donations: signature.donations, verify: true }),
   };
+}
+
+/** The text of a whole function. */
+function wholeSpan({ syntax, end }: ReadFunction): Span {
+  return { start: syntax.span.start, end };
 }

@@ -10,3 +10,7 @@ export type { Intent, IntentName } from "./analysis/intents.ts";
 export { evaluateKernelIr } from "./ir/evaluate.ts";
 export type { Arithmetic, KernelIr } from "./ir/kernel_ir.ts";
 export { precompileKernel } from "./precompile.ts";
+export { printKernelIr } from "./ir/print.ts";
+export type { PrintedLine } from "./ir/print.ts";
+export { tokensOf } from "./syntax/tokens.ts";
+export type { Token, TokenKind } from "./syntax/tokens.ts";

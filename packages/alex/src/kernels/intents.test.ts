@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { visitBlocks } from "./testing.ts";
-import { compileKernelSource, KernelError } from "./index.compile.ts";
+import { compileKernelSource, KernelError, printKernelIr } from "./index.compile.ts";
 import type { CompiledKernel } from "./index.compile.ts";
 
 function compileOne(text: string): CompiledKernel {
@@ -116,4 +116,31 @@ test("every value of a program has a place in the text, near where it is written
     if (span !== undefined) texts.add(text.slice(span.start, span.end));
   });
   for (const part of ["x[i]", "Math.exp(x[i])", "Math.exp(x[i]) + 1"]) assert.ok(texts.has(part), part);
+});
+
+test("a kernel shows its words and its typed form, with places", () => {
+  const text = `kernel(function f(n: i32, x: Vector<8>, out: Vector<8>) {
+    const half = n / 2; // the middle
+    for (let i = 0; i < 8; i++) if (x[i] > half) out[i] = x[i];
+  });`;
+  const { tokens, ir, source } = compileOne(text);
+  assert.deepEqual(
+    tokens.slice(0, 6).map((token) => `${token.kind} ${token.text}`),
+    ["keyword function", "name f", "punctuator (", "name n", "punctuator :", "name i32"],
+  );
+  for (const token of tokens) assert.equal(source.text.slice(token.span.start, token.span.end), token.text);
+  assert.deepEqual(
+    printKernelIr(ir).map((line) => line.text),
+    [
+      "kernel f(n: i32[], x: f32[8], out: f32[8]) in f32 {",
+      "  const n.0: i32 = n[]",
+      "  const half.1: f32 = div(f32(n.0), 2:f32)",
+      "  for i.2 from 0 to 8 by 1 {",
+      "    if gt(x[i.2], half.1) {",
+      "      out[i.2] = x[i.2]",
+      "    }",
+      "  }",
+      "}",
+    ],
+  );
 });

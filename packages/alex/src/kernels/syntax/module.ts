@@ -17,6 +17,8 @@ export const KERNELS_MODULE = "@fidelity/alex/kernels";
 export interface ReadFunction {
   readonly syntax: FunctionSyntax;
   readonly problems: readonly Problem[];
+  /** Where its text ends; the span of the syntax is that of its head. */
+  readonly end: number;
 }
 
 /** One call of `kernel`. */
@@ -202,7 +204,7 @@ function readFunction(node: EstreeNode, name: string): ReadFunction | undefined 
     body: statements,
     span: head,
   };
-  return { syntax, problems };
+  return { syntax, problems, end: node.end };
 }
 
 function readParameter(node: EstreeNode): Parameter {
