@@ -11,6 +11,7 @@ const KIB = 1024;
 const ceilings: readonly Ceiling[] = [
   { kind: "f32" },
   { kind: "int8" },
+  { kind: "tiles" },
   { kind: "read", sizeBytes: 100 * KIB },
   { kind: "triad", sizeBytes: 96 * KIB },
 ];

@@ -8,7 +8,7 @@
 
 import { hostMachine, vectorsOf } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
-import { buildKernel, loopType, tensorType } from "@fidelity/core";
+import { TILE, buildKernel, loopType, tensorType } from "@fidelity/core";
 import type { Kernel, KernelBuilder, LoopType, LoopValue, Program, TensorType } from "@fidelity/core";
 import { formatBytes } from "@fidelity/units";
 import { repeated } from "./measure.ts";
@@ -17,6 +17,8 @@ import type { Source } from "./measure.ts";
 export type Ceiling =
   | { readonly kind: "f32" }
   | { readonly kind: "int8" }
+  /** Matrix registers, with a load of an operand from the nearest cache for every product. */
+  | { readonly kind: "tiles" }
   /** Bytes that are read, or that the three arrays of a triad take together. */
   | { readonly kind: "read"; readonly sizeBytes: number }
   | { readonly kind: "triad"; readonly sizeBytes: number; readonly nontemporal?: true };
@@ -34,6 +36,8 @@ export function ceilingName(ceiling: Ceiling): string {
       return "float32 multiply-add";
     case "int8":
       return "int8 dot product";
+    case "tiles":
+      return "int8 tile product";
     case "read":
     case "triad":
       return `${ceiling.kind} ${formatBytes(ceiling.sizeBytes)}${isNontemporal(ceiling) ? " past the caches" : ""}`;
@@ -42,6 +46,11 @@ export function ceilingName(ceiling: Ceiling): string {
 
 function isNontemporal(ceiling: Ceiling): boolean {
   return ceiling.kind === "triad" && ceiling.nontemporal === true;
+}
+
+/** Whether code for a device may use matrix registers. */
+export function hasTiles({ target }: CpuDevice): boolean {
+  return target === "native" && vectorsOf(hostMachine()).tiles === true;
 }
 
 /** float32 lanes of a device's vectors. */
@@ -86,6 +95,8 @@ export function ceilingProgram(ceiling: Ceiling, lanes = WASM_LANES): CeilingPro
       return peakProgram("int8", loopType("i32", lanes), 8 * lanes, (k, a, b, sum) =>
         k.dot4(k.bitcast(bytes, a), k.bitcast(bytes, b), sum),
       );
+    case "tiles":
+      return tileProgram();
     case "read":
       return readProgram(ceiling.sizeBytes, lanes);
     case "triad":
@@ -115,6 +126,26 @@ function peakProgram(name: string, type: LoopType, operations: number, accumulat
   const perRun = PEAK_CHUNKS * PEAK_ITERATIONS * PEAK_UNROLL * accumulators * operations;
   const sizes = [accumulators * vectorBytes, PEAK_CHUNKS * accumulators * vectorBytes];
   return { program: oneCall(kernel, sizes, PEAK_CHUNKS), work: perRun };
+}
+
+const TILE_BYTES = TILE.rows * TILE.rowBytes;
+const TILE_ITERATIONS = 10_000;
+/** Sums in four tiles, and four operands, of which two and two make four products. */
+const TILE_OPERANDS = 4;
+
+function tileProgram(): CeilingProgram {
+  const kernel = buildKernel("tiles", 2, (k, [operands, results]) => {
+    for (let sums = 0; sums < 4; sums++) k.tileZero(sums);
+    k.loop(0, TILE_ITERATIONS, 1, () => {
+      for (let i = 0; i < TILE_OPERANDS; i++) k.tileLoad(4 + i, operands, i * TILE_BYTES, TILE.rowBytes);
+      for (let sums = 0; sums < 4; sums++) k.tileMultiply(sums, 4 + (sums >> 1), 6 + (sums & 1));
+    });
+    const to = k.offset(results, k.chunk, 4 * TILE_BYTES);
+    for (let sums = 0; sums < 4; sums++) k.tileStore(sums, to, sums * TILE_BYTES, TILE.rowBytes);
+  });
+  const perProduct = 2 * 16 * 16 * TILE.rowBytes;
+  const sizes = [TILE_OPERANDS * TILE_BYTES, PEAK_CHUNKS * 4 * TILE_BYTES];
+  return { program: oneCall(kernel, sizes, PEAK_CHUNKS), work: PEAK_CHUNKS * TILE_ITERATIONS * 4 * perProduct };
 }
 
 const READ_VECTORS = 16;

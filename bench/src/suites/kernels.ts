@@ -35,10 +35,10 @@ import {
   ternaryLinear,
   trace,
 } from "@fidelity/core";
-import type { DeviceTensor, Graph, Tensor, TensorType } from "@fidelity/core";
+import type { DeviceTensor, Graph, Tensor, TensorType, TernaryDtype } from "@fidelity/core";
 import { RandomStream } from "@fidelity/models";
 import type { Shape } from "@fidelity/units";
-import { ceilingName, ceilingSource } from "../ceilings.ts";
+import { ceilingName, ceilingSource, hasTiles } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
 import { measure, repeated } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
@@ -73,11 +73,13 @@ export async function kernels(bench: Bench): Promise<void> {
   for (const threads of bench.threads) {
     await onDevice(bench, threads, (device) => measureCeilings(bench, device));
     for (const [title, cases] of GROUPS) {
-      await onDevice(bench, threads, (device) => measureCases(bench, device, title, cases(bench.quick)));
+      await onDevice(bench, threads, (device) =>
+        measureCases(bench, device, title, cases(bench.quick, hasTiles(device))),
+      );
     }
     if (bench.loaded) {
-      const cases = GROUPS.flatMap(([, group]) => group(true));
-      await onDevice(bench, threads, (device) => measureLoaded(bench, device, cases));
+      const cases = (device: CpuDevice) => GROUPS.flatMap(([, group]) => group(true, hasTiles(device)));
+      await onDevice(bench, threads, (device) => measureLoaded(bench, device, cases(device)));
     }
   }
 }
@@ -102,6 +104,7 @@ async function measureCeilings(bench: Bench, device: CpuDevice): Promise<void> {
     { kind: "triad", sizeBytes: NEAR_BYTES },
     { kind: "triad", sizeBytes: FAR_BYTES },
     ...(device.target === "native" ? [{ kind: "triad", sizeBytes: FAR_BYTES, nontemporal: true } as const] : []),
+    ...(hasTiles(device) ? [{ kind: "tiles" } as const] : []),
   ];
   const sources: Source[] = [];
   for (const ceiling of ceilings) sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
@@ -136,7 +139,7 @@ async function measureCases(
 
 function unitOf({ kind }: Ceiling): string {
   if (kind === "f32") return "GFLOP/s";
-  return kind === "int8" ? "GOP/s" : "GB/s";
+  return kind === "int8" || kind === "tiles" ? "GOP/s" : "GB/s";
 }
 
 /** The name of the source of a product's peer. */
@@ -222,7 +225,8 @@ function randomTensor(device: CpuDevice, type: TensorType, stream: number, posit
   return tensor;
 }
 
-type Group = readonly [title: string, cases: (quick: boolean) => KernelCase[]];
+/** Some cases, few if quick, for a target with matrix registers or without. */
+type Group = readonly [title: string, cases: (quick: boolean, tiles: boolean) => KernelCase[]];
 
 const GROUPS: readonly Group[] = [
   ["float32 products", products],
@@ -385,39 +389,44 @@ function lossCase(rows: number, classes: number): KernelCase {
 const TERNARY_ROWS = 6912;
 const TERNARY_COLUMNS = 2560;
 
-function ternaryProducts(quick: boolean): KernelCase[] {
-  const weightBytes = storageBytes(tensorType("ternary", [TERNARY_ROWS, TERNARY_COLUMNS]));
-  const size = `${TERNARY_COLUMNS}x${TERNARY_ROWS}`;
-  const far = 16;
-  const single: KernelCase = {
-    name: `ternary_linear ${size} 1 row`,
-    graph: ternaryGraph(1, 1),
-    work: weightBytes,
-    ceiling: { kind: "read", sizeBytes: weightBytes },
-  };
-  const many: KernelCase = {
-    name: `ternary_linear ${size} 1 row x ${far} matrices`,
-    graph: ternaryGraph(1, far),
-    work: far * weightBytes,
-    ceiling: { kind: "read", sizeBytes: far * weightBytes },
-  };
-  const tokens = quick ? 32 : 128;
-  const prefill: KernelCase = {
-    name: `ternary_linear ${size} ${tokens} rows`,
-    graph: ternaryGraph(tokens, 1),
-    work: 2 * tokens * TERNARY_ROWS * TERNARY_COLUMNS,
-    ceiling: DOT,
-  };
-  return quick ? [single, prefill] : [single, many, prefill];
+/** Distinct weights of a pass over them, as many as a model of 2.4 billion parameters reads for a token, and twice. */
+const TERNARY_BYTES = 1.2e9;
+
+function ternaryProducts(quick: boolean, tiles: boolean): KernelCase[] {
+  return (["ternary", "ternary5"] as const).flatMap((dtype) => {
+    const weightBytes = storageBytes(tensorType(dtype, [TERNARY_ROWS, TERNARY_COLUMNS]));
+    const name = `ternary_linear ${dtype === "ternary" ? "2" : "1.6"} bits ${TERNARY_COLUMNS}x${TERNARY_ROWS}`;
+    const single: KernelCase = {
+      name: `${name} 1 row`,
+      graph: ternaryGraph(dtype, 1, 1),
+      work: weightBytes,
+      ceiling: { kind: "read", sizeBytes: weightBytes },
+    };
+    const far = Math.ceil(TERNARY_BYTES / weightBytes);
+    const many = (): KernelCase => ({
+      name: `${name} 1 row x ${far} matrices`,
+      graph: ternaryGraph(dtype, 1, far),
+      work: far * weightBytes,
+      ceiling: { kind: "read", sizeBytes: FAR_BYTES },
+    });
+    const tokens = quick ? 32 : 128;
+    const prefill: KernelCase = {
+      name: `${name} ${tokens} rows`,
+      graph: ternaryGraph(dtype, tokens, 1),
+      work: 2 * tokens * TERNARY_ROWS * TERNARY_COLUMNS,
+      ceiling: tiles ? { kind: "tiles" } : DOT,
+    };
+    return quick ? [single, prefill] : [single, many(), prefill];
+  });
 }
 
-function ternaryGraph(rows: number, matrices: number): Graph {
-  const weights = Array.from({ length: matrices }, () => tensorType("ternary", [TERNARY_ROWS, TERNARY_COLUMNS]));
+function ternaryGraph(dtype: TernaryDtype, rows: number, matrices: number): Graph {
+  const weights = Array.from({ length: matrices }, () => tensorType(dtype, [TERNARY_ROWS, TERNARY_COLUMNS]));
   const { graph } = trace(
     "ternary_linear",
     (x: Tensor<Shape, "f32">, matrices: readonly Tensor[]) => {
       const codes = quantizeActivations(x) as Tensor<Shape, "q8">;
-      return matrices.map((matrix) => ternaryLinear(codes, matrix as Tensor<Shape, "ternary">));
+      return matrices.map((matrix) => ternaryLinear(codes, matrix as Tensor<Shape, TernaryDtype>));
     },
     [tensorType("f32", [rows, TERNARY_COLUMNS]), weights],
   );

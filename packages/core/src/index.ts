@@ -2,8 +2,8 @@
 // levels of IR print as and must satisfy, and the loop IR that ops lower to.
 
 // Types of values, and where they lie.
-export { DTYPES, isDtype, isFloat } from "./dtype.ts";
-export type { Dtype, DtypeInfo, FloatDtype } from "./dtype.ts";
+export { DTYPES, isDtype, isFloat, isPacked, isTernary } from "./dtype.ts";
+export type { Dtype, DtypeInfo, FloatDtype, TernaryDtype } from "./dtype.ts";
 export {
   elementCount,
   q8Layout,

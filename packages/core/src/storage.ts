@@ -7,7 +7,7 @@
 // and bits 2p, 2p+1 of its byte j hold column 16i + 4p + j, as weight + 1. Rows and columns are padded with weight 0
 // (code 1). Then one float32 scale (value = weight * scale), padded to 64 bytes.
 //
-// ternary5 [rows, columns]: the same with 20 columns in 64 bytes: byte j of a lane holds columns 20i + 4p + j for p < 5,
+// ternary5 [rows, columns]: the same with 20 columns in 64 bytes: byte j of a lane holds columns 20i + 4p + j, p < 5,
 // in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
 // of another row may meet it.
 
@@ -99,7 +99,7 @@ export function tritsByte(value: number): number {
   return pair < 8 ? (pair << 5) | triple : ((triple & 7) << 5) | (TRITS_ESCAPE + (triple >> 3));
 }
 
-/** The five codes that a byte stands for, as `tritsByte` takes them; meaningless for the 13 bytes that it never gives. */
+/** The codes that a byte stands for, as `tritsByte` takes them; meaningless for the 13 bytes that it never gives. */
 export function tritsValue(byte: number): number {
   const [low, high] = [byte & 31, byte >> 5];
   return low < TRITS_ESCAPE ? low + 27 * high : 8 * (low - TRITS_ESCAPE) + high + 27 * 8;

@@ -1,6 +1,6 @@
-// Bytes of five ternary codes (`ternary5` of storage.ts) taken apart. In vectors of bytes it is done by tables, where one
-// instruction looks up 64 entries: the low field's table, and two that see the byte rotated by three bits, so that the
-// high field comes first. Elsewhere it is arithmetic that every target has.
+// Bytes of five ternary codes (`ternary5` of storage.ts) taken apart. In vectors of bytes it is done by tables, where
+// one instruction looks up 64 entries: the low field's table, and two that see the byte rotated by three bits, so that
+// the high field comes first. Elsewhere it is arithmetic that every target has.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
