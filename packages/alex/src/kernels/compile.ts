@@ -4,7 +4,7 @@
 //
 // Each stage is kept, so that tools can show it beside the source.
 
-import type { Graph, Program, VectorTarget } from "@fidelity/core";
+import type { Graph, Program, Tensor, VectorTarget } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
 
 import { analyseKernel } from "./analysis/analyse.ts";
@@ -17,7 +17,7 @@ import { KernelError, ProblemError } from "./diagnostics.ts";
 import type { Diagnostic, Problem, SourceText, Span } from "./diagnostics.ts";
 import type { Arithmetic, KernelIr } from "./ir/kernel_ir.ts";
 import type { Positions } from "./lower/lower.ts";
-import { graphOfKernel, signatureOf } from "./op.ts";
+import { emitKernel, graphOfKernel, signatureOf } from "./op.ts";
 import type { KernelSignature } from "./op.ts";
 import type { Expression, FunctionSyntax } from "./syntax/ast.ts";
 import type { KernelModule, ReadFunction } from "./syntax/module.ts";
@@ -50,6 +50,8 @@ export interface CompiledKernel {
   readonly intents: readonly Intent[];
   readonly signature: KernelSignature;
   readonly graph: Graph;
+  /** A call inside a traced model: `signature.results` for tensors of `signature.inputs`. It has no derivative. */
+  apply(...tensors: readonly Tensor[]): readonly Tensor[];
   /** The program for a target with these vectors. */
   program(target?: VectorTarget): Program;
   /** Where the values of the program's kernels came from, by the name of the kernel and the id of the value. */
@@ -213,6 +215,7 @@ function compileOne({ name, read, module, names, types, options }: OneInput): Co
     signature,
     graph,
     positions,
+    apply: (...tensors) => emitKernel(analysis, positions, tensors),
     program: (target = { lanes: 4, joinsVectors: false }) =>
       compileGraph(graph, { target, name, donations: signature.donations, verify: true }),
   };

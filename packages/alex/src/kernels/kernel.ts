@@ -79,7 +79,7 @@ export const t = {
     length: N,
     element?: E,
     unit?: U,
-  ): KernelType<Vector<N, E, U>> {
+  ): KernelType<Vector<N, NoInfer<E>, U>> {
     return arrayType(element, [length], unit);
   },
   matrix<
@@ -87,14 +87,14 @@ export const t = {
     const C extends number,
     const E extends Element = "f32",
     const U extends string = string,
-  >(rows: R, columns: C, element?: E, unit?: U): KernelType<Matrix<R, C, E, U>> {
+  >(rows: R, columns: C, element?: E, unit?: U): KernelType<Matrix<R, C, NoInfer<E>, U>> {
     return arrayType(element, [rows, columns], unit);
   },
   tensor<const S extends readonly number[], const E extends Element = "f32", const U extends string = string>(
     shape: S,
     element?: E,
     unit?: U,
-  ): KernelType<Tensor<S, E, U>> {
+  ): KernelType<Tensor<S, NoInfer<E>, U>> {
     return arrayType(element, shape, unit);
   },
   ternary<const S extends readonly [number, number]>(shape: S): KernelType<Ternary<S>> {

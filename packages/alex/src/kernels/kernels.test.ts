@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { createInterpreter, verifyProgram } from "@fidelity/core";
-import type { Device } from "@fidelity/core";
+import { add, createInterpreter, mul, tensorType, trace, verifyProgram } from "@fidelity/core";
+import type { Device, Shape, Tensor } from "@fidelity/core";
 import { bestTarget, createDevice } from "../index.node.ts";
 import { compileKernel, compileKernelSource, KernelError } from "./index.compile.ts";
 import type { CompiledKernel, KernelOptions } from "./index.compile.ts";
@@ -286,5 +286,26 @@ test("a library says which kernels it has, and gives all diagnostics of a file",
   await assert.rejects(
     compileKernel(devices[0]!, () => 1),
     /types of the kernel .* are not known/,
+  );
+});
+
+test("a kernel is an op inside a model, on every device", async () => {
+  const squares = compileOne(
+    "kernel(function squares(x: Vector<9>, out: Vector<9>) { for (let i = 0; i < 9; i++) out[i] = x[i] * x[i]; });",
+  );
+  type F32 = Tensor<Shape, "f32">;
+  const model = (x: F32): F32 => add(squares.apply(mul(x, 2))[0] as F32, x);
+  const { graph } = trace("model", model, [tensorType("f32", [9])]);
+  for (const device of devices) {
+    const executable = await device.compile(graph);
+    const [x, y] = [device.tensor(tensorType("f32", [9])), device.tensor(tensorType("f32", [9]))];
+    executable.bind([x], [y]);
+    x.f32().set([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    executable.run();
+    assert.deepEqual([...y.f32()], [0, 5, 18, 39, 68, 105, 150, 203, 264], device.target);
+  }
+  assert.throws(
+    () => trace("wrong", (x: F32) => squares.apply(x), [tensorType("f32", [8])]),
+    /kernel.squares: takes x: f32\[9\]/,
   );
 });

@@ -2,7 +2,15 @@
 // the kernel's loops. So it compiles for every target and runs on every device that takes graphs, alone or inside a
 // model.
 
-import { elementCount, emit, NotDifferentiableError, trace } from "@fidelity/core";
+import {
+  elementCount,
+  emit,
+  formatType,
+  NotDifferentiableError,
+  sameType,
+  ShapeMismatchError,
+  trace,
+} from "@fidelity/core";
 import type { Graph, HostTensor, OpDef, Tensor, TensorType } from "@fidelity/core";
 import { InternalError } from "@fidelity/units";
 import type { KernelAnalysis } from "./analysis/analyse.ts";
@@ -92,14 +100,26 @@ function evaluate(
     .map(([array]) => ({ type: tensorTypeOf(array), data: values[array.id]!.data }));
 }
 
+/** Calls a kernel inside a trace: its results for tensors of the types of its inputs. */
+export function emitKernel(
+  analysis: KernelAnalysis,
+  positions: Positions,
+  tensors: readonly Tensor[],
+): readonly Tensor[] {
+  const { inputs } = signatureOf(analysis);
+  const types = tensors.map(({ type }) => type);
+  const fits = types.length === inputs.length && inputs.every((array, i) => sameType(tensorTypeOf(array), types[i]!));
+  if (!fits) {
+    const expected = inputs.map((array) => `${array.name}: ${formatType(tensorTypeOf(array))}`).join(", ");
+    throw new ShapeMismatchError(`kernel.${analysis.ir.name}`, `takes ${expected}`, types);
+  }
+  return emit(kernelOp(analysis, positions), tensors, { kernel: analysis.ir });
+}
+
 /** The graph that is one call of a kernel. */
 export function graphOfKernel(analysis: KernelAnalysis, positions: Positions): Graph {
-  const op = kernelOp(analysis, positions);
   const types = signatureOf(analysis).inputs.map(tensorTypeOf);
-  const call = (...tensors: readonly Tensor[]): readonly Tensor[] => emit(op, tensors, { kernel: analysis.ir });
-  return trace<readonly TensorType[], readonly Tensor[]>(
-    analysis.ir.name,
-    (...args) => call(...(args as Tensor[])),
-    types,
-  ).graph;
+  const call = (...tensors: readonly unknown[]): readonly Tensor[] =>
+    emitKernel(analysis, positions, tensors as readonly Tensor[]);
+  return trace<readonly TensorType[], readonly Tensor[]>(analysis.ir.name, call, types).graph;
 }

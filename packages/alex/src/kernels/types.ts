@@ -80,7 +80,7 @@ export function vector<const N extends number, const E extends Element = "f32", 
   length: N,
   element?: E,
   _unit?: Unit,
-): Vector<N, E, Unit> {
+): Vector<N, NoInfer<E>, Unit> {
   return tensor<readonly [N], E, Unit>([length], element) as Vector<N, E, Unit>;
 }
 
@@ -90,7 +90,7 @@ export function matrix<
   const C extends number,
   const E extends Element = "f32",
   const Unit extends string = string,
->(rows: R, columns: C, element?: E, _unit?: Unit): Matrix<R, C, E, Unit> {
+>(rows: R, columns: C, element?: E, _unit?: Unit): Matrix<R, C, NoInfer<E>, Unit> {
   return tensor<readonly [R, C], E, Unit>([rows, columns], element) as unknown as Matrix<R, C, E, Unit>;
 }
 
@@ -99,7 +99,7 @@ export function tensor<
   const S extends readonly number[],
   const E extends Element = "f32",
   const Unit extends string = string,
->(shape: S, element?: E, _unit?: Unit): Tensor<S, E, Unit> {
+>(shape: S, element?: E, _unit?: Unit): Tensor<S, NoInfer<E>, Unit> {
   if (shape.length === 0 || !shape.every((dim) => Number.isSafeInteger(dim) && dim >= 1)) {
     throw new KernelValueError("a tensor cannot have these dims", {
       expected: "one or more whole numbers from 1",
