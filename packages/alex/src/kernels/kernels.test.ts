@@ -250,6 +250,29 @@ test("in float64 arithmetic a kernel gives the bits of TypeScript", async () => 
   }
 });
 
+test("views of rows, and extremes over a strided axis, from infinity", async () => {
+  const text = `kernel(function largest(m: Tensor<[2, 3, 5]>, out: Vector<5>) {
+    for (let k = 0; k < m[0][0].length; k++) {
+      let best = -Infinity;
+      for (let i = 0; i < 2; i++) {
+        const plane = m[i];
+        for (let j = 0; j < plane.length; j++) {
+          const row = plane[j];
+          if (row[k] > best) best = row[k];
+        }
+      }
+      out[k] = best;
+    }
+  });`;
+  const m = tensor([2, 3, 5]);
+  m.forEach((plane, i) =>
+    plane.forEach((row, j) => row.forEach((_, k) => (row[k] = ((i * 7 + j * 5 + k * 3) % 11) - 20))),
+  );
+  const got = await runEverywhere(text, () => [m, vector(5)]);
+  const expected = [0, 1, 2, 3, 4].map((k) => Math.max(...m.flatMap((plane) => plane.map((row) => row[k]!))));
+  assert.deepEqual([...(got[1] as Float32Array)], expected);
+});
+
 test("results do not depend on the number of threads", async () => {
   const text = `kernel(function big(w: Ternary<[300, 200]>, x: Vector<200>, out: Vector<300>) {
     for (let i = 0; i < 300; i++) {

@@ -26,13 +26,14 @@ interface MathFunction {
 
 const NO_UNIT: Unit = new Map();
 
-/** Constants of Math. */
-export const MATH_CONSTANTS: ReadonlyMap<string, number> = new Map(
-  (["PI", "E", "LN2", "LN10", "LOG2E", "LOG10E", "SQRT2", "SQRT1_2"] as const).map((name) => [
-    `Math.${name}`,
-    Math[name],
-  ]),
-);
+/** Constants of Math, and the numbers that have names. */
+export const MATH_CONSTANTS: ReadonlyMap<string, number> = new Map([
+  ...(["PI", "E", "LN2", "LN10", "LOG2E", "LOG10E", "SQRT2", "SQRT1_2"] as const).map(
+    (name) => [`Math.${name}`, Math[name]] as const,
+  ),
+  ["Infinity", Infinity],
+  ["NaN", NaN],
+]);
 
 /** A function of one float, with no unit or the unit of its argument. */
 function onFloat(op: UnaryOp, unitOf: (unit: Unit) => Unit = () => NO_UNIT): MathFunction {
