@@ -332,3 +332,23 @@ test("a kernel is an op inside a model, on every device", async () => {
     /kernel.squares: takes x: f32\[9\]/,
   );
 });
+
+test("a tensor that is both updated and read is read as it was", async () => {
+  const reverse = compileOne(
+    "kernel(function reverse(x: Vector<9>, y: Vector<9>) { for (let i = 0; i < 9; i++) x[i] = x[i] + y[8 - i]; });",
+  );
+  type F32 = Tensor<Shape, "f32">;
+  const model = (x: F32): F32 => {
+    const twice = mul(x, 2);
+    return reverse.apply(twice, twice)[0] as F32;
+  };
+  const { graph } = trace("model", model, [tensorType("f32", [9])]);
+  for (const device of devices) {
+    const executable = await device.compile(graph);
+    const [x, y] = [device.tensor(tensorType("f32", [9])), device.tensor(tensorType("f32", [9]))];
+    executable.bind([x], [y]);
+    x.f32().set([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    executable.run();
+    assert.deepEqual([...y.f32()], [16, 16, 16, 16, 16, 16, 16, 16, 16], device.target);
+  }
+});

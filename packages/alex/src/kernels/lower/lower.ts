@@ -3,6 +3,7 @@
 
 import { elementCount, F32, loopType } from "@fidelity/core";
 import type { BufferHandle, KernelBuilder, LoopValue, LowerContext } from "@fidelity/core";
+import { resolveAlias } from "../../passes/fuse.ts";
 import type { KernelAnalysis } from "../analysis/analyse.ts";
 import { accessesOf } from "../analysis/dependence.ts";
 import type { Loop } from "../analysis/dependence.ts";
@@ -41,7 +42,7 @@ export function lowerKernel(
   for (const array of analysis.ir.arrays) {
     const { input, result } = bindings.get(array) ?? {};
     if (result !== undefined) handles.set(array, context.result(result));
-    else if (input !== undefined) handles.set(array, context.input(input));
+    else if (input !== undefined) handles.set(array, readableInput(context, input, array));
     else handles.set(array, context.temporary(bytesOf(array)));
     const isKept = input !== undefined && result !== undefined;
     const inPlace = context.inPlace && result === 0;
@@ -52,6 +53,19 @@ export function lowerKernel(
   analysis.stages.forEach((stage, number) => {
     stageCall(analysis, stage, `${analysis.ir.name}_${number}`, handles, context, positions);
   });
+}
+
+/** An input that is only read. When the result takes over the memory of the same tensor, it is kept in a copy. */
+function readableInput(context: LowerContext, input: number, array: KernelArray): BufferHandle {
+  const { inputs, op } = context.node;
+  const overwritten = op.lowering.kind === "kernel" && context.inPlace ? op.lowering.inPlace : undefined;
+  const handle = context.input(input);
+  const isOverwritten =
+    overwritten !== undefined && resolveAlias(inputs[overwritten]!) === resolveAlias(inputs[input]!);
+  if (!isOverwritten) return handle;
+  const copy = context.temporary(bytesOf(array));
+  copyCall(context, handle, copy, array);
+  return copy;
 }
 
 function bytesOf(array: KernelArray): number {
