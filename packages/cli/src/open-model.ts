@@ -10,11 +10,12 @@ import { UsageError } from "./errors.ts";
 import type { Target } from "./options.ts";
 
 /**
- * Makes the device of --target and --threads. The interpreter has one thread, whatever is asked for. Throws
- * `ToolMissingError` when native code cannot be made here, with what to install.
+ * Makes the device of --target and --threads. The interpreter and a GPU have one thread, whatever is asked for. Throws
+ * `ToolMissingError` when native code cannot be made here, with what to install, and `CudaUnavailableError`.
  */
 export function openDevice(target: Target, threads: number): Device {
-  return target === "interpreter" ? createInterpreter() : createDevice({ threads, target });
+  if (target === "interpreter") return createInterpreter();
+  return target === "cuda" ? createDevice({ target }) : createDevice({ threads, target });
 }
 
 /** A model with its vocabulary and its parameters on a device; what it takes to generate and to evaluate. */

@@ -55,13 +55,13 @@ function wrongValue(flags: string, expected: string, got: string): UsageError {
   return new UsageError(`${flag} cannot take this value`, { where: `option ${flags}`, expected, got: `"${got}"` });
 }
 
-export const TARGETS = ["wasm", "native", "interpreter"] as const;
+export const TARGETS = ["wasm", "native", "cuda", "interpreter"] as const;
 export type Target = (typeof TARGETS)[number];
 
 export const targetOption = (): Option =>
   choiceOption(
     "--target <name>",
-    "compile to WebAssembly, or to native code (LLVM 19), or walk the graph slowly in float64",
+    "compile to WebAssembly, to native code (LLVM 19), for an NVIDIA GPU, or walk the graph slowly in float64",
     TARGETS,
   ).default("wasm");
 

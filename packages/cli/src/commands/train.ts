@@ -1,7 +1,7 @@
 // `fidelity train`: a model of the user's text, in a run folder.
 
 import { existsSync } from "node:fs";
-import { emitAfter, hostMachine, vectorsOf } from "@fidelity/alex/node";
+import { TARGETS, emitAfter } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import type { CompileOptions, Device, Graph } from "@fidelity/core";
 import { ByteTokenizer, countParameters } from "@fidelity/models";
@@ -136,7 +136,8 @@ async function emitStep(options: TrainCommandOptions, pass: string): Promise<num
   const compiled: { graph: Graph; options: CompileOptions }[] = [];
   const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
   await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options));
-  const target = options.target === "native" ? vectorsOf(hostMachine()) : WASM_TARGET;
+  const isWasm = options.target === "wasm" || options.target === "interpreter";
+  const target = isWasm ? WASM_TARGET : TARGETS[options.target].vectors();
   for (const { graph, options: compileOptions } of compiled) {
     const text = emitAfter(graph, pass, { ...compileOptions, target });
     if (options.json === true) createOutput(true).result({ pass, program: graph.name, text });

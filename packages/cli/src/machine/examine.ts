@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
-import { hostMachine, searchTools } from "@fidelity/alex/node";
+import { cudaMachineOf, hostMachine, openCudaDriver, searchTools } from "@fidelity/alex/node";
 import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import { loadFfi, mapFile } from "@fidelity/barewire/node";
 import { FidelityError } from "@fidelity/units";
@@ -188,14 +188,17 @@ function checkChromium(): Check {
 }
 
 function checkGpu(): Check {
-  const devices = ["/dev/nvidia0", "/dev/dri/renderD128", "/dev/kfd"].filter((path) => existsSync(path));
-  return {
+  const base = {
     name: "GPU",
-    ok: devices.length > 0,
-    found: devices.length > 0 ? `${devices.join(", ")}; this version computes on the processor` : "no device found",
     needed: false,
-    brings: "nothing yet: WebGPU and CUDA come with a later version",
+    brings: "programs on an NVIDIA GPU, --target cuda; what it compiles needs LLVM 19, too",
+    fix: "install NVIDIA's driver where there is such a GPU; other GPUs come with a later version",
   };
+  const { driver, reason } = openCudaDriver();
+  if (driver === undefined) return { ...base, ok: false, found: reason };
+  const { name, capability, memoryBytes } = driver;
+  const found = `${name}, compute capability ${capability / 10}, ${formatSize(memoryBytes)}`;
+  return { ...base, ok: cudaMachineOf(capability) !== undefined, found };
 }
 
 function checkTorch(): Check {
