@@ -5,7 +5,7 @@ import { storageBytes } from "@fidelity/core";
 import type { TensorType } from "@fidelity/core";
 import type { WasmProgramExports } from "../targets/wasm/index.ts";
 import type { KernelFunction } from "./kernel.ts";
-import { readArgument, readNumber, writeArgument } from "./transfer.ts";
+import { LastArguments, readArgument, readNumber, writeArgument } from "./transfer.ts";
 import { KernelValueError } from "./types.ts";
 
 /** One argument of a precompiled kernel, or the number that it returns. */
@@ -64,12 +64,14 @@ function instantiate(kernel: PrecompiledKernel): ((...args: readonly unknown[]) 
   new Int32Array(memory.buffer, table, bindings.length).set(bindings);
   const bytesOf = ({ address, type }: PrecompiledArgument): Uint8Array =>
     new Uint8Array(memory.buffer, address, storageBytes(type));
+  const last = new LastArguments();
   return (...args) => {
     if (args.length !== parameters.length) {
       throw new KernelValueError(`${kernel.name} takes ${parameters.length} arguments`, { got: `${args.length}` });
     }
     for (const [i, argument] of parameters.entries()) {
-      if (argument.isRead) writeArgument(argument.name, argument.type, bytesOf(argument), args[i]);
+      if (!argument.isRead || last.isSame(i, argument.type, args[i])) continue;
+      writeArgument(argument.name, argument.type, bytesOf(argument), args[i]);
     }
     run(0, table, arena, scratch, control);
     for (const [i, argument] of parameters.entries()) {

@@ -7,7 +7,7 @@ import type { CompiledKernel, KernelOptions } from "./compile.ts";
 import { markOf } from "./kernel.ts";
 import type { Captures, KernelFunction } from "./kernel.ts";
 import { tensorTypeOf } from "./op.ts";
-import { readArgument, readNumber, writeArgument } from "./transfer.ts";
+import { LastArguments, readArgument, readNumber, writeArgument } from "./transfer.ts";
 import { KernelValueError } from "./types.ts";
 
 /** Kernels that were compiled from a file. */
@@ -99,13 +99,16 @@ function bindKernel(
     signature.inputs.map((array) => tensorOf.get(array)!),
     signature.results.map((array) => tensorOf.get(array)!),
   );
+  const last = new LastArguments();
   const call = (...args: unknown[]): number | void => {
     if (args.length !== ir.parameterCount) {
       throw new KernelValueError(`${kernel.name} takes ${ir.parameterCount} arguments`, { got: `${args.length}` });
     }
     for (const array of signature.inputs) {
-      const { type } = tensorOf.get(array)!;
-      writeArgument(array.name, type, tensorOf.get(array)!.bytes(), args[outer.indexOf(array)]);
+      const tensor = tensorOf.get(array)!;
+      const i = outer.indexOf(array);
+      if (last.isSame(i, tensor.type, args[i])) continue;
+      writeArgument(array.name, tensor.type, tensor.bytes(), args[i]);
     }
     executable.run();
     for (const array of signature.results) {

@@ -42,6 +42,21 @@ function eachRow(
   for (let i = 0; i < dim; i++) eachRow(name, rest, list[i], visit, at + i * step);
 }
 
+/**
+ * What an argument was when it was last written. Ternary weights are read only and take time to pack, so that the same
+ * object is packed once; everything else may have changed and is written at each call.
+ */
+export class LastArguments {
+  readonly #last: unknown[] = [];
+
+  /** Whether argument `i` is there already. */
+  isSame(i: number, type: TensorType, value: unknown): boolean {
+    const same = type.dtype === "ternary" && this.#last[i] === value;
+    this.#last[i] = value;
+    return same;
+  }
+}
+
 /** Writes an argument into a tensor's storage. Throws `KernelValueError` when it does not have the tensor's shape. */
 export function writeArgument(name: string, type: TensorType, bytes: Uint8Array, value: unknown): void {
   if (type.dtype === "ternary") return writeTernary(name, type, bytes, value);
