@@ -43,7 +43,9 @@ test("shape rules refuse tensors of ranks and dtypes that they were not made for
     const spoiled = inputs.map((type) => ({ ...type, dtype: type.dtype === "bool" ? "f64" : "bool" }) as const);
     // Ops that move or repeat elements take any plain dtype; all others must say what they cannot take.
     const moves = [
+      "after",
       "broadcast",
+      "checkpoint_name",
       "concat",
       "pad",
       "reshape",

@@ -1,6 +1,7 @@
 // The public face of furnace: derivatives of functions over tensors, optimisers, and schedules.
 
-export { NotDifferentiableError, stopGradient } from "@fidelity/core";
+export { checkpoint, checkpointName, NotDifferentiableError, stopGradient } from "@fidelity/core";
+export type { CheckpointOptions } from "@fidelity/core";
 export { customVjp } from "./custom_vjp.ts";
 export type { CustomVjpRules } from "./custom_vjp.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";

@@ -2,6 +2,8 @@
 
 import type { Node, Tensor } from "../graph.ts";
 import { emit } from "../graph.ts";
+import type { CheckpointAttrs } from "../ops/checkpoint.ts";
+import { checkpointOp } from "../ops/checkpoint.ts";
 import type { CustomRule, CustomVjpAttrs } from "../ops/custom_vjp.ts";
 import { customVjpOp } from "../ops/custom_vjp.ts";
 import { reduceSum } from "../ops/reduce_sum.ts";
@@ -36,6 +38,20 @@ export function batchScan(inputs: readonly Batched[], size: number, node: Node):
     const batched = body.isBatched[i]!;
     return { value: batched && i >= carries ? moveAxis(value, 1, 0) : value, batched };
   });
+}
+
+/** A checkpoint of the body over all examples. */
+export function batchCheckpoint(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const attrs = node.attrs as CheckpointAttrs;
+  const body = batchGraph(
+    attrs.body,
+    inputs.map(({ batched }) => batched),
+    size,
+    () => false,
+  );
+  const operands = inputs.map(({ value }) => value);
+  const results = emit(checkpointOp, operands, { ...attrs, body: body.graph });
+  return results.map((value, i) => ({ value, batched: body.isBatched[i]! }));
 }
 
 /** The tree with its leaves, in order, replaced. */

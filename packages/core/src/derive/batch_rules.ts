@@ -9,11 +9,12 @@ import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
 import { asBatched, everyExample } from "./batch.ts";
-import { batchCustomVjp, batchScan } from "./batch_bodies.ts";
+import { batchCheckpoint, batchCustomVjp, batchScan } from "./batch_bodies.ts";
 import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
 
 const ROWS: Batching = { kind: "rows" };
 const FOLD: Batching = { kind: "fold" };
+const EXPAND: Batching = { kind: "expand" };
 const SOURCE: Batching = { kind: "source" };
 
 function rules(batch: (inputs: readonly Batched[], size: number, node: Node) => readonly Batched[]): Batching {
@@ -34,11 +35,15 @@ const SHIFTED_SHAPE = shifted(({ shape }, size) => ({ shape: [size, ...numbers(s
 const TABLE: Readonly<Record<OpName, Batching>> = {
   abs: ROWS,
   add: ROWS,
+  after: rules(batchAfter),
   attention: FOLD,
   attention_grad: FOLD,
   attention_tangent: FOLD,
   broadcast: SHIFTED_SHAPE,
   cast: ROWS,
+  checkpoint: rules(batchCheckpoint),
+  checkpoint_name: ROWS,
+  checkpoint_tangent: EXPAND,
   concat: shifted(({ axis }) => ({ axis: Number(axis) + 1 })),
   constant: SOURCE,
   cos: ROWS,
@@ -133,6 +138,12 @@ function batchRmsNorm(inputs: readonly Batched[], size: number, node: Node): rea
   const columns = weight.value.shape[1]!;
   const ones = Array<number>(normalized.rank - 2).fill(1);
   return asBatched([mulRows(normalized, reshape(weight.value, [size, ...ones, columns]))]);
+}
+
+/** x, with or without examples, after whatever it waits for. */
+function batchAfter(inputs: readonly Batched[], _size: number, node: Node): readonly Batched[] {
+  const values = inputs.map(({ value }) => value);
+  return [{ value: emitOne(node.op, values, node.attrs), batched: inputs[0]!.batched }];
 }
 
 function batchTernaryLinear(inputs: readonly Batched[], _size: number, node: Node): readonly Batched[] {

@@ -10,7 +10,7 @@
 import { invariant } from "@fidelity/units";
 import { closeGraph } from "../derive/close.ts";
 import { NotDifferentiableError } from "../derive/errors.ts";
-import { tangentType } from "../derive/linearize.ts";
+import { expandNode, tangentType } from "../derive/linearize.ts";
 import type { Graph, Tensor, TensorType } from "../graph.ts";
 import { emit, formatType, inline, sameType, topologicalOrder } from "../graph.ts";
 import { interpret } from "../interpreter.ts";
@@ -99,6 +99,8 @@ export function requireForwardMode(tangents: readonly MaybeTensor[]): void {
       const attrs = node.attrs as Partial<OpaqueAttrs & { body: Graph }>;
       if ((node.op as unknown) === customVjpTangentOp) refuseForwardMode(attrs.rule!.name);
       if (attrs.body !== undefined) pending.push([...attrs.body.results]);
+      // Its derivative is not in the graph yet.
+      if (node.op.name === "checkpoint_tangent") pending.push([...expandNode(node)]);
     }
   }
 }

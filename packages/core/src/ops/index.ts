@@ -3,11 +3,14 @@
 import type { OpDef } from "../op.ts";
 import { absOp } from "./abs.ts";
 import { addOp } from "./add.ts";
+import { afterOp } from "./after.ts";
 import { attentionOp } from "./attention.ts";
 import { attentionGradOp } from "./attention_grad.ts";
 import { attentionTangentOp } from "./attention_tangent.ts";
 import { broadcastOp } from "./broadcast.ts";
 import { castOp } from "./cast.ts";
+import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
+import { checkpointNameOp } from "./checkpoint_name.ts";
 import { concatOp } from "./concat.ts";
 import { constantOp } from "./constant.ts";
 import { cosOp } from "./cos.ts";
@@ -69,11 +72,15 @@ import { transposeOp } from "./transpose.ts";
 const TABLE = {
   abs: absOp,
   add: addOp,
+  after: afterOp,
   attention: attentionOp,
   attention_grad: attentionGradOp,
   attention_tangent: attentionTangentOp,
   broadcast: broadcastOp,
   cast: castOp,
+  checkpoint: checkpointOp,
+  checkpoint_name: checkpointNameOp,
+  checkpoint_tangent: checkpointTangentOp,
   concat: concatOp,
   constant: constantOp,
   cos: cosOp,
