@@ -1,19 +1,21 @@
-// Every op of the registry and its backward pass, and random graphs, as the cuda target generates them: their PTX is
-// made, and assembled where ptxas is on the machine; they run on a GPU where there is one; and without one the same
-// kernels run on the processor, generated for what a GPU's thread has, so that the generators are tested anywhere.
+// Every op of the registry and its backward pass, random graphs, and every operation, as the cuda target generates them:
+// their PTX is made, and assembled where ptxas is on the machine; they run on a GPU where there is one; and without one
+// the same kernels run on the processor, generated for what a GPU's thread has, so that generators are tested anywhere.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import type { Program } from "@fidelity/core";
 import { assertConforms } from "../../testing-conformance.node.ts";
 import { hostMachine } from "../native/machine.node.ts";
-import { runGraphs, whyNoNative } from "../native/testing.node.ts";
+import { differencesOf, joinGraphs, joinPrograms, runGraphs, runJoined, whyNoNative } from "../native/testing.node.ts";
 import { compileProgramToPtx } from "./compile.node.ts";
 import { CudaDevice } from "./device.node.ts";
 import { CUDA_VECTORS, SM_90 } from "./machine.ts";
 import {
+  bindArena,
   conformanceGroups,
-  programOfCases,
-  runOnDevice,
+  operationPrograms,
+  runnerOn,
   temporaryPtxDirectory,
   whyNoCuda,
   whyNoPtx,
@@ -22,37 +24,55 @@ import { assemblePtx, findPtxAssembler } from "./toolchain.node.ts";
 
 const GROUPS = 2;
 const groups = conformanceGroups(GROUPS);
+const { programs, inputs } = operationPrograms();
 let directory: ReturnType<typeof temporaryPtxDirectory>;
 before(() => void (directory = temporaryPtxDirectory()));
 after(() => directory.remove());
 
-for (const [i, cases] of groups.entries()) {
-  test(`programs of every op are PTX, group ${i + 1}`, { skip: whyNoPtx() }, async () => {
-    const program = programOfCases(cases);
-    const ptx = await compileProgramToPtx(program);
-    const entries = [...ptx.matchAll(/^\.visible \.entry kernel_(\d+)\(/gm)].map(([, number]) => Number(number));
-    assert.deepEqual(
-      entries,
-      program.kernels.map((_, kernel) => kernel),
-    );
-    assert.doesNotMatch(ptx, /\.extern|call/, "nothing is left to a library");
-    const assembler = findPtxAssembler();
-    if (assembler === undefined) return;
-    const resources = await assemblePtx(assembler, SM_90, ptx);
-    assert.equal(resources.length, program.kernels.length);
-    assert.ok(resources.every(({ registers }) => registers > 0 && registers <= 255));
-  });
-
-  test(`ops, gradients and random graphs on a GPU, group ${i + 1}`, { skip: whyNoCuda() }, async () => {
-    const device = new CudaDevice();
-    try {
-      const results = await runOnDevice(cases, device);
-      cases.forEach((each, which) => assertConforms(each, results[which]));
-    } finally {
-      await device.close();
-    }
-  });
+async function assertIsPtx(program: Program): Promise<void> {
+  const ptx = await compileProgramToPtx(program);
+  const entries = [...ptx.matchAll(/^\.visible \.entry kernel_(\d+)\(/gm)].map(([, number]) => Number(number));
+  assert.deepEqual(
+    entries,
+    program.kernels.map((_, kernel) => kernel),
+  );
+  assert.doesNotMatch(ptx, /\.extern|call/, "nothing is left to a library");
+  const assembler = findPtxAssembler();
+  if (assembler === undefined) return;
+  const resources = await assemblePtx(assembler, SM_90, ptx);
+  assert.equal(resources.length, program.kernels.length);
+  assert.ok(resources.every(({ registers }) => registers > 0 && registers <= 255));
 }
+
+async function withDevice(use: (device: CudaDevice) => Promise<void>): Promise<void> {
+  const device = new CudaDevice();
+  try {
+    await use(device);
+  } finally {
+    await device.close();
+  }
+}
+
+for (const [i, cases] of groups.entries()) {
+  test(`ops, gradients and random graphs are PTX, group ${i + 1}`, { skip: whyNoPtx() }, () =>
+    assertIsPtx(bindArena(joinGraphs(cases, CUDA_VECTORS).joined)),
+  );
+
+  test(`ops, gradients and random graphs on a GPU, group ${i + 1}`, { skip: whyNoCuda() }, () =>
+    withDevice(async (device) => {
+      const results = await runJoined(cases, joinGraphs(cases, CUDA_VECTORS), runnerOn(device));
+      cases.forEach((each, which) => assertConforms(each, results[which]));
+    }),
+  );
+}
+
+test("every operation is PTX", { skip: whyNoPtx() }, () => assertIsPtx(bindArena(joinPrograms(programs).joined)));
+
+test("operations have the evaluator's results on a GPU", { skip: whyNoCuda() }, () =>
+  withDevice(async (device) => {
+    assert.deepEqual(await differencesOf(programs, inputs, runnerOn(device)), []);
+  }),
+);
 
 test("kernels generated for a GPU's thread have the interpreter's values", { skip: whyNoNative() }, async () => {
   const cases = groups.flat();

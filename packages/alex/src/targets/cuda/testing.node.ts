@@ -6,11 +6,14 @@ import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
 import { SAMPLED_OPS } from "@fidelity/core/testing";
-import type { BufferArgument, HostTensor, Program, ScheduleItem, TensorType } from "@fidelity/core";
+import type { BufferArgument, Program, ScheduleItem, TensorType } from "@fidelity/core";
 import { donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.node.ts";
 import type { ConformanceCase } from "../../testing-conformance.node.ts";
-import { joinGraphs, runJoined } from "../native/testing.node.ts";
+import { joinGraphs } from "../native/testing.node.ts";
+import type { RunJoined } from "../native/testing.node.ts";
 import { searchTools } from "../native/toolchain.node.ts";
+import { operationCases } from "../testing-operations.ts";
+import { programOf } from "../wasm/testing.node.ts";
 import type { CudaDevice } from "./device.node.ts";
 import { openCudaDriver } from "./driver.node.ts";
 import { CUDA_VECTORS } from "./machine.ts";
@@ -64,11 +67,6 @@ export function conformanceGroups(count: number): ConformanceCase[][] {
   return Array.from({ length: count }, (_, group) => cases.filter((_each, i) => i % count === group));
 }
 
-/** The program of some cases over one bound buffer, the caller's only one. */
-export function programOfCases(cases: readonly ConformanceCase[]): Program {
-  return bindArena(joinGraphs(cases, CUDA_VECTORS).joined);
-}
-
 /** A program whose buffers are all in its arena, with the arena bound as slot 0. */
 export function bindArena(program: Program): Program {
   const move = (argument: BufferArgument): BufferArgument => {
@@ -89,9 +87,9 @@ export function bindArena(program: Program): Program {
   };
 }
 
-/** Runs cases on a GPU, as one program. */
-export async function runOnDevice(cases: readonly ConformanceCase[], device: CudaDevice): Promise<HostTensor[][]> {
-  return runJoined(cases, joinGraphs(cases, CUDA_VECTORS), async (joined, { memory, arena }) => {
+/** Runs joined programs on a GPU. */
+export function runnerOn(device: CudaDevice): RunJoined {
+  return async (joined, { memory, arena }) => {
     const type: TensorType = { dtype: "i32", shape: [joined.arenaBytes / 4] };
     const signature = { parameterTypes: [type], resultTypes: [], donations: [] };
     const executable = await device.load(bindArena(joined), signature);
@@ -103,5 +101,11 @@ export async function runOnDevice(cases: readonly ConformanceCase[], device: Cud
     bytes.set(tensor.bytes());
     executable.free();
     tensor.free();
-  });
+  };
+}
+
+/** Every operation in every type, over vectors of 16 bytes. */
+export function operationPrograms(): { readonly programs: readonly Program[]; readonly inputs: Uint8Array } {
+  const { cases, inputs, bufferBytes } = operationCases(16);
+  return { programs: cases.map(({ kernel }) => programOf(kernel, bufferBytes)), inputs };
 }

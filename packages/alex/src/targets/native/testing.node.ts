@@ -162,14 +162,26 @@ export async function runNative(program: Program, machine: NativeMachine, place:
   }
 }
 
-/**
- * Runs programs whose buffers are all in their arenas, each over an arena that begins with `inputs`, natively and on
- * the evaluator. Gives what differs, in words; two NaN are the same whatever their payload.
- */
-export async function differencesFromEvaluator(
+/** How tests run a joined program once. */
+export type RunJoined = (joined: Program, place: TestMemory) => Promise<void>;
+
+/** As `differencesOf`, on the processor. */
+export function differencesFromEvaluator(
   programs: readonly Program[],
   inputs: Uint8Array,
   machine: NativeMachine,
+): Promise<string[]> {
+  return differencesOf(programs, inputs, (joined, place) => runNative(joined, machine, place));
+}
+
+/**
+ * Runs programs whose buffers are all in their arenas, each over an arena that begins with `inputs`, by `run` and on
+ * the evaluator. Gives what differs, in words; two NaN are the same whatever their payload.
+ */
+export async function differencesOf(
+  programs: readonly Program[],
+  inputs: Uint8Array,
+  run: RunJoined,
 ): Promise<string[]> {
   const { joined, placed } = joinPrograms(programs);
   const place = testMemory(joined);
@@ -179,7 +191,7 @@ export async function differencesFromEvaluator(
   programs.forEach((program, i) =>
     evaluateProgram(program, expected, [], place.arena + placed[i].arena, place.scratch),
   );
-  await runNative(joined, machine, place);
+  await run(joined, place);
   return programs.flatMap((program, i) => {
     const at = place.arena + placed[i].arena;
     const views = [place.memory.buffer, expected].map((buffer) => new DataView(buffer, at, program.arenaBytes));
@@ -237,7 +249,7 @@ export function runGraphs(
 export async function runJoined(
   runs: readonly GraphRun[],
   { programs, joined, placed }: JoinedGraphs,
-  run: (joined: Program, place: TestMemory) => Promise<void>,
+  run: RunJoined,
 ): Promise<HostTensor[][]> {
   const place = testMemory(joined);
   new Uint8Array(place.memory.buffer).fill(0xff);
