@@ -1,8 +1,8 @@
 // Parameters in the memory of a device: made, filled, and packed. They are kept by path, so that whatever reads a file
 // or averages weights finds them by the names that files use.
 
-import type { Device, DeviceTensor, Tensor, TensorType, Tree } from "@fidelity/core";
-import { flattenTree, formatType, isTensorType, sameShape, ternarize, trace } from "@fidelity/core";
+import type { Device, DeviceTensor, Tensor, TensorType, TernaryDtype, Tree } from "@fidelity/core";
+import { flattenTree, formatType, isTensorType, isTernary, sameShape, ternarize, trace } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import type { Model } from "./model.ts";
 import { namedParameters } from "./parameters.ts";
@@ -38,26 +38,27 @@ export function freeParameters(parameters: DeviceParameters): void {
 }
 
 /**
- * The same parameters with ternary weights packed to 2 bits, computed on the device by the op that training uses, so
+ * The same parameters with ternary weights packed, to 2 bits or five to a byte (`ternary5`), computed on the device by the op that training uses, so
  * that both give the same logits. Only packed tensors are new; the others are those of `parameters`.
  */
 export async function packParameters(
   model: Model,
   parameters: DeviceParameters,
   device: Device,
+  dtype: TernaryDtype = "ternary",
 ): Promise<Map<string, DeviceTensor>> {
   orderedParameters(model, parameters);
   const leaves = namedParameters(model.parameters);
   const paths = leaves
     .filter(({ leaf }) => leaf.role === "ternary")
     .map(({ path }) => path)
-    .filter((path) => parameters.get(path)!.type.dtype !== "ternary");
+    .filter((path) => !isTernary(parameters.get(path)!.type.dtype));
   const result = new Map(leaves.map(({ path }) => [path, parameters.get(path)!]));
   if (paths.length === 0) return result;
   const sources = paths.map((path) => parameters.get(path)!);
   const { graph } = trace(
     "pack",
-    (weights) => weights.map((weight) => ternarize(weight as Tensor<readonly [number, number], "f32">)),
+    (weights) => weights.map((weight) => ternarize(weight as Tensor<readonly [number, number], "f32">, dtype)),
     [sources.map(({ type }) => type)],
   );
   const program = await device.compile(graph);
@@ -90,7 +91,7 @@ export function orderedParameters(model: Model, parameters: DeviceParameters): D
   }
   return leaves.map(({ path, leaf }) => {
     const tensor = parameters.get(path);
-    const dtypes: readonly string[] = leaf.role === "ternary" ? ["f32", "ternary"] : ["f32"];
+    const dtypes: readonly string[] = leaf.role === "ternary" ? ["f32", "ternary", "ternary5"] : ["f32"];
     const fits = ({ dtype, shape }: TensorType): boolean => dtypes.includes(dtype) && sameShape(shape, leaf.shape);
     if (tensor !== undefined && fits(tensor.type)) return tensor;
     throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {

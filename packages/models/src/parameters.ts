@@ -6,7 +6,7 @@
 //
 // Leaves out: parameters of other dtypes than float32; packed weights are made from these.
 
-import type { HostTensor, NamedLeaf, Tensor, TensorType, Tree } from "@fidelity/core";
+import type { HostTensor, NamedLeaf, Tensor, TensorType, TernaryDtype, Tree } from "@fidelity/core";
 import { elementCount, flattenTree, isTensorType, mapTree, storageBytes } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { RandomStream } from "./random.ts";
@@ -35,7 +35,7 @@ export type ParameterTree = Tree<ParameterSpec>;
 /** The tensors that a tree of specs stands for while a model is traced: ternary weights are float32 or packed. */
 export type TensorsOf<T> =
   T extends ParameterSpec<infer R>
-    ? Tensor<Shape, R extends "ternary" ? "f32" | "ternary" : "f32">
+    ? Tensor<Shape, R extends "ternary" ? "f32" | TernaryDtype : "f32">
     : { readonly [K in keyof T]: TensorsOf<T[K]> };
 
 /** Standard deviation of the first weights. */

@@ -9,7 +9,7 @@ import { createDevice } from "@fidelity/alex/node";
 import { ChecksumError, TruncatedContainerError } from "@fidelity/barewire";
 import { FileError, readContainerHeader, writeContainerFile } from "@fidelity/barewire/node";
 import { createInterpreter } from "@fidelity/core";
-import type { Device } from "@fidelity/core";
+import type { Device, TernaryDtype } from "@fidelity/core";
 import { writeLlama2c } from "@fidelity/formats";
 import { ArchitectureError, createModel, createParameters, fillParameter, namedParameters } from "@fidelity/models";
 import { packParameters, parameterTypes, writeVocabularyFile } from "@fidelity/models";
@@ -32,7 +32,7 @@ function initialised(device: Device, of: Model): DeviceParameters {
   );
 }
 
-async function savedModel(name: string, packed: boolean): Promise<string> {
+async function savedModel(name: string, packed: boolean | TernaryDtype): Promise<string> {
   const path = join(base, name);
   const parameters = initialised(wasm, model);
   await saveModel(path, { device: wasm, model, parameters, tokenizer, packed, metadata: { validationLoss: 1.5 } });
@@ -40,15 +40,15 @@ async function savedModel(name: string, packed: boolean): Promise<string> {
 }
 
 for (const device of [wasm, createInterpreter()]) {
-  for (const packed of [false, true]) {
-    test(`a ${packed ? "packed" : "float32"} model opens on the ${device.target} with the bytes that were saved`, async () => {
+  for (const packed of [false, "ternary", "ternary5"] as const) {
+    test(`a ${packed || "float32"} model opens on the ${device.target} with the bytes that were saved`, async () => {
       const path = await savedModel(`${device.target}-${packed}.fid`, packed);
       const float32 = initialised(wasm, model);
-      const expected = packed ? await packParameters(model, float32, wasm) : float32;
+      const expected = packed ? await packParameters(model, float32, wasm, packed) : float32;
       using opened = await openModel(path, device);
       assert.deepEqual(opened.model.config, model.config);
       assert.deepEqual(opened.tokenizer?.toJSON(), tokenizer.toJSON());
-      assert.equal(opened.info.isPacked, packed);
+      assert.equal(opened.info.isPacked, packed !== false);
       assert.equal(opened.info.metadata["validationLoss"], 1.5);
       if (device.target === "wasm" && process.platform === "linux") assert.equal(opened.how, "mapped");
       assert.deepEqual([...opened.parameters.keys()], [...expected.keys()]);

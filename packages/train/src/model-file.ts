@@ -7,7 +7,8 @@ import { basename, dirname, join } from "node:path";
 import type { ContainerHeader, Metadata, Region, SharedArena } from "@fidelity/barewire";
 import { openContainer, readContainerHeader, toFileError, writeContainerFile } from "@fidelity/barewire/node";
 import type { HowMapped } from "@fidelity/barewire/node";
-import type { Device, DeviceTensor, TensorType, Tree } from "@fidelity/core";
+import { isTernary } from "@fidelity/core";
+import type { Device, DeviceTensor, TensorType, TernaryDtype, Tree } from "@fidelity/core";
 import { assertFinite, detectFormat, findTensor, readLlama2c } from "@fidelity/formats";
 import {
   createModel,
@@ -38,8 +39,8 @@ export interface SaveModelInput {
   readonly model: Model;
   readonly parameters: DeviceParameters;
   readonly tokenizer: Tokenizer | undefined;
-  /** Whether ternary weights are packed to 2 bits, by the op that training uses; otherwise all stays float32. */
-  readonly packed: boolean;
+  /** How ternary weights are packed, by the op that training uses: 2 bits if `true`. Otherwise all stays float32. */
+  readonly packed: boolean | TernaryDtype;
   /** Anything worth keeping with the model, such as its validation loss. */
   readonly metadata?: Metadata;
 }
@@ -47,7 +48,8 @@ export interface SaveModelInput {
 /** Saves a model, whole or not at all. Gives the size of the file in bytes. Throws `FileError`. */
 export async function saveModel(path: string, input: SaveModelInput): Promise<number> {
   const { device, model, parameters, tokenizer, packed, metadata } = input;
-  const stored = packed ? await packParameters(model, parameters, device) : parameters;
+  const dtype = packed === true ? "ternary" : packed;
+  const stored = dtype === false ? parameters : await packParameters(model, parameters, device, dtype);
   try {
     const tensors = namedParameters(model.parameters).map(({ path: name }) => tensorInput(name, stored.get(name)!));
     return writeContainerFile(path, {
@@ -176,7 +178,7 @@ function fidelityInfo(path: string, header: ContainerHeader, options: OpenModelO
     kind: header.metadata["kind"] === "checkpoint" ? "checkpoint" : "model",
     model,
     tokenizer,
-    isPacked: [...types.values()].some(({ dtype }) => dtype === "ternary"),
+    isPacked: [...types.values()].some(({ dtype }) => isTernary(dtype)),
     fileSizeBytes: header.fileSizeBytes,
     metadata: header.metadata,
     tensors: header.tensors.filter(({ name }) => !name.startsWith(OPTIMIZER_PREFIX)),

@@ -7,8 +7,8 @@ import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import type { ContainerComponent, ContainerHeader, TensorEntry, TensorInput } from "@fidelity/barewire";
 import { mapFile, openContainer, toFileError } from "@fidelity/barewire/node";
 import type { MappedFile, OpenContainer } from "@fidelity/barewire/node";
-import { formatType, sameShape, storageBytes } from "@fidelity/core";
-import type { DeviceTensor, TensorType } from "@fidelity/core";
+import { formatType, isDtype, isTernary, sameShape, storageBytes } from "@fidelity/core";
+import type { DeviceTensor, TensorType, TernaryDtype } from "@fidelity/core";
 import { createModel, namedParameters, tokenizerFromJSON } from "@fidelity/models";
 import type { Model, ParameterSpec, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
@@ -16,8 +16,11 @@ import { ModelFileError } from "./errors.ts";
 /** What the tensors of an optimiser begin with in a checkpoint; readers of models pass them over. */
 export const OPTIMIZER_PREFIX = "optimizer.";
 
-/** How a tensor of each dtype is laid out: `ternary2x16` is core's storage of `ternary`, with its scale at the end. */
-const layouts = { f32: "dense", ternary: "ternary2x16" } as const;
+/**
+ * How a tensor of each dtype is laid out: `ternary2x16` and `ternary1.6x16` are core's storage of `ternary` and
+ * `ternary5`, with the scale at the end.
+ */
+const layouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary1.6x16" } as const;
 
 /** The part of the model that a tensor belongs to: a block (`blocks.0`), or what its path begins with (`head`). */
 export function componentOf(name: string): ContainerComponent {
@@ -38,7 +41,7 @@ export function tensorInput(name: string, tensor: DeviceTensor): TensorInput {
     component: componentOf(name).id,
     dtype: type.dtype,
     shape: type.shape,
-    layout: type.dtype === "ternary" ? layouts.ternary : layouts.f32,
+    layout: isTernary(type.dtype) ? layouts[type.dtype] : layouts.f32,
     bytes: () => tensor.bytes().subarray(0, storageBytes(type)),
   };
 }
@@ -95,7 +98,7 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
     const entry = entries.get(name);
     if (entry === undefined) return refuse("a tensor of the model is missing", `tensor "${name}"`, listNames(entries));
     const type = storedType(leaf, entry);
-    const dtypes = leaf.role === "ternary" ? "f32 or ternary" : "f32";
+    const dtypes = leaf.role === "ternary" ? "f32, ternary or ternary5" : "f32";
     return [
       name,
       type ?? refuse(`tensor "${name}" does not fit the model`, `${dtypes} [${leaf.shape.join(", ")}]`, show(entry)),
@@ -109,7 +112,8 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
 }
 
 function storedType({ shape, role }: ParameterSpec, entry: TensorEntry): TensorType | undefined {
-  const dtype = entry.dtype === "ternary" && role === "ternary" ? "ternary" : "f32";
+  const isPacked = isDtype(entry.dtype) && isTernary(entry.dtype) && role === "ternary";
+  const dtype = isPacked ? (entry.dtype as TernaryDtype) : "f32";
   const fits = entry.dtype === dtype && entry.layout === layouts[dtype] && sameShape(entry.shape, shape);
   return fits && entry.sizeBytes === storageBytes({ dtype, shape }) ? { dtype, shape } : undefined;
 }

@@ -2,7 +2,7 @@
 // and moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one
 // for float32 and for packed parameters.
 
-import { mapTree, tensorType, trace } from "@fidelity/core";
+import { isTernary, mapTree, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
 import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
@@ -165,7 +165,7 @@ export class Evaluation {
     const batch = tensorType("i32", [batchSize, contextLength]);
     const tree: unknown = model.parameters;
     const types: unknown = mapTree(tree, isParameterSpec, (_spec, path) => parameters.get(path)!.type);
-    const packed = [...parameters.values()].some(({ type }) => type.dtype === "ternary");
+    const packed = [...parameters.values()].some(({ type }) => isTernary(type.dtype));
     const name = packed ? "evaluate_packed" : "evaluate";
     const inputs: readonly [unknown, TensorType, TensorType] = [types, batch, batch];
     const loss = lossOf(model, precision);

@@ -5,8 +5,8 @@
 // the same input share one normalisation and one quantisation, because equal nodes of a graph are one node. The
 // released code gives each projection a gain of its own.
 
-import type { Tensor } from "@fidelity/core";
-import { quantizeActivations, rmsNorm, ternarize, ternaryLinear } from "@fidelity/core";
+import type { Tensor, TernaryDtype } from "@fidelity/core";
+import { isTernary, quantizeActivations, rmsNorm, ternarize, ternaryLinear } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
 import { matrix } from "../parameters.ts";
@@ -31,6 +31,6 @@ export function bitLinear({ weight }: TensorsOf<BitLinearParameters>, x: Tensor<
 
 type MatrixShape = readonly [number, number];
 
-function isPacked(weight: Tensor): weight is Tensor<MatrixShape, "ternary"> {
-  return weight.dtype === "ternary";
+function isPacked(weight: Tensor): weight is Tensor<MatrixShape, TernaryDtype> {
+  return isTernary(weight.dtype);
 }

@@ -11,9 +11,9 @@ import { q8Layout, ternaryLayout } from "../../storage.ts";
 import { invariant } from "@fidelity/units";
 import { BLOCK_ROWS } from "./ternary_codes.ts";
 import type { TernaryShapes } from "./ternary_codes.ts";
-import { PACKED_ROWS_MAX, lowerPacked } from "./ternary_packed.ts";
+import { fitsPacked, lowerPacked } from "./ternary_packed.ts";
 import { lowerPanels } from "./ternary_panel.ts";
-import { TILE_ROWS_MIN, lowerTiles } from "./ternary_tiles.ts";
+import { lowerTiles } from "./ternary_tiles.ts";
 
 export function lowerTernaryLinear(context: LowerContext): void {
   const [x, w] = context.node.inputs;
@@ -21,7 +21,7 @@ export function lowerTernaryLinear(context: LowerContext): void {
   const lanes = Math.min(context.lanes, BLOCK_ROWS);
   const layouts = { x: q8Layout(x!.shape), w: ternaryLayout(w!.shape, w!.dtype) };
   const shapes: TernaryShapes = { context, ...layouts, lanes, quads: BLOCK_ROWS / lanes };
-  if (shapes.x.rows <= PACKED_ROWS_MAX) lowerPacked(shapes);
-  else if (context.tiles && shapes.x.rows >= TILE_ROWS_MIN) lowerTiles(shapes);
+  if (fitsPacked(shapes)) lowerPacked(shapes);
+  else if (context.tiles) lowerTiles(shapes);
   else lowerPanels(shapes);
 }

@@ -7,8 +7,8 @@ import type { LoopValue } from "../../loop/ir.ts";
 import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, packedPlanes, planeScales, unscale } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 
-/** Up to so many rows of activations, weights are used packed. */
-export const PACKED_ROWS_MAX = 4;
+/** Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory. */
+const PASSES_MAX = 3;
 /**
  * Bounds of the weights of a chunk, an eighth of all of them in between. A chunk of the smallest size takes a
  * microsecond from the cache; in memory, threads that alternate on pieces that short read at a third of the speed.
@@ -25,6 +25,11 @@ interface Schedule {
   readonly sumOf: readonly number[];
   /** By sum, the scale of its codes. */
   readonly scales: readonly number[];
+}
+
+/** Whether there are few rows of activations. */
+export function fitsPacked(shapes: TernaryShapes): boolean {
+  return shapes.x.rows <= PASSES_MAX * scheduleOf(shapes).rows;
 }
 
 function scheduleOf(shapes: TernaryShapes): Schedule {
@@ -81,9 +86,10 @@ function packedSums(
   const sums = k.for(0, w.groups, 1, zeros, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
-    const fours = Array.from({ length: rows }, (_, row) =>
-      sumOf.map((_sum, plane) => k.loadSplat(words, activations, row * x.rowBytes + 4 * plane)),
-    );
+    const load = (row: number, plane: number): LoopValue =>
+      k.loadSplat(words, activations, row * x.rowBytes + 4 * plane);
+    // Several vectors share a value; for a single one it can be an operand that is read from memory.
+    const shared = quads > 1 && Array.from({ length: rows }, (_, row) => sumOf.map((_sum, plane) => load(row, plane)));
     const at = k.offset(block, group, GROUP_BYTES);
     k.prefetch(at, PREFETCH_BYTES);
     for (let quad = 0; quad < quads; quad++) {
@@ -91,7 +97,7 @@ function packedSums(
       planes.forEach((plane, p) => {
         for (let row = 0; row < rows; row++) {
           const sum = (row * quads + quad) * scales.length + sumOf[p]!;
-          out[sum] = dotWords(k, fours[row]![p]!, plane.codes, out[sum]!);
+          out[sum] = dotWords(k, shared ? shared[row]![p]! : load(row, p), plane.codes, out[sum]!);
         }
       });
     }

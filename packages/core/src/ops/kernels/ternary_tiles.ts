@@ -13,8 +13,6 @@ import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { CHUNK_ROWS, unpackBlocks } from "./ternary_panel.ts";
 import type { Panel } from "./ternary_panel.ts";
 
-/** From so many rows of activations on, tiles that are not full pay all the same. */
-export const TILE_ROWS_MIN = 8;
 const TILE_BYTES = TILE.rows * TILE.rowBytes;
 /** Tiles of sums in a step, down and across. */
 const STEP = { rows: 2, blocks: 2 } as const;
