@@ -80,6 +80,7 @@ export type { ClosedGraph } from "./derive/close.ts";
 export { NotDifferentiableError } from "./derive/errors.ts";
 export { linearize, tangentType } from "./derive/linearize.ts";
 export { transpose as transposeLinear } from "./derive/transpose.ts";
+export { applyCustomJvp } from "./ops/custom_jvp.ts";
 export { applyCustomVjp, requireForwardMode } from "./ops/custom_vjp.ts";
 export { keepCarries } from "./ops/scan_derivative.ts";
 

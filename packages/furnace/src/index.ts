@@ -2,6 +2,7 @@
 
 export { checkpoint, checkpointName, NotDifferentiableError, stopGradient } from "@fidelity/core";
 export type { CheckpointOptions } from "@fidelity/core";
+export { customJvp } from "./custom_jvp.ts";
 export { customVjp } from "./custom_vjp.ts";
 export type { CustomVjpRules } from "./custom_vjp.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";

@@ -4,7 +4,9 @@ import type { Node, Tensor } from "../graph.ts";
 import { emit } from "../graph.ts";
 import type { CheckpointAttrs } from "../ops/checkpoint.ts";
 import { checkpointOp } from "../ops/checkpoint.ts";
-import type { CustomRule, CustomVjpAttrs } from "../ops/custom_vjp.ts";
+import type { CustomJvpAttrs } from "../ops/custom_jvp.ts";
+import { customJvpOp } from "../ops/custom_jvp.ts";
+import type { CustomRule, CustomVjpAttrs, JvpRule } from "../ops/custom_vjp.ts";
 import { customVjpOp } from "../ops/custom_vjp.ts";
 import { reduceSum } from "../ops/reduce_sum.ts";
 import type { ScanAttrs } from "../ops/scan.ts";
@@ -82,50 +84,90 @@ export function batchCustomVjp(inputs: readonly Batched[], size: number, node: N
   return asBatched(emit(customVjpOp, operands, attrs));
 }
 
+/** The function over all examples, with the author's forward rule over all examples. */
+export function batchCustomJvp(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const { body, rule } = node.attrs as CustomJvpAttrs;
+  const isBatched = inputs.map(({ batched }) => batched);
+  const { graph } = batchGraph(body, isBatched, size, () => true);
+  const attrs: CustomJvpAttrs = {
+    body: graph,
+    rule: { ...batchCall(rule, isBatched, size), name: rule.name, jvp: batchJvpRule(rule.jvp, isBatched, size) },
+  };
+  return asBatched(
+    emit(
+      customJvpOp,
+      inputs.map(({ value }) => value),
+      attrs,
+    ),
+  );
+}
+
+/** Arguments and value of a call over all examples. */
+function batchCall(
+  { args, value }: { readonly args: readonly unknown[]; readonly value: unknown },
+  isBatched: readonly boolean[],
+  size: number,
+): { args: readonly unknown[]; value: unknown } {
+  const many = leavesOf(args).map((leaf, i) => (isBatched[i] ? withExamples(leaf, size) : leaf));
+  const values = leavesOf(value).map((leaf) => withExamples(leaf, size));
+  return { args: refill(args, many) as readonly unknown[], value: refill(value, values) };
+}
+
+/** A tree with one example in place of each marked leaf; `examples` learns what they stand for. */
+function openExamples(tree: unknown, isMarked: (leaf: number) => boolean, examples: Map<Tensor, Tensor>): unknown {
+  const opened = leavesOf(tree).map((leaf, i) => {
+    if (!isMarked(i)) return leaf;
+    const one = oneExample(leaf);
+    examples.set(one, leaf);
+    return one;
+  });
+  return refill(tree, opened);
+}
+
+/** A tree that was computed for one example, for all of them. */
+function closeExamples(tree: unknown, examples: ReadonlyMap<Tensor, Tensor>, size: number): unknown {
+  return refill(tree, everyExample(batchTensors(leavesOf(tree), examples, size), size));
+}
+
+function batchJvpRule(jvp: JvpRule, isBatched: readonly boolean[], size: number): JvpRule {
+  return (args, tangents) => {
+    const examples = new Map<Tensor, Tensor>();
+    const open = (tree: readonly unknown[]): readonly unknown[] =>
+      openExamples(tree, (i) => isBatched[i]!, examples) as readonly unknown[];
+    return closeExamples(jvp(open(args), open(tangents)), examples, size);
+  };
+}
+
 function batchRule(rule: CustomRule, isBatched: readonly boolean[], size: number): CustomRule {
-  const argLeaves = leavesOf(rule.args);
-  const many = argLeaves.map((leaf, i) => (isBatched[i] ? withExamples(leaf, size) : leaf));
   return {
     name: rule.name,
-    args: refill(rule.args, many) as readonly unknown[],
-    value: refill(
-      rule.value,
-      leavesOf(rule.value).map((leaf) => withExamples(leaf, size)),
-    ),
+    ...batchCall(rule, isBatched, size),
     forward(...args) {
       const examples = new Map<Tensor, Tensor>();
-      const given = leavesOf(args).map((leaf, i) => {
-        if (!isBatched[i]) return leaf;
-        const one = oneExample(leaf);
-        examples.set(one, leaf);
-        return one;
-      });
-      const { value, residuals } = rule.forward(...(refill(rule.args, given) as readonly unknown[]));
-      const all = everyExample(batchTensors([...leavesOf(value), ...leavesOf(residuals)], examples, size), size);
-      const count = leavesOf(value).length;
-      return { value: refill(value, all.slice(0, count)), residuals: refill(residuals, all.slice(count)) };
+      const one = openExamples(args, (i) => isBatched[i]!, examples) as readonly unknown[];
+      const { value, residuals } = rule.forward(...one);
+      return {
+        value: closeExamples(value, examples, size),
+        residuals: closeExamples(residuals, examples, size),
+      };
     },
     backward(residuals, cotangents) {
       const examples = new Map<Tensor, Tensor>();
-      const open = (tree: unknown): unknown =>
-        mapTree(tree, isTensor, (leaf) => {
-          const one = oneExample(leaf);
-          examples.set(one, leaf);
-          return one;
-        });
+      const open = (tree: unknown): unknown => openExamples(tree, () => true, examples);
       const answer = rule.backward(open(residuals), open(cotangents));
       if (!Array.isArray(answer)) return answer;
       let next = 0;
       return answer.map((tree: unknown, i) => {
         const marks = leavesOf(rule.args[i]).map(() => isBatched[next++]!);
         if (tree === undefined) return undefined;
-        const all = everyExample(batchTensors(leavesOf(tree), examples, size), size);
         // What all examples share gets the sum of their cotangents.
+        const all = leavesOf(closeExamples(tree, examples, size));
         return refill(
           tree,
           all.map((leaf, at) => (marks[at] ? leaf : reduceSum(leaf, [0]))),
         );
       });
     },
+    ...(rule.jvp !== undefined && { jvp: batchJvpRule(rule.jvp, isBatched, size) }),
   };
 }

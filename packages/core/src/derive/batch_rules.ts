@@ -9,7 +9,7 @@ import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
 import { asBatched, everyExample } from "./batch.ts";
-import { batchCheckpoint, batchCustomVjp, batchScan } from "./batch_bodies.ts";
+import { batchCheckpoint, batchCustomJvp, batchCustomVjp, batchScan } from "./batch_bodies.ts";
 import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
 
 const ROWS: Batching = { kind: "rows" };
@@ -48,12 +48,9 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   constant: SOURCE,
   cos: ROWS,
   cross_entropy: ROWS,
+  custom_jvp: rules(batchCustomJvp),
   custom_vjp: rules(batchCustomVjp),
-  custom_vjp_tangent: {
-    kind: "refuse",
-    reason: "the derivative of a custom rule is known only through its transpose",
-    hint: "take the derivative inside of what is batched",
-  },
+  custom_vjp_tangent: EXPAND,
   dequantize: ROWS,
   div: ROWS,
   dynamic_slice: rules(batchDynamicSlice),

@@ -5,14 +5,14 @@
 // belongs to. For the same reason none of the three functions may use tensors from outside: such a tensor could belong
 // to a derivative that is finished by the time the rule runs.
 //
-// Left out: forward mode. It would need a rule of its own, and is refused by name.
+// Forward mode needs a rule of its own, and is refused by name without one.
 
 import { invariant } from "@fidelity/units";
 import { closeGraph } from "../derive/close.ts";
 import { NotDifferentiableError } from "../derive/errors.ts";
-import { expandNode, tangentType } from "../derive/linearize.ts";
-import type { Graph, Tensor, TensorType } from "../graph.ts";
-import { emit, formatType, inline, sameType, topologicalOrder } from "../graph.ts";
+import { expandNode, linearize, tangentType } from "../derive/linearize.ts";
+import type { Graph, Substitution, Tensor, TensorType } from "../graph.ts";
+import { emit, formatType, inline, inTrace, sameType, substitute, topologicalOrder } from "../graph.ts";
 import { interpret } from "../interpreter.ts";
 import type { MaybeTensor, OpDef } from "../op.ts";
 import { isTensor, parameter, trace } from "../trace.ts";
@@ -29,7 +29,12 @@ export interface CustomRule {
   readonly value: unknown;
   readonly forward: (...args: readonly unknown[]) => { readonly value: unknown; readonly residuals: unknown };
   readonly backward: (residuals: unknown, cotangents: unknown) => readonly unknown[];
+  /** Tangents of the value, for forward mode. */
+  readonly jvp?: JvpRule;
 }
+
+/** Tangents of a function's value (a tree like it) from its arguments and theirs. */
+export type JvpRule = (args: readonly unknown[], tangents: readonly unknown[]) => unknown;
 
 export type CustomVjpAttrs = { readonly body: Graph; readonly rule: CustomRule };
 
@@ -43,7 +48,7 @@ export const customVjpOp: OpDef<CustomVjpAttrs> = {
     return body.results.map(({ type }) => type);
   },
   evaluate: (inputs, { body }) => interpret(body, inputs),
-  derivative: { kind: "rules", jvp: (node, tangents, attrs) => customJvp(node.inputs, tangents, attrs.rule) },
+  derivative: { kind: "rules", jvp: (node, tangents, attrs) => opaqueTangent(node.inputs, tangents, attrs.rule) },
   lowering: { kind: "expand", expand: (inputs, { body }) => inline(body, inputs) },
   sample(draw) {
     const type: TensorType = { dtype: "f32", shape: [draw.int(1, 5)] };
@@ -61,24 +66,37 @@ export const customVjpOp: OpDef<CustomVjpAttrs> = {
 
 export type OpaqueAttrs = {
   readonly rule: CustomRule;
-  /** The structure of the residuals, the first inputs of the node. */
+  /** How many arguments come first: all leaves where the rule knows forward mode, which reads them, none elsewhere. */
+  readonly args: number;
+  /** The structure of the residuals, the next inputs of the node. */
   readonly residuals: { readonly tree: unknown; readonly count: number };
   /** Which of the call's inputs the other inputs of the node are the tangents of. */
   readonly active: readonly number[];
 };
 
-/** The derivative of a custom_vjp call: linear in its tangents, known only by its transpose. */
+/** The derivative of a custom_vjp call: linear in its tangents, known by its transpose, and by its jvp if it has one. */
 export const customVjpTangentOp: OpDef<OpaqueAttrs> = {
   name: "custom_vjp_tangent",
   summary: "dy = J dx, known only through the author's transpose",
   infer: (_inputs, { rule }) => flattenTree(rule.value, isTensor).map(({ leaf }) => ({ ...tangentType(leaf.type)! })),
-  evaluate: (_inputs, { rule }) => refuseForwardMode(rule.name),
+  evaluate: (inputs, attrs) => {
+    const graph = inTrace(() => {
+      const parameters = inputs.map(({ type }) => parameter("input", type));
+      return { name: attrs.rule.name, parameters, results: forwardTangent(parameters, attrs) };
+    });
+    return interpret(graph, inputs);
+  },
   derivative: {
     kind: "rules",
-    jvp: (_node, _tangents, { rule }) => refuseForwardMode(rule.name),
+    jvp(node, tangents, attrs) {
+      const parameters = node.inputs.map(({ type }) => parameter("input", type));
+      const derivatives = linearize(forwardTangent(parameters, attrs), parameters, tangents);
+      const map: Substitution = new Map(parameters.map((from, i) => [from, node.inputs[i]!]));
+      return derivatives.map((derivative) => derivative && substitute([derivative], map)[0]!);
+    },
     transpose: (node, cotangents, _linear, attrs) => customTranspose(node.inputs, cotangents, attrs),
   },
-  lowering: { kind: "expand", expand: (_inputs, { rule }) => refuseForwardMode(rule.name) },
+  lowering: { kind: "expand", expand: forwardTangent },
   sample: () => invariant(false, "custom_vjp_tangent: has no value of its own") as never,
 };
 
@@ -87,7 +105,7 @@ function refuseForwardMode(name: string): never {
     op: name,
     expected: "reverse mode: grad, valueAndGrad or vjp",
     got: "jvp",
-    hint: "take jvp of grad instead of grad of jvp, or write the function without customVjp",
+    hint: "give the rule a jvp, take jvp of grad instead of grad of jvp, or write the function without customVjp",
   });
 }
 
@@ -97,7 +115,9 @@ export function requireForwardMode(tangents: readonly MaybeTensor[]): void {
   for (let roots = pending.pop(); roots !== undefined; roots = pending.pop()) {
     for (const node of topologicalOrder(roots)) {
       const attrs = node.attrs as Partial<OpaqueAttrs & { body: Graph }>;
-      if ((node.op as unknown) === customVjpTangentOp) refuseForwardMode(attrs.rule!.name);
+      if ((node.op as unknown) === customVjpTangentOp && attrs.rule!.jvp === undefined) {
+        refuseForwardMode(attrs.rule!.name);
+      }
       if (attrs.body !== undefined) pending.push([...attrs.body.results]);
       // Its derivative is not in the graph yet.
       if (node.op.name === "checkpoint_tangent") pending.push([...expandNode(node)]);
@@ -105,30 +125,76 @@ export function requireForwardMode(tangents: readonly MaybeTensor[]): void {
   }
 }
 
-function customJvp(inputs: readonly Tensor[], tangents: readonly MaybeTensor[], rule: CustomRule): readonly Tensor[] {
+function opaqueTangent(
+  inputs: readonly Tensor[],
+  tangents: readonly MaybeTensor[],
+  rule: CustomRule,
+): readonly Tensor[] {
   const active = tangents.flatMap((tangent, i) => (tangent === undefined ? [] : [i]));
   const { leaves, tree } = applyClosed(`${rule.name}: forward`, inputs, (placeholders) => {
     return rule.forward(...(refill(rule.args, placeholders) as readonly unknown[])).residuals;
   });
-  const attrs: OpaqueAttrs = { rule, residuals: { tree, count: leaves.length }, active };
-  return emit(customVjpTangentOp, [...leaves, ...active.map((i) => tangents[i]!)], attrs);
+  const args = rule.jvp === undefined ? [] : inputs;
+  const attrs: OpaqueAttrs = { rule, args: args.length, residuals: { tree, count: leaves.length }, active };
+  return emit(customVjpTangentOp, [...args, ...leaves, ...active.map((i) => tangents[i]!)], attrs);
+}
+
+/** The author's forward rule, of the inputs of the opaque node. */
+function forwardTangent(inputs: readonly Tensor[], { rule, args, residuals, active }: OpaqueAttrs): readonly Tensor[] {
+  if (rule.jvp === undefined) return refuseForwardMode(rule.name);
+  const tangents = inputs.slice(args + residuals.count);
+  const given = Array.from({ length: args }, (_none, i) => tangents[active.indexOf(i)]);
+  return applyJvpRule(rule.name, rule.jvp, { args: rule.args, value: rule.value }, inputs.slice(0, args), given);
+}
+
+/** Calls a forward rule: one tangent for each leaf of the value. Zeros stand for inputs without tangents. */
+export function applyJvpRule(
+  name: string,
+  rule: JvpRule,
+  call: { readonly args: readonly unknown[]; readonly value: unknown },
+  inputs: readonly Tensor[],
+  tangents: readonly MaybeTensor[],
+): readonly Tensor[] {
+  const given = inputs.map((input, i) => tangents[i] ?? zerosLike(input, tangentType(input.type)?.dtype));
+  const { leaves } = applyClosed(`${name}: jvp`, [...inputs, ...given], (placeholders) => {
+    const open = (leaves: readonly Tensor[]): readonly unknown[] => refill(call.args, leaves) as readonly unknown[];
+    const answer = rule(open(placeholders.slice(0, inputs.length)), open(placeholders.slice(inputs.length)));
+    return matchValue(name, answer, call.value);
+  });
+  return leaves;
+}
+
+function matchValue(name: string, answer: unknown, value: unknown): Tensor[] {
+  const given = flattenTree(answer, isTensor);
+  const expected = flattenTree(value, isTensor);
+  for (let i = 0; i < Math.max(given.length, expected.length); i++) {
+    const [want, got] = [expected[i], given[i]];
+    const type = want && tangentType(want.leaf.type);
+    if (got !== undefined && type !== undefined && got.path === want!.path && sameType(got.leaf.type, type)) continue;
+    throw new TreeMismatchError(`${name}: jvp gives a tangent that does not fit the value`, {
+      where: (want ?? got)!.path || "its root",
+      expected: type === undefined ? "no leaf" : formatType(type),
+      got: got === undefined ? "no leaf" : `${got.path} ${formatType(got.leaf.type)}`.trim(),
+    });
+  }
+  return given.map(({ leaf }) => leaf);
 }
 
 function customTranspose(
   inputs: readonly Tensor[],
   cotangents: readonly MaybeTensor[],
-  { rule, residuals, active }: OpaqueAttrs,
+  { rule, args: argCount, residuals, active }: OpaqueAttrs,
 ): MaybeTensor[] {
   const values = flattenTree(rule.value, isTensor);
   const given = values.map(({ leaf }, i) => cotangents[i] ?? zerosLike(leaf, tangentType(leaf.type)!.dtype));
   const args = rule.args.map((arg) => flattenTree(arg, isTensor));
-  const kept = inputs.slice(0, residuals.count);
+  const kept = inputs.slice(argCount, argCount + residuals.count);
   const { leaves } = applyClosed(`${rule.name}: backward`, [...kept, ...given], (placeholders) => {
     const saved = refill(residuals.tree, placeholders.slice(0, kept.length));
     const answer = rule.backward(saved, refill(rule.value, placeholders.slice(kept.length)));
     return matchArguments(rule.name, answer, args);
   });
-  return [...kept.map(() => undefined), ...active.map((i) => leaves[i])];
+  return [...inputs.slice(0, argCount + kept.length).map(() => undefined), ...active.map((i) => leaves[i])];
 }
 
 /** One cotangent for each leaf of the arguments, zeros where the rule gave `undefined` for a whole argument. */
@@ -163,7 +229,7 @@ function matchArguments(
 }
 
 /** Applies a function of the author's to tensors; throws `NotDifferentiableError` if it uses any others. */
-function applyClosed(
+export function applyClosed(
   what: string,
   inputs: readonly Tensor[],
   fn: (placeholders: readonly Tensor[]) => unknown,
@@ -185,7 +251,7 @@ function applyClosed(
   return { tree, leaves: inline(graph, inputs), graph };
 }
 
-function refill(tree: unknown, leaves: readonly Tensor[]): unknown {
+export function refill(tree: unknown, leaves: readonly Tensor[]): unknown {
   let next = 0;
   return mapTree(tree, isTensor, () => leaves[next++]!);
 }
@@ -199,27 +265,33 @@ export function applyCustomVjp<A extends readonly unknown[], R>(
   rules: {
     readonly forward: (...args: A) => { readonly value: R; readonly residuals: unknown };
     readonly backward: (residuals: never, cotangents: never) => readonly unknown[];
+    readonly jvp?: (primals: A, tangents: never) => unknown;
   },
   args: A,
 ): R {
   const name = fn.name || "custom function";
   const inputs = flattenTree(args, isTensor).map(({ leaf }) => leaf);
   const call = applyClosed(name, inputs, (placeholders) => fn(...(refill(args, placeholders) as A)));
-  const integer = call.graph.results.find(({ type }) => tangentType(type) === undefined);
-  if (integer !== undefined) {
-    throw new NotDifferentiableError(`${name}: customVjp gives a result that has no derivative`, {
-      op: name,
-      got: formatType(integer.type),
-      hint: "return integers and truth values from a function of their own",
-    });
-  }
+  requireFloatResults("customVjp", name, call.graph);
   const rule: CustomRule = {
     name,
     args,
     value: call.tree,
     forward: rules.forward as unknown as CustomRule["forward"],
     backward: rules.backward as unknown as CustomRule["backward"],
+    ...(rules.jvp !== undefined && { jvp: rules.jvp as unknown as JvpRule }),
   };
   const results = emit(customVjpOp, inputs, { body: call.graph, rule });
   return refill(call.tree, results) as R;
+}
+
+/** Throws `NotDifferentiableError` if a function with a derivative of its author's gives integers. */
+export function requireFloatResults(front: string, name: string, { results }: Graph): void {
+  const integer = results.find(({ type }) => tangentType(type) === undefined);
+  if (integer === undefined) return;
+  throw new NotDifferentiableError(`${name}: ${front} gives a result that has no derivative`, {
+    op: name,
+    got: formatType(integer.type),
+    hint: "return integers and truth values from a function of their own",
+  });
 }

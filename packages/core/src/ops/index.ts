@@ -15,6 +15,7 @@ import { concatOp } from "./concat.ts";
 import { constantOp } from "./constant.ts";
 import { cosOp } from "./cos.ts";
 import { crossEntropyOp } from "./cross_entropy.ts";
+import { customJvpOp } from "./custom_jvp.ts";
 import { customVjpOp, customVjpTangentOp } from "./custom_vjp.ts";
 import { dequantizeOp } from "./dequantize.ts";
 import { divOp } from "./div.ts";
@@ -85,6 +86,7 @@ const TABLE = {
   constant: constantOp,
   cos: cosOp,
   cross_entropy: crossEntropyOp,
+  custom_jvp: customJvpOp,
   custom_vjp: customVjpOp,
   custom_vjp_tangent: customVjpTangentOp,
   dequantize: dequantizeOp,
