@@ -85,12 +85,20 @@ export interface KernelResources {
 
 const ASSEMBLER_MS_MAX = 300_000;
 
-/** Assembles PTX and gives what its kernels take. Throws `PtxAssemblerError`. */
-export function assemblePtx(assembler: string, machine: CudaMachine, ptx: string): Promise<KernelResources[]> {
+/**
+ * Assembles PTX and gives what its kernels take, with ptxas's optimisation level; 3 is what the driver does, too.
+ * @throws PtxAssemblerError
+ */
+export function assemblePtx(
+  assembler: string,
+  machine: CudaMachine,
+  ptx: string,
+  level: 0 | 1 | 2 | 3 = 3,
+): Promise<KernelResources[]> {
   return inDirectory(async (directory) => {
     const source = path.join(directory, "program.ptx");
     await writeFile(source, ptx);
-    const args = ["-v", `-arch=${machine.name}`, "-o", path.join(directory, "program.cubin"), source];
+    const args = ["-v", `-O${level}`, `-arch=${machine.name}`, "-o", path.join(directory, "program.cubin"), source];
     try {
       const { stderr, stdout } = await execute(assembler, args, { timeout: ASSEMBLER_MS_MAX, maxBuffer: 2 ** 26 });
       return parseResources(`${stdout}\n${stderr}`);
