@@ -11,16 +11,21 @@ import type { CompileOptions, Device, Graph, Program, TensorType } from "@fideli
 import { scratchStrideBytes } from "../targets/wasm/index.ts";
 import { checkDonations } from "./binding.ts";
 import type { Signature } from "./binding.ts";
-import { describeProgram, ms, SILENT, splitSchedule } from "./debug.ts";
+import { describeProgram, itemLabel, ms, SILENT, splitSchedule } from "./debug.ts";
 import type { DebugSink } from "./debug.ts";
 import { DeviceClosedError, DeviceOptionError } from "./errors.ts";
 import { CpuExecutable } from "./executable.ts";
 import type { ProgramPart } from "./executable.ts";
+import { graphCode } from "./graph-code.ts";
+import type { GraphCode } from "./graph-code.ts";
+import { outlineOf, widestMembers } from "./outline.ts";
+import type { ProgramOutline } from "./outline.ts";
 import { teamBlockBytes } from "./protocol.ts";
+import type { ProgramStore, ReadyProgram } from "./store.ts";
 import { ThreadTeam } from "./team.ts";
 import { wasmTarget } from "./target.ts";
-import type { CpuTarget } from "./target.ts";
-import type { MemberSpawner, Workspace } from "./team.ts";
+import type { CompiledProgram, CpuTarget } from "./target.ts";
+import type { LoadedProgram, MemberSpawner, Workspace } from "./team.ts";
 import { checkTensorRegion, RegionTensor } from "./tensor.ts";
 
 /** Turns a graph into a program. */
@@ -34,8 +39,18 @@ export interface CpuDeviceOptions {
   /** What programs become; WebAssembly by default. */
   readonly target?: CpuTarget;
   readonly compileGraph: GraphCompiler;
+  /** Where programs are looked for before they are compiled, in order; all of this target's. */
+  readonly stores?: readonly ProgramStore[];
   readonly spawn: MemberSpawner;
   readonly debug?: DebugSink;
+}
+
+/** Something that is run, and in profiles timed, by itself: a program, or an item of its schedule. */
+interface Piece {
+  readonly label: string;
+  readonly members: number;
+  readonly start: number;
+  readonly compiled: CompiledProgram;
 }
 
 const THREADS_MAX = 256;
@@ -50,6 +65,7 @@ export class CpuDevice implements Device {
   readonly arena: SharedArena;
   readonly #target: CpuTarget;
   readonly #compileGraph: GraphCompiler;
+  readonly #stores: readonly ProgramStore[];
   readonly #debug: DebugSink;
   readonly #team: ThreadTeam;
   readonly #block: Allocation;
@@ -74,6 +90,7 @@ export class CpuDevice implements Device {
     this.#target = options.target ?? wasmTarget;
     this.target = this.#target.name;
     this.#compileGraph = options.compileGraph;
+    this.#stores = options.stores ?? [];
     this.#debug = options.debug ?? SILENT;
     const maximumBytes = options.maximumBytes ?? MEMORY_BYTES_MAX;
     this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
@@ -114,12 +131,27 @@ export class CpuDevice implements Device {
     this.#checkOpen();
     checkDonations(name, signature);
     const started = performance.now();
+    const code = this.#stores.length === 0 ? undefined : graphCode(graph, options);
+    const found = code && (await this.#find(code));
+    if (found !== undefined) {
+      if (this.#debug.level >= 1) {
+        const size = `${found.outline.kernels} kernels, ${this.target} ${found.compiled.sizeBytes} B`;
+        this.#debug.line(`${name}: found compiled in ${ms(performance.now() - started)}, ${size}`);
+      }
+      return this.#open(found.outline, signature, this.#wholeOrItems(found));
+    }
     const program = this.#compileGraph(graph, options);
     if (this.#debug.level >= 1) {
       const nodes = topologicalOrder(graph.results).length;
       this.#debug.line(`${name}: ${nodes} nodes to a program in ${ms(performance.now() - started)}`);
     }
-    return this.load(program, signature);
+    const { outline, pieces } = await this.#make(program);
+    const [{ compiled }] = pieces;
+    if (code !== undefined && pieces.every((piece) => piece.compiled === compiled)) {
+      const timeMs = performance.now() - started;
+      for (const store of this.#stores) store.keep(code, this.#maximumPages, { outline, compiled }, timeMs);
+    }
+    return this.#open(outline, signature, pieces);
   }
 
   /**
@@ -129,22 +161,8 @@ export class CpuDevice implements Device {
   async load(program: Program, signature: Signature): Promise<CpuExecutable> {
     this.#checkOpen();
     checkDonations(program.name, signature);
-    this.#requireRoom(program);
-    const started = performance.now();
-    const pieces = this.#debug.level >= 3 ? splitSchedule(program) : [program];
-    const compiled = await Promise.all(pieces.map((piece) => this.#target.compile(piece, this.#maximumPages)));
-    const codeBytes = compiled.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    if (this.#debug.level >= 1) {
-      this.#debug.line(
-        describeProgram(program, this.target, codeBytes, performance.now() - started, this.#debug.level),
-      );
-    }
-    await this.#reserveWorkspace(program);
-    this.#checkOpen();
-    const parts: ProgramPart[] = pieces.map((piece, i) => {
-      return { program: piece, loaded: this.#team.load(piece.name, compiled[i].loadable) };
-    });
-    return this.#makeExecutable(program, signature, parts);
+    const { outline, pieces } = await this.#make(program);
+    return this.#open(outline, signature, pieces);
   }
 
   /**
@@ -167,7 +185,66 @@ export class CpuDevice implements Device {
     return this.arena.maximumBytes / WASM_PAGE_BYTES;
   }
 
-  #makeExecutable(program: Program, signature: Signature, parts: readonly ProgramPart[]): CpuExecutable {
+  /** The program of a graph in one of the stores, if it is of use: what reports show must be in it. */
+  async #find(code: GraphCode): Promise<ReadyProgram | undefined> {
+    if (this.#debug.level >= 4) return undefined;
+    for (const store of this.#stores) {
+      const found = await store.find(code, this.#maximumPages);
+      if (found !== undefined && (this.#debug.level < 3 || startsItems(found.outline))) return found;
+    }
+    return undefined;
+  }
+
+  /** Compiles a program: as one, or where items are to be timed and one cannot start at each, one for each item. */
+  async #make(program: Program): Promise<{ readonly outline: ProgramOutline; readonly pieces: readonly Piece[] }> {
+    this.#requireRoom(outlineOf(program));
+    const started = performance.now();
+    const compiled = await this.#target.compile(program, this.#maximumPages);
+    const outline = outlineOf(program, compiled.starts);
+    const isSplit = this.#debug.level >= 3 && !startsItems(outline);
+    const pieces = isSplit ? await this.#split(program) : this.#wholeOrItems({ outline, compiled });
+    if (this.#debug.level >= 1) {
+      const timeMs = performance.now() - started;
+      this.#debug.line(describeProgram(program, this.target, compiled.sizeBytes, timeMs, this.#debug.level));
+    }
+    return { outline, pieces };
+  }
+
+  #split(program: Program): Promise<Piece[]> {
+    return Promise.all(
+      splitSchedule(program).map(async (part, i) => {
+        const label = `${program.name}: ${itemLabel(program.schedule[i])}`;
+        const members = widestMembers(part.schedule);
+        return { label, members, start: 0, compiled: await this.#target.compile(part, this.#maximumPages) };
+      }),
+    );
+  }
+
+  /** What is run, one after the other: the program, or its items where they are timed. */
+  #wholeOrItems({ outline, compiled }: ReadyProgram): Piece[] {
+    const { name, items } = outline;
+    if (this.#debug.level < 3 || items.length === 0) {
+      const members = items.reduce((most, item) => Math.max(most, item.members), 1);
+      return [{ label: name, members, start: 0, compiled }];
+    }
+    return items.map(({ label, members, start = 0 }) => ({ label: `${name}: ${label}`, members, start, compiled }));
+  }
+
+  /** Loads pieces of a program, and makes room for what they work in. */
+  async #open(outline: ProgramOutline, signature: Signature, pieces: readonly Piece[]): Promise<CpuExecutable> {
+    this.#requireRoom(outline);
+    await this.#reserveWorkspace(outline);
+    this.#checkOpen();
+    const loaded = new Map<CompiledProgram, LoadedProgram>();
+    const parts = pieces.map(({ label, members, start, compiled }): ProgramPart => {
+      let program = loaded.get(compiled);
+      if (program === undefined) loaded.set(compiled, (program = this.#team.load(outline.name, compiled.loadable)));
+      return { label, members, start, loaded: program };
+    });
+    return this.#makeExecutable(outline, signature, parts);
+  }
+
+  #makeExecutable(program: ProgramOutline, signature: Signature, parts: readonly ProgramPart[]): CpuExecutable {
     const home = {
       arena: this.arena,
       team: this.#team,
@@ -187,8 +264,8 @@ export class CpuDevice implements Device {
   }
 
   /** Refuses what this memory could never hold before offsets in it are written into code that has 32 bits for them. */
-  #requireRoom({ name, arenaBytes, buffers }: Program): void {
-    const needBytes = buffers.reduce((most, { sizeBytes }) => Math.max(most, sizeBytes), arenaBytes);
+  #requireRoom({ name, arenaBytes, largestBytes }: ProgramOutline): void {
+    const needBytes = Math.max(largestBytes, arenaBytes);
     const { maximumBytes } = this.arena;
     if (needBytes <= maximumBytes) return;
     const hint = `the program "${name}" needs a smaller model, batch or context`;
@@ -196,7 +273,7 @@ export class CpuDevice implements Device {
   }
 
   /** Makes arena and scratch large enough for a program, when nothing runs: runs in progress use the old ones. */
-  async #reserveWorkspace(program: Program): Promise<void> {
+  async #reserveWorkspace(program: ProgramOutline): Promise<void> {
     const arenaBytes = program.arenaBytes;
     const scratchBytes = scratchStrideBytes(program) * this.threads;
     const fits = (region: Allocation | undefined, bytes: number): boolean => bytes <= (region?.sizeBytes ?? 0);
@@ -234,4 +311,9 @@ export class CpuDevice implements Device {
   #checkOpen(): void {
     if (this.#isClosed) throw new DeviceClosedError("the device was closed", { hint: "create another device" });
   }
+}
+
+/** Whether a program's code can start at each item of its schedule, so that they can be timed. */
+function startsItems({ items }: ProgramOutline): boolean {
+  return items.every(({ start }) => start !== undefined);
 }

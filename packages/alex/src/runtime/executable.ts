@@ -3,13 +3,14 @@
 
 import type { Allocation, SharedArena } from "@fidelity/barewire";
 import { storageBytes } from "@fidelity/core";
-import type { DeviceTensor, Executable, Program, ScheduleItem, TensorType } from "@fidelity/core";
+import type { DeviceTensor, Executable, TensorType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import { checkTensors } from "./binding.ts";
 import type { Signature } from "./binding.ts";
 import { RunMeter } from "./debug.ts";
 import type { DebugSink } from "./debug.ts";
 import { BindError, DeviceBusyError, DeviceClosedError } from "./errors.ts";
+import type { ProgramOutline } from "./outline.ts";
 import type { RegionTensor } from "./tensor.ts";
 import type { Job, LoadedProgram, ThreadTeam, Workspace } from "./team.ts";
 
@@ -28,8 +29,13 @@ export interface ExecutableHome {
 
 /** A part of a program that is run, and timed, by itself: usually all of it. */
 export interface ProgramPart {
-  readonly program: Program;
+  /** What it is, in reports. */
+  readonly label: string;
+  /** The most members that it can keep busy. */
+  readonly members: number;
   readonly loaded: LoadedProgram;
+  /** The stage at which it starts. */
+  readonly start: number;
 }
 
 interface Step {
@@ -54,7 +60,7 @@ export class CpuExecutable implements Executable {
   #runsInProgress = 0;
   #isFreed = false;
 
-  constructor(home: ExecutableHome, program: Program, signature: Signature, parts: readonly ProgramPart[]) {
+  constructor(home: ExecutableHome, program: ProgramOutline, signature: Signature, parts: readonly ProgramPart[]) {
     this.name = program.name;
     this.parameterTypes = signature.parameterTypes;
     this.resultTypes = signature.resultTypes;
@@ -71,14 +77,15 @@ export class CpuExecutable implements Executable {
       throw error;
     }
     const { debug, team, workspace } = home;
-    this.#steps = parts.map(({ program: part, loaded }) => ({
+    this.#steps = parts.map(({ label, members, loaded, start }) => ({
       job: {
         program: loaded,
-        members: Math.min(team.threads, usefulMembers(part.schedule)),
+        members: Math.min(team.threads, members),
         bindings: table.byteOffset,
         workspace,
+        start,
       },
-      meter: debug.level >= 3 ? new RunMeter(debug, part.name) : undefined,
+      meter: debug.level >= 3 ? new RunMeter(debug, label) : undefined,
     }));
     if (debug.level >= 2) this.#meter = new RunMeter(debug, program.name);
   }
@@ -169,15 +176,14 @@ export class CpuExecutable implements Executable {
 }
 
 /** Slots of the binding table. What the program says of its slots must agree with the tensors. */
-function tableSlots(program: Program, signature: Signature): number {
+function tableSlots({ name, bindingCount, bindings }: ProgramOutline, signature: Signature): number {
   const types = [...signature.parameterTypes, ...signature.resultTypes];
-  let count = Math.max(program.bindingCount, types.length, 1);
-  for (const { name, sizeBytes, placement } of program.buffers) {
-    if (placement.kind !== "binding") continue;
-    count = Math.max(count, placement.slot + 1);
-    const type = types[placement.slot];
+  let count = Math.max(bindingCount, types.length, 1);
+  for (const { slot, sizeBytes } of bindings) {
+    count = Math.max(count, slot + 1);
+    const type = types[slot];
     const isCovered = type === undefined || sizeBytes <= storageBytes(type);
-    invariant(isCovered, `buffer ${name} of ${program.name} takes ${sizeBytes} bytes, more than its tensor`);
+    invariant(isCovered, `slot ${slot} of ${name} takes ${sizeBytes} bytes, more than its tensor`);
   }
   return count;
 }
@@ -186,31 +192,19 @@ function tableSlots(program: Program, signature: Signature): number {
  * Copies a program's constants to memory of their own, since the arena is shared with other programs, and binds them.
  * Gives their memory.
  */
-function placeConstants(arena: SharedArena, program: Program, table: Int32Array): Allocation | undefined {
+function placeConstants(arena: SharedArena, program: ProgramOutline, table: Int32Array): Allocation | undefined {
   if (program.constants.length === 0) return undefined;
   const offsets: number[] = [];
   let totalBytes = 0;
-  for (const { buffer, bytes } of program.constants) {
-    const { name, sizeBytes, placement } = program.buffers[buffer];
-    invariant(placement.kind === "binding", `constant ${name} of ${program.name} is placed in the arena`);
+  for (const { sizeBytes, bytes } of program.constants) {
     offsets.push(totalBytes);
     totalBytes += Math.ceil(Math.max(sizeBytes, bytes.byteLength) / GRANULE_BYTES) * GRANULE_BYTES;
   }
   const region = arena.alloc(totalBytes, GRANULE_BYTES, `constants of ${program.name}`);
   region.u8().fill(0);
-  for (const [i, { buffer, bytes }] of program.constants.entries()) {
+  for (const [i, { slot, bytes }] of program.constants.entries()) {
     region.u8().set(bytes, offsets[i]);
-    const { placement } = program.buffers[buffer];
-    if (placement.kind === "binding") table[placement.slot] = region.byteOffset + offsets[i];
+    table[slot] = region.byteOffset + offsets[i];
   }
   return region;
-}
-
-/** The most members that a schedule can keep busy: the chunks of its widest item. */
-function usefulMembers(items: readonly ScheduleItem[]): number {
-  const widths = items.map((item) => {
-    if (item.kind === "loop") return usefulMembers(item.items);
-    return item.kind === "parallel" ? item.calls.reduce((sum, call) => sum + call.chunks, 0) : 1;
-  });
-  return widths.reduce((most, width) => Math.max(most, width), 1);
 }

@@ -42,6 +42,8 @@ if (whyNoNative() === false) {
   after(remove);
   const target: CpuTarget = {
     name: "native",
+    identity: native.identity,
+    restore: (kept) => native.restore(kept),
     compile: (program, pages) => (program.name === "poke" ? wasmTarget : native).compile(program, pages),
     open: openLoadable,
   };
@@ -218,7 +220,7 @@ async function repeatEpochs(target: CpuTarget): Promise<void> {
     const values = place(4 * LENGTH);
     const bindings = place(64);
     new Int32Array(arena.memory.buffer, bindings, 1)[0] = values;
-    const job: Job = { program, members: threads, bindings, workspace };
+    const job: Job = { program, members: threads, bindings, workspace, start: 0 };
     return { job, values: new Float32Array(arena.memory.buffer, values, LENGTH) };
   });
   await beside(1, async () => {

@@ -24,8 +24,17 @@ export interface ProgramEntry {
    * @param scratch address of the members' scratch memory, 64-byte aligned, `scratchStrideBytes(program)` for each
    * @param control address of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
    * @param epoch the number that the run was started with (`startRun` of targets/team.ts)
+   * @param start the stage at which a run without a team starts, where the program's code has starts; 0 is all of it
    */
-  run(member: number, bindings: number, arena: number, scratch: number, control: number, epoch?: number): number;
+  run(
+    member: number,
+    bindings: number,
+    arena: number,
+    scratch: number,
+    control: number,
+    epoch?: number,
+    start?: number,
+  ): number;
   /** Gives back what loading took; the thread runs the program no more. */
   close?(): void;
 }
@@ -36,25 +45,36 @@ export type ProgramOpener = (loadable: Loadable, memory: WebAssembly.Memory) => 
 export interface CompiledProgram {
   readonly loadable: Loadable;
   readonly sizeBytes: number;
+  /** What `restore` makes the program of again, in another process. */
+  readonly kept: Uint8Array;
+  /** Stages at which runs of single items of the schedule start, where the target's code has them. */
+  readonly starts?: readonly number[];
 }
 
 export interface CpuTarget {
   readonly name: "wasm" | "native";
+  /** All that its code depends on but the program and Fidelity itself: the machine, the tools. */
+  readonly identity: string;
   /** `maximumPages` is the limit of the memory that the program will run over, in 64 KiB pages. */
   compile(program: Program, maximumPages: number): Promise<CompiledProgram>;
+  /** The program of a `kept`, or undefined when what it stands for is gone. Only for what was kept with this identity. */
+  restore(kept: Uint8Array): Promise<Omit<CompiledProgram, "starts"> | undefined>;
   readonly open: ProgramOpener;
 }
 
 /** WebAssembly, in every engine. */
 export const wasmTarget: CpuTarget = {
   name: "wasm",
-  async compile(program, maximumPages) {
-    const bytes = compileProgramToWasm(program, { maximumPages });
-    const module = await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
-    return { loadable: { kind: "wasm", module }, sizeBytes: bytes.byteLength };
-  },
+  identity: "",
+  compile: (program, maximumPages) => loadModule(compileProgramToWasm(program, { maximumPages })),
+  restore: loadModule,
   open: openWasm,
 };
+
+async function loadModule(bytes: Uint8Array): Promise<CompiledProgram> {
+  const module = await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
+  return { loadable: { kind: "wasm", module }, sizeBytes: bytes.byteLength, kept: bytes };
+}
 
 /** Instantiates a compiled module over the team's memory. */
 export function openWasm(loadable: Loadable, memory: WebAssembly.Memory): ProgramEntry {

@@ -55,6 +55,8 @@ export interface Job {
   /** Address of the table of buffer addresses. */
   readonly bindings: number;
   readonly workspace: Workspace;
+  /** The stage at which it starts: 0, or that of an item of the program's schedule. */
+  readonly start: number;
 }
 
 /** Addresses of the memory for intermediate values, shared by programs that never run at the same time. */
@@ -167,9 +169,9 @@ export class ThreadTeam {
   }
 
   #runAlone(job: Job): void {
-    const { program, bindings, workspace } = job;
+    const { program, bindings, workspace, start } = job;
     try {
-      program.entry.run(0, bindings, workspace.arena, workspace.scratch, this.#options.blockBytes);
+      program.entry.run(0, bindings, workspace.arena, workspace.scratch, this.#options.blockBytes, 0, start);
     } catch (cause) {
       throw new ProgramTrapError(program.name, 0, 1, failureCause(cause));
     }
@@ -208,7 +210,7 @@ export class ThreadTeam {
     const { program, members, bindings, workspace } = job;
     this.#epoch = this.#isLastEpoch ? 1 : this.#epoch + 1;
     writeCommand(words, program.id, first, members, bindings, workspace.arena, workspace.scratch);
-    startRun(words, this.#epoch);
+    startRun(words, this.#epoch, job.start);
     publishCommand(words, this.#epoch);
     for (let member = first; member < members; member++) {
       const word = postWord(member);

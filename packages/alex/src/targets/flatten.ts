@@ -42,10 +42,19 @@ export interface Segment {
 export interface FlatSchedule {
   readonly stages: readonly Stage[];
   readonly segments: readonly Segment[];
+  /** Empty stages at which a run of one item of the schedule alone starts: one for each item, or none. */
+  readonly starts: readonly number[];
 }
 
-/** Throws `ScheduleLimitError` when there are more stages or loops in each other than a control block has room for. */
-export function flattenSchedule(programName: string, schedule: readonly ScheduleItem[]): FlatSchedule {
+/**
+ * `withStarts` adds a start for every item, for profiles; where that were too many stages, there are none.
+ * Throws `ScheduleLimitError` when there are more stages or loops in each other than a control block has room for.
+ */
+export function flattenSchedule(
+  programName: string,
+  schedule: readonly ScheduleItem[],
+  withStarts = false,
+): FlatSchedule {
   const stages: Stage[] = [{ parts: [], chunks: 1 }];
   const afterStage: Segment[] = [{ ops: [], end: { kind: "end" } }];
   const loopHeads: Segment[] = [];
@@ -74,13 +83,22 @@ export function flattenSchedule(programName: string, schedule: readonly Schedule
   };
   walk(schedule, 0);
   checkLimit(programName, "stages", stages.length, STAGE_FAILED);
+  const starts: number[] = [];
+  if (withStarts && 2 * stages.length + schedule.length <= STAGE_FAILED) {
+    for (const item of schedule) {
+      starts.push(stages.push({ parts: [], chunks: 1 }) - 1);
+      open = { ops: [], end: { kind: "end" } };
+      afterStage.push(open);
+      walk([item], 0);
+    }
+  }
   checkLimit(programName, "loops in each other", loopDepth(schedule), LOOP_DEPTH_MAX);
   const absolute = (segment: number): number => stages.length - 1 - segment;
   const segments = [...afterStage, ...loopHeads].map(({ ops, end }) => ({
     ops: ops.map((op) => (op.kind === "repeat" ? { ...op, segment: absolute(op.segment) } : op)),
     end: end.kind === "segment" ? { ...end, segment: absolute(end.segment) } : end,
   }));
-  return { stages, segments };
+  return { stages, segments, starts };
 }
 
 /** The calls of a parallel item as stages of at most `CHUNKS_MAX` chunks; none when there is nothing to share. */

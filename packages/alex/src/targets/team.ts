@@ -14,7 +14,7 @@
 //   finish   unfinished - 1 (and a claim)    by a member that holds a chunk, while unfinished > 1
 //   advance  the next stage, first chunk claimed, or ENDED    by the holder of the last chunk: unfinished = 1
 //   fail     FAILED, for good                by a member that trapped, or by the caller for a worker that ended
-//   start    a new epoch, at stage 0         by the caller, when the run before is ENDED, or FAILED and all have left
+//   start    a new epoch, at its first stage by the caller, when the run before is ENDED, or FAILED and all have left
 //
 // Why this is safe.
 // 1. A claim that succeeds belongs to the claimer's own run: the word has the epoch in it. An equal word of an earlier
@@ -56,11 +56,12 @@ export function chunkBits(chunks: number, claimed: number): number {
 }
 
 /**
- * Makes a run the team's, at stage 0, which has one chunk; the run before must be over. `control` are the control
+ * Makes a run the team's, at a stage that has one chunk: 0, the program's start, or that of an item of its schedule; the
+ * run before must be over. `control` are the control
  * block's 32-bit words. The halves of the word are written one after the other: between them the word is that of the
  * run before with another low half, and members leave a run that is over whatever is in there.
  */
-export function startRun(control: Int32Array, epoch: number): void {
+export function startRun(control: Int32Array, epoch: number, stage = 0): void {
   Atomics.store(control, CONTROL.state / 4, chunkBits(1, 0));
-  Atomics.store(control, CONTROL.state / 4 + 1, epoch << 16);
+  Atomics.store(control, CONTROL.state / 4 + 1, (epoch << 16) | stage);
 }

@@ -19,23 +19,33 @@ interface Manifest {
   readonly sizeBytes: number;
 }
 
-/** Where libraries are kept: FIDELITY_CACHE_DIR, or the user's cache directory. */
-export function cacheDirectory(environment: NodeJS.ProcessEnv = process.env): string {
+/** Where code of a target is kept: FIDELITY_CACHE_DIR, or the user's cache directory. */
+export function cacheDirectory(environment: NodeJS.ProcessEnv = process.env, target = "native"): string {
   const own = environment.FIDELITY_CACHE_DIR;
-  if (own !== undefined && own !== "") return path.resolve(own, "native");
+  if (own !== undefined && own !== "") return path.resolve(own, target);
   const cache = environment.XDG_CACHE_HOME;
   const base = cache !== undefined && path.isAbsolute(cache) ? cache : path.join(os.homedir(), ".cache");
-  return path.join(base, "fidelity", "native");
+  return path.join(base, "fidelity", target);
 }
 
-/** The SHA-256 of some texts, each told apart from the next. */
-export function cacheKey(texts: readonly string[]): string {
+/** The SHA-256 of some texts and bytes, each told apart from the next. */
+export function cacheKey(parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash("sha256");
-  for (const text of texts) hash.update(`${text.length}:`).update(text);
+  for (const part of parts) hash.update(`${part.length}:`).update(part);
   return hash.digest("hex");
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+
+/** Notes that a file was used. In a directory that is read only it is not noted. */
+function touch(file: string): void {
+  const now = new Date();
+  try {
+    utimesSync(file, now, now);
+  } catch {
+    // Then nothing is evicted here either.
+  }
+}
 
 /** Libraries in one directory, or other files that compilers make. */
 export class LibraryCache {
@@ -49,16 +59,17 @@ export class LibraryCache {
     this.#suffix = suffix;
   }
 
-  /** The path of a library that is there and whole; undefined when it has to be made. */
-  find(key: string): { readonly path: string; readonly sizeBytes: number } | undefined {
+  /** A library that is there and whole; undefined when it has to be made. */
+  find(key: string): { readonly path: string; readonly bytes: Uint8Array } | undefined {
     const file = this.#libraryPath(key);
     try {
       const manifest = JSON.parse(readFileSync(this.#manifestPath(key), "utf8")) as Partial<Manifest> | null;
       const { size } = statSync(file);
-      if (size !== manifest?.sizeBytes || sha256(readFileSync(file)) !== manifest.sha256) return undefined;
-      const now = new Date();
-      utimesSync(file, now, now);
-      return { path: file, sizeBytes: size };
+      if (size !== manifest?.sizeBytes) return undefined;
+      const bytes = readFileSync(file);
+      if (sha256(bytes) !== manifest.sha256) return undefined;
+      touch(file);
+      return { path: file, bytes };
     } catch {
       // Not there, not readable or no manifest: all the same as not there.
       return undefined;

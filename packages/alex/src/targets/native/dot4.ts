@@ -67,10 +67,16 @@ const MADD: Readonly<Record<number, readonly [bytes: string, words: string]>> = 
   16: ["llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512"],
 };
 
+/** Pairs of products by vpmaddubsw, for vectors of `lanes` 32-bit lanes. */
+function maddubs(out: Printer, lanes: number, a: string, b: string): string {
+  const [bytes, shorts] = [`vector<${4 * lanes}xi8>`, `vector<${2 * lanes}xi16>`];
+  return out.define(`llvm.call_intrinsic "${MADD[lanes][0]}"(${b}, ${a}) : (${bytes}, ${bytes}) -> ${shorts}`);
+}
+
 const printMaddubs: PrintPiece = (out, lanes, a, b, c) => {
-  const [bytes, shorts, sums] = [`vector<${4 * lanes}xi8>`, `vector<${2 * lanes}xi16>`, `vector<${lanes}xi32>`];
-  const [ofBytes, ofWords] = MADD[lanes];
-  const pairs = out.define(`llvm.call_intrinsic "${ofBytes}"(${b}, ${a}) : (${bytes}, ${bytes}) -> ${shorts}`);
+  const [shorts, sums] = [`vector<${2 * lanes}xi16>`, `vector<${lanes}xi32>`];
+  const ofWords = MADD[lanes][1];
+  const pairs = maddubs(out, lanes, a, b);
   const ones = out.define(`arith.constant dense<1> : ${shorts}`);
   const fours = out.define(`llvm.call_intrinsic "${ofWords}"(${pairs}, ${ones}) : (${shorts}, ${shorts}) -> ${sums}`);
   return out.define(`arith.addi ${fours}, ${c} : ${sums}`);
@@ -110,3 +116,22 @@ const printPlain: PrintPiece = (out, lanes, a, b, c) => {
   }
   return sum;
 };
+
+type Dot2 = Extract<LoopInst, { readonly op: "dot2" }>;
+
+/** Adds the dot products of pairs of bytes, and gives the name of the result. */
+export function printDot2(inst: Dot2, out: Printer): string {
+  const { lanes } = inst.result.type;
+  const [a, b] = [out.name(inst.a), out.name(inst.b)];
+  const { features } = out.machine;
+  const most = features.has("avx512bw") ? 16 : features.has("avx2") ? 8 : features.has("ssse3") ? 4 : 0;
+  if (lanes / 2 <= most && lanes / 2 in MADD) return maddubs(out, lanes / 2, a, b);
+  const [bytes, all, sums] = [`vector<${2 * lanes}xi8>`, `vector<${2 * lanes}xi16>`, `vector<${lanes}xi16>`];
+  const [x, y] = [a, b].map((value) => out.define(`arith.extsi ${value} : ${bytes} to ${all}`));
+  const products = out.define(`arith.muli ${x}, ${y} : ${all}`);
+  const [even, odd] = [0, 1].map((first) => {
+    const picks = Array.from({ length: lanes }, (_, i) => 2 * i + first).join(", ");
+    return out.define(`vector.shuffle ${products}, ${products} [${picks}] : ${all}, ${all}`);
+  });
+  return out.define(`arith.addi ${even}, ${odd} : ${sums}`);
+}

@@ -32,13 +32,14 @@ export function openNative(path: string, memory: WebAssembly.Memory): ProgramEnt
   // Views of shared memory stay valid when it grows, and the block's line with the count of ended runs is in it anyway.
   const words = new Int32Array(memory.buffer);
   return {
-    run(member, bindings, arena, scratch, control, epoch = 0) {
+    run(member, bindings, arena, scratch, control, epoch = 0, start = 0) {
       block[RUN_ARGUMENTS.member] = member;
       block[RUN_ARGUMENTS.bindings] = bindings;
       block[RUN_ARGUMENTS.arena] = arena;
       block[RUN_ARGUMENTS.scratch] = scratch;
       block[RUN_ARGUMENTS.control] = control;
       block[RUN_ARGUMENTS.epoch] = epoch;
+      block[RUN_ARGUMENTS.start] = start;
       const result = functions.run(pointer);
       if (result !== RUN_RESULT.ended) return result;
       const ended = (control + CONTROL.ended) / 4;

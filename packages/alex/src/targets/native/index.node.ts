@@ -14,8 +14,8 @@ import { openNative } from "./entry.node.ts";
 import type { NativeMachine } from "./machine.ts";
 import { hostMachine } from "./machine.node.ts";
 import { NativeTargetError } from "./print-operation.ts";
-import { LOWERING, printModules } from "./print-program.ts";
-import { buildLibrary, findToolchain } from "./toolchain.node.ts";
+import { printModules } from "./print-program.ts";
+import { RECIPE, buildLibrary, findToolchain } from "./toolchain.node.ts";
 import type { Toolchain } from "./toolchain.node.ts";
 
 export type { NativeMachine } from "./machine.ts";
@@ -32,9 +32,6 @@ export {
   toolVersions,
 } from "./toolchain.node.ts";
 export { LibraryCache, cacheDirectory } from "./cache.node.ts";
-
-/** Changes with what the text does not say: flags of the tools, what calls the library. */
-const EMITTER_VERSION = "1";
 
 /** How compilations went, for reports. */
 export interface NativeStatistics {
@@ -56,6 +53,7 @@ export interface NativeTarget extends CpuTarget {
 export interface NativeTargetOptions {
   /** What code is made for; by default the processor that this is, which must be able to run it in any case. */
   readonly machine?: NativeMachine;
+  /** The tools; by default those that are found when the target is made. */
   readonly toolchain?: Toolchain;
   /** Where libraries are kept; by default `cacheDirectory()`. */
   readonly cache?: LibraryCache;
@@ -69,31 +67,48 @@ export function createNativeTarget(options: NativeTargetOptions = {}): NativeTar
   const machine = options.machine ?? hostMachine();
   const toolchain = options.toolchain ?? findToolchain();
   const cache = options.cache ?? new LibraryCache(cacheDirectory());
+  const identity = [machine.name, toolchain.identity, RECIPE];
   const toolMs = new Map<string, number>();
   const statistics = { found: 0, made: 0, toolMs, printMs: 0, findMs: 0 };
   return {
     name: "native",
     machine,
     statistics,
-    open(loadable, memory) {
-      if (loadable.kind !== "native") throw new NativeTargetError("a program of another target");
-      return openNative(loadable.path, memory);
-    },
+    identity: identity.join("\n"),
+    open: openLibrary,
+    restore: (kept) => Promise.resolve(restoreLibrary(cache, kept)),
     async compile(program: Program): Promise<CompiledProgram> {
       const started = performance.now();
-      const modules = printModules(program, machine, os.availableParallelism());
+      const { modules, starts } = printModules(program, machine, os.availableParallelism());
       const printed = performance.now();
       statistics.printMs += printed - started;
-      const key = cacheKey([EMITTER_VERSION, machine.name, toolchain.identity, LOWERING, ...modules]);
+      const key = cacheKey([...identity, ...modules]);
       const found = cache.find(key);
       statistics.findMs += performance.now() - printed;
       if (found !== undefined) {
         statistics.found++;
-        return { loadable: { kind: "native", path: found.path }, sizeBytes: found.sizeBytes };
+        return { ...libraryOf(key, found.path, found.bytes.byteLength), starts };
       }
       statistics.made++;
       const library = await buildLibrary(toolchain, machine, modules, toolMs);
-      return { loadable: { kind: "native", path: cache.keep(key, library) }, sizeBytes: library.byteLength };
+      return { ...libraryOf(key, cache.keep(key, library), library.byteLength), starts };
     },
   };
+}
+
+/** Loads a library on the calling thread: `open` of every native target. */
+export const openLibrary: CpuTarget["open"] = (loadable, memory) => {
+  if (loadable.kind !== "native") throw new NativeTargetError("a program of another target");
+  return openNative(loadable.path, memory);
+};
+
+/** A program by what was kept of it, the key of its library; undefined when that is gone, or was damaged. */
+export function restoreLibrary(libraries: LibraryCache, kept: Uint8Array): CompiledProgram | undefined {
+  const key = new TextDecoder().decode(kept);
+  const found = libraries.find(key);
+  return found && libraryOf(key, found.path, found.bytes.byteLength);
+}
+
+function libraryOf(key: string, file: string, sizeBytes: number): CompiledProgram {
+  return { loadable: { kind: "native", path: file }, sizeBytes, kept: new TextEncoder().encode(key) };
 }

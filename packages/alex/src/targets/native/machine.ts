@@ -102,6 +102,7 @@ export function vectorsOf({ lanes, registers, features }: NativeMachine): Vector
     joinsVectors: false,
     lookupEntries: features.has("avx512vbmi") ? 64 : 16,
     tiles: features.has("amx-int8"),
+    dot4: !features.has("ssse3") || features.has("avx512vnni") || features.has("avxvnni"),
   };
 }
 

@@ -7,7 +7,7 @@ import { formatLoopType, loopType } from "@fidelity/core";
 import type { BinaryOp, LoopInst, LoopType, LoopValue, MemoryKind } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import type { PureInst } from "../uses.ts";
-import { printDot4 } from "./dot4.ts";
+import { printDot2, printDot4 } from "./dot4.ts";
 import { printLookup } from "./print-lookup.ts";
 import type { CodeMachine } from "./machine.ts";
 import { LANE_BITS, constantAttribute, isFloat, mlirType, vectorOf } from "./print-type.ts";
@@ -76,6 +76,8 @@ export function printOperation(inst: PureInst, out: Printer): string {
       return shuffle(out, inst.a, inst.b, inst.lanes);
     case "dot4":
       return printDot4(inst, out);
+    case "dot2":
+      return printDot2(inst, out);
     case "lookup":
       return printLookup(inst, out);
     case "narrow":
@@ -268,6 +270,10 @@ function printConvert(inst: Inst<"convert">, out: Printer): string {
   if (isFloat(from) && isFloat(to)) return cast(LANE_BITS[from.kind] < LANE_BITS[to.kind] ? "extf" : "truncf");
   if (isFloat(to)) return cast("sitofp");
   if (isFloat(from)) {
+    // x86-64 has no saturating conversion, and LLVM would make vectors' of one lane after the other.
+    if (from.lanes > 1 && to.kind === "i32" && out.machine.architecture === "x86-64") {
+      return printSaturating(out, out.name(inst.a), from, to);
+    }
     const lanes = from.lanes === 1 ? "" : `v${from.lanes}`;
     const name = `llvm.fptosi.sat.${lanes}${to.kind}.${lanes}${from.kind}`;
     return out.define(`llvm.call_intrinsic "${name}"(${out.name(inst.a)}) : (${mlirType(from)}) -> ${mlirType(to)}`);
@@ -275,6 +281,24 @@ function printConvert(inst: Inst<"convert">, out: Printer): string {
   const [narrow, wide] = [LANE_BITS[from.kind], LANE_BITS[to.kind]];
   // Signed to `index`, too: a negative distance from an address stays one.
   return narrow === wide ? out.name(inst.a) : cast(narrow < wide ? "extsi" : "trunci");
+}
+
+/** Floats to 32-bit integers, cut to their range first; NaN gives 0. */
+function printSaturating(out: Printer, a: string, from: LoopType, to: LoopType): string {
+  const t = mlirType(from);
+  const masks = vectorOf("i1", from.lanes);
+  const compare = (how: string, x: string, y: string): string => out.define(`arith.cmpf ${how}, ${x}, ${y} : ${t}`);
+  const select = (mask: string, x: string, y: string, type: string): string =>
+    out.define(`arith.select ${mask}, ${x}, ${y} : ${masks}, ${type}`);
+  const low = constant(out, from, -(2 ** 31));
+  const isHigh = compare("oge", a, constant(out, from, 2 ** 31));
+  // Greatest lanes count as 0 until they are set last, and so does NaN, which is not above the lowest number.
+  const zero = constant(out, from, 0);
+  const isNumber = compare("ord", a, a);
+  const number = select(isNumber, select(isHigh, zero, a, t), zero, t);
+  const bounded = select(compare("olt", number, low), low, number, t);
+  const whole = out.define(`arith.fptosi ${bounded} : ${t} to ${mlirType(to)}`);
+  return select(isHigh, constant(out, to, 2 ** 31 - 1), whole, mlirType(to));
 }
 
 /** The lanes of a, then of b, as one vector. */

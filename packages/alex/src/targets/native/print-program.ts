@@ -8,6 +8,7 @@ import type { NativeMachine } from "./machine.ts";
 import { printKernelFunction } from "./print-kernel.ts";
 import type { LineListener } from "./print-kernel.ts";
 import { scheduleTables } from "./tables.ts";
+import type { ScheduleTables } from "./tables.ts";
 import { printWalk } from "./walk.ts";
 
 /** The pass pipeline from the printed dialects to the llvm dialect. */
@@ -23,10 +24,15 @@ const MODULE_INSTRUCTIONS_MIN = 2000;
 
 /**
  * The modules of a program, at most `modulesMax`, of about as much work each; the first has the schedule and exports
- * `run`.
+ * `run`. `starts` are the stages at which runs of single items of the schedule start.
  * @throws ScheduleLimitError when the schedule is too long or too deep for a team.
  */
-export function printModules(program: Program, machine: NativeMachine, modulesMax: number): string[] {
+export function printModules(
+  program: Program,
+  machine: NativeMachine,
+  modulesMax: number,
+): { readonly modules: readonly string[]; readonly starts: readonly number[] } {
+  const tables = scheduleTables(program);
   const sizes = program.kernels.map(({ body }) => instructionCount(body));
   const total = sizes.reduce((sum, size) => sum + size, 0);
   const count = Math.max(1, Math.min(modulesMax, Math.ceil(total / MODULE_INSTRUCTIONS_MIN)));
@@ -37,12 +43,14 @@ export function printModules(program: Program, machine: NativeMachine, modulesMa
     least.kernels.push(kernel);
     least.size += sizes[kernel];
   }
-  return groups.map(({ kernels }, i) => {
+  const modules = groups.map(({ kernels }, i) => {
     const functions = kernels.map((kernel) =>
       printKernelFunction(program.kernels[kernel], kernelSymbol(kernel), machine),
     );
-    return printModule(machine, i === 0 ? [...printSchedule(program, kernels, machine), ...functions] : functions);
+    const schedule = i === 0 ? printSchedule(program, tables, kernels, machine) : [];
+    return printModule(machine, [...schedule, ...functions]);
   });
+  return { modules, starts: tables.starts };
 }
 
 /**
@@ -74,8 +82,12 @@ function instructionCount(block: Block): number {
 }
 
 /** The tables and the walk; `own` are the kernels that are in the same module. */
-function printSchedule(program: Program, own: readonly number[], machine: NativeMachine): string[] {
-  const { argumentsMax, ...tables } = scheduleTables(program);
+function printSchedule(
+  program: Program,
+  { argumentsMax, starts: _, ...tables }: ScheduleTables,
+  own: readonly number[],
+  machine: NativeMachine,
+): string[] {
   const others = program.kernels.map((_, kernel) => kernel).filter((kernel) => !own.includes(kernel));
   return [
     ...others.map((kernel) => `llvm.func hidden @${kernelSymbol(kernel)}(i64, i64, !llvm.ptr)`),

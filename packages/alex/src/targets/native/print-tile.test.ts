@@ -26,7 +26,7 @@ const kernel: Kernel = buildKernel("tiles", 2, (k, [input, output]) => {
 
 test("products of matrix registers are AMX code", { skip }, async () => {
   const machine = machineOf("x86-64-v4+amx-tile+amx-int8");
-  const modules = printModules(programOf(kernel, BUFFER_BYTES), machine, 1);
+  const { modules } = printModules(programOf(kernel, BUFFER_BYTES), machine, 1);
   for (const name of ["ldtilecfg", "tilezero", "tileloadd64", "tdpbsud", "tilestored64", "tilerelease"]) {
     assert.match(modules.join(""), new RegExp(`llvm.x86.${name}"`));
   }

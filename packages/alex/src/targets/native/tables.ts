@@ -1,7 +1,7 @@
 // A program's schedule as tables of 64-bit numbers, which the walk (walk.ts) reads: so that the code of a program is
 // its kernels, and a schedule of any length costs no time to compile.
 
-import type { BufferArgument, Program } from "@fidelity/core";
+import type { BufferArgument, KernelCall, Program } from "@fidelity/core";
 import { flattenSchedule } from "../flatten.ts";
 import { STAGE_ENDED } from "../team.ts";
 
@@ -27,26 +27,40 @@ export interface ScheduleTables {
   readonly ops: readonly number[];
   /** The most arguments that a call has. */
   readonly argumentsMax: number;
+  /** The stage at which a run of one item of the schedule alone starts, for each of them, or none. */
+  readonly starts: readonly number[];
 }
 
 /** @throws ScheduleLimitError when the schedule is too long or too deep for a team. */
 export function scheduleTables(program: Program): ScheduleTables {
-  const flat = flattenSchedule(program.name, program.schedule);
+  const flat = flattenSchedule(program.name, program.schedule, true);
   const [calls, args, strides]: [number[], number[], number[]] = [[], [], []];
   let argumentsMax = 0;
-  const addCall = ({ kernel, chunks, args: list }: (typeof flat.stages)[0]["parts"][0]["call"]): number => {
+  // What the whole schedule and the runs of its items have in common, calls with their arguments, is there once.
+  const rows = new Map<object, number>();
+  const once = (key: object, add: () => void): number => {
+    const known = rows.get(key);
+    if (known !== undefined) return known;
     const index = calls.length / CALL.columns;
+    rows.set(key, index);
+    add();
+    return index;
+  };
+  const addCall = ({ kernel, chunks, args: list }: KernelCall): void => {
     calls.push(kernel, chunks, args.length / ARGUMENT.columns, list.length);
     for (const argument of list) addArgument(program, argument, args, strides);
     argumentsMax = Math.max(argumentsMax, list.length);
-    return index;
   };
   const [stages, parts, segments, ops]: [number[], number[], number[], number[]] = [[], [], [], []];
   for (const stage of flat.stages) {
     stages.push(parts.length / PART.columns, stage.parts.length, stage.chunks);
     let start = 0;
     for (const { call, firstChunk, chunks } of stage.parts) {
-      parts.push(start, addCall(call), firstChunk);
+      parts.push(
+        start,
+        once(call, () => addCall(call)),
+        firstChunk,
+      );
       start += chunks;
     }
   }
@@ -54,13 +68,14 @@ export function scheduleTables(program: Program): ScheduleTables {
     const nextSegment = end.kind === "segment" ? end.segment : -1;
     segments.push(ops.length / OP.columns, list.length, nextSegment, end.kind === "stage" ? end.stage : STAGE_ENDED);
     for (const op of list) {
-      if (op.kind === "serial") ops.push(OP_KIND.calls, calls.length / CALL.columns, op.calls.length, 0);
-      else if (op.kind === "enter") ops.push(OP_KIND.enter, op.depth, 0, 0);
+      if (op.kind === "serial") {
+        const first = once(op.calls, () => op.calls.forEach(addCall));
+        ops.push(OP_KIND.calls, first, op.calls.length, 0);
+      } else if (op.kind === "enter") ops.push(OP_KIND.enter, op.depth, 0, 0);
       else ops.push(OP_KIND.repeat, op.depth, op.count, op.segment);
-      if (op.kind === "serial") op.calls.forEach(addCall);
     }
   }
-  return { stages, parts, calls, arguments: args, strides, segments, ops, argumentsMax };
+  return { stages, parts, calls, arguments: args, strides, segments, ops, argumentsMax, starts: flat.starts };
 }
 
 function addArgument(program: Program, argument: BufferArgument, args: number[], strides: number[]): void {

@@ -55,7 +55,7 @@ export async function runEmulated(
   const memory = new Uint8Array(scratch + scratchStrideBytes(program));
   memory.set(arena, CONTROL_BYTES);
   if (epoch > 0) startRun(new Int32Array(memory.buffer, 0, CONTROL_BYTES / 4), epoch);
-  const modules = printModules(program, machine, 1);
+  const { modules } = printModules(program, machine, 1);
   const end = modules[0].lastIndexOf("}");
   const entry = printEntry(memory.byteLength, { arena: CONTROL_BYTES, scratch, epoch });
   const executable = await buildExecutable(findToolchain(), machine, [`${modules[0].slice(0, end)}${entry}\n}\n`]);

@@ -148,7 +148,7 @@ export function testMemory(program: Program): TestMemory {
 
 /** Compiles a program for a machine and runs it once, on the calling thread. */
 export async function runNative(program: Program, machine: NativeMachine, place: TestMemory): Promise<void> {
-  const modules = printModules(program, machine, os.availableParallelism());
+  const { modules } = printModules(program, machine, os.availableParallelism());
   const library = await buildLibrary(findToolchain(), machine, modules);
   const directory = mkdtempSync(path.join(os.tmpdir(), "fidelity-test-"));
   try {

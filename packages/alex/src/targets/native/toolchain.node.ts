@@ -155,8 +155,7 @@ export async function buildLibrary(
     const exports = path.join(directory, "exports");
     await writeFile(exports, "{ global: run; local: *; };\n");
     const library = path.join(directory, "library.so");
-    const flags = ["-shared", "--no-undefined", "--gc-sections", "--build-id=none", "-z", "now"];
-    await build.stage("ld.lld", [...flags, `--version-script=${exports}`, "-o", library, ...objects]);
+    await build.stage("ld.lld", [...LINK_FLAGS, `--version-script=${exports}`, "-o", library, ...objects]);
     return readFile(library);
   });
 }
@@ -196,6 +195,26 @@ export async function emitStages(
     return { llvmDialect, llvm, assembly: text };
   });
 }
+
+const LINK_FLAGS: readonly string[] = ["-shared", "--no-undefined", "--gc-sections", "--build-id=none", "-z", "now"];
+
+const CODE_FLAGS: readonly string[] = [
+  "-O2",
+  "--relocation-model=pic",
+  "--filetype=obj",
+  "--function-sections",
+  "--data-sections",
+];
+
+/**
+ * Passes of `opt`: few, since generators choose vectors, blocks and unrolling, and llc does the rest. Training steps
+ * run as fast as after -O2, which takes five times as long.
+ */
+const PASSES =
+  "cgscc(inline),function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
+
+/** What the tools are told, for keys of libraries. */
+export const RECIPE = [LOWERING, PASSES, ...CODE_FLAGS, ...LINK_FLAGS].join(" ");
 
 /** Runs `work` over a temporary directory, which stays when a tool fails. */
 export async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
@@ -255,8 +274,7 @@ class Build {
   async #object(module: string, name: string): Promise<string> {
     const { optimised } = await this.llvm(module, name, []);
     const object = path.join(this.#directory, `${name}.o`);
-    const flags = ["-O2", "--relocation-model=pic", "--filetype=obj", "--function-sections", "--data-sections"];
-    await this.stage("llc", [...this.target, ...flags, "-o", object, optimised]);
+    await this.stage("llc", [...this.target, ...CODE_FLAGS, "-o", object, optimised]);
     return object;
   }
 
@@ -313,13 +331,6 @@ export async function runTool(
     throw new ToolFailedError(tool, directory, firstLines(cause, timeout));
   }
 }
-
-/**
- * Passes of `opt`: few, since generators choose vectors, blocks and unrolling, and llc does the rest. Training steps
- * run as fast as after -O2, which takes five times as long.
- */
-const PASSES =
-  "cgscc(inline),function(early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
 
 function firstLines(cause: unknown, timeoutMs: number): string {
   const { stderr, killed } = cause as { stderr?: string; killed?: boolean };

@@ -25,7 +25,7 @@ const skip = whyNoNative();
 
 const machine = machineOf("x86-64-v3");
 const double = buildKernel("double", 1, (k, [a]) => k.store(k.mul(k.load(F32, a), k.constant(F32, 2)), a));
-const modules = printModules(programOf(double, 64), machine, 1);
+const { modules } = printModules(programOf(double, 64), machine, 1);
 
 /** A program that is no tool. */
 function script(name: string, text: string): string {

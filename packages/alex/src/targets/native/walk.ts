@@ -13,7 +13,8 @@ import { ARGUMENT, CALL, OP, OP_KIND, PART, SEGMENT, STAGE } from "./tables.ts";
 
 /**
  * What `run` takes: the address of a block of 32-bit words, at these positions. The base is 64 bits, the address of the
- * team's memory; addresses behind it are relative to that. `spins` is how often to look before sleeping.
+ * team's memory; addresses behind it are relative to that. `spins` is how often to look before sleeping; `start` is the
+ * stage at which a run without a team starts, 0 for the whole program.
  */
 export const RUN_ARGUMENTS = {
   base: 0,
@@ -24,6 +25,7 @@ export const RUN_ARGUMENTS = {
   control: 6,
   epoch: 7,
   spins: 8,
+  start: 9,
   words: 16,
 } as const;
 
@@ -472,7 +474,7 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %own_counters = llvm.alloca %own_count x i32 : (i32) -> !llvm.ptr
   %base = llvm.load %args {alignment = 4 : i64} : !llvm.ptr -> i64
   ${word("member")}${address("bindings")}${address("arena")}${address("scratch")}
-  ${address("control")}${word("epoch")}${word("spins")}
+  ${address("control")}${word("epoch")}${word("spins")}${word("start")}
   %scratch_stride = llvm.mlir.constant(${scratchStrideBytes} : i64) : i64
   %scratch_offset = llvm.mul %member_64, %scratch_stride : i64
   %own_scratch = llvm.add %scratch, %scratch_offset : i64
@@ -483,7 +485,7 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %counters = llvm.select %is_alone, %own_counters_int, %team_counters : i1, i64
   ${put("base", "%base")}${put("bindings", "%bindings")}${put("arena", "%arena")}
   ${put("scratch", "%own_scratch")}${put("counters", "%counters")}
-  llvm.cond_br %is_alone, ^alone(%zero : i64), ^together
+  llvm.cond_br %is_alone, ^alone(%start_64 : i64), ^together
 ^together:
   %control_ptr = llvm.inttoptr %control : i64 to !llvm.ptr
   %result = llvm.call @team(%env, %control_ptr, %epoch_64, %spins_64) : (!llvm.ptr, !llvm.ptr, i64, i64) -> i32

@@ -11,7 +11,7 @@ export const PARAMETER = { member: 0, bindings: 1, arena: 2, scratch: 3, control
 export const RUN_PARAMETERS = new Array(6).fill(VALUE.i32) as readonly (typeof VALUE.i32)[];
 
 /** The distance between the scratch memories of two members. */
-export function scratchStrideBytes(program: Program): number {
+export function scratchStrideBytes(program: Pick<Program, "scratchBytes">): number {
   return Math.ceil(program.scratchBytes / 64) * 64;
 }
 

@@ -1,0 +1,151 @@
+// A graph as numbers and texts that say all that compiling it depends on: what programs are kept by (store.ts). Equal
+// graphs give equal codes, in whatever process and order their nodes were made, and different graphs different ones.
+// Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
+// be told apart by identity: an op that is not in the registry, such as a kernel, or an attribute that is a function.
+
+import { OPS, topologicalOrder } from "@fidelity/core";
+import type { Attrs, AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tensor } from "@fidelity/core";
+
+/** Parts of a code, each told apart from the next by its length. */
+export type GraphCode = readonly (Uint8Array | string)[];
+
+/** Attributes that only derivatives read; a graph that is compiled has its derivatives behind it. */
+const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_vjp: "rule" };
+
+/** Tags of values of attributes. Input references and counts are plain numbers in places of their own. */
+const TAG = { number: 0, string: 1, true: 2, false: 3, list: 4, data: 5, graph: 6 } as const;
+
+/** Longer arrays of numbers are parts of their own. */
+const SHORT_DATA = 8;
+
+/** The code of a graph that is compiled with these options, or undefined when it has none. */
+export function graphCode(graph: Graph, options: CompileOptions): GraphCode | undefined {
+  const writer = new CodeWriter();
+  if (!writer.graph(graph)) return undefined;
+  for (const { parameter, result } of options.donations ?? []) writer.pair(parameter, result);
+  return writer.parts(options.name ?? graph.name);
+}
+
+const registry = new Map<OpDef, number>(Object.values(OPS).map((op, number) => [op, number]));
+const REGISTRY_TEXT = Object.keys(OPS).join(" ");
+
+class CodeWriter {
+  #words = new Uint32Array(1 << 14);
+  #count = 0;
+  readonly #texts = new Map<string, number>();
+  readonly #data: Uint8Array[] = [];
+  readonly #float = new Float64Array(1);
+  readonly #floatWords = new Uint32Array(this.#float.buffer);
+
+  /** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
+  graph({ parameters, results }: Graph): boolean {
+    const numbers = new Map<Node, number>();
+    this.#word(parameters.length);
+    for (const { node, type } of parameters) {
+      this.#text(type.dtype);
+      this.#word(type.shape.length);
+      for (const dim of type.shape) this.#number(dim);
+      numbers.set(node, numbers.size);
+    }
+    for (const node of topologicalOrder(results)) {
+      if (numbers.has(node)) continue;
+      if (!this.#node(node, numbers)) return false;
+      numbers.set(node, numbers.size);
+    }
+    this.#word(NO_OP);
+    this.#word(results.length);
+    for (const result of results) this.#tensor(result, numbers);
+    return true;
+  }
+
+  pair(a: number, b: number): void {
+    this.#word(a);
+    this.#word(b);
+  }
+
+  parts(name: string): GraphCode {
+    const words = new Uint8Array(this.#words.buffer, 0, this.#count * 4);
+    return [name, REGISTRY_TEXT, JSON.stringify([...this.#texts.keys()]), words, ...this.#data];
+  }
+
+  #node({ op, inputs, attrs }: Node, numbers: ReadonlyMap<Node, number>): boolean {
+    const number = registry.get(op);
+    // A parameter that is none of the graph's comes from outside, and has no number.
+    if (number === undefined || op.name === "parameter") return false;
+    this.#word(number);
+    this.#word(inputs.length);
+    for (const input of inputs) this.#tensor(input, numbers);
+    return this.#attrs(attrs, UNREAD[op.name as OpName]);
+  }
+
+  #attrs(attrs: Attrs, unread: string | undefined): boolean {
+    const keys = Object.keys(attrs);
+    if (keys.length > 1) keys.sort();
+    this.#word(keys.length);
+    for (const key of keys) {
+      this.#text(key);
+      if (key !== unread && !this.#value(attrs[key]!)) return false;
+    }
+    return true;
+  }
+
+  #value(value: AttrValue): boolean {
+    if (typeof value === "number") this.#number(value);
+    else if (typeof value === "boolean") this.#word(value ? TAG.true : TAG.false);
+    else if (typeof value === "string") {
+      this.#word(TAG.string);
+      this.#text(value);
+    } else if (Array.isArray(value)) {
+      this.#word(TAG.list);
+      this.#word(value.length);
+      return value.every((item: AttrValue) => this.#value(item));
+    } else if (value instanceof Float64Array) this.#array(value);
+    else if (isGraph(value)) {
+      this.#word(TAG.graph);
+      return this.graph(value);
+    } else return false;
+    return true;
+  }
+
+  #array(data: Float64Array): void {
+    this.#word(TAG.data);
+    this.#word(data.length);
+    if (data.length > SHORT_DATA) this.#data.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    else for (const value of data) this.#number(value);
+  }
+
+  /** All 64 bits: 0 and -0 are two numbers to an op. */
+  #number(value: number): void {
+    this.#float[0] = value;
+    this.#word(TAG.number);
+    this.#word(this.#floatWords[0]!);
+    this.#word(this.#floatWords[1]!);
+  }
+
+  #tensor({ node, index }: Tensor, numbers: ReadonlyMap<Node, number>): void {
+    this.#word(numbers.get(node)!);
+    this.#word(index);
+  }
+
+  #text(text: string): void {
+    let number = this.#texts.get(text);
+    if (number === undefined) this.#texts.set(text, (number = this.#texts.size));
+    this.#word(number);
+  }
+
+  #word(value: number): void {
+    if (this.#count === this.#words.length) {
+      const longer = new Uint32Array(this.#words.length * 2);
+      longer.set(this.#words);
+      this.#words = longer;
+    }
+    this.#words[this.#count++] = value;
+  }
+}
+
+/** Stands where a node could: nodes are over. */
+const NO_OP = 0xffff_ffff;
+
+function isGraph(value: object): value is Graph {
+  return "parameters" in value && "results" in value && "name" in value;
+}

@@ -1,0 +1,99 @@
+// What running a program takes of it, all but its code: memory, bindings, constants, and its schedule as far as teams and
+// profiles look at it. It is small, and so is its message, which is kept beside the code (store.ts).
+
+import { bare } from "@fidelity/barewire";
+import type { Program, ScheduleItem } from "@fidelity/core";
+import { invariant } from "@fidelity/units";
+import { itemLabel, scheduleItemCount } from "./debug.ts";
+
+/** An item of the schedule that is not inside of another. */
+export interface OutlineItem {
+  readonly label: string;
+  /** The most members that it can keep busy. */
+  readonly members: number;
+  /** The stage at which a run of this item alone starts, where the code has that. */
+  readonly start: number | undefined;
+}
+
+export interface ProgramOutline {
+  readonly name: string;
+  readonly kernels: number;
+  /** Items of the schedule, those inside of loops included. */
+  readonly scheduleItems: number;
+  readonly buffers: number;
+  readonly bindingCount: number;
+  readonly arenaBytes: number;
+  /** What one member needs. */
+  readonly scratchBytes: number;
+  /** The size of the largest buffer. */
+  readonly largestBytes: number;
+  /** What buffers take of the binding slots, constants included. */
+  readonly bindings: readonly { readonly slot: number; readonly sizeBytes: number }[];
+  readonly constants: readonly { readonly slot: number; readonly sizeBytes: number; readonly bytes: Uint8Array }[];
+  readonly items: readonly OutlineItem[];
+}
+
+const OUTLINE = bare.struct({
+  name: bare.str,
+  kernels: bare.uintSafe,
+  scheduleItems: bare.uintSafe,
+  buffers: bare.uintSafe,
+  bindingCount: bare.uintSafe,
+  arenaBytes: bare.uintSafe,
+  scratchBytes: bare.uintSafe,
+  largestBytes: bare.uintSafe,
+  bindings: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe })),
+  constants: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe, bytes: bare.data })),
+  items: bare.list(bare.struct({ label: bare.str, members: bare.uintSafe, start: bare.optional(bare.uintSafe) })),
+});
+
+/** A program as it is kept: its outline, and what its target makes code of again: a key, or the code itself. */
+export interface KeptProgram {
+  readonly outline: ProgramOutline;
+  readonly code: Uint8Array;
+}
+
+const KEPT = bare.compile(bare.struct({ outline: OUTLINE, code: bare.data }));
+
+export function encodeKept(kept: KeptProgram): Uint8Array {
+  return KEPT.encode(kept);
+}
+
+/** Throws `BareError` when the bytes are no such message. */
+export function decodeKept(bytes: Uint8Array): KeptProgram {
+  return KEPT.decode(bytes);
+}
+
+/** `starts` are the stages at which runs of single items start, where the code has that. */
+export function outlineOf(program: Program, starts?: readonly number[]): ProgramOutline {
+  const { name, kernels, buffers, bindingCount, arenaBytes, scratchBytes, schedule, constants } = program;
+  return {
+    name,
+    kernels: kernels.length,
+    scheduleItems: scheduleItemCount(schedule),
+    buffers: buffers.length,
+    bindingCount,
+    arenaBytes,
+    scratchBytes,
+    largestBytes: buffers.reduce((most, { sizeBytes }) => Math.max(most, sizeBytes), 0),
+    bindings: buffers.flatMap(({ placement, sizeBytes }) =>
+      placement.kind === "binding" ? [{ slot: placement.slot, sizeBytes }] : [],
+    ),
+    constants: constants.map(({ buffer, bytes }) => {
+      const { placement, sizeBytes } = buffers[buffer];
+      invariant(placement.kind === "binding", `a constant of ${name} is placed in the arena`);
+      return { slot: placement.slot, sizeBytes, bytes };
+    }),
+    items: schedule.map((item, i) => ({ label: itemLabel(item), members: usefulMembers(item), start: starts?.[i] })),
+  };
+}
+
+/** The most members that a schedule can keep busy: the chunks of its widest item. */
+export function widestMembers(items: readonly ScheduleItem[]): number {
+  return items.reduce((most, item) => Math.max(most, usefulMembers(item)), 1);
+}
+
+function usefulMembers(item: ScheduleItem): number {
+  if (item.kind === "loop") return widestMembers(item.items);
+  return item.kind === "parallel" ? item.calls.reduce((sum, call) => sum + call.chunks, 0) : 1;
+}
