@@ -291,14 +291,12 @@ function printSaturating(out: Printer, a: string, from: LoopType, to: LoopType):
   const select = (mask: string, x: string, y: string, type: string): string =>
     out.define(`arith.select ${mask}, ${x}, ${y} : ${masks}, ${type}`);
   const low = constant(out, from, -(2 ** 31));
-  const isHigh = compare("oge", a, constant(out, from, 2 ** 31));
-  // Greatest lanes count as 0 until they are set last, and so does NaN, which is not above the lowest number.
-  const zero = constant(out, from, 0);
-  const isNumber = compare("ord", a, a);
-  const number = select(isNumber, select(isHigh, zero, a, t), zero, t);
-  const bounded = select(compare("olt", number, low), low, number, t);
+  const high = constant(out, from, 2 ** 31);
+  // What is too high, or not a number, counts as 0 until the results of the former are set.
+  const small = select(compare("uge", a, high), constant(out, from, 0), a, t);
+  const bounded = select(compare("olt", small, low), low, small, t);
   const whole = out.define(`arith.fptosi ${bounded} : ${t} to ${mlirType(to)}`);
-  return select(isHigh, constant(out, to, 2 ** 31 - 1), whole, mlirType(to));
+  return select(compare("oge", a, high), constant(out, to, 2 ** 31 - 1), whole, mlirType(to));
 }
 
 /** The lanes of a, then of b, as one vector. */
