@@ -18,10 +18,10 @@ interface Ban {
 
 // Those who wait spin for a time before they sleep, and a compiler says how long its tools took; nothing that they
 // compute depends on the clock.
-const CLOCK_READERS = "cli|train|alex/src/(runtime|targets/native)|barewire/src/channel|[^/]+/examples";
+const CLOCK_READERS = "cli|train|alex/src/(runtime|targets/(cuda|native))|barewire/src/channel|[^/]+/examples";
 const CLOCK_EXCEPT = new RegExp(`^(packages/(${CLOCK_READERS})/|bench/|tools/)`);
 const CLOCK_ADVICE =
-  "only cli, train, bench, tools, examples, alex/runtime, alex/targets/native and barewire/channel read a clock";
+  "only cli, train, bench, tools, examples, alex/runtime, alex/targets/{cuda,native} and barewire/channel read a clock";
 const NOWHERE = /^$/;
 
 export const BANS: readonly Ban[] = [

@@ -20,14 +20,14 @@ export interface DeviceOptions extends CpuDeviceOptions {
   readonly target?: DeviceTarget | "auto";
 }
 
-/** A device that is a GPU: it needs an NVIDIA GPU and its driver, and LLVM 19 for programs that are not compiled yet. */
+/** A GPU: it needs one of NVIDIA's and its driver, and LLVM 19 for programs that are not compiled yet. */
 export interface GpuDeviceOptions extends CudaDeviceOptions {
   readonly target: "cuda";
 }
 
 /**
- * Makes a device. Reports go to standard error at the level of FIDELITY_DEBUG unless `debug` says otherwise. Close it to
- * end its threads at once; they sleep when there is nothing to run, and never keep the process alive.
+ * Makes a device. Reports go to standard error at the level of FIDELITY_DEBUG unless `debug` says otherwise. Close it
+ * to end its threads at once; they sleep when there is nothing to run, and never keep the process alive.
  * @throws DeviceOptionError; for `native` ToolMissingError, which says what to install, and UnknownMachineError; for
  *   `cuda` CudaUnavailableError
  */

@@ -40,7 +40,7 @@ test("carried addresses are as aligned as what every turn adds", () => {
   const found = alignmentsIn([256], (k, [a]) => [
     ...k.for(0, 8, 1, [a, a], (_turn, [x, y]) => [k.offset(x, 1, 32), k.offset(y, k.chunk, 4)]),
     // One value needs the other's second round.
-    ...k.for(0, 8, 1, [a, a], (_turn, [x, y]) => [y, k.offset(y, 1, 8)]),
+    ...k.for(0, 8, 1, [a, a], (_turn, [, y]) => [y, k.offset(y, 1, 8)]),
   ]);
   assert.deepEqual(found, [32, 4, 8, 8]);
 });

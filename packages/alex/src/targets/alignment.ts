@@ -11,7 +11,7 @@ export const ALIGNMENT_MAX_BYTES = 256;
 export function alignmentOf(value: number): number {
   // Numbers beyond 2^31 keep their low bits in this conversion.
   const low = value & -value;
-  return low === 0 || low < 0 ? ALIGNMENT_MAX_BYTES : Math.min(low, ALIGNMENT_MAX_BYTES);
+  return low <= 0 ? ALIGNMENT_MAX_BYTES : Math.min(low, ALIGNMENT_MAX_BYTES);
 }
 
 /**

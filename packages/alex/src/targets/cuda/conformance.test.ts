@@ -4,23 +4,42 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import fc from "fast-check";
 import type { Program } from "@fidelity/core";
-import { assertConforms } from "../../testing-conformance.node.ts";
+import { SAMPLED_OPS } from "@fidelity/core/testing";
+import { assertConforms, donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.node.ts";
+import type { ConformanceCase } from "../../testing-conformance.node.ts";
 import { hostMachine } from "../native/machine.node.ts";
 import { differencesOf, joinGraphs, joinPrograms, runGraphs, runJoined, whyNoNative } from "../native/testing.node.ts";
 import { compileProgramToPtx } from "./compile.node.ts";
 import { CudaDevice } from "./device.node.ts";
 import { CUDA_VECTORS, SM_90 } from "./machine.ts";
-import {
-  bindArena,
-  conformanceGroups,
-  operationPrograms,
-  runnerOn,
-  temporaryPtxDirectory,
-  whyNoCuda,
-  whyNoPtx,
-} from "./testing.node.ts";
+import { bindArena, operationPrograms, runnerOn, temporaryPtxDirectory, whyNoCuda, whyNoPtx } from "./testing.node.ts";
 import { assemblePtx, findPtxAssembler } from "./toolchain.node.ts";
+
+const draw = <T>(arbitrary: fc.Arbitrary<T>, count: number): T[] => fc.sample(arbitrary, { numRuns: count, seed: 1 });
+const seeds = fc.integer({ min: 1, max: 1e9 });
+
+const graphs = fc
+  .tuple(
+    fc.integer({ min: 1, max: 9 }),
+    fc.integer({ min: 1, max: 70 }),
+    fc.array(fc.integer({ min: 0, max: 65535 }), { minLength: 3, maxLength: 14 }),
+    fc.integer({ min: 1, max: 1e6 }),
+  )
+  .map((drawn) => graphCase(...drawn));
+
+// The same on every machine, so that PTX that was made where the tools are runs where a GPU is.
+/** Every op, its gradient, random graphs and donations, in `count` groups of about as many. */
+function conformanceGroups(count: number): ConformanceCase[][] {
+  const ops = SAMPLED_OPS.flatMap((op) => {
+    const values = draw(seeds, 1).map((seed) => valueCase(op, seed));
+    if (op.derivative.kind === "zero") return values;
+    return [...values, ...draw(seeds, 1).flatMap((seed) => gradientCase(op, seed) ?? [])];
+  });
+  const cases = [...ops, ...draw(graphs, 6), ...donationCases()];
+  return Array.from({ length: count }, (_, group) => cases.filter((_each, i) => i % count === group));
+}
 
 const GROUPS = 2;
 const groups = conformanceGroups(GROUPS);

@@ -1,6 +1,6 @@
-// The device that is a GPU: tensors that it shares with the host, and executables whose runs are launches on one stream.
-// Programs of a device run one after the other, so they share one arena and one scratch memory, as large as the largest
-// of them needs.
+// The device that is a GPU: tensors that it shares with the host, and executables whose runs are launches on one
+// stream. Programs of a device run one after the other, so they share one arena and one scratch memory, as large as the
+// largest of them needs.
 
 import { compileGraph } from "../../compile.ts";
 import { checkDonations } from "../../runtime/binding.ts";

@@ -1,6 +1,6 @@
-// NVIDIA's driver interface (CUDA Driver API, libcuda.so.1), by node:ffi: one device, its primary context, and one stream,
-// on which everything happens in order. This file is the only one that knows the interface. Nothing of CUDA's toolkit is
-// needed: the driver assembles PTX.
+// NVIDIA's driver interface (CUDA Driver API, libcuda.so.1), by node:ffi: one device, its primary context, and one
+// stream, on which everything happens in order. This file is the only one that knows the interface. Nothing of CUDA's
+// toolkit is needed: the driver assembles PTX.
 // Left out: several devices in one process, several streams, managed memory.
 
 import { recordCopy } from "@fidelity/barewire";
@@ -159,7 +159,7 @@ export class CudaDriver {
     return this.#ffi.getRawPointer(buffer);
   }
 
-  /** Starts a kernel; `parameters` is the address of an array of addresses of its arguments, read before this returns. */
+  /** Starts a kernel; `parameters` is the address of an array of its arguments' addresses, read before this returns. */
   launch(kernel: bigint, { blocks, blockThreads }: Grid, parameters: bigint): void {
     const status = this.#functions.cuLaunchKernel(kernel, blocks, 1, 1, blockThreads, 1, 1, 0, 0n, parameters, 0n);
     this.#check("cuLaunchKernel", status);

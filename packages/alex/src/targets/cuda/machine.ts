@@ -1,6 +1,6 @@
-// GPUs that code is made for: NVIDIA's, by the name of their instruction set. PTX for one is assembled by the driver for
-// it and for later ones. What kernel generators are told is that of one thread of a GPU: vectors of 16 bytes, which are
-// what one access moves; many registers; and a thread for every chunk, so that chunks are small.
+// GPUs that code is made for: NVIDIA's, by the name of their instruction set. PTX for one is assembled by the driver
+// for it and for later ones. What kernel generators are told is that of one thread of a GPU: vectors of 16 bytes, which
+// are what one access moves; many registers; and a thread for every chunk, so that chunks are small.
 
 import type { VectorTarget } from "@fidelity/core";
 import type { CodeMachine } from "../native/machine.ts";

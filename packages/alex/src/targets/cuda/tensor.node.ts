@@ -1,7 +1,7 @@
-// Tensors of a GPU: host memory that is pinned and mapped, so that the device reads and writes it in place and the views
-// that a tensor hands out stay what they are, with nothing to be copied forth and back and no way to see an old value.
-// The price is that every access of a kernel to a tensor crosses the bus; intermediate values and constants lie on the
-// device. Tensors that stay on the device, with explicit transfers, are the next step for models whose weights matter.
+// Tensors of a GPU: host memory that is pinned and mapped, so that the device reads and writes it in place and the
+// views that a tensor hands out stay what they are, with nothing to be copied forth and back and no way to see an old
+// value. The price is that every access of a kernel to a tensor crosses the bus; intermediate values and constants lie
+// on the device. Tensors that stay there, with explicit transfers, are the next step for models with many weights.
 
 import { formatType, storageBytes } from "@fidelity/core";
 import type { DeviceTensor, TensorType } from "@fidelity/core";

@@ -1,22 +1,16 @@
-// Support for tests of the cuda target: the conformance cases as a few programs, the same on every machine, so that PTX
-// that was made where the tools are runs where a GPU is; and why a machine cannot run them.
+// Support for tests of the cuda target: running joined programs on a GPU, keeping their PTX, and why a machine cannot
+// do either.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import fc from "fast-check";
-import { SAMPLED_OPS } from "@fidelity/core/testing";
 import type { BufferArgument, Program, ScheduleItem, TensorType } from "@fidelity/core";
-import { donationCases, gradientCase, graphCase, valueCase } from "../../testing-conformance.node.ts";
-import type { ConformanceCase } from "../../testing-conformance.node.ts";
-import { joinGraphs } from "../native/testing.node.ts";
 import type { RunJoined } from "../native/testing.node.ts";
 import { searchTools } from "../native/toolchain.node.ts";
 import { operationCases } from "../testing-operations.ts";
 import { programOf } from "../wasm/testing.node.ts";
 import type { CudaDevice } from "./device.node.ts";
 import { openCudaDriver } from "./driver.node.ts";
-import { CUDA_VECTORS } from "./machine.ts";
 
 /** Why nothing can be run on a GPU here, or false: for `skip`. */
 export function whyNoCuda(): string | false {
@@ -42,29 +36,6 @@ export function temporaryPtxDirectory(): { remove(): void } {
       rmSync(directory, { recursive: true });
     },
   };
-}
-
-const draw = <T>(arbitrary: fc.Arbitrary<T>, count: number): T[] => fc.sample(arbitrary, { numRuns: count, seed: 1 });
-const seeds = fc.integer({ min: 1, max: 1e9 });
-
-const graphs = fc
-  .tuple(
-    fc.integer({ min: 1, max: 9 }),
-    fc.integer({ min: 1, max: 70 }),
-    fc.array(fc.integer({ min: 0, max: 65535 }), { minLength: 3, maxLength: 14 }),
-    fc.integer({ min: 1, max: 1e6 }),
-  )
-  .map((drawn) => graphCase(...drawn));
-
-/** Every op, its gradient, random graphs and donations, in `count` groups of about as many. */
-export function conformanceGroups(count: number): ConformanceCase[][] {
-  const ops = SAMPLED_OPS.flatMap((op) => {
-    const values = draw(seeds, 1).map((seed) => valueCase(op, seed));
-    if (op.derivative.kind === "zero") return values;
-    return [...values, ...draw(seeds, 1).flatMap((seed) => gradientCase(op, seed) ?? [])];
-  });
-  const cases = [...ops, ...draw(graphs, 6), ...donationCases()];
-  return Array.from({ length: count }, (_, group) => cases.filter((_each, i) => i % count === group));
 }
 
 /** A program whose buffers are all in its arena, with the arena bound as slot 0. */

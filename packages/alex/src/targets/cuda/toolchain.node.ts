@@ -1,6 +1,6 @@
 // From MLIR's gpu dialect to PTX, by the tools of the native target; and PTX assembled by `ptxas`, where CUDA's toolkit
-// is on the machine, for the registers that kernels take and for errors before there is a GPU. Running PTX needs neither:
-// the driver assembles it.
+// is on the machine, for the registers that kernels take and for errors before there is a GPU. Running PTX needs
+// neither: the driver assembles it.
 //
 //   mlir-opt        gpu, scf, vector and arith dialects to llvm and nvvm
 //   mlir-translate  the gpu.module's body to LLVM IR
