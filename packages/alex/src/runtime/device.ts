@@ -25,7 +25,7 @@ import type { ProgramStore, ReadyProgram } from "./store.ts";
 import { ThreadTeam } from "./team.ts";
 import { wasmTarget } from "./target.ts";
 import type { CompiledProgram, CpuTarget } from "./target.ts";
-import type { LoadedProgram, MemberSpawner, Workspace } from "./team.ts";
+import type { LoadedProgram, MemberSpawner, Pinning, Workspace } from "./team.ts";
 import { checkTensorRegion, RegionTensor } from "./tensor.ts";
 
 /** Turns a graph into a program. */
@@ -42,6 +42,8 @@ export interface CpuDeviceOptions {
   /** Where programs are looked for before they are compiled, in order; all of this target's. */
   readonly stores?: readonly ProgramStore[];
   readonly spawn: MemberSpawner;
+  /** Where the team's members are; wherever the system puts them unless said. */
+  readonly pinning?: Pinning;
   readonly debug?: DebugSink;
 }
 
@@ -61,6 +63,7 @@ const INITIAL_BYTES = 2 ** 20;
 export class CpuDevice implements Device {
   readonly target: CpuTarget["name"];
   readonly threads: number;
+  readonly pinning: Pinning;
   /** The memory that everything lies in; model files are mapped or read into regions of it. */
   readonly arena: SharedArena;
   readonly #target: CpuTarget;
@@ -96,9 +99,10 @@ export class CpuDevice implements Device {
     this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
     this.#block = this.#allocate(teamBlockBytes(threads), "thread team");
     const { memory } = this.arena;
-    const { spawn } = options;
+    const { spawn, pinning = { processors: [] } } = options;
     const { open } = this.#target;
-    this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn, open });
+    this.pinning = pinning;
+    this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn, open, ...pinning });
   }
 
   /** Throws `OutOfMemoryError`, which says how much is needed and how much there is. */

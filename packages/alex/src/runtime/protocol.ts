@@ -106,6 +106,8 @@ export interface MemberInit {
   readonly blockBytes: number;
   readonly member: number;
   readonly threads: number;
+  /** The processor that it is to stay on. */
+  readonly processor?: number;
 }
 
 /** What a member is sent while it lives; it looks when its mail word has changed. */

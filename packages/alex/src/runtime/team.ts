@@ -65,7 +65,23 @@ export interface Workspace {
   scratch: number;
 }
 
-export interface TeamOptions {
+/** Keeps the calling thread on a processor while it takes part in a run. */
+export interface CallerPin {
+  enter(): void;
+  leave(): void;
+}
+
+/** Where the members of a team are, or why they are wherever the system puts them. */
+export interface Pinning {
+  /** The processor of each member; empty when they are not pinned. */
+  readonly processors: readonly number[];
+  /** Pins the calling thread during synchronous runs. */
+  readonly caller?: CallerPin;
+  /** Why threads cannot be pinned here, where that was asked for. */
+  readonly reason?: string;
+}
+
+export interface TeamOptions extends Partial<Pinning> {
   readonly memory: WebAssembly.Memory;
   /** Address of `teamBlockBytes(threads)` zeroed bytes, 64-byte aligned. */
   readonly blockBytes: number;
@@ -122,6 +138,17 @@ export class ThreadTeam {
    */
   run(job: Job): void {
     if (this.#waiting > 0 || this.#isClosed) throw this.#refusal();
+    const { caller } = this.#options;
+    if (caller === undefined) return this.#runHere(job);
+    caller.enter();
+    try {
+      this.#runHere(job);
+    } finally {
+      caller.leave();
+    }
+  }
+
+  #runHere(job: Job): void {
     if (job.members === 1) return this.#runAlone(job);
     if (this.#isLastEpoch) this.#awaitMembersLeft();
     this.#start(job, 1);
@@ -223,7 +250,8 @@ export class ThreadTeam {
     const { memory, blockBytes } = this.#options;
     // The new worker counts posts and mail from 0, whatever its predecessor had seen.
     for (const word of [postWord(member), leftWord(member), mailWord(member)]) Atomics.store(this.#words, word, 0);
-    const init = { memory, blockBytes, member, threads: this.threads };
+    const processor = this.#options.processors?.[member];
+    const init = { memory, blockBytes, member, threads: this.threads, ...(processor !== undefined && { processor }) };
     this.#handles[member] = this.#options.spawn(init, (reason) => this.#lost(member, reason));
     for (const program of this.#programs.values()) this.#post(member, loadMail(program));
   }
