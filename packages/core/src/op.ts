@@ -21,6 +21,8 @@ export type Derivative<A extends Attrs> =
       readonly kind: "rules";
       /** The rules are not those of the function but of a smooth stand-in (straight-through estimators). */
       readonly surrogate?: true;
+      /** What to do instead, for the error of reverse mode through an op whose derivative has no `transpose`. */
+      readonly reverseHint?: string;
       /** Tangents of the results from tangents of the inputs; at least one of them is given. */
       jvp(node: Node, tangents: readonly MaybeTensor[], attrs: A): readonly MaybeTensor[];
       /**
@@ -59,13 +61,15 @@ export interface VectorTarget {
   readonly registers?: number;
   /** Entries of the largest table of bytes that one instruction looks up (`lookup` in loop/ir.ts); 16 unless said. */
   readonly lookupEntries?: number;
+  /** Whether `dot4` is one instruction, or takes no longer than `dot2` and an addition; unless said, it is. */
+  readonly dot4?: boolean;
   /** Whether there are matrix registers (`TileInst` in loop/ir.ts); not unless said. */
   readonly tiles?: boolean;
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
   readonly cacheBytes?: CacheBytes;
   /**
-   * Elements that a chunk of simple work covers about, a multiple of four vectors; `DEFAULT_CHUNK_ELEMENTS` unless said.
-   * Few where there is a thread for every chunk.
+   * Elements that a chunk of simple work covers about, a multiple of four vectors; `DEFAULT_CHUNK_ELEMENTS` unless
+   * said. Few where there is a thread for every chunk.
    */
   readonly chunkElements?: number;
 }
@@ -93,6 +97,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
   return {
     registers: DEFAULT_REGISTERS,
     lookupEntries: DEFAULT_LOOKUP_ENTRIES,
+    dot4: true,
     tiles: false,
     cacheBytes: DEFAULT_CACHE_BYTES,
     chunkElements: DEFAULT_CHUNK_ELEMENTS,

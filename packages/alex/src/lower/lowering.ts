@@ -237,6 +237,7 @@ class NodeContext implements LowerContext {
   readonly joinsVectors: boolean;
   readonly registers: number;
   readonly lookupEntries: number;
+  readonly dot4: boolean;
   readonly tiles: boolean;
   readonly cacheBytes: CacheBytes;
   readonly chunkElements: number;
@@ -246,11 +247,12 @@ class NodeContext implements LowerContext {
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    const { lanes, joinsVectors, registers, lookupEntries, tiles, cacheBytes, chunkElements } = scope.lowering.target;
+    const { lanes, joinsVectors, registers, lookupEntries, dot4, tiles, cacheBytes, chunkElements } = scope.lowering.target;
     this.lanes = lanes;
     this.joinsVectors = joinsVectors;
     this.registers = registers;
     this.lookupEntries = lookupEntries;
+    this.dot4 = dot4;
     this.tiles = tiles;
     this.cacheBytes = cacheBytes;
     this.chunkElements = chunkElements;

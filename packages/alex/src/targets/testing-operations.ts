@@ -311,6 +311,7 @@ class CaseMaker {
         k.widen(shorts, "low", false),
         k.widen(k.load(vector.f32, input, f32 + size), "high"),
         k.dot4(bytes, positive, words),
+        k.dot2(bytes, positive),
       ];
       results.forEach((value, i) => k.store(value, output, i * size));
     });

@@ -165,6 +165,10 @@ export class KernelBuilder {
     return this.#push({ op: "dot4", a, b, c, result: this.#fresh(c.type) });
   }
 
+  dot2(a: LoopValue, b: LoopValue): LoopValue {
+    return this.#push({ op: "dot2", a, b, result: this.#fresh(loopType("i16", a.type.lanes / 2)) });
+  }
+
   /** Bytes of a table, whose length is a power of two from 16 to 256, at the byte indices `a` modulo that length. */
   lookup(a: LoopValue, table: readonly number[]): LoopValue {
     return this.#push({ op: "lookup", a, table, result: this.#fresh(a.type) });

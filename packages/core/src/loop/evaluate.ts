@@ -162,6 +162,10 @@ class KernelEvaluator {
         const [a, b, c] = [this.#get(inst.a), this.#get(inst.b), this.#get(inst.c)];
         return each((i) => wrap([0, 1, 2, 3].reduce((sum, j) => sum + a[4 * i + j] * b[4 * i + j], c[i])));
       }
+      case "dot2": {
+        const [a, b] = [this.#get(inst.a), this.#get(inst.b)];
+        return each((i) => wrap(a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1]));
+      }
       case "lookup":
         return this.#get(inst.a).map((index) => wrap(inst.table[index & (inst.table.length - 1)]));
       case "narrow":

@@ -127,6 +127,8 @@ export type LoopInst =
       readonly c: LoopValue;
       readonly result: LoopValue;
     }
+  /** i16 lane i: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]; a is signed bytes, b must lie in 0..127. */
+  | { readonly op: "dot2"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** i8 lane i: the byte of `table` at a[i] modulo the table's length, a power of two from 16 to 256. */
   | {
       readonly op: "lookup";

@@ -217,6 +217,10 @@ class KernelVerifier {
         this.#checkType(inst.c, type);
         this.#checkType(inst.a, loopType("i8", type.lanes * 4));
         return this.#checkType(inst.b, loopType("i8", type.lanes * 4));
+      case "dot2":
+        this.#check(type.kind === "i16" && type.lanes > 1, "dot2 gives a vector of i16");
+        this.#checkType(inst.a, loopType("i8", type.lanes * 2));
+        return this.#checkType(inst.b, inst.a.type);
       case "lookup":
         this.#checkType(inst.a, type);
         return this.#table(type, inst.table);

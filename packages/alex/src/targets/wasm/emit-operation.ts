@@ -101,6 +101,12 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
       if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
       body.op(SIMD.i32x4RelaxedDot);
       return;
+    case "dot2":
+      stack.push(inst.a);
+      stack.push(inst.b);
+      if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
+      body.op(SIMD.i16x8RelaxedDot);
+      return;
     case "lookup":
       return emitLookup(inst, stack);
     case "narrow":

@@ -107,6 +107,7 @@ export const SIMD = {
   i8x16RelaxedSwizzle: simd(0x100),
   f32x4RelaxedMadd: simd(0x105),
   f64x2RelaxedMadd: simd(0x107),
+  i16x8RelaxedDot: simd(0x112),
   i32x4RelaxedDot: simd(0x113),
 } as const;
 

@@ -72,11 +72,43 @@ export function unscale(k: KernelBuilder, sum: LoopValue, scale: number): LoopVa
   return k.mul(sum, k.constant(sum.type, scale === 3 ? 0xaaaaaaab | 0 : 0x38e38e39));
 }
 
-/** Adds activations times codes, four bytes to a word of each. */
+/** Adds activations times codes, four bytes to a word of each, to sums of words or of halves of words. */
 export function dotWords(k: KernelBuilder, activations: LoopValue, codes: LoopValue, sum: LoopValue): LoopValue {
-  const bytes = loopType("i8", sum.type.lanes * 4);
-  return k.dot4(k.bitcast(bytes, activations), k.bitcast(bytes, codes), sum);
+  const bytes = loopType("i8", codes.type.lanes * 4);
+  const [a, b] = [k.bitcast(bytes, activations), k.bitcast(bytes, codes)];
+  return sum.type.kind === "i16" ? k.add(sum, k.dot2(a, b)) : k.dot4(a, b, sum);
 }
+
+/**
+ * Adds what `add` adds in each group of columns to `count` vectors of sums. Where dot4 is slow, these are halves of
+ * words for as many groups as cannot overflow, when one adds at most `most` to a half, and are then added to words.
+ */
+export function sumGroups(
+  k: KernelBuilder,
+  { context, w, lanes }: TernaryShapes,
+  count: number,
+  most: number,
+  add: (group: LoopValue, sums: readonly LoopValue[]) => readonly LoopValue[],
+): readonly LoopValue[] {
+  const words = loopType("i32", lanes);
+  const zeros = Array.from({ length: count }, () => k.constant(words, 0));
+  if (context.dot4) return k.for(0, w.groups, 1, zeros, add);
+  const halves = loopType("i16", 2 * lanes);
+  const strip = Math.floor(0x7fff / most);
+  return k.for(0, w.groups, strip, zeros, (first, totals) => {
+    const last = k.min(k.add(first, k.index(strip)), k.index(w.groups));
+    const none = totals.map(() => k.constant(halves, 0));
+    const sums = k.for(first, last, 1, none, add);
+    return totals.map((total, i) => {
+      const pair = k.bitcast(words, sums[i]!);
+      const [low, high] = [k.shift("shr_s", k.shift("shl", pair, 16), 16), k.shift("shr_s", pair, 16)];
+      return k.add(total, k.add(low, high));
+    });
+  });
+}
+
+/** The most that a half of a word takes from a plane: two products of an activation and a code. */
+export const PLANE_MOST = 2 * 128 * 2;
 
 /** Undoes the bias of the codes, applies both scales, and writes what lies within the result. */
 export function finishRow(

@@ -4,7 +4,17 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, packedPlanes, planeScales, unscale } from "./ternary_codes.ts";
+import {
+  BLOCK_ROWS,
+  GROUP_BYTES,
+  PLANE_MOST,
+  dotWords,
+  finishRow,
+  packedPlanes,
+  planeScales,
+  sumGroups,
+  unscale,
+} from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 
 /** Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory. */
@@ -82,8 +92,9 @@ function packedSums(
 ): LoopValue[] {
   const { quads, lanes, x, w } = shapes;
   const words = loopType("i32", lanes);
-  const zeros = Array.from({ length: rows * quads * scales.length }, () => k.constant(words, 0));
-  const sums = k.for(0, w.groups, 1, zeros, (group, carried) => {
+  const planeCounts = scales.map((scale, sum) => scale * sumOf.filter((of) => of === sum).length);
+  const most = PLANE_MOST * Math.max(...planeCounts);
+  const sums = sumGroups(k, shapes, rows * quads * scales.length, most, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
     const load = (row: number, plane: number): LoopValue =>

@@ -4,7 +4,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import { BLOCK_ROWS, GROUP_BYTES, codePlanes, dotWords, finishRow } from "./ternary_codes.ts";
+import { BLOCK_ROWS, GROUP_BYTES, PLANE_MOST, codePlanes, dotWords, finishRow, sumGroups } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 
 /** Rows of activations of a chunk, over which unpacking a block is spread: a multiple of every register block. */
@@ -90,15 +90,15 @@ export function unpackBlocks(
 /** The sums of activations times codes for `height` rows of activations: [row][block][quad]. */
 function panelSums(
   k: KernelBuilder,
-  { quads, lanes, x, w }: TernaryShapes,
+  shapes: TernaryShapes,
   codes: LoopValue,
   panel: Panel,
   height: number,
 ): readonly LoopValue[] {
+  const { quads, lanes, x, w } = shapes;
   const words = loopType("i32", lanes);
   const vectors = panel.blocks * quads;
-  const zeros = Array.from({ length: height * vectors }, () => k.constant(words, 0));
-  return k.for(0, w.groups, 1, zeros, (group, carried) => {
+  return sumGroups(k, shapes, height * vectors, PLANE_MOST * w.planes, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
     const from = k.offset(panel.base, group, w.planes * panel.lineBytes);
