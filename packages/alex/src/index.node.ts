@@ -8,3 +8,4 @@ export type { CpuDeviceOptions, TargetName } from "./targets/index.node.ts";
 export type { Target } from "./targets/index.ts";
 export * from "./targets/cuda/index.node.ts";
 export * from "./targets/native/index.node.ts";
+export * from "./view/index.node.ts";

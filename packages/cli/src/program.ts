@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
+import { compileCommand } from "./commands/compile.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
@@ -22,6 +23,7 @@ const COMMANDS: readonly CommandFactory[] = [
   generateCommand,
   evalCommand,
   showCommand,
+  compileCommand,
   benchCommand,
   schemaCommand,
   doctorCommand,

@@ -179,8 +179,8 @@ export interface Ceilings {
   readonly one: Rates;
 }
 
-/** Sizes over which bandwidth is measured: in the cache of a core, in what cores share, in memory. */
-const BANDWIDTH_BYTES = [2 ** 18, 2 ** 23, 2 ** 27] as const;
+/** Sizes over which bandwidth is measured: from the cache of a core, over what cores share, to memory. */
+const BANDWIDTH_BYTES = [2 ** 18, 2 ** 21, 2 ** 23, 2 ** 25, 2 ** 27] as const;
 
 export interface CeilingsOptions {
   /** float32 lanes of the target's vectors. */
@@ -209,7 +209,7 @@ async function measureRates(device: CpuDevice, options: CeilingsOptions, alone: 
   return { bandwidths, f32PerSecond, int8PerSecond: await rate({ kind: "int8" }) };
 }
 
-const SAMPLE_MS = 60;
+const SAMPLE_MS = 50;
 const RUNS_MIN = 3;
 
 async function measureCeiling(

@@ -161,7 +161,7 @@ function explainCalls(
       operations,
       intensity: (operations.f32 + operations.f64 + operations.int8) / Math.max(1, bytes),
       isExact,
-      ...(ceilings !== undefined && predictCall(args, operations, ratesOf(ceilings, members))),
+      ...(ceilings !== undefined && predictCall(args, operations, ratesOf(ceilings, members), stage.kind === "serial")),
     };
   });
 }

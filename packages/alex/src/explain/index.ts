@@ -10,3 +10,5 @@ export type { UnitBlock } from "./sequences.ts";
 export { tallyCall } from "./tally.ts";
 export type { CallWork, TallyOptions } from "./tally.ts";
 export { formatExplanation } from "./text.ts";
+export { profileProgram } from "./profile.ts";
+export type { Profile, ProfileOptions } from "./profile.ts";

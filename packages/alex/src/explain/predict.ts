@@ -50,10 +50,14 @@ export function ratesOf({ threads, team, one }: Ceilings, members: number): Rate
   };
 }
 
-/** The bandwidth at which bytes come that were touched `distanceBytes` ago. */
+/** The bandwidth at which bytes come that were touched `distanceBytes` ago: between measured sizes, by logarithm. */
 export function bandwidthAt({ bandwidths }: Rates, distanceBytes: number): number {
-  const fits = bandwidths.find(({ sizeBytes }) => distanceBytes <= sizeBytes);
-  return (fits ?? bandwidths[bandwidths.length - 1]!).bytesPerSecond;
+  const above = bandwidths.findIndex(({ sizeBytes }) => distanceBytes <= sizeBytes);
+  if (above === 0) return bandwidths[0]!.bytesPerSecond;
+  if (above < 0) return bandwidths[bandwidths.length - 1]!.bytesPerSecond;
+  const [low, high] = [bandwidths[above - 1]!, bandwidths[above]!];
+  const share = Math.log(distanceBytes / low.sizeBytes) / Math.log(high.sizeBytes / low.sizeBytes);
+  return low.bytesPerSecond * (high.bytesPerSecond / low.bytesPerSecond) ** share;
 }
 
 /** float64 vectors hold half as many elements. */
@@ -63,14 +67,18 @@ export function arithmeticSeconds({ f32, f64, int8 }: Operations, rates: Rates):
   return (f32 + F64_COST * f64) / rates.f32PerSecond + int8 / rates.int8PerSecond;
 }
 
-/** The time of a call by both ceilings; the longer one is the bound. */
+/**
+ * The time of a call by both ceilings; the longer one is the bound. What is small enough for one member (`isSmall`) may
+ * find its data in that member's own cache.
+ */
 export function predictCall(
   args: readonly ArgumentExplanation[],
   operations: Operations,
   rates: Rates,
+  isSmall: boolean,
 ): { readonly predictedSeconds: number; readonly limit: Limit } {
   const memory = args.reduce((sum, { readBytes, writtenBytes, reuseDistanceBytes }) => {
-    return sum + (readBytes + writtenBytes) / bandwidthAt(rates, reuseDistanceBytes);
+    return sum + (readBytes + writtenBytes) / bandwidthAt(rates, isSmall ? 0 : reuseDistanceBytes);
   }, 0);
   const arithmetic = arithmeticSeconds(operations, rates);
   return memory >= arithmetic

@@ -1,0 +1,239 @@
+// What `fidelity compile` looks at: the kernels of a TypeScript file, or a program of a model, which comes from a file
+// or is named by its sizes. Each is compiled as far as the program; texts of the stages behind that are made on demand.
+
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { extname } from "node:path";
+import { compileStages, CpuDevice } from "@fidelity/alex/node";
+import type { CompiledStages } from "@fidelity/alex/node";
+import { compileKernelSource, KernelError } from "@fidelity/alex/kernels/compile";
+import type { CompiledKernel, SourceText } from "@fidelity/alex/kernels/compile";
+import { FileError, toFileError } from "@fidelity/barewire/node";
+import { storageBytes } from "@fidelity/core";
+import type { Device, DeviceTensor, VectorTarget } from "@fidelity/core";
+import {
+  createParameters,
+  fillParameter,
+  freeParameters,
+  namedParameters,
+  openSession,
+  packParameters,
+  parameterTypes,
+} from "@fidelity/models";
+import type { DeviceParameters, Model } from "@fidelity/models";
+import { describeModel, openModel, TrainStep, trainSettings } from "@fidelity/train";
+import { nullDevice, recordingDevice } from "../capture.ts";
+import type { Captured } from "../capture.ts";
+import { UsageError } from "../errors.ts";
+import { modelPath } from "../run-folder.ts";
+import { modelOfSizes } from "../training.ts";
+import type { ModelSizes } from "../training.ts";
+
+/** Programs of a model. */
+export const MODEL_PROGRAMS = ["step", "prefill", "train"] as const;
+export type ModelProgram = (typeof MODEL_PROGRAMS)[number];
+
+export interface SubjectOptions extends Omit<ModelSizes, "architecture"> {
+  readonly architecture?: ModelSizes["architecture"];
+  readonly vocabularySize: number;
+  readonly what: ModelProgram;
+  readonly batch: number;
+  readonly precision: "f32" | "bf16";
+  /** The one kernel of a file to look at. */
+  readonly kernel?: string;
+}
+
+/** A program, with what it was made from. */
+export interface Subject {
+  readonly title: string;
+  readonly stages: CompiledStages;
+  /** Where a kernel's text is, and what its compiler knows of it. */
+  readonly kernel?: CompiledKernel;
+  readonly source?: SourceText;
+  /** Gives `use` tensors of a device for every parameter and result of the program, with plausible values. */
+  withTensors<T>(device: CpuDevice, use: (tensors: readonly DeviceTensor[]) => Promise<T>): Promise<T>;
+}
+
+const KERNEL_EXTENSIONS = new Set([".ts", ".mts", ".cts", ".js", ".mjs"]);
+
+/**
+ * The programs that a path or the sizes of a model stand for. Throws `FileError`, `KernelError` with every diagnostic of
+ * a file, and `UsageError` when neither or both are given.
+ */
+export async function openSubjects(
+  path: string | undefined,
+  options: SubjectOptions,
+  target: VectorTarget,
+): Promise<Subject[]> {
+  const { architecture } = options;
+  if (path !== undefined && architecture !== undefined) {
+    throw new UsageError("a file and an architecture are given", {
+      got: `${path} and --architecture ${architecture}`,
+      hint: "give one of them",
+    });
+  }
+  if (path !== undefined && KERNEL_EXTENSIONS.has(extname(path))) return kernelSubjects(path, options, target);
+  if (path !== undefined) return [await fileSubject(modelPath(path), options, target)];
+  if (architecture !== undefined) return [await sizesSubject({ ...options, architecture }, target)];
+  throw new UsageError("what is to be compiled?", {
+    expected: "a TypeScript file with kernels, a model or run folder, or --architecture",
+    hint: "fidelity compile --architecture matmul-free --emit loops",
+  });
+}
+
+function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, target: VectorTarget): Subject[] {
+  const { kernels, diagnostics } = compileKernelSource(readText(path), { file: path });
+  if (diagnostics.length > 0) throw new KernelError(diagnostics);
+  const names = kernels.map(({ name }) => name).join(", ");
+  const chosen = kernels.filter(({ name }) => wanted === undefined || name === wanted);
+  if (chosen.length === 0) {
+    throw new UsageError(wanted === undefined ? "the file has no kernels" : "the file has no such kernel", {
+      where: path,
+      expected: wanted === undefined ? "functions given to kernel() of @fidelity/alex/kernels" : `one of ${names}`,
+      ...(wanted !== undefined && { got: wanted }),
+    });
+  }
+  return chosen.map((kernel) => {
+    const { donations } = kernel.signature;
+    const stages = compileStages(kernel.graph, { name: kernel.name, donations, target });
+    return { title: kernel.name, stages, kernel, source: kernel.source, withTensors: randomTensors(stages) };
+  });
+}
+
+function readText(path: string): string {
+  try {
+    if (existsSync(path) && !statSync(path).isFile()) throw new FileError("read", path, "NOT_REGULAR");
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+}
+
+/** Tensors with small random numbers, and zeros where bytes are not numbers. */
+function randomTensors({ traced, compilation }: CompiledStages): Subject["withTensors"] {
+  return async (device, use) => {
+    const owned: DeviceTensor[] = [];
+    try {
+      for (const { type } of traced.parameters) {
+        const tensor = device.tensor(type);
+        owned.push(tensor);
+        const values = type.dtype === "f32" ? tensor.f32() : new Float32Array(0);
+        for (let i = 0; i < values.length; i++) values[i] = ((i * 7919) % 2003) / 2003 - 0.5;
+      }
+      const results = traced.results.map(({ type }, result) => {
+        const donation = compilation.donations.find((candidate) => candidate.result === result);
+        if (donation !== undefined) return owned[donation.parameter];
+        const tensor = device.tensor(type);
+        owned.push(tensor);
+        return tensor;
+      });
+      return await use([...owned.slice(0, traced.parameters.length), ...results]);
+    } finally {
+      for (const tensor of owned) tensor.free();
+    }
+  };
+}
+
+async function fileSubject(path: string, options: SubjectOptions, target: VectorTarget): Promise<Subject> {
+  const { model, isPacked } = describeModel(path);
+  const load = async <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>): Promise<T> => {
+    using opened = await openModel(path, device);
+    return use(opened.parameters);
+  };
+  return modelSubject(model, isPacked, load, options, target);
+}
+
+async function sizesSubject(
+  options: SubjectOptions & Pick<ModelSizes, "architecture">,
+  target: VectorTarget,
+): Promise<Subject> {
+  const model = modelOfSizes(options, options.vocabularySize);
+  const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
+  const isPacked = options.what !== "train";
+  const load = async <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>): Promise<T> => {
+    const types = parameterTypes(model.parameters, { packed: false }) as Parameters<typeof createParameters>[1];
+    const made = createParameters(device, types, (tensor, path) => {
+      fillParameter(specs.get(path)!, path, 1, tensor.f32());
+    });
+    const packed = isPacked ? await packParameters(model, made, device) : made;
+    try {
+      return await use(packed);
+    } finally {
+      freeParameters(packed);
+      freeParameters(made);
+    }
+  };
+  return modelSubject(model, isPacked, load, options, target);
+}
+
+type LoadParameters = <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>) => Promise<T>;
+
+/** The graph is found on a device that has no memory; profiles trace it again on one that has. */
+async function modelSubject(
+  model: Model,
+  isPacked: boolean,
+  load: LoadParameters,
+  options: SubjectOptions,
+  target: VectorTarget,
+): Promise<Subject> {
+  const captured: Captured[] = [];
+  const device = nullDevice(captured);
+  const types = parameterTypes(model.parameters, { packed: isPacked }) as Parameters<typeof createParameters>[1];
+  await traceProgram(model, createParameters(device, types, () => undefined), device, options, () => Promise.resolve());
+  const { graph, options: compileOptions } = captured[captured.length - 1];
+  const stages = compileStages(graph, { ...compileOptions, target });
+  return {
+    title: titleOf(model, options),
+    stages,
+    withTensors: (real, use) =>
+      load(real, (parameters) => {
+        const entries: Captured[] = [];
+        return traceProgram(model, parameters, recordingDevice(real, entries), options, () => {
+          const { parameters: inputs = [], results = [] } = entries[entries.length - 1];
+          return use([...inputs, ...results]);
+        });
+      }),
+  };
+}
+
+function titleOf({ architecture, config }: Model, { what, batch, context }: SubjectOptions): string {
+  const program = {
+    step: "one token",
+    prefill: "a chunk of a prompt",
+    train: `a training step of ${batch} x ${context} tokens`,
+  }[what];
+  return `${architecture}, ${String(config["layerCount"])} layers of width ${String(config["dim"])}: ${program}`;
+}
+
+/** Tokens of a prompt's chunk. */
+const CHUNK_TOKENS = 32;
+
+/** Has a model compile the program that is asked for, and calls `use` while its tensors are bound. */
+async function traceProgram<T>(
+  model: Model,
+  parameters: DeviceParameters,
+  device: Device,
+  { what, batch, context, precision }: SubjectOptions,
+  use: () => Promise<T>,
+): Promise<T> {
+  if (what === "train") {
+    const settings = trainSettings({ steps: 1000, batchSize: batch, contextLength: context, precision });
+    const step = await TrainStep.compile(device, model, settings);
+    try {
+      for (const { path, leaf } of namedParameters(model.parameters)) {
+        const values = step.parameters.get(path)!.f32();
+        if (values.byteLength === storageBytes(leaf)) fillParameter(leaf, path, 1, values);
+      }
+      return await use();
+    } finally {
+      step.free();
+      freeParameters(step.parameters);
+    }
+  }
+  const session = await openSession(model, parameters, device, { chunkLength: CHUNK_TOKENS });
+  try {
+    if (what === "prefill") await session.prefill(new Int32Array(CHUNK_TOKENS + 1));
+    return await use();
+  } finally {
+    session.close();
+  }
+}
