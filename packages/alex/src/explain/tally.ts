@@ -167,6 +167,8 @@ class Tally {
       if (base !== undefined) own[SLOT.buffers + base + (isStore ? bufferCount : 0)]! += accessBytes(inst);
     } else if (inst.op === "dot4") {
       own[SLOT.int8]! += 8 * inst.result.type.lanes;
+    } else if (inst.op === "dot2") {
+      own[SLOT.int8]! += 4 * inst.result.type.lanes;
     } else if (inst.op === "tile_multiply") {
       own[SLOT.int8]! += 2 * TILE.rows * (TILE.rowBytes / 4) * TILE.rowBytes;
     } else if ("result" in inst) {
