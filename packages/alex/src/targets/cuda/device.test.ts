@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { tensorType, trace, add, matmul, mul, softmax } from "@fidelity/core";
+import { compileGraph } from "../../compile.ts";
 import { createDevice } from "../../runtime/device.node.ts";
 import { BindError, DeviceClosedError } from "../../runtime/errors.ts";
 import {
@@ -16,13 +17,32 @@ import {
 } from "../../runtime/testing.ts";
 import { TARGETS } from "../index.node.ts";
 import type { CudaDevice } from "./device.node.ts";
+import { compileProgramToPtx } from "./compile.node.ts";
 import { CudaUnavailableError } from "./errors.ts";
-import { temporaryPtxDirectory, whyNoCuda } from "./testing.node.ts";
+import { CUDA_VECTORS } from "./machine.ts";
+import { temporaryPtxDirectory, whyNoCuda, whyNoPtx } from "./testing.node.ts";
 
 const skip = whyNoCuda();
 let directory: ReturnType<typeof temporaryPtxDirectory>;
 before(() => void (directory = temporaryPtxDirectory()));
 after(() => directory.remove());
+
+const LENGTHS = [256, 4096];
+const LOOPS = { length: 32, outer: 3, inner: 2 };
+const loops = loopProgram("loops", LOOPS.length, LOOPS.outer, LOOPS.inner, 2);
+const decay = decayProgram("decay", 64);
+const VECTOR = tensorType("f32", [8]);
+const classifyTypes = [tensorType("f32", [4, 8]), tensorType("f32", [8, 3])] as const;
+const classify = trace("classify", (x, weight) => softmax(matmul(x, weight)), classifyTypes).graph;
+const two = trace("two", (x, y) => [add(x, y), mul(x, y)], [VECTOR, VECTOR] as const).graph;
+
+test("the programs of these tests are PTX", { skip: whyNoPtx() }, async () => {
+  const chains = LENGTHS.map((length) => chainProgram("chain", length, 3));
+  const graphs = [classify, two].map((graph) => compileGraph(graph, { target: CUDA_VECTORS, verify: true }));
+  for (const program of [...chains, loops, decay, ...graphs]) {
+    assert.match(await compileProgramToPtx(program), /\.visible \.entry kernel_0\(/);
+  }
+});
 
 async function withDevice(use: (device: CudaDevice) => Promise<void>): Promise<void> {
   const device = createDevice({ target: "cuda" });
@@ -48,9 +68,7 @@ test("where there is no GPU, the error says what is missing", () => {
 
 test("a GPU runs a graph over tensors in place", { skip }, () =>
   withDevice(async (device) => {
-    const types = [tensorType("f32", [4, 8]), tensorType("f32", [8, 3])] as const;
-    const { graph } = trace("classify", (x, weight) => softmax(matmul(x, weight)), types);
-    const executable = await device.compile(graph);
+    const executable = await device.compile(classify);
     const [x, weight, y] = [...executable.parameterTypes, ...executable.resultTypes].map((type) => device.tensor(type));
     const views = { x: x.f32(), y: y.f32() };
     executable.bind([x, weight], [y]);
@@ -65,9 +83,8 @@ test("a GPU runs a graph over tensors in place", { skip }, () =>
 
 test("a GPU runs chains through the arena, with constants, whatever is loaded later", { skip }, () =>
   withDevice(async (device) => {
-    const lengths = [256, 4096];
     const runs = [];
-    for (const length of lengths) {
+    for (const length of LENGTHS) {
       const executable = await device.load(chainProgram("chain", length, 3), CHAIN_SIGNATURE(length));
       const [input, output, total] = [length, length, 1].map((count) => device.tensor(f32Type(count)));
       executable.bind([input], [output, total]);
@@ -88,39 +105,37 @@ test("a GPU runs chains through the arena, with constants, whatever is loaded la
 
 test("a GPU runs loops in loops, and donated tensors are updated", { skip }, () =>
   withDevice(async (device) => {
-    const [length, outer, inner] = [32, 3, 2];
-    const loops = await device.load(loopProgram("loops", length, outer, inner, 2), {
+    const { length } = LOOPS;
+    const repeated = await device.load(loops, {
       parameterTypes: [f32Type(length * 6)],
       resultTypes: [f32Type(length * 6), f32Type(6)],
       donations: [],
     });
     const [input, output, totals] = [length * 6, length * 6, 6].map((count) => device.tensor(f32Type(count)));
     input.f32().forEach((_, i, all) => (all[i] = Math.floor(i / length)));
-    loops.bind([input], [output, totals]);
-    loops.run();
+    repeated.bind([input], [output, totals]);
+    repeated.run();
     assert.deepEqual(
       [...totals.f32()],
       [0, 1, 2, 3, 4, 5].map((slab) => (slab * 2 + 1) * length),
     );
-    const decay = await device.load(decayProgram("decay", 64), {
+    const halved = await device.load(decay, {
       ...signatureOf(1, 1, 64),
       donations: [{ parameter: 0, result: 0 }],
     });
     const state = device.tensor(f32Type(64));
-    assert.throws(() => decay.bind([state], [device.tensor(f32Type(64))]), BindError);
-    decay.bind([state], [state]);
-    for (let i = 0; i < 3; i++) decay.run();
+    assert.throws(() => halved.bind([state], [device.tensor(f32Type(64))]), BindError);
+    halved.bind([state], [state]);
+    for (let i = 0; i < 3; i++) halved.run();
     assert.ok(state.f32().every((value) => value === 1.75));
   }),
 );
 
 test("a GPU refuses tensors that do not fit, are freed, or are written twice", { skip }, () =>
   withDevice(async (device) => {
-    const type = tensorType("f32", [8]);
-    const { graph } = trace("two", (x, y) => [add(x, y), mul(x, y)], [type, type] as const);
-    const executable = await device.compile(graph);
+    const executable = await device.compile(two);
     assert.throws(() => executable.run(), BindError);
-    const [a, b, c, d] = Array.from({ length: 4 }, () => device.tensor(type));
+    const [a, b, c, d] = Array.from({ length: 4 }, () => device.tensor(VECTOR));
     assert.throws(() => executable.bind([a], [c, d]), BindError);
     assert.throws(() => executable.bind([a, b], [c, c]), BindError);
     assert.throws(() => executable.bind([a, b], [a, d]), BindError);
@@ -135,6 +150,6 @@ test("a GPU refuses tensors that do not fit, are freed, or are written twice", {
     executable.free();
     assert.throws(() => executable.run(), DeviceClosedError);
     await device.close();
-    assert.throws(() => device.tensor(type), DeviceClosedError);
+    assert.throws(() => device.tensor(VECTOR), DeviceClosedError);
   }),
 );
