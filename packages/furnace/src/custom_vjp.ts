@@ -15,8 +15,8 @@ export interface CustomVjpRules<A extends readonly unknown[], R, Residuals> {
 
 /**
  * `fn`, differentiated in reverse mode by `rules` instead of by what it is made of. Arguments and results are trees of
- * tensors. None of the functions may use tensors from outside; numbers and other settings they may. Forward mode over it
- * is a `NotDifferentiableError` unless `rules` know it, and so is an integer result; `backward` itself can be
+ * tensors. None of the functions may use tensors from outside; numbers and other settings they may. Forward mode over
+ * it is a `NotDifferentiableError` unless `rules` know it, and so is an integer result; `backward` itself can be
  * differentiated.
  */
 export function customVjp<A extends readonly unknown[], R, Residuals>(

@@ -12,6 +12,12 @@ export function expand(graph: Graph): Graph {
     const { lowering } = node.op;
     return lowering.kind === "expand" ? lowering.expand(inputs, node.attrs) : inner(node, inputs);
   });
-  const composite = topologicalOrder(expanded.results).some((node) => node.op.lowering.kind === "expand");
-  return composite ? expand(expanded) : expanded;
+  return hasComposite(expanded) ? expand(expanded) : expanded;
+}
+
+/** Whether an op is composite here or in the body of a loop, which an expansion may have brought. */
+function hasComposite(graph: Graph): boolean {
+  return topologicalOrder(graph.results).some(({ op, attrs }) => {
+    return op.lowering.kind === "expand" || (op.lowering.kind === "loop" && hasComposite(attrs["body"] as Graph));
+  });
 }

@@ -1,20 +1,31 @@
 // Batching of ops that hold graphs or rules of their author's: what is inside is batched, and the op stays.
 
-import type { Node, Tensor } from "../graph.ts";
-import { emit } from "../graph.ts";
+import type { Graph, Node, Tensor } from "../graph.ts";
+import { emit, emitOne, inline } from "../graph.ts";
+import { broadcastTo } from "../ops/broadcast.ts";
+import { cast } from "../ops/cast.ts";
 import type { CheckpointAttrs } from "../ops/checkpoint.ts";
 import { checkpointOp } from "../ops/checkpoint.ts";
+import type { CondAttrs } from "../ops/cond.ts";
+import { condOp } from "../ops/cond.ts";
 import type { CustomJvpAttrs } from "../ops/custom_jvp.ts";
 import { customJvpOp } from "../ops/custom_jvp.ts";
 import type { CustomRule, CustomVjpAttrs, JvpRule } from "../ops/custom_vjp.ts";
 import { customVjpOp } from "../ops/custom_vjp.ts";
+import { lt } from "../ops/lt.ts";
+import { reduceMax } from "../ops/reduce_max.ts";
 import { reduceSum } from "../ops/reduce_sum.ts";
+import { reshape } from "../ops/reshape.ts";
 import type { ScanAttrs } from "../ops/scan.ts";
 import { scanOp } from "../ops/scan.ts";
+import { selectOp } from "../ops/select.ts";
+import type { WhileLoopAttrs } from "../ops/while_loop.ts";
+import { whileLoopOp } from "../ops/while_loop.ts";
 import { isTensor, parameter } from "../trace.ts";
 import { flattenTree, mapTree } from "../tree.ts";
-import type { Batched } from "./batch.ts";
+import type { Batched, BatchedGraph } from "./batch.ts";
 import { asBatched, batchGraph, batchTensors, everyExample, moveAxis } from "./batch.ts";
+import { expandNode } from "./linearize.ts";
 
 /** One loop over the steps of all examples. A carry holds examples if any step gives it some. */
 export function batchScan(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
@@ -54,6 +65,57 @@ export function batchCheckpoint(inputs: readonly Batched[], size: number, node: 
   const operands = inputs.map(({ value }) => value);
   const results = emit(checkpointOp, operands, { ...attrs, body: body.graph });
   return results.map((value, i) => ({ value, batched: body.isBatched[i]! }));
+}
+
+/** With one predicate for all examples both branches are batched; with one an example, results are selected. */
+export function batchCond(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const attrs = node.attrs as CondAttrs;
+  const isBatched = inputs.map(({ batched }) => batched);
+  const values = inputs.map(({ value }) => value);
+  if (isBatched[0]) {
+    const parameters = node.inputs.map(({ type }) => parameter("operand", type));
+    const expansion: Graph = { name: "cond", parameters, results: expandNode(node, parameters) };
+    return asBatched(inline(batchGraph(expansion, isBatched, size, () => true).graph, values));
+  }
+  const marks = isBatched.slice(1);
+  const [yes, no] = [attrs.onTrue, attrs.onFalse].map((branch) => batchGraph(branch, marks, size, () => true).graph);
+  return asBatched(emit(condOp, values, { onTrue: yes!, onFalse: no! }));
+}
+
+/** Steps for all examples while the condition holds for one; an example whose condition fails keeps its carry. */
+export function batchWhile(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const attrs = node.attrs as WhileLoopAttrs;
+  const { constants } = attrs;
+  const isBatched = inputs.map(({ batched }) => batched);
+  const over = (graph: Graph): BatchedGraph => batchGraph(graph, isBatched, size, () => false);
+  let [test, body] = [over(attrs.condition), over(attrs.body)];
+  for (;;) {
+    // A carry that turns batched may turn others batched; there are at most as many rounds as carries.
+    const grown = body.isBatched.flatMap((batched, i) => {
+      return (batched || test.isBatched[0]!) && !isBatched[constants + i] ? [i] : [];
+    });
+    if (grown.length === 0) break;
+    for (const i of grown) isBatched[constants + i] = true;
+    [test, body] = [over(attrs.condition), over(attrs.body)];
+  }
+  const step = batchGraph(attrs.body, isBatched, size, (i) => isBatched[constants + i]!).graph;
+  const operands = inputs.map((input, i) => (isBatched[i] ? everyExample([input], size)[0]! : input.value));
+  const graphs = test.isBatched[0] ? whileAnyHolds(test.graph, step, constants) : { condition: test.graph, body: step };
+  return emit(whileLoopOp, operands, { ...attrs, ...graphs }).map((value, i) => ({
+    value,
+    batched: isBatched[constants + i]!,
+  }));
+}
+
+/** Every carry holds examples here, since the condition does. */
+function whileAnyHolds(test: Graph, step: Graph, constants: number): { condition: Graph; body: Graph } {
+  const holds = inline(test, step.parameters)[0]!;
+  const results = step.results.map((next, i) => {
+    const mask = broadcastTo(reshape(holds, [...holds.shape, ...Array<number>(next.rank - 1).fill(1)]), next.shape);
+    return emitOne(selectOp, [mask, next, step.parameters[constants + i]!], {});
+  });
+  const any = lt(0, reduceMax(cast(test.results[0]!, "f32")) as never) as Tensor;
+  return { condition: { ...test, results: [any] }, body: { ...step, results } };
 }
 
 /** The tree with its leaves, in order, replaced. */

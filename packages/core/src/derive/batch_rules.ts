@@ -9,7 +9,7 @@ import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
 import { asBatched, everyExample } from "./batch.ts";
-import { batchCheckpoint, batchCustomJvp, batchCustomVjp, batchScan } from "./batch_bodies.ts";
+import { batchCheckpoint, batchCond, batchCustomJvp, batchCustomVjp, batchScan, batchWhile } from "./batch_bodies.ts";
 import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
 
 const ROWS: Batching = { kind: "rows" };
@@ -45,6 +45,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   checkpoint_name: ROWS,
   checkpoint_tangent: EXPAND,
   concat: shifted(({ axis }) => ({ axis: Number(axis) + 1 })),
+  cond: rules(batchCond),
   constant: SOURCE,
   cos: ROWS,
   cross_entropy: ROWS,
@@ -107,6 +108,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   },
   ternary_linear: rules(batchTernaryLinear),
   transpose: shifted(({ permutation }) => ({ permutation: [0, ...numbers(permutation).map((axis) => axis + 1)] })),
+  while_loop: rules(batchWhile),
 };
 
 /** How the op of this name is batched; the table is complete by its type. */

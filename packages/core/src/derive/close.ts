@@ -36,6 +36,27 @@ export function closeGraph(name: string, parameters: readonly Tensor[], results:
   };
 }
 
+/** A function of several graphs over the same operands: those of each graph, and what it computes. */
+export interface OpenGraph {
+  readonly name: string;
+  readonly parameters: readonly Tensor[];
+  readonly results: readonly Tensor[];
+}
+
+/** Several graphs closed over the same tensors, which are the first parameters of each: branches, or loop and test. */
+export function closeTogether(open: readonly OpenGraph[]): { graphs: readonly Graph[]; constants: readonly Tensor[] } {
+  const closed = open.map(({ name, parameters, results }) => closeGraph(name, parameters, results));
+  const constants = [...new Set(closed.flatMap((each) => each.constants))];
+  const graphs = closed.map(({ graph, constants: own }, i) => {
+    const shared = constants.map((constant) => {
+      const at = own.indexOf(constant);
+      return at < 0 ? parameter("constant", constant.type) : graph.parameters[at]!;
+    });
+    return { ...graph, parameters: [...shared, ...open[i]!.parameters] };
+  });
+  return { graphs, constants };
+}
+
 /** Splats and the like cost nothing where they are used, and optimisers see through them. */
 function isFree(node: Node): boolean {
   return node.inputs.length === 0 && node.op.lowering.kind === "elementwise";

@@ -65,7 +65,9 @@ function transposeNode(
     op: name,
     where: trailTo(node, roots),
     expected: "an op with a transpose rule in the linear part of the function",
-    hint: "use stopGradient on its input, customVjp around it, or forward mode (jvp)",
+    hint:
+      (derivative.kind === "rules" ? derivative.reverseHint : undefined) ??
+      "use stopGradient on its input, customVjp around it, or forward mode (jvp)",
   });
 }
 

@@ -1,5 +1,5 @@
-// custom_jvp: a function whose forward-mode derivative its author writes. The rule is linear in the tangents and made of
-// ordinary ops, so that reverse mode transposes it like any other linear graph: one rule serves both modes.
+// custom_jvp: a function whose forward-mode derivative its author writes. The rule is linear in the tangents, and made
+// of ordinary ops, so that reverse mode transposes it like any other linear graph: one rule serves both modes.
 
 import { invariant } from "@fidelity/units";
 import type { Graph, Tensor, TensorType } from "../graph.ts";

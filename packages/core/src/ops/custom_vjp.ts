@@ -66,7 +66,7 @@ export const customVjpOp: OpDef<CustomVjpAttrs> = {
 
 export type OpaqueAttrs = {
   readonly rule: CustomRule;
-  /** How many arguments come first: all leaves where the rule knows forward mode, which reads them, none elsewhere. */
+  /** How many arguments come first: all leaves where the rule knows forward mode, which reads them, else none. */
   readonly args: number;
   /** The structure of the residuals, the next inputs of the node. */
   readonly residuals: { readonly tree: unknown; readonly count: number };
@@ -74,7 +74,7 @@ export type OpaqueAttrs = {
   readonly active: readonly number[];
 };
 
-/** The derivative of a custom_vjp call: linear in its tangents, known by its transpose, and by its jvp if it has one. */
+/** The derivative of a custom_vjp call: linear in its tangents, known by its transpose and its jvp, if it has one. */
 export const customVjpTangentOp: OpDef<OpaqueAttrs> = {
   name: "custom_vjp_tangent",
   summary: "dy = J dx, known only through the author's transpose",

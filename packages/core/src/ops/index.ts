@@ -12,6 +12,7 @@ import { castOp } from "./cast.ts";
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
 import { concatOp } from "./concat.ts";
+import { condOp } from "./cond.ts";
 import { constantOp } from "./constant.ts";
 import { cosOp } from "./cos.ts";
 import { crossEntropyOp } from "./cross_entropy.ts";
@@ -69,6 +70,7 @@ import { tanhOp } from "./tanh.ts";
 import { ternarizeOp } from "./ternarize.ts";
 import { ternaryLinearOp } from "./ternary_linear.ts";
 import { transposeOp } from "./transpose.ts";
+import { whileLoopOp } from "./while_loop.ts";
 
 const TABLE = {
   abs: absOp,
@@ -83,6 +85,7 @@ const TABLE = {
   checkpoint_name: checkpointNameOp,
   checkpoint_tangent: checkpointTangentOp,
   concat: concatOp,
+  cond: condOp,
   constant: constantOp,
   cos: cosOp,
   cross_entropy: crossEntropyOp,
@@ -141,6 +144,7 @@ const TABLE = {
   ternarize: ternarizeOp,
   ternary_linear: ternaryLinearOp,
   transpose: transposeOp,
+  while_loop: whileLoopOp,
 };
 
 export type OpName = keyof typeof TABLE;
