@@ -1,13 +1,16 @@
 // From units to kernel calls. Each unit of the fused graph becomes calls over buffers that have a size and a role but
-// no place yet; kernels that come out the same for two units (layers of a model) are kept once.
+// no place yet. Kernels that come out the same for two units (layers of a model) are kept once, and not even generated
+// where the units say as much (signature.ts).
 
 import type { BufferHandle, CacheBytes, Graph, Kernel, LowerContext, Node, Tensor, VectorTarget } from "@fidelity/core";
 import { buildKernel, completeTarget, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Unit } from "../passes/fuse.ts";
 import { resolveAlias } from "../passes/fuse.ts";
+import { KernelTable } from "./kernel_table.ts";
 import { planRowProgram } from "./row_plan.ts";
 import { generateRowProgram } from "./row_program.ts";
+import { nodeSignature, unitSignature } from "./signature.ts";
 import { lowerCopy } from "./copy.ts";
 import { lowerColumnReduce } from "./column_reduce.ts";
 import { lowerBroadcast } from "./broadcast.ts";
@@ -55,12 +58,24 @@ export interface CallLoop {
 
 export type CallItem = Call | CallLoop;
 
+/** What a node's lowering did, by handles: inputs, results, then temporaries in the order in which they were made. */
+type Step =
+  | { readonly kind: "temporary"; readonly sizeBytes: number }
+  | (Omit<Call, "kind" | "unit" | "views"> & { readonly kind: "call"; readonly handles: readonly number[] });
+
+/** The kernel of a fused unit, and what it reads, by the numbers of its signature. */
+interface RowKernel extends Pick<Call, "kernel" | "chunks" | "work"> {
+  readonly loads: readonly number[];
+}
+
 /** What lowering has made so far. */
 export class Lowering {
   readonly target: Required<VectorTarget>;
-  readonly kernels: Kernel[] = [];
   readonly buffers: VirtualBuffer[] = [];
-  readonly #kernelByText = new Map<string, number>();
+  /** What was done for units, by their signatures. */
+  readonly nodeSteps = new Map<string, readonly Step[]>();
+  readonly rowKernels = new Map<string, RowKernel>();
+  readonly #kernels = new KernelTable();
 
   constructor(target: VectorTarget) {
     this.target = completeTarget(target);
@@ -72,25 +87,14 @@ export class Lowering {
     return buffer;
   }
 
+  get kernels(): readonly Kernel[] {
+    return this.#kernels.kernels;
+  }
+
   /** The index of a kernel, found again when one with the same instructions exists. */
   kernel(kernel: Kernel): number {
-    // Kernels are plain data with ids in order of definition, so equal generators give equal text.
-    const text = JSON.stringify(kernel, exactNumber);
-    let index = this.#kernelByText.get(text);
-    if (index === undefined) {
-      index = this.kernels.length;
-      this.kernels.push(kernel);
-      this.#kernelByText.set(text, index);
-    }
-    return index;
+    return this.#kernels.add(kernel);
   }
-}
-
-/** JSON has no infinities, NaN or -0; kernels have. */
-function exactNumber(_key: string, value: unknown): unknown {
-  return typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
-    ? `${value} ${1 / value}`
-    : value;
 }
 
 /** Where the values of one graph are; bodies of loops have a scope of their own. */
@@ -192,21 +196,37 @@ function lowerUnits(scope: Scope, units: readonly Unit[]): void {
 }
 
 function lowerFused(scope: Scope, unit: Unit & { readonly kind: "fused" }): void {
-  const program = planRowProgram(unit, scope.lowering.target);
-  const views = [
-    ...program.loads.map((load) => scope.view(load)),
-    ...unit.outputs.map((output) => scope.define(output)),
-  ];
-  const label = unit.nodes.map((node) => node.op.name).join("+");
-  const kernel = buildKernel("row_program", views.length, (k, buffers) => generateRowProgram(k, program, buffers));
+  const signature = unitSignature(unit);
+  const known = signature && scope.lowering.rowKernels.get(signature.text);
+  const { loads, kernel, chunks, work } = known
+    ? { ...known, loads: known.loads.map((number) => signature.externals[number]!) }
+    : generateFused(scope.lowering, unit, signature);
   scope.call({
-    kernel: scope.lowering.kernel(kernel),
-    chunks: program.chunks,
-    work: program.work,
-    label,
-    views,
+    kernel,
+    chunks,
+    work,
+    label: unit.nodes.map((node) => node.op.name).join("+"),
+    views: [...loads.map((load) => scope.view(load)), ...unit.outputs.map((output) => scope.define(output))],
     writes: unit.outputs.length,
   });
+}
+
+/** Generates a fused unit's kernel, and notes it for units with the same signature. */
+function generateFused(
+  lowering: Lowering,
+  unit: Unit & { readonly kind: "fused" },
+  signature: ReturnType<typeof unitSignature>,
+): Pick<Call, "kernel" | "chunks" | "work"> & { readonly loads: readonly Tensor[] } {
+  const program = planRowProgram(unit, lowering.target);
+  const { loads, chunks, work } = program;
+  const bufferCount = loads.length + unit.outputs.length;
+  const built = buildKernel("row_program", bufferCount, (k, buffers) => generateRowProgram(k, program, buffers));
+  const kernel = lowering.kernel(built);
+  const numbers = loads.map((load) => signature?.externals.indexOf(load) ?? -1);
+  if (signature !== undefined && !numbers.includes(-1)) {
+    lowering.rowKernels.set(signature.text, { kernel, chunks, work, loads: numbers });
+  }
+  return { kernel, chunks, work, loads };
 }
 
 /** How many units read each value; an op may take over the memory of an input that only it reads. */
@@ -224,6 +244,11 @@ function countUsers(units: readonly Unit[]): Map<Tensor, number> {
 function lowerKernelNode(scope: Scope, node: Node, users: ReadonlyMap<Tensor, number>): void {
   const { lowering } = node.op;
   const context = new NodeContext(scope, node, lowering.kind === "kernel" ? lowering.inPlace : undefined, users);
+  const signature = nodeSignature(node);
+  const key = signature && `${signature} ${context.inPlace}`;
+  const known = key && scope.lowering.nodeSteps.get(key);
+  if (known) return context.repeat(known);
+  if (key) scope.lowering.nodeSteps.set(key, context.steps);
   if (lowering.kind === "kernel") lowering.lower(context, node.attrs);
   else if (lowering.kind === "reduce") lowerColumnReduce(context, lowering.combine);
   else if (lowering.kind === "broadcast") lowerBroadcast(context);
@@ -242,6 +267,8 @@ class NodeContext implements LowerContext {
   readonly cacheBytes: CacheBytes;
   readonly chunkElements: number;
   readonly inPlace: boolean;
+  /** What was done so far. */
+  readonly steps: Step[] = [];
   readonly #scope: Scope;
   readonly #views: BufferView[];
 
@@ -272,6 +299,11 @@ class NodeContext implements LowerContext {
   }
 
   temporary(sizeBytes: number): BufferHandle {
+    this.steps.push({ kind: "temporary", sizeBytes });
+    return this.#temporary(sizeBytes);
+  }
+
+  #temporary(sizeBytes: number): BufferHandle {
     this.#views.push(whole(this.#scope.lowering.buffer(`${this.node.op.name}.temporary`, sizeBytes)));
     return (this.#views.length - 1) as BufferHandle;
   }
@@ -286,14 +318,30 @@ class NodeContext implements LowerContext {
         buffers.map((handle) => values[ordered.indexOf(handle)]!),
       );
     });
-    this.#scope.call({
+    const step: Step = {
+      kind: "call",
       kernel: this.#scope.lowering.kernel(kernel),
       chunks,
       work,
       label: name,
-      views: ordered.map((handle) => this.#views[handle]!),
+      handles: ordered,
       writes: ordered.length - reads.length,
-    });
+    };
+    this.steps.push(step);
+    this.#add(step);
+  }
+
+  /** Does for this node what was done for another one with the same signature. */
+  repeat(steps: readonly Step[]): void {
+    for (const step of steps) {
+      if (step.kind === "temporary") this.#temporary(step.sizeBytes);
+      else this.#add(step);
+    }
+  }
+
+  #add({ kernel, chunks, work, label, handles, writes }: Step & { readonly kind: "call" }): void {
+    const views = handles.map((handle) => this.#views[handle]!);
+    this.#scope.call({ kernel, chunks, work, label, views, writes });
   }
 }
 

@@ -15,8 +15,8 @@ let digest: string | undefined;
 /** Changes whenever a file of the compiler was written; another on every machine. */
 export function compilerFingerprint(): string {
   fingerprint ??= hashOf((file) => {
-    const { size, ctimeNs } = statSync(file, { bigint: true });
-    return `${size} ${ctimeNs}`;
+    const { size, ctimeMs } = statSync(file);
+    return `${size} ${ctimeMs}`;
   });
   return fingerprint;
 }
@@ -31,7 +31,7 @@ function hashOf(describe: (file: string) => string | Uint8Array): string {
   const hash = createHash("sha256");
   for (const directory of sourceDirectories()) {
     for (const name of compilerFiles(directory)) {
-      const said = describe(path.join(directory, name));
+      const said = describe(`${directory}/${name}`);
       hash.update(`${name} ${said.length}:`).update(said);
     }
   }

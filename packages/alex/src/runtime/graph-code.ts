@@ -3,7 +3,7 @@
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
 // be told apart by identity: an op that is not in the registry, such as a kernel, or an attribute that is a function.
 
-import { OPS, topologicalOrder } from "@fidelity/core";
+import { OPS } from "@fidelity/core";
 import type { Attrs, AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tensor } from "@fidelity/core";
 
 /** Parts of a code, each told apart from the next by its length. */
@@ -39,19 +39,15 @@ class CodeWriter {
 
   /** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
   graph({ parameters, results }: Graph): boolean {
-    const numbers = new Map<Node, number>();
+    const numbers = new NodeNumbers();
     this.#word(parameters.length);
     for (const { node, type } of parameters) {
       this.#text(type.dtype);
       this.#word(type.shape.length);
       for (const dim of type.shape) this.#number(dim);
-      numbers.set(node, numbers.size);
+      numbers.add(node);
     }
-    for (const node of topologicalOrder(results)) {
-      if (numbers.has(node)) continue;
-      if (!this.#node(node, numbers)) return false;
-      numbers.set(node, numbers.size);
-    }
+    for (const { node } of results) if (!this.#nodes(node, numbers)) return false;
     this.#word(NO_OP);
     this.#word(results.length);
     for (const result of results) this.#tensor(result, numbers);
@@ -68,7 +64,32 @@ class CodeWriter {
     return [name, REGISTRY_TEXT, JSON.stringify([...this.#texts.keys()]), words, ...this.#data];
   }
 
-  #node({ op, inputs, attrs }: Node, numbers: ReadonlyMap<Node, number>): boolean {
+  /** Writes what a node depends on, inputs before users, and the node. Iterative: graphs are deeper than stacks. */
+  #nodes(root: Node, numbers: NodeNumbers): boolean {
+    if (numbers.of(root) >= 0) return true;
+    const stack = [root];
+    const next = [0];
+    while (stack.length > 0) {
+      const top = stack.length - 1;
+      const node = stack[top]!;
+      const { inputs } = node;
+      let at = next[top]!;
+      while (at < inputs.length && numbers.of(inputs[at]!.node) >= 0) at++;
+      if (at < inputs.length) {
+        next[top] = at + 1;
+        stack.push(inputs[at]!.node);
+        next.push(0);
+        continue;
+      }
+      stack.pop();
+      next.pop();
+      if (!this.#node(node, numbers)) return false;
+      numbers.add(node);
+    }
+    return true;
+  }
+
+  #node({ op, inputs, attrs }: Node, numbers: NodeNumbers): boolean {
     const number = registry.get(op);
     // A parameter that is none of the graph's comes from outside, and has no number.
     if (number === undefined || op.name === "parameter") return false;
@@ -122,8 +143,8 @@ class CodeWriter {
     this.#word(this.#floatWords[1]!);
   }
 
-  #tensor({ node, index }: Tensor, numbers: ReadonlyMap<Node, number>): void {
-    this.#word(numbers.get(node)!);
+  #tensor({ node, index }: Tensor, numbers: NodeNumbers): void {
+    this.#word(numbers.of(node));
     this.#word(index);
   }
 
@@ -140,6 +161,26 @@ class CodeWriter {
       this.#words = longer;
     }
     this.#words[this.#count++] = value;
+  }
+}
+
+/** Numbers of nodes in the order in which they are written, by the nodes' own, which depend on what was traced before. */
+class NodeNumbers {
+  #byId = new Int32Array(1 << 12);
+  #count = 0;
+
+  /** -1 when it has none. */
+  of({ id }: Node): number {
+    return id < this.#byId.length ? this.#byId[id]! - 1 : -1;
+  }
+
+  add({ id }: Node): void {
+    if (id >= this.#byId.length) {
+      const longer = new Int32Array(2 * id);
+      longer.set(this.#byId);
+      this.#byId = longer;
+    }
+    this.#byId[id] = ++this.#count;
   }
 }
 
