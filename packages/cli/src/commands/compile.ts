@@ -2,7 +2,7 @@
 // decisions with their costs, or all of it as one page.
 
 import { writeFileAtomic } from "@fidelity/barewire/node";
-import { explainProgram, formatExplanation } from "@fidelity/alex/node";
+import { CUDA_VECTORS, explainProgram, formatExplanation } from "@fidelity/alex/node";
 import { Command, Option } from "commander";
 import { emitStage, STAGES, targetOf } from "../compile/emit.ts";
 import type { Emitted, Stage } from "../compile/emit.ts";
@@ -62,7 +62,9 @@ export function compileCommand(done: (exitCode: number) => void): Command {
     .addOption(integerOption("--batch <count>", "sequences of a training step", { max: 1 << 20 }).default(16))
     .addOption(choiceOption("--precision <name>", "of dense products in training", ["f32", "bf16"]).default("f32"))
     .addOption(integerOption("--position <tokens>", "tokens that a cache holds when costs are counted", { min: 0 }))
-    .addOption(choiceOption("--target <name>", "the road behind the loops (default: that of the stage)", ["wasm", "native"]))
+    .addOption(
+      choiceOption("--target <name>", "the road behind the loops (default: that of the stage)", ["wasm", "native"]),
+    )
     .addOption(threadsOption())
     .option("--no-measure", "leave ceilings and profile out: the same output everywhere")
     .addOption(jsonOption())
@@ -72,7 +74,8 @@ export function compileCommand(done: (exitCode: number) => void): Command {
 
 async function compile(file: string | undefined, options: CompileOptions): Promise<number> {
   const target = chosenTarget(options);
-  const subjects = await openSubjects(file, options, vectorTarget(target));
+  const isForGpu = options.emit === "ptx" && options.view === undefined && options.explain !== true;
+  const subjects = await openSubjects(file, options, isForGpu ? CUDA_VECTORS : vectorTarget(target));
   const output = createOutput(options.json === true);
   if (options.view !== undefined) await writeView(subjects, options.view, { ...options, target }, output);
   else if (options.explain === true) await explain(subjects, options, target, output);
@@ -97,7 +100,12 @@ function chosenTarget({ emit, target }: CompileOptions): CompileTarget {
   return needed ?? target ?? "wasm";
 }
 
-async function emit(subjects: readonly Subject[], stage: Stage, options: CompileOptions, output: Output): Promise<void> {
+async function emit(
+  subjects: readonly Subject[],
+  stage: Stage,
+  options: CompileOptions,
+  output: Output,
+): Promise<void> {
   // All kernels of a file have its tokens.
   const chosen = stage === "tokens" ? subjects.slice(0, 1) : subjects;
   const emitted: Emitted[] = [];

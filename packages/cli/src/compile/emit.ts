@@ -2,6 +2,7 @@
 // the kernel's source, or the unit of the model that a kernel was made for.
 
 import {
+  compileProgramToPtx,
   explainProgram,
   findToolchain,
   foldUnits,
@@ -19,10 +20,13 @@ import { UsageError } from "../errors.ts";
 import type { Subject } from "./subjects.ts";
 
 /** What can be printed, in the order of the road. */
-export const STAGES = ["tokens", "graph", "units", "loops", "wat", "wasm", "mlir", "llvm", "asm"] as const;
+export const STAGES = ["tokens", "graph", "units", "loops", "wat", "wasm", "mlir", "llvm", "asm", "ptx"] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** The target that a stage belongs to; `undefined` for those that come before targets part. */
+/**
+ * The target that a stage belongs to; `undefined` for those that come before targets part, and for PTX, which is lowered
+ * for a GPU whatever the target.
+ */
 export function targetOf(stage: Stage): "wasm" | "native" | undefined {
   if (stage === "wat" || stage === "wasm") return "wasm";
   return stage === "mlir" || stage === "llvm" || stage === "asm" ? "native" : undefined;
@@ -63,6 +67,7 @@ export async function emitStage(subject: Subject, stage: Stage): Promise<Emitted
   if (stage === "graph") return { title, content: printGraph(stages.traced) };
   if (stage === "units") return { title, content: unitsText(explainProgram(stages)) };
   if (stage === "wasm") return { title, content: wasmStage(stages.program).bytes };
+  if (stage === "ptx") return { title, content: await compileProgramToPtx(stages.program) };
   const kernels = linked(subject, await stageLines(subject, stage));
   const comment = COMMENT[stage];
   // Module and walk of a wasm program are part of its text; the other stages show kernels.
