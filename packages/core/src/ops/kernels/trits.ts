@@ -63,8 +63,9 @@ function decodeByTables(k: KernelBuilder, bytes: LoopValue): CodePlane[] {
 }
 
 /**
- * Arithmetic: with n of the low field and r of the byte rotated by three bits, the triple is the smaller of n and
- * r - 216, which is large where it is negative; and n mod 3 is the smallest of n, n - 3 and n - 6, up to 8.
+ * Arithmetic, with few constants, as they take registers: with n of the low field and r of the byte rotated by three
+ * bits, the triple is the smaller of n and r - 216, which is large where it would be negative; and n mod 3 is the
+ * smaller of n and n - 3, twice, up to 8.
  */
 function decodeByArithmetic(k: KernelBuilder, bytes: LoopValue): CodePlane[] {
   const { type } = bytes;
@@ -74,14 +75,13 @@ function decodeByArithmetic(k: KernelBuilder, bytes: LoopValue): CodePlane[] {
     k.bitcast(type, k.shift(op, k.bitcast(words, value), bits));
   const modulo = (value: LoopValue, divisor: number): LoopValue => {
     const once = k.minUnsigned(value, k.sub(value, constant(divisor)));
-    return k.minUnsigned(once, k.sub(value, constant(2 * divisor)));
+    return k.minUnsigned(once, k.sub(once, constant(divisor)));
   };
   const low = k.binary("and", bytes, constant(31));
   const high = k.binary("and", shifted("shr_u", bytes, 5), constant(7));
   const rotated = k.binary("or", shifted("shl", low, 3), high);
   const triple = k.minUnsigned(low, k.sub(rotated, constant(8 * TRITS_ESCAPE)));
-  const isEscape = k.compare("ge", low, constant(TRITS_ESCAPE));
-  const pair = k.select(isEscape, constant(8), high);
+  const pair = k.select(k.compare("eq", triple, low), high, constant(8));
   const lower = modulo(triple, 9);
   const [first, fourth] = [modulo(lower, 3), modulo(pair, 3)];
   return [
