@@ -274,7 +274,8 @@ class NodeContext implements LowerContext {
 
   constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
-    const { lanes, joinsVectors, registers, lookupEntries, dot4, tiles, cacheBytes, chunkElements } = scope.lowering.target;
+    const { target } = scope.lowering;
+    const { lanes, joinsVectors, registers, lookupEntries, dot4, tiles, cacheBytes, chunkElements } = target;
     this.lanes = lanes;
     this.joinsVectors = joinsVectors;
     this.registers = registers;

@@ -1,6 +1,6 @@
 // Table lookups of bytes by the instruction that the machine has for it: vpermb (AVX-512 VBMI) for 64 entries, pshufb
-// for 16, tbl on aarch64 for 16, 32 or 64; elsewhere lane by lane through the stack. A larger table is a few small ones,
-// of which the high bits of the index choose.
+// for 16, tbl on aarch64 for 16, 32 or 64; elsewhere lane by lane through the stack. A larger table is a few small
+// ones, of which the high bits of the index choose.
 
 import { loopType } from "@fidelity/core";
 import type { LoopInst } from "@fidelity/core";
