@@ -1,7 +1,7 @@
 // The compiler: a graph goes through the passes of one table, in order, and comes out as a program that any CPU target
 // can print. Every pass is named and can be looked at (`emitAfter`), and verifiers run between them when asked.
 //
-//   expand -> canonicalise -> common-subexpressions -> fuse -> layout -> lower -> schedule -> memory-plan
+//   expand -> canonicalise -> common-subexpressions -> fuse -> recompute -> layout -> lower -> schedule -> memory-plan
 
 import type { CompileOptions, Graph, Kernel, KernelCall, Program, ScheduleItem, VectorTarget } from "@fidelity/core";
 import { printGraph, printProgram, storageBytes, verifyGraph, verifyProgram } from "@fidelity/core";
@@ -17,6 +17,7 @@ import { fuse } from "./passes/fuse.ts";
 import type { MemoryPlan } from "./passes/memory_plan.ts";
 import { planMemory } from "./passes/memory_plan.ts";
 import { printPlan, printSlots, printUnits } from "./passes/print.ts";
+import { recompute } from "./passes/recompute.ts";
 import { deep, rewriteGraph } from "./passes/rewrite.ts";
 import type { Slot } from "./passes/schedule.ts";
 import { schedule } from "./passes/schedule.ts";
@@ -76,6 +77,15 @@ export const PASSES: readonly Pass[] = [
     name: "fuse",
     summary: "elementwise neighbours and row reductions become one loop",
     run: (compilation) => ({ ...compilation, units: fuse(compilation.graph) }),
+    print: ({ units }) => printUnits(units!),
+  },
+  {
+    name: "recompute",
+    summary: "readers compute large elementwise values again where that passes less memory",
+    run: (compilation) => ({
+      ...compilation,
+      units: recompute(compilation.graph, compilation.units!, compilation.target),
+    }),
     print: ({ units }) => printUnits(units!),
   },
   {

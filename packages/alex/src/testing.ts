@@ -12,11 +12,15 @@ const PAGE_BYTES = 65536;
 export function runCompiled(
   graph: Graph,
   inputs: readonly HostTensor[],
-  options: CompileOptions & { readonly joinsVectors?: boolean } = {},
+  options: CompileOptions & { readonly joinsVectors?: boolean; readonly chunkElements?: number } = {},
 ): HostTensor[] {
   const program = compileGraph(graph, {
     ...options,
-    target: { lanes: 4, joinsVectors: options.joinsVectors ?? false },
+    target: {
+      lanes: 4,
+      joinsVectors: options.joinsVectors ?? false,
+      ...(options.chunkElements !== undefined && { chunkElements: options.chunkElements }),
+    },
     verify: true,
   });
   const donors = new Map((options.donations ?? []).map(({ parameter, result }) => [result, parameter]));

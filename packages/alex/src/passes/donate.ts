@@ -70,13 +70,17 @@ class UnitOrder {
 
   constructor(units: readonly Unit[]) {
     this.#units = units;
-    for (const unit of units)
-      for (const node of nodesOf(unit)) for (const result of node.results) this.#producer.set(result, unit);
+    for (const unit of units) {
+      const results = unit.kind === "fused" ? unit.outputs : unit.node.results;
+      for (const result of results) this.#producer.set(result, unit);
+    }
     for (const unit of units) {
       const read = new Set<Tensor>();
+      const own = new Set(nodesOf(unit));
       const visit = (tensor: Tensor): void => {
         const base = resolveAlias(tensor);
-        if (read.has(base)) return;
+        // What a fused unit computes is its own, even if another one writes it, too.
+        if (read.has(base) || (unit.kind === "fused" && own.has(base.node))) return;
         read.add(base);
         // Virtual nodes (broadcasts) belong to no unit: their readers read what is behind them.
         if (!this.#producer.has(base)) base.node.inputs.forEach(visit);

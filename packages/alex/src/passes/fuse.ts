@@ -1,7 +1,8 @@
 // fuse: joins elementwise ops, reductions along the last axis and broadcasts into row programs, the loops that
 // lower/row_program.ts emits. A fused unit works on a domain [rows, columns]; each of its values is either full (one
 // element for each place) or per row. Softmax, normalisation, gates and optimiser updates become one loop over rows,
-// forward and backward, without a rule for any of them.
+// forward and backward, without a rule for any of them. Ops that end with work on whole rows (`rowTail`: quantisation)
+// join the unit that computes their rows.
 //
 // Units must not depend on each other in a circle. The pass keeps the graph of units and joins two of them only when no
 // path leads from one to the other through a third.
@@ -34,7 +35,7 @@ export interface LoopUnit {
 export type Unit = FusedUnit | KernelUnit | LoopUnit;
 
 /** More nodes than this in a unit cost more in registers and code than they save in memory traffic. */
-const NODE_LIMIT = 96;
+export const NODE_LIMIT = 96;
 
 /** A unit under construction. */
 interface Group {
@@ -44,6 +45,8 @@ interface Group {
   domain: { rows: number; columns: number } | undefined;
   /** Direct dependencies, by group (looked up through `find`). */
   dependencies: Set<Group>;
+  /** All that it depends on, bits by the groups' ids. A group that was merged stands for the one it is in. */
+  ancestors: Uint32Array;
   mergedInto: Group | undefined;
 }
 
@@ -119,6 +122,11 @@ function broadcastAccess(to: Tensor, from: Tensor, rows: number, columns: number
   return { base, rows: modulo === rows ? "same" : { modulo }, columns: columnAccess };
 }
 
+/** Whether an op ends the loop over rows that computes its input. */
+export function isTail({ op }: Node): boolean {
+  return op.lowering.kind === "kernel" && op.lowering.rowTail !== undefined;
+}
+
 /** What a node of a row program reads; a broadcast that is written out reads its own result's access pattern. */
 export function operandsOf(node: Node): readonly Tensor[] {
   return node.op.lowering.kind === "broadcast" ? node.results : node.inputs;
@@ -131,16 +139,23 @@ export function fuse(graph: Graph): Unit[] {
 
 class Fuser {
   readonly #order: Node[];
-  readonly #graph: Graph;
+  /** What the caller reads: results of the graph, behind aliases. */
+  readonly #results: ReadonlySet<Tensor>;
+  readonly #resultNodes: ReadonlySet<Node>;
   readonly #groupOf = new Map<Node, Group>();
   readonly #users = new Map<Tensor, Node[]>();
   readonly #groups: Group[] = [];
 
   constructor(graph: Graph) {
-    this.#graph = graph;
+    this.#results = new Set(graph.results.map(resolveAlias));
+    this.#resultNodes = new Set([...this.#results].map(({ node }) => node));
     this.#order = topologicalOrder(graph.results);
     for (const node of this.#order) {
-      for (const input of node.inputs) this.#users.set(input, [...(this.#users.get(input) ?? []), node]);
+      for (const input of node.inputs) {
+        const users = this.#users.get(input);
+        if (users === undefined) this.#users.set(input, [node]);
+        else users.push(node);
+      }
     }
   }
 
@@ -153,10 +168,14 @@ class Fuser {
         nodes: [node],
         domain,
         dependencies: new Set(),
+        ancestors: new Uint32Array((this.#order.length + 31) >>> 5),
         mergedInto: undefined,
       };
       this.#groups.push(group);
-      for (const producer of this.#producers(node)) group.dependencies.add(producer);
+      for (const producer of this.#producers(node)) {
+        group.dependencies.add(producer);
+        include(group.ancestors, producer);
+      }
       this.#groupOf.set(node, group);
       if (domain === undefined) continue;
       for (const producer of [...group.dependencies]) this.#tryMerge(find(producer), find(group), node);
@@ -175,7 +194,7 @@ class Fuser {
   /** Whether someone reads the memory of this node's result: a kernel, a loop, the caller, or an odd access. */
   #mustExist(node: Node): boolean {
     const [result] = node.results;
-    if (this.#graph.results.some((root) => resolveAlias(root).node === node)) return true;
+    if (this.#resultNodes.has(node)) return true;
     return (this.#users.get(result!) ?? []).some((user) => {
       const { kind } = user.op.lowering;
       if (kind === "kernel" || kind === "loop") return true;
@@ -208,7 +227,7 @@ class Fuser {
   /** The domain in which a node could run as a row program. */
   #domainOf(node: Node): { rows: number; columns: number } | undefined {
     const { kind } = node.op.lowering;
-    if (kind === "elementwise") return rowsAndColumns(node.results[0]!.shape);
+    if (kind === "elementwise" || isTail(node)) return rowsAndColumns(node.results[0]!.shape);
     if (kind === "broadcast") {
       const domain = rowsAndColumns(node.results[0]!.shape);
       return accessThrough(node.results[0]!, domain.rows, domain.columns) === undefined ? undefined : domain;
@@ -232,15 +251,21 @@ class Fuser {
   }
 
   #tryMerge(producer: Group, consumer: Group, node: Node): void {
+    // A tail ends a unit; only what computes its rows may be joined with it.
+    if (isTail(node) && !producer.nodes.includes(resolveAlias(node.inputs[0]!).node)) return;
     if (producer === consumer || producer.domain === undefined || consumer.domain === undefined) return;
     if (producer.nodes.length + consumer.nodes.length > NODE_LIMIT) return;
     const domain = commonDomain(producer.domain, consumer.domain);
     if (domain === undefined) return;
+    if (reachesThroughThird(consumer, producer) || reachesThroughThird(producer, consumer)) return;
     const nodes = [...producer.nodes, ...consumer.nodes];
     const members = new Set(nodes);
     if (!nodes.every((member) => this.#fits(member, members, domain))) return;
-    if (reaches(consumer, producer, true) || reaches(producer, consumer, true)) return;
     merge(producer, consumer, domain);
+    for (const group of this.#groups) {
+      const depends = contains(group.ancestors, producer) || contains(group.ancestors, consumer);
+      if (depends && group.mergedInto === undefined) include(group.ancestors, producer);
+    }
     producer.nodes.sort((a, b) => a.id - b.id);
     this.#groupOf.set(node, producer);
   }
@@ -252,6 +277,7 @@ class Fuser {
     const perRow = own.rows === domain.rows && own.columns === 1;
     if (!full && !perRow) return false;
     const reduces = node.op.lowering.kind === "reduce";
+    if (isTail(node)) return full && this.#feedsTail(node, members, domain);
     return operandsOf(node).every((input) => {
       const access = accessOf(input, domain.rows, domain.columns);
       if (isInline(input, access, domain.columns)) return reduces || full || !readsColumns(access);
@@ -261,6 +287,15 @@ class Fuser {
       // A per-row result may only read per-row values, unless it reduces.
       return reduces || full || domain.columns === 1 || access.columns === "zero";
     });
+  }
+
+  /** Whether a tail's rows are those of a member with an element for each place; alone it keeps its own loops. */
+  #feedsTail(node: Node, members: ReadonlySet<Node>, domain: { rows: number; columns: number }): boolean {
+    const access = accessOf(node.inputs[0]!, domain.rows, domain.columns);
+    if (access === undefined || access.rows !== "same" || access.columns !== "same") return false;
+    const own = rowsAndColumns(access.base.shape);
+    const isFull = own.rows === domain.rows && own.columns === domain.columns;
+    return isFull && members.has(access.base.node) && access.base.node.op.lowering.kind === "elementwise";
   }
 
   #units(): Unit[] {
@@ -279,7 +314,7 @@ class Fuser {
   #unitOf(group: Group): Unit {
     const node = group.nodes[0]!;
     if (node.op.lowering.kind === "loop") return { kind: "loop", node };
-    if (group.domain === undefined) return { kind: "kernel", node };
+    if (group.domain === undefined || (group.nodes.length === 1 && isTail(node))) return { kind: "kernel", node };
     const members = new Set(group.nodes);
     const outputs = group.nodes.flatMap((member) => member.results).filter((result) => this.#isRead(result, members));
     return { kind: "fused", nodes: group.nodes, ...group.domain, outputs };
@@ -287,7 +322,7 @@ class Fuser {
 
   /** Whether a value is read outside of `members`, looking through virtual nodes. */
   #isRead(value: Tensor, members: ReadonlySet<Node>): boolean {
-    if (this.#graph.results.some((root) => resolveAlias(root) === value)) return true;
+    if (this.#results.has(value)) return true;
     return (this.#users.get(value) ?? []).some((user) => {
       if (members.has(user)) return false;
       if (this.#groupOf.has(user)) return true;
@@ -348,28 +383,31 @@ function find(group: Group): Group {
   return root;
 }
 
-/** Whether `from` depends on `to`; with `indirect`, only through a third group. */
-function reaches(from: Group, to: Group, indirect: boolean): boolean {
-  const seen = new Set<Group>();
-  const stack: Group[] = [];
+/** Whether `from` depends on `to` by way of another group. */
+function reachesThroughThird(from: Group, to: Group): boolean {
   for (const dependency of from.dependencies) {
     const group = find(dependency);
-    if (!(indirect && group === to) && group !== from) stack.push(group);
-  }
-  while (stack.length > 0) {
-    const group = stack.pop()!;
-    if (group === to) return true;
-    if (seen.has(group)) continue;
-    seen.add(group);
-    for (const dependency of group.dependencies) stack.push(find(dependency));
+    if (group !== to && group !== from && contains(group.ancestors, to)) return true;
   }
   return false;
+}
+
+function contains(ancestors: Uint32Array, { id }: Group): boolean {
+  return (ancestors[id >>> 5]! & (1 << (id & 31))) !== 0;
+}
+
+/** Adds a group and all that it depends on. */
+function include(ancestors: Uint32Array, { id, ancestors: further }: Group): void {
+  ancestors[id >>> 5]! |= 1 << (id & 31);
+  for (let i = 0; i < further.length; i++) ancestors[i]! |= further[i]!;
 }
 
 function merge(into: Group, from: Group, domain: { rows: number; columns: number }): void {
   into.nodes.push(...from.nodes);
   into.domain = domain;
   for (const dependency of from.dependencies) into.dependencies.add(dependency);
+  include(into.ancestors, from);
+  for (const group of [into, from]) into.ancestors[group.id >>> 5]! &= ~(1 << (group.id & 31));
   from.mergedInto = into;
   into.dependencies = new Set([...into.dependencies].map(find));
   into.dependencies.delete(into);
