@@ -1,5 +1,5 @@
-// The texts of a program's stages: what `fidelity compile --emit` prints. Lines carry where they came from: the place in
-// the kernel's source, or the unit of the model that a kernel was made for.
+// The texts of a program's stages: what `fidelity compile --emit` prints. Lines carry where they came from: the place
+// in the kernel's source, or the unit of the model that a kernel was made for.
 
 import {
   compileProgramToPtx,
@@ -24,8 +24,8 @@ export const STAGES = ["tokens", "graph", "units", "loops", "wat", "wasm", "mlir
 export type Stage = (typeof STAGES)[number];
 
 /**
- * The target that a stage belongs to; `undefined` for those that come before targets part, and for PTX, which is lowered
- * for a GPU whatever the target.
+ * The target that a stage belongs to; `undefined` for those that come before targets part, and for PTX, which is
+ * lowered for a GPU whatever the target.
  */
 export function targetOf(stage: Stage): "wasm" | "native" | undefined {
   if (stage === "wat" || stage === "wasm") return "wasm";
