@@ -59,6 +59,7 @@ export type {
   MaybeTensor,
   OpCase,
   OpDef,
+  TailRow,
   VectorTarget,
 } from "./op.ts";
 export { OPS } from "./ops/index.ts";
@@ -98,6 +99,7 @@ export { attention } from "./ops/attention.ts";
 export type { AttentionOptions, AttentionResult } from "./ops/attention.ts";
 export { broadcastTo } from "./ops/broadcast.ts";
 export { cast } from "./ops/cast.ts";
+export { cholesky } from "./ops/cholesky.ts";
 export { checkpoint } from "./ops/checkpoint.ts";
 export type { CheckpointOptions } from "./ops/checkpoint.ts";
 export { checkpointName } from "./ops/checkpoint_name.ts";
@@ -123,6 +125,7 @@ export { logSoftmax } from "./ops/log_softmax.ts";
 export { logicalAnd } from "./ops/logical_and.ts";
 export { logicalNot } from "./ops/logical_not.ts";
 export { lt } from "./ops/lt.ts";
+export { inverse, logdet, lu, solve } from "./ops/lu.ts";
 export { matmul } from "./ops/matmul.ts";
 export type { MatmulOptions } from "./ops/matmul.ts";
 export { max } from "./ops/max.ts";
@@ -132,6 +135,7 @@ export { mul } from "./ops/mul.ts";
 export { neg } from "./ops/neg.ts";
 export { pad } from "./ops/pad.ts";
 export { pow } from "./ops/pow.ts";
+export { qr } from "./ops/qr.ts";
 export { quantizeActivations } from "./ops/quantize_activations.ts";
 export { reduceMax } from "./ops/reduce_max.ts";
 export { reduceSum } from "./ops/reduce_sum.ts";
@@ -152,6 +156,8 @@ export { sin } from "./ops/sin.ts";
 export { slice, sliceAxis } from "./ops/slice.ts";
 export { softmax } from "./ops/softmax.ts";
 export { softplus } from "./ops/softplus.ts";
+export { argsort, sort, sortWithIndices, topK } from "./ops/sort.ts";
+export type { Sorted, SortOptions } from "./ops/sort.ts";
 export { splat, zerosLike } from "./ops/splat.ts";
 export { sqrt } from "./ops/sqrt.ts";
 export { square } from "./ops/square.ts";
@@ -161,5 +167,7 @@ export { tanh } from "./ops/tanh.ts";
 export { ternarize } from "./ops/ternarize.ts";
 export { ternaryLinear } from "./ops/ternary_linear.ts";
 export { transpose } from "./ops/transpose.ts";
+export { triangularSolve } from "./ops/triangular_solve.ts";
+export type { TriangularSolveOptions } from "./ops/triangular_solve.ts";
 export { UnboundedLoopError, whileLoop } from "./ops/while_loop.ts";
 export type { WhileLoopOptions } from "./ops/while_loop.ts";

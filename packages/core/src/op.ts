@@ -157,6 +157,8 @@ export interface OpCase {
   readonly attrs: Attrs;
   /** Bounds of each input's values; [-2, 2] where absent. Integer dtypes draw integers. */
   readonly ranges?: readonly (readonly [low: number, high: number] | undefined)[];
+  /** Makes random inputs into ones that the op is meant for, such as positive definite matrices. */
+  readonly prepare?: (inputs: readonly HostTensor[]) => readonly HostTensor[];
 }
 
 /** Draws integers for random cases: `int(1, 5)` is in 1..5. */

@@ -70,8 +70,9 @@ export function randomHost(
 }
 
 /** Random inputs for a case. */
-export function randomInputs({ inputs, ranges }: OpCase, random: Random): HostTensor[] {
-  return inputs.map((type, i) => randomHost(type, random, ranges?.[i]));
+export function randomInputs({ inputs, ranges, prepare }: OpCase, random: Random): HostTensor[] {
+  const drawn = inputs.map((type, i) => randomHost(type, random, ranges?.[i]));
+  return prepare === undefined ? drawn : [...prepare(drawn)];
 }
 
 /** A graph that applies one op to parameters. */

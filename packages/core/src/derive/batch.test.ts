@@ -11,7 +11,7 @@ import { hostValues } from "../host.ts";
 import { interpret } from "../interpreter.ts";
 import type { OpCase, OpDef } from "../op.ts";
 import { elementCount } from "../storage.ts";
-import { drawCase, graphOf, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "../testing.ts";
+import { drawCase, graphOf, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "../testing.ts";
 import { parameter } from "../trace.ts";
 import { verifyGraph } from "../verify.ts";
 import { BatchError, batchTensors, everyExample } from "./batch.ts";
@@ -66,9 +66,10 @@ for (const op of batchable) {
         verifyGraph(graph);
         const random = seededRandom(seed);
         const common = randomInputs(opCase, random);
-        const examples = Array.from({ length: SIZE }, () =>
-          common.map((host, i) => (isBatched[i] ? randomHost(host.type, random, opCase.ranges?.[i]) : host)),
-        );
+        const examples = Array.from({ length: SIZE }, () => {
+          const own = randomInputs(opCase, random);
+          return common.map((host, i) => (isBatched[i] ? own[i]! : host));
+        });
         const given = common.map((host, i) => (isBatched[i] ? stack(examples.map((each) => each[i]!)) : host));
         const all = interpret(graph, given);
         const one = graphOf(op, opCase.inputs, opCase.attrs);

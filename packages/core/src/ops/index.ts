@@ -11,6 +11,7 @@ import { broadcastOp } from "./broadcast.ts";
 import { castOp } from "./cast.ts";
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
+import { choleskyOp } from "./cholesky.ts";
 import { concatOp } from "./concat.ts";
 import { condOp } from "./cond.ts";
 import { constantOp } from "./constant.ts";
@@ -36,6 +37,7 @@ import { logSoftmaxOp } from "./log_softmax.ts";
 import { logicalAndOp } from "./logical_and.ts";
 import { logicalNotOp } from "./logical_not.ts";
 import { ltOp } from "./lt.ts";
+import { luOp } from "./lu.ts";
 import { matmulOp } from "./matmul.ts";
 import { maxOp } from "./max.ts";
 import { minOp } from "./min.ts";
@@ -44,6 +46,7 @@ import { negOp } from "./neg.ts";
 import { padOp } from "./pad.ts";
 import { parameterOp } from "./parameter.ts";
 import { powOp } from "./pow.ts";
+import { qrOp } from "./qr.ts";
 import { quantizeActivationsOp } from "./quantize_activations.ts";
 import { reduceMaxOp } from "./reduce_max.ts";
 import { reduceSumOp } from "./reduce_sum.ts";
@@ -62,6 +65,7 @@ import { sinOp } from "./sin.ts";
 import { sliceOp } from "./slice.ts";
 import { softmaxOp } from "./softmax.ts";
 import { softplusOp } from "./softplus.ts";
+import { sortOp } from "./sort.ts";
 import { splatOp } from "./splat.ts";
 import { sqrtOp } from "./sqrt.ts";
 import { stopGradientOp } from "./stop_gradient.ts";
@@ -70,6 +74,7 @@ import { tanhOp } from "./tanh.ts";
 import { ternarizeOp } from "./ternarize.ts";
 import { ternaryLinearOp } from "./ternary_linear.ts";
 import { transposeOp } from "./transpose.ts";
+import { triangularSolveOp } from "./triangular_solve.ts";
 import { whileLoopOp } from "./while_loop.ts";
 
 const TABLE = {
@@ -84,6 +89,7 @@ const TABLE = {
   checkpoint: checkpointOp,
   checkpoint_name: checkpointNameOp,
   checkpoint_tangent: checkpointTangentOp,
+  cholesky: choleskyOp,
   concat: concatOp,
   cond: condOp,
   constant: constantOp,
@@ -110,6 +116,7 @@ const TABLE = {
   logical_and: logicalAndOp,
   logical_not: logicalNotOp,
   lt: ltOp,
+  lu: luOp,
   matmul: matmulOp,
   max: maxOp,
   min: minOp,
@@ -118,6 +125,7 @@ const TABLE = {
   pad: padOp,
   parameter: parameterOp,
   pow: powOp,
+  qr: qrOp,
   quantize_activations: quantizeActivationsOp,
   reduce_max: reduceMaxOp,
   reduce_sum: reduceSumOp,
@@ -136,6 +144,7 @@ const TABLE = {
   slice: sliceOp,
   softmax: softmaxOp,
   softplus: softplusOp,
+  sort: sortOp,
   splat: splatOp,
   sqrt: sqrtOp,
   stop_gradient: stopGradientOp,
@@ -144,6 +153,7 @@ const TABLE = {
   ternarize: ternarizeOp,
   ternary_linear: ternaryLinearOp,
   transpose: transposeOp,
+  triangular_solve: triangularSolveOp,
   while_loop: whileLoopOp,
 };
 
