@@ -127,6 +127,17 @@ export interface LowerContext extends Required<VectorTarget> {
   ): void;
 }
 
+/** A row that a `rowTail` works on. */
+export interface TailRow {
+  readonly type: TensorType;
+  /** The result's memory, and the row's number in it. */
+  readonly result: LoopValue;
+  readonly index: LoopValue;
+  /** Where the row's float32 elements are. */
+  readonly values: LoopValue;
+  readonly lanes: number;
+}
+
 /** How an op becomes loops. */
 export type Lowering<A extends Attrs> =
   /** One value from the values of the inputs at the same place; joined with its neighbours into one loop. */
@@ -145,6 +156,11 @@ export type Lowering<A extends Attrs> =
       /** The input whose memory the (only) result may take over when nobody else needs it. */
       readonly inPlace?: number;
       lower(context: LowerContext, attrs: A): void;
+      /**
+       * For an op that works on rows of its only input: the work on one row whose float32 elements have just been
+       * computed, so that it can end the loop that computes them. What it gives is the same as that of `lower`.
+       */
+      rowTail?(k: KernelBuilder, row: TailRow): void;
     }
   /** A value with no computation: parameters and constants. */
   | { readonly kind: "source" }

@@ -7,7 +7,7 @@ import { elementCount, roundUp } from "@fidelity/core";
 import type { Node, Tensor, VectorTarget } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
-import { accessOf, isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
+import { accessOf, isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } from "../passes/fuse.ts";
 
 /** Operations that a transcendental function counts for, in estimates of work. */
 const TRANSCENDENTAL_WORK = 16;
@@ -71,6 +71,11 @@ export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>):
     chunks: rows === 1 && flat ? Math.ceil(columns / chunkElements) : Math.ceil(rows / rowsPerChunk),
     work: rows * columns * perElement,
   };
+}
+
+/** The ops of a unit that end it with work on whole rows. */
+export function tailsOf(unit: FusedUnit): readonly Node[] {
+  return unit.nodes.filter(isTail);
 }
 
 /** How a unit reads an operand. */
@@ -171,7 +176,8 @@ export function passesOf(unit: FusedUnit): Pick<RowProgram, "perRow" | "passOf" 
     const reading = node.op.lowering.kind === "reduce" ? pass - 1 : pass;
     for (const read of membersRead(unit, members, node)) needed.set(read, [...(needed.get(read) ?? []), reading]);
   }
-  const kept = new Set<Tensor>();
+  // Tails read their rows when all passes are done: from the unit's output, or from where they are kept.
+  const kept = new Set(tailsOf(unit).map((node) => resolveAlias(node.inputs[0]!)));
   for (const [value, uses] of needed) {
     if (!perRow.has(value) && uses.some((pass) => pass > passOf.get(value)!)) kept.add(value);
   }

@@ -5,10 +5,10 @@ import type { KernelBuilder, LoopValue, Node, Tensor } from "@fidelity/core";
 import { elementCount, elementLoopType, foldLanes, I32, laneWidths, loopType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
-import { isInline, operandsOf, rowsAndColumns } from "../passes/fuse.ts";
+import { isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } from "../passes/fuse.ts";
 import { cellBytes, elementSize, loadElement, storeElement } from "./element.ts";
 import type { RowProgram } from "./row_plan.ts";
-import { domainAccess } from "./row_plan.ts";
+import { domainAccess, tailsOf } from "./row_plan.ts";
 
 /** Generates the kernel of a row program over buffers [loads..., outputs...]. */
 export function generateRowProgram(k: KernelBuilder, program: RowProgram, buffers: readonly LoopValue[]): void {
@@ -94,6 +94,22 @@ class RowEmitter {
       for (const row of group) this.#rowStage(row, pass);
       for (const row of group) this.#pass(row, pass, k.index(0), k.index(this.#program.columns));
     }
+    for (const row of group) this.#tails(row);
+  }
+
+  /** Work on whole rows, whose elements are in scratch memory or where the unit's output is. */
+  #tails(row: Row): void {
+    const { unit, lanes } = this.#program;
+    for (const node of tailsOf(unit)) {
+      const { lowering } = node.op;
+      invariant(lowering.kind === "kernel" && lowering.rowTail !== undefined, `${node.op.name} ends a row program`);
+      const input = resolveAlias(node.inputs[0]!);
+      const values = row.scratch.get(input) ?? row.addresses.get(accessKey(input, "same"));
+      invariant(values !== undefined, `the rows of ${input.toString()} have a place`);
+      const [result] = node.results;
+      const { type } = result!;
+      lowering.rowTail(this.#k, { type, result: this.#bufferOf.get(result!)!, index: row.index, values, lanes });
+    }
   }
 
   #startRow(index: LoopValue, place: number): Row {
@@ -109,7 +125,7 @@ class RowEmitter {
       else this.#addRepeated(row, access);
     }
     for (const output of unit.outputs) {
-      if (!this.#program.perRow.has(output))
+      if (!this.#program.perRow.has(output) && !isTail(output.node))
         this.#addRowAddress(row, output, "same", columns * cellBytes(output.dtype));
     }
     return row;
@@ -172,6 +188,7 @@ class RowEmitter {
     const stored = unit.nodes.filter(
       (node) =>
         isFull(node) &&
+        !isTail(node) &&
         passOf.get(node.results[0]!) === pass &&
         (unit.outputs.includes(node.results[0]!) || kept.has(node.results[0]!)),
     );

@@ -13,6 +13,8 @@ const COMMUTATIVE = new Set(["add", "mul", "maximum", "minimum", "eq"]);
 
 /** Longest row of the first step of a full reduction. */
 const ROW_LIMIT = 1024;
+/** Tensors of one row up to this stay whole: one thread sums it in no time, and what reads the sum joins it. */
+const WHOLE_ROW_MAX = 8192;
 
 export function canonicalise(graph: Graph): Graph {
   const inner = deep(canonicalise);
@@ -75,7 +77,8 @@ function reduceMiddle(node: Node, x: Tensor, outer: number, rows: number, column
 
 /** [outer, rows] to [outer, 1]; a single long row is folded first. */
 function reduceRows(node: Node, x: Tensor, outer: number, rows: number): Tensor {
-  if (outer > 1 || rows <= ROW_LIMIT) return emitOne(node.op, [reshape(x, [outer, rows])], { axes: [1] });
+  const isOneRow = x.shape[x.rank - 1] === rows && rows <= WHOLE_ROW_MAX;
+  if (outer > 1 || rows <= ROW_LIMIT || isOneRow) return emitOne(node.op, [reshape(x, [outer, rows])], { axes: [1] });
   const width = largestDivisor(rows, ROW_LIMIT, x.shape[x.rank - 1]!);
   if (width === 1) return emitOne(node.op, [reshape(x, [1, rows])], { axes: [1] });
   const partial = emitOne(node.op, [reshape(x, [rows / width, width])], { axes: [1] });

@@ -9,7 +9,7 @@ import { layOut } from "./layered.ts";
 import type { PlacedNode } from "./layered.ts";
 
 const NODE_HEIGHT = 24;
-const LAYOUT = { nodeHeight: NODE_HEIGHT, columnGap: 8, rowGap: 20 } as const;
+const LAYOUT = { nodeHeight: NODE_HEIGHT, columnGap: 8, rowGap: 20, widthMax: 380 } as const;
 const CHARACTER_WIDTH = 6.3;
 const NODE_PADDING = 18;
 const TITLE_CHARACTERS = 22;
@@ -33,8 +33,13 @@ export function renderGraph(view: View): string {
   const height = Math.max(1, y - BOX.gap + 2);
   return element(
     "svg",
-    { class: "graph", viewBox: `0 0 ${round(width)} ${round(height)}`, style: `min-width:${round(width * SCALE_MIN)}px;width:${round(width)}px`,
-      role: "img", "aria-label": "graph of fused units" },
+    {
+      class: "graph",
+      viewBox: `0 0 ${round(width)} ${round(height)}`,
+      style: `min-width:${round(width * SCALE_MIN)}px;width:${round(width)}px`,
+      role: "img",
+      "aria-label": "graph of fused units",
+    },
     ...parts,
   );
 }
@@ -71,16 +76,23 @@ function drawBlock(view: View, { block, graph }: PlacedBlock, width: number, top
   const edges = block.units.flatMap(({ id, reads, inputs }) => {
     const inside = reads.flatMap((read) => nodes.get(read) ?? []).map((from) => edge(from, nodes.get(id)!));
     const fromOutside = reads.length > inside.length || (reads.length === 0 && inputs.length > 0);
-    return fromOutside && inside.length === 0 ? [...inside, stub(width / 2, top + BOX.top - 8, nodes.get(id)!)] : inside;
+    return fromOutside && inside.length === 0
+      ? [...inside, stub(width / 2, top + BOX.top - 8, nodes.get(id)!)]
+      : inside;
   });
   const outputs = block.units
     .filter(({ id }) => !readInside.has(id))
     .map(({ id }) => outStub(nodes.get(id)!, width / 2, top + height));
   const name = block.group === "" ? "other" : block.group;
   const title = block.times === 1 ? name : `${block.group} … ${block.lastGroup}`;
-  const times = block.times === 1 ? "" : `<text class="times" x="${round(width - BOX.padding)}" y="${top + 21}" text-anchor="end">× ${block.times}</text>`;
+  const times =
+    block.times === 1
+      ? ""
+      : `<text class="times" x="${round(width - BOX.padding)}" y="${top + 21}" text-anchor="end">× ${block.times}</text>`;
   const shadow =
-    block.times === 1 ? "" : `<rect class="box behind" x="5" y="${top + 4}" width="${round(width - 6)}" height="${height}" rx="10"/>`;
+    block.times === 1
+      ? ""
+      : `<rect class="box behind" x="5" y="${top + 4}" width="${round(width - 6)}" height="${height}" rx="10"/>`;
   return [
     shadow,
     `<rect class="box" x="1" y="${top}" width="${round(width - 6)}" height="${height}" rx="10"/>`,

@@ -27,6 +27,8 @@ export interface LayeredOptions {
   readonly nodeHeight: number;
   readonly columnGap: number;
   readonly rowGap: number;
+  /** Layers that are wider are broken into rows. */
+  readonly widthMax: number;
 }
 
 const SWEEPS = 4;
@@ -41,21 +43,31 @@ export function layOut(nodes: readonly LayeredNode[], options: LayeredOptions): 
   const layers: LayeredNode[][] = [];
   for (const node of nodes) (layers[layerOf.get(node.id)!] ??= []).push(node);
   order(layers, nodes);
-  const { nodeHeight, columnGap, rowGap } = options;
-  const widths = layers.map((layer) => {
+  const { nodeHeight, columnGap, rowGap, widthMax } = options;
+  const rows = layers.flatMap((layer) => breakRows(layer, columnGap, widthMax));
+  const widths = rows.map((layer) => {
     return layer.reduce((sum, { width }) => sum + width, 0) + columnGap * (layer.length - 1);
   });
   const width = Math.max(0, ...widths);
   const placed = new Map<number, PlacedNode>();
-  layers.forEach((layer, i) => {
+  rows.forEach((layer, i) => {
     let x = (width - widths[i]!) / 2;
     for (const node of layer) {
       placed.set(node.id, { id: node.id, x: x + node.width / 2, y: i * (nodeHeight + rowGap), width: node.width });
       x += node.width + columnGap;
     }
   });
-  const height = layers.length === 0 ? 0 : layers.length * (nodeHeight + rowGap) - rowGap;
+  const height = rows.length === 0 ? 0 : rows.length * (nodeHeight + rowGap) - rowGap;
   return { nodes: placed, width, height };
+}
+
+/** A layer as rows that are not too wide, of about as many nodes each. */
+function breakRows(layer: LayeredNode[], columnGap: number, widthMax: number): LayeredNode[][] {
+  const width = layer.reduce((sum, node) => sum + node.width + columnGap, -columnGap);
+  const count = Math.ceil(layer.length / Math.ceil(width / widthMax));
+  const rows: LayeredNode[][] = [];
+  for (let from = 0; from < layer.length; from += count) rows.push(layer.slice(from, from + count));
+  return rows;
 }
 
 /** Nodes that read nothing come right above their first reader. */

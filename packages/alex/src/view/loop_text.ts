@@ -107,7 +107,8 @@ class LoopPrinter {
   }
 
   #value(inst: Extract<LoopInst, { readonly result: LoopValue }>): string {
-    if (inst.op === "load") return `load ${this.#address(inst)}${inst.memory === undefined ? "" : ` as ${inst.memory}`}`;
+    if (inst.op === "load")
+      return `load ${this.#address(inst)}${inst.memory === undefined ? "" : ` as ${inst.memory}`}`;
     if (inst.op === "load_splat") return `load ${this.#address(inst)} in all lanes`;
     const operands = operandsOf(inst).map((operand) => this.#name(operand));
     const operator = OPERATORS[inst.op];

@@ -17,7 +17,8 @@ type Placed = BufferExplanation & Required<Pick<BufferExplanation, "offsetBytes"
 export function renderMemory(view: View): string {
   const { buffers, memory } = view.explanation;
   const placed = buffers.filter((buffer): buffer is Placed => buffer.offsetBytes !== undefined);
-  if (placed.length === 0) return `<p class="empty">No intermediate value needs memory: everything is a parameter, a result or in registers.</p>`;
+  if (placed.length === 0)
+    return `<p class="empty">No intermediate value needs memory: everything is a parameter, a result or in registers.</p>`;
   const plot = SIZE.width - SIZE.left - SIZE.right;
   const x = (item: number): number => SIZE.left + (item * plot) / memory.itemCount;
   const planTop = SIZE.curve + SIZE.gap;
@@ -29,7 +30,10 @@ export function renderMemory(view: View): string {
     const category = writers.get(id) ?? "move";
     const width = Math.max(0.6, x(last + 1) - x(first) - 0.6);
     const padded = Math.ceil(sizeBytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
-    const pad = padded === sizeBytes ? "" : `<rect class="padding" x="${round(x(first))}" y="${round(y(offsetBytes + sizeBytes))}" width="${round(width)}" height="${round(Math.max(0.5, y(padded) - y(sizeBytes)))}"/>`;
+    const pad =
+      padded === sizeBytes
+        ? ""
+        : `<rect class="padding" x="${round(x(first))}" y="${round(y(offsetBytes + sizeBytes))}" width="${round(width)}" height="${round(Math.max(0.5, y(padded) - y(sizeBytes)))}"/>`;
     const title = `${name}, ${formatBytes(sizeBytes)} at ${offsetBytes}, alive in items ${first} to ${last}`;
     const rect = `<rect class="buffer ${category}" data-buffer="${id}" x="${round(x(first))}" y="${round(y(offsetBytes))}" width="${round(width)}" height="${round(Math.max(0.8, y(offsetBytes + sizeBytes) - y(offsetBytes) - 0.5))}"><title>${escapeHtml(title)}</title></rect>`;
     return rect + pad;
@@ -93,5 +97,8 @@ function itemTicks(itemCount: number, x: (item: number) => number, bottom: numbe
     ticks.push(`<text class="tick" x="${round(x(item + 0.5))}" y="${bottom + 16}" text-anchor="middle">${item}</text>`);
   }
   const middle = SIZE.left + (SIZE.width - SIZE.left - SIZE.right) / 2;
-  return [...ticks, `<text class="axis" x="${middle}" y="${bottom + 31}" text-anchor="middle">items of the schedule</text>`];
+  return [
+    ...ticks,
+    `<text class="axis" x="${middle}" y="${bottom + 31}" text-anchor="middle">items of the schedule</text>`,
+  ];
 }

@@ -12,7 +12,15 @@ import { element, escapeHtml } from "./html.ts";
 import type { StageLine } from "./lines.ts";
 import { renderMemory } from "./memory_svg.ts";
 import { renderRoofline } from "./roofline_svg.ts";
-import { renderDecisions, renderHeader, renderIntents, renderKernelTable, renderLegend, renderTimeline, renderUnits } from "./sections.ts";
+import {
+  renderDecisions,
+  renderHeader,
+  renderIntents,
+  renderKernelTable,
+  renderLegend,
+  renderTimeline,
+  renderUnits,
+} from "./sections.ts";
 import { highlightSource } from "./source_text.ts";
 import { STYLE } from "./style.ts";
 
@@ -53,27 +61,62 @@ function timeText({ profile, explanation }: View): string {
     : "Not run: times are the least that the measured ceilings allow.";
 }
 
-const WIDTHS = { source: "minmax(420px, 1.2fr)", graph: "minmax(340px, 1fr)", units: "minmax(290px, 0.85fr)", code: "minmax(330px, 1fr)" } as const;
+const WIDTHS = {
+  source: "minmax(420px, 1.2fr)",
+  graph: "minmax(340px, 1fr)",
+  units: "minmax(290px, 0.85fr)",
+  code: "minmax(330px, 1fr)",
+} as const;
 
 function renderColumns(view: View): string {
   const { source } = view;
   const columns: [width: string, html: string][] = [];
   if (source !== undefined) {
-    columns.push([WIDTHS.source, column("source", "Source", source.file, `<div class="scroll source">${highlightSource(source.text)}</div>`)]);
+    columns.push([
+      WIDTHS.source,
+      column("source", "Source", source.file, `<div class="scroll source">${highlightSource(source.text)}</div>`),
+    ]);
   } else {
-    columns.push([WIDTHS.graph, column("graph", "Graph", `${view.explanation.graph.ops} ops`, `<div class="scroll picture">${renderGraph(view)}</div>`)]);
+    columns.push([
+      WIDTHS.graph,
+      column(
+        "graph",
+        "Graph",
+        `${view.explanation.graph.ops} ops`,
+        `<div class="scroll picture">${renderGraph(view)}</div>`,
+      ),
+    ]);
   }
-  columns.push([WIDTHS.units, column("units", "Fused units", `${view.explanation.units.length}`, `<div class="scroll">${renderUnits(view)}${renderIntents(view)}</div>`)]);
+  columns.push([
+    WIDTHS.units,
+    column(
+      "units",
+      "Fused units",
+      `${view.explanation.units.length}`,
+      `<div class="scroll">${renderUnits(view)}${renderIntents(view)}</div>`,
+    ),
+  ]);
   for (const { id, title } of view.allStages) {
     const name = `<span class="kernel-name"></span>`;
-    columns.push([WIDTHS.code, element("div", { class: "column code-column", "data-stage": id }, `<h3>${escapeHtml(title)}${name}</h3><div class="scroll code"></div>`)]);
+    columns.push([
+      WIDTHS.code,
+      element(
+        "div",
+        { class: "column code-column", "data-stage": id },
+        `<h3>${escapeHtml(title)}${name}</h3><div class="scroll code"></div>`,
+      ),
+    ]);
   }
   const style = `--columns: ${columns.map(([width]) => width).join(" ")}`;
   return element("div", { class: "columns", style }, ...columns.map(([, html]) => html));
 }
 
 function column(id: string, title: string, note: string, body: string): string {
-  return element("div", { class: "column", "data-stage": id }, `<h3>${title}<span>${escapeHtml(note)}</span></h3>${body}`);
+  return element(
+    "div",
+    { class: "column", "data-stage": id },
+    `<h3>${title}<span>${escapeHtml(note)}</span></h3>${body}`,
+  );
 }
 
 function pageData(view: View): PageData {

@@ -25,10 +25,14 @@ interface Scale {
 export function renderRoofline(view: View): string {
   const { ceilings } = view.explanation;
   if (ceilings === undefined) return `<p class="empty">The machine's ceilings were not measured.</p>`;
-  const points = view.kernels.filter(({ operations, bytes }) => operations > 0 && bytes > 0).flatMap((kernel) => {
-    const seconds = kernel.measuredSeconds ?? kernel.predictedSeconds ?? 0;
-    return seconds > 0 ? [{ kernel, seconds, rate: kernel.operations / seconds, intensity: kernel.operations / kernel.bytes }] : [];
-  });
+  const points = view.kernels
+    .filter(({ operations, bytes }) => operations > 0 && bytes > 0)
+    .flatMap((kernel) => {
+      const seconds = kernel.measuredSeconds ?? kernel.predictedSeconds ?? 0;
+      return seconds > 0
+        ? [{ kernel, seconds, rate: kernel.operations / seconds, intensity: kernel.operations / kernel.bytes }]
+        : [];
+    });
   const total = points.reduce((sum, { seconds }) => sum + seconds, 0);
   const scale = createScale(
     points.filter(({ seconds }) => seconds > SHARE_MIN * total),
@@ -45,13 +49,21 @@ export function renderRoofline(view: View): string {
     ...grid(scale),
     ...roofs(scale, ceilings),
     ...circles,
-    ...labels(sorted.slice(0, LABELS_MAX).map(({ kernel, rate, intensity }) => ({ name: kernel.name, x: scale.x(intensity), y: scale.y(rate) }))),
+    ...labels(
+      sorted
+        .slice(0, LABELS_MAX)
+        .map(({ kernel, rate, intensity }) => ({ name: kernel.name, x: scale.x(intensity), y: scale.y(rate) })),
+    ),
   );
 }
 
-function createScale(points: readonly { readonly rate: number; readonly intensity: number }[], ceilings: Ceilings): Scale {
+function createScale(
+  points: readonly { readonly rate: number; readonly intensity: number }[],
+  ceilings: Ceilings,
+): Scale {
   const { team, one } = ceilings;
-  const log = (values: readonly number[], low: (a: number) => number): number => low(Math.log10(values.reduce((a, b) => (low === Math.floor ? Math.min(a, b) : Math.max(a, b)))));
+  const log = (values: readonly number[], low: (a: number) => number): number =>
+    low(Math.log10(values.reduce((a, b) => (low === Math.floor ? Math.min(a, b) : Math.max(a, b)))));
   const slowest = Math.min(...one.bandwidths.map(({ bytesPerSecond }) => bytesPerSecond));
   const ridge = team.int8PerSecond / slowest;
   const intensities = [
@@ -62,7 +74,8 @@ function createScale(points: readonly { readonly rate: number; readonly intensit
     10 ** log([1e9, ...points.map(({ rate }) => rate)], Math.floor),
     10 ** log([team.int8PerSecond, ...points.map(({ rate }) => rate)], Math.ceil),
   ] as const;
-  const span = (value: number, [low, high]: readonly [number, number]): number => Math.log(value / low) / Math.log(high / low);
+  const span = (value: number, [low, high]: readonly [number, number]): number =>
+    Math.min(1, Math.max(0, Math.log(value / low) / Math.log(high / low)));
   return {
     intensities,
     rates,
@@ -116,7 +129,12 @@ function roofs(scale: Scale, { team, threads }: Ceilings): string[] {
     ...slopes.map(({ name, bandwidth: { bytesPerSecond } }, i) => {
       const from = Math.max(least, scale.rates[0] / bytesPerSecond);
       const to = Math.min(most, top / bytesPerSecond);
-      const [x1, y1, x2, y2] = [scale.x(from), scale.y(from * bytesPerSecond), scale.x(to), scale.y(to * bytesPerSecond)];
+      const [x1, y1, x2, y2] = [
+        scale.x(from),
+        scale.y(from * bytesPerSecond),
+        scale.x(to),
+        scale.y(to * bytesPerSecond),
+      ];
       const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
       const at = 0.26 + 0.1 * i;
       const label = `<text class="roof-label" transform="translate(${round(x1 + (x2 - x1) * at)} ${round(y1 + (y2 - y1) * at - 6)}) rotate(${round(angle)})">${escapeHtml(name)} ${formatRate(bytesPerSecond, "B/s")}</text>`;
@@ -135,7 +153,14 @@ function circle(kernel: ViewKernel, x: number, y: number, radius: number, second
   const title = `${kernel.name} #${kernel.id}: ${formatSeconds(seconds)}, ${(kernel.operations / kernel.bytes).toPrecision(3)} operations a byte`;
   return element(
     "circle",
-    { class: `point ${kernel.category}`, "data-kernel": kernel.id, cx: round(x), cy: round(y), r: round(radius), tabindex: 0 },
+    {
+      class: `point ${kernel.category}`,
+      "data-kernel": kernel.id,
+      cx: round(x),
+      cy: round(y),
+      r: round(radius),
+      tabindex: 0,
+    },
     `<title>${escapeHtml(title)}</title>`,
   );
 }
@@ -152,6 +177,8 @@ function labels(points: readonly { readonly name: string; readonly x: number; re
     placed.push({ x, y: at });
     const isRight = x > SIZE.width - 170;
     const anchor = isRight ? "end" : "start";
-    return [`<text class="point-label" x="${round(x + (isRight ? -12 : 12))}" y="${round(at)}" text-anchor="${anchor}">${escapeHtml(name)}</text>`];
+    return [
+      `<text class="point-label" x="${round(x + (isRight ? -12 : 12))}" y="${round(at)}" text-anchor="${anchor}">${escapeHtml(name)}</text>`,
+    ];
   });
 }

@@ -19,7 +19,10 @@ export function renderHeader(view: View): string {
     [formatOperations(totals.operations).split(",")[0]!, "computed"],
     [`${Math.round(100 * saved)} %`, "of traffic fused away"],
     [formatBytes(memory.arenaBytes), "for intermediate values"],
-    [`${kernels.length}`, `${kernels.length === 1 ? "kernel" : "kernels"} for ${plural(units.length, "unit")}, ${plural(calls.length, "call")}`],
+    [
+      `${kernels.length}`,
+      `${kernels.length === 1 ? "kernel" : "kernels"} for ${plural(units.length, "unit")}, ${plural(calls.length, "call")}`,
+    ],
     [`${stages.length}`, stages.length === 1 ? "stage of the schedule" : "stages of the schedule"],
   ];
   const { predictedSeconds } = totals;
@@ -27,7 +30,9 @@ export function renderHeader(view: View): string {
   if (profile !== undefined && predictedSeconds !== undefined) {
     figures.splice(1, 0, [percent(predictedSeconds / profile.seconds), "of the machine's ceiling"]);
   } else if (predictedSeconds !== undefined) figures.unshift([formatSeconds(predictedSeconds), "at least"]);
-  const items = figures.map(([value, label]) => `<div><dt>${escapeHtml(label)}</dt><dd>${escapeHtml(value)}</dd></div>`);
+  const items = figures.map(
+    ([value, label]) => `<div><dt>${escapeHtml(label)}</dt><dd>${escapeHtml(value)}</dd></div>`,
+  );
   return [
     `<header><p class="brand">Fidelity <span>Alex, the compiler</span></p>`,
     `<button type="button" id="theme" title="light or dark">◐</button>`,
@@ -54,7 +59,10 @@ export function renderLegend(view: View): string {
 /** The list of fused units, each with the ops that share its loop. */
 export function renderUnits(view: View): string {
   return foldUnits(view.explanation)
-    .map((block) => `<section class="block">${blockTitle(block)}${block.units.map((unit) => renderUnit(view, unit)).join("")}</section>`)
+    .map(
+      (block) =>
+        `<section class="block">${blockTitle(block)}${block.units.map((unit) => renderUnit(view, unit)).join("")}</section>`,
+    )
     .join("");
 }
 
@@ -103,7 +111,10 @@ export function renderKernelTable(view: View): string {
   const total = sorted.reduce((sum, kernel) => sum + weight(kernel), 0);
   const rows = sorted.map((kernel) => {
     const { id, name, category, count, bytes, operations, measuredSeconds, predictedSeconds } = kernel;
-    const share = predictedSeconds === undefined || measuredSeconds === undefined ? undefined : Math.min(1, predictedSeconds / Math.max(measuredSeconds, 1e-12));
+    const share =
+      predictedSeconds === undefined || measuredSeconds === undefined
+        ? undefined
+        : Math.min(1, predictedSeconds / Math.max(measuredSeconds, 1e-12));
     const width = round((100 * weight(kernel)) / most);
     const inner = share === undefined ? "" : `<b style="width:${round(100 * share)}%"></b>`;
     return [
@@ -129,7 +140,8 @@ function purposeOf({ explanation: { units } }: View, { name, units: ids }: ViewK
 /** The run as a strip: every call as wide as the time that it takes, stages set apart. */
 export function renderTimeline(view: View): string {
   const { calls, stages, units } = view.explanation;
-  const timeOf = (id: number): number => view.profile?.callSeconds[id] ?? calls[id]!.predictedSeconds ?? calls[id]!.bytes;
+  const timeOf = (id: number): number =>
+    view.profile?.callSeconds[id] ?? calls[id]!.predictedSeconds ?? calls[id]!.bytes;
   const total = calls.reduce((sum, { id }) => sum + timeOf(id), 0);
   const pieces = stages.map(({ id: stage, kind, calls: ids, loops }) => {
     const inner = ids.map((id) => {
@@ -152,16 +164,35 @@ export function renderDecisions(view: View): string {
   const { donations, layouts, totals, memory } = view.explanation;
   const inPlace = donations.filter(({ isInPlace }) => isInPlace);
   const copied = donations.filter(({ isInPlace }) => !isInPlace);
-  const bytesOf = (list: typeof donations): string => formatBytes(list.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+  const bytesOf = (list: typeof donations): string =>
+    formatBytes(list.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
   const cards: [title: string, value: string, text: string][] = [
-    ["Fusion", formatBytes(totals.savedBytes), `saved of ${formatBytes(totals.savedBytes + totals.bytes)} that the ops would move one by one`],
-    ["Memory plan", formatBytes(memory.arenaBytes), `for ${formatBytes(memory.totalBytes)} of buffers; ${formatBytes(memory.liveBytesMax)} are alive at the peak`],
+    [
+      "Fusion",
+      formatBytes(totals.savedBytes),
+      `saved of ${formatBytes(totals.savedBytes + totals.bytes)} that the ops would move one by one`,
+    ],
+    [
+      "Memory plan",
+      formatBytes(memory.arenaBytes),
+      `for ${formatBytes(memory.totalBytes)} of buffers; ${formatBytes(memory.liveBytesMax)} are alive at the peak`,
+    ],
   ];
   if (donations.length > 0) {
     const rest = copied.length === 0 ? "none copied" : `${copied.length} copied at the end, ${bytesOf(copied)}`;
-    cards.push(["In place", `${inPlace.length} of ${donations.length}`, `inputs are updated where they lie, ${bytesOf(inPlace)}; ${rest}`]);
+    cards.push([
+      "In place",
+      `${inPlace.length} of ${donations.length}`,
+      `inputs are updated where they lie, ${bytesOf(inPlace)}; ${rest}`,
+    ]);
   }
-  const rows = layouts.map(({ what, count, bytes }) => `<tr><th scope="row">${escapeHtml(what)}</th><td>${count}</td><td>${bytes === 0 ? "free" : formatBytes(bytes)}</td></tr>`);
-  const html = cards.map(([title, value, text]) => `<div class="card"><h3>${title}</h3><p class="value">${escapeHtml(value)}</p><p>${escapeHtml(text)}</p></div>`);
+  const rows = layouts.map(
+    ({ what, count, bytes }) =>
+      `<tr><th scope="row">${escapeHtml(what)}</th><td>${count}</td><td>${bytes === 0 ? "free" : formatBytes(bytes)}</td></tr>`,
+  );
+  const html = cards.map(
+    ([title, value, text]) =>
+      `<div class="card"><h3>${title}</h3><p class="value">${escapeHtml(value)}</p><p>${escapeHtml(text)}</p></div>`,
+  );
   return `<div class="cards">${html.join("")}</div><table class="layouts"><thead><tr><th scope="col">layout</th><th scope="col">count</th><th scope="col">moves</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
 }

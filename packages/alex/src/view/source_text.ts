@@ -36,7 +36,12 @@ function nameKind(name: string): TokenKind {
   return KEYWORDS.has(name) ? "keyword" : "name";
 }
 
-const CLASSES: Readonly<Partial<Record<TokenKind, string>>> = { comment: "tc", string: "ts", number: "tn", keyword: "tk" };
+const CLASSES: Readonly<Partial<Record<TokenKind, string>>> = {
+  comment: "tc",
+  string: "ts",
+  number: "tn",
+  keyword: "tk",
+};
 
 /** Lines as HTML, each with its number in `data-line`. */
 export function highlightSource(text: string): string {
@@ -46,7 +51,9 @@ export function highlightSource(text: string): string {
     html += escapeHtml(text.slice(at, start));
     const name = CLASSES[kind];
     // A token of several lines is several elements: lines are taken apart below.
-    const parts = token.split("\n").map((part) => (name === undefined ? escapeHtml(part) : `<span class="${name}">${escapeHtml(part)}</span>`));
+    const parts = token
+      .split("\n")
+      .map((part) => (name === undefined ? escapeHtml(part) : `<span class="${name}">${escapeHtml(part)}</span>`));
     html += parts.join("\n");
     at = start + token.length;
   }

@@ -105,7 +105,7 @@ svg text { font: 12px/1 ui-sans-serif, "Inter", system-ui, sans-serif; fill: var
 .alive { fill: color-mix(in srgb, var(--accent) 22%, var(--card)); stroke: var(--accent); stroke-width: 1; stroke-opacity: .6; }
 .peak { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; opacity: .7; pointer-events: none; }
 .peak-label { fill: var(--ink); font-weight: 600; }
-.profile { display: grid; grid-template-columns: minmax(380px, 5fr) minmax(420px, 6fr); gap: 14px; align-items: start; }
+.profile { display: grid; grid-template-columns: minmax(360px, 10fr) minmax(420px, 13fr); gap: 14px; align-items: start; }
 .grid { stroke: var(--line); }
 .roof { fill: none; stroke: var(--soft); stroke-width: 1.4; }
 .roof-label { font-size: 11px; }
@@ -121,7 +121,9 @@ tbody tr + tr > * { border-top: 1px solid color-mix(in srgb, var(--line) 55%, tr
 .kernels tbody tr { cursor: pointer; outline: none; }
 .kernels tbody tr:hover, .kernels tbody tr.chosen, .kernels tbody tr:focus-visible { background: var(--near); }
 .kernels tbody th::before { content: ""; display: inline-block; width: 8px; height: 8px; border-radius: 2px; background: var(--hue); margin-right: 8px; }
-.bar { width: 26%; min-width: 90px; }
+.bar { width: 20%; min-width: 70px; }
+.kernels { font-size: 12.5px; } .kernels th, .kernels td { padding: 5px 6px; }
+.kernels tbody th { max-width: 220px; overflow: hidden; text-overflow: ellipsis; }
 .bar span { display: block; height: 12px; border-radius: 3px; background: color-mix(in srgb, var(--hue) 26%, var(--card)); min-width: 2px; overflow: hidden; }
 .bar b { display: block; height: 100%; background: var(--hue); }
 .tall { max-height: 460px; overflow: auto; padding: 4px 12px 12px; scrollbar-width: thin; scrollbar-color: var(--line) transparent; }

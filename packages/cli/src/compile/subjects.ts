@@ -178,7 +178,13 @@ async function modelSubject(
   const captured: Captured[] = [];
   const device = nullDevice(captured);
   const types = parameterTypes(model.parameters, { packed: isPacked }) as Parameters<typeof createParameters>[1];
-  await traceProgram(model, createParameters(device, types, () => undefined), device, options, () => Promise.resolve());
+  await traceProgram(
+    model,
+    createParameters(device, types, () => undefined),
+    device,
+    options,
+    () => Promise.resolve(),
+  );
   const { graph, options: compileOptions } = captured[captured.length - 1];
   const stages = compileStages(graph, { ...compileOptions, target });
   return {

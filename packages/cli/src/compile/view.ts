@@ -62,14 +62,21 @@ export function profileSubject(subject: Subject, options: MeasureOptions, ceilin
   return withDevice(options, (device) =>
     subject.withTensors(device, async (tensors) => {
       const profile = await profileProgram(device, subject.stages.program, tensors);
-      const explanation = explainProgram(subject.stages, { ceilings, ...(position !== undefined && { assumedIndex: position }) });
+      const explanation = explainProgram(subject.stages, {
+        ceilings,
+        ...(position !== undefined && { assumedIndex: position }),
+      });
       return { explanation, profile };
     }),
   );
 }
 
 /** The page as text. Throws `ToolMissingError` for a native one where LLVM is not there. */
-export async function viewOf(subject: Subject, { explanation, profile }: Measured, options: MeasureOptions): Promise<string> {
+export async function viewOf(
+  subject: Subject,
+  { explanation, profile }: Measured,
+  options: MeasureOptions,
+): Promise<string> {
   const { title, stages, source, kernel } = subject;
   const { target, threads } = options;
   const placeOf = sourcePlaces(subject);

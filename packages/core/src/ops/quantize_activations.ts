@@ -11,7 +11,7 @@ import { requireShape } from "../op.ts";
 import { rowCount } from "../storage.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { sampleShape } from "./elementwise.ts";
-import { lowerQuantizeActivations } from "./kernels/quantize.ts";
+import { lowerQuantizeActivations, quantizeTail } from "./kernels/quantize.ts";
 
 /** The smallest row maximum: keeps the scale of a row of zeros finite. */
 export const QUANTIZE_FLOOR = 1e-5;
@@ -43,7 +43,7 @@ export const quantizeActivationsOp: OpDef<NoAttrs> = {
   },
   // A tangent of a q8 tensor is an f32 tensor of its shape.
   derivative: { kind: "rules", surrogate: true, jvp: (_node, [dx]) => [dx] },
-  lowering: { kind: "kernel", lower: lowerQuantizeActivations },
+  lowering: { kind: "kernel", lower: lowerQuantizeActivations, rowTail: quantizeTail },
   sample: (draw) => ({
     inputs: [{ dtype: "f32", shape: [...sampleShape(draw).slice(0, 2), draw.int(1, 70)] }],
     attrs: {},

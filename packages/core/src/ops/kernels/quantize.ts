@@ -5,7 +5,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import type { LowerContext } from "../../op.ts";
+import type { LowerContext, TailRow } from "../../op.ts";
 import { q8Layout } from "../../storage.ts";
 import { QUANTIZE_FLOOR } from "../quantize_activations.ts";
 import { foldLanes } from "./lanes.ts";
@@ -13,8 +13,7 @@ import { foldLanes } from "./lanes.ts";
 const MAGNITUDE_BITS = 0x7fffffff;
 
 export function lowerQuantizeActivations(context: LowerContext): void {
-  const layout = q8Layout(context.node.results[0]!.shape);
-  const { rows, columns, rowBytes } = layout;
+  const { rows, columns } = q8Layout(context.node.results[0]!.shape);
   const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / columns));
   const chunks = Math.ceil(rows / rowsPerChunk);
   const buffers = [context.input(0), context.result(0)];
@@ -23,15 +22,21 @@ export function lowerQuantizeActivations(context: LowerContext): void {
     const last = k.min(k.add(first, k.index(rowsPerChunk)), k.index(rows));
     k.loop(first, last, 1, (row) => {
       const values = k.offset(x!, row, columns * 4);
-      const codes = k.offset(q!, row, rowBytes);
-      const largest = k.max(largestMagnitude(k, values, columns, context.lanes), k.constant(F32, QUANTIZE_FLOOR));
-      const scale = k.div(k.constant(F32, 127), largest);
-      const sum = quantizeRow(k, values, codes, scale, columns, context.lanes);
-      for (let column = columns; column < rowBytes; column++) k.store(k.i32(0), codes, column, "i8");
-      k.store(k.div(largest, k.constant(F32, 127)), k.offset(q!, row, 4), layout.scalesOffset);
-      k.store(sum, k.offset(q!, row, 4), layout.sumsOffset);
+      quantizeTail(k, { type: context.node.results[0]!.type, result: q!, index: row, values, lanes: context.lanes });
     });
   });
+}
+
+/** One row: its largest magnitude, its codes, and what goes with them. */
+export function quantizeTail(k: KernelBuilder, { type, result, index, values, lanes }: TailRow): void {
+  const { columns, rowBytes, scalesOffset, sumsOffset } = q8Layout(type.shape);
+  const codes = k.offset(result, index, rowBytes);
+  const largest = k.max(largestMagnitude(k, values, columns, lanes), k.constant(F32, QUANTIZE_FLOOR));
+  const scale = k.div(k.constant(F32, 127), largest);
+  const sum = quantizeRow(k, values, codes, scale, columns, lanes);
+  for (let column = columns; column < rowBytes; column++) k.store(k.i32(0), codes, column, "i8");
+  k.store(k.div(largest, k.constant(F32, 127)), k.offset(result, index, 4), scalesOffset);
+  k.store(sum, k.offset(result, index, 4), sumsOffset);
 }
 
 function largestMagnitude(k: KernelBuilder, values: LoopValue, columns: number, lanes: number): LoopValue {
