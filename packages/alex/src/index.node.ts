@@ -8,4 +8,6 @@ export type { CpuDeviceOptions, TargetName } from "./targets/index.node.ts";
 export type { Target } from "./targets/index.ts";
 export * from "./targets/cuda/index.node.ts";
 export * from "./targets/native/index.node.ts";
+export { canRun, PrebuiltError, PrebuiltPrograms, PrebuiltWriter } from "./targets/native/prebuilt.node.ts";
+export type { BuiltProgram, PrebuiltManifest, PrebuiltProgram } from "./targets/native/prebuilt.node.ts";
 export * from "./view/index.node.ts";

@@ -7,15 +7,35 @@ import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { openModel } from "@fidelity/train";
 import type { ModelInfo } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
-import type { Target } from "./options.ts";
+import type { DeviceChoice, Target } from "./options.ts";
+import { remark } from "./output.ts";
+import { prebuiltBeside } from "./run-folder.ts";
 
 /**
  * Makes the device of --target and --threads. The interpreter and a GPU have one thread, whatever is asked for. Throws
  * `ToolMissingError` when native code cannot be made here, with what to install, and `CudaUnavailableError`.
  */
-export function openDevice(target: Target, threads: number): Device {
+export function openDevice(
+  target: Target,
+  threads: number,
+  { prebuilt, pin }: DeviceChoice = {},
+  model?: string,
+): Device {
+  if (prebuilt !== undefined && target !== "native") {
+    throw new UsageError("--prebuilt holds native code", { expected: "--target native", got: `--target ${target}` });
+  }
   if (target === "interpreter") return createInterpreter();
-  return target === "cuda" ? createDevice({ target }) : createDevice({ threads, target });
+  if (target === "cuda") return createDevice({ target });
+  const device = createDevice({ threads, target, pin: pin ?? false, ...prebuiltFolder(prebuilt, model) });
+  if (device.pinning.reason !== undefined) remark(`threads are not pinned: ${device.pinning.reason}`);
+  return device;
+}
+
+function prebuiltFolder(prebuilt: DeviceChoice["prebuilt"], model: string | undefined): { readonly prebuilt?: string } {
+  if (prebuilt === undefined) return {};
+  if (prebuilt !== true) return { prebuilt };
+  if (model !== undefined) return { prebuilt: prebuiltBeside(model) };
+  throw new UsageError("--prebuilt needs a folder here", { hint: "give the --out of fidelity build" });
 }
 
 /** A model with its vocabulary and its parameters on a device; what it takes to generate and to evaluate. */
@@ -28,7 +48,7 @@ export interface LoadedModel {
   readonly info: ModelInfo;
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends DeviceChoice {
   readonly target: Target;
   readonly threads: number;
   /** Path of a llama2.c tokenizer file, for models that do not hold their own. */
@@ -41,7 +61,7 @@ export async function withModel<T>(
   options: LoadOptions,
   use: (loaded: LoadedModel) => Promise<T>,
 ): Promise<T> {
-  const device = openDevice(options.target, options.threads);
+  const device = openDevice(options.target, options.threads, options, path);
   try {
     using opened = await openModel(path, device, { tokenizer: options.tokenizer });
     const { model, tokenizer, parameters, info } = opened;

@@ -71,6 +71,28 @@ export const threadsOption = (): Option =>
     `all ${availableParallelism()}`,
   );
 
+/** Options of the device that compute with it, besides --target and --threads. */
+export interface DeviceChoice {
+  /** A folder of native code, or true for the one beside the model. */
+  readonly prebuilt?: string | true;
+  readonly pin?: readonly number[] | true;
+}
+
+export const prebuiltOption = (): Option =>
+  new Option(
+    "--prebuilt [folder]",
+    "run native code that `fidelity build` made, which needs no LLVM (default folder: beside the model)",
+  );
+
+export const pinOption = (): Option =>
+  new Option("--pin [processors]", "keep each thread on a processor of its own (such as 0,1; Linux)").argParser(
+    (text) => {
+      const processors = text.split(",").map((number) => (/^\d+$/.test(number.trim()) ? Number(number) : Number.NaN));
+      if (processors.every((number) => Number.isSafeInteger(number))) return processors;
+      throw wrongValue("--pin [processors]", "numbers of processors with commas between them", text);
+    },
+  );
+
 export const jsonOption = (): Option =>
   new Option("--json", "print one JSON document on standard output, and the rest on standard error");
 

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
+import { buildCommand } from "./commands/build.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
@@ -23,6 +24,7 @@ const COMMANDS: readonly CommandFactory[] = [
   generateCommand,
   evalCommand,
   showCommand,
+  buildCommand,
   compileCommand,
   benchCommand,
   schemaCommand,

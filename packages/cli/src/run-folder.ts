@@ -5,6 +5,11 @@ import { FileError } from "@fidelity/barewire/node";
 import { RunFolder } from "@fidelity/train";
 import { WrongFileError } from "./errors.ts";
 
+/** Where native code for a model lies, unless somebody says otherwise (`fidelity build`). */
+export function prebuiltBeside(file: string): string {
+  return `${file}.native`;
+}
+
 /**
  * The model file that a path stands for: itself, or in a run folder the finished model, the best so far, or else the
  * last checkpoint. Throws `FileError` where there is nothing, and `WrongFileError` for a folder without a model.

@@ -12,15 +12,17 @@ import {
   integerOption,
   jsonOption,
   numberOption,
+  pinOption,
+  prebuiltOption,
   seedOption,
   targetOption,
   threadsOption,
 } from "./options.ts";
-import type { Target } from "./options.ts";
+import type { DeviceChoice, Target } from "./options.ts";
 import { ARCHITECTURES, VOCABULARIES } from "./training.ts";
 import type { ModelSizes, VocabularyName } from "./training.ts";
 
-export interface TrainCommandOptions extends ModelSizes {
+export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly data?: readonly string[];
   readonly out: string;
   readonly resume?: boolean;
@@ -82,6 +84,8 @@ export function addTrainOptions(command: Command): Command {
     .addOption(seedOption())
     .addOption(targetOption())
     .addOption(threadsOption())
+    .addOption(prebuiltOption())
+    .addOption(pinOption())
     .addOption(
       choiceOption(
         "--emit-after <pass>",

@@ -19,18 +19,20 @@ import {
   integerOption,
   jsonOption,
   modelOption,
+  pinOption,
+  prebuiltOption,
   required,
   requiredModel,
   targetOption,
   threadsOption,
   tokenizerOption,
 } from "../options.ts";
-import type { Target } from "../options.ts";
+import type { DeviceChoice, Target } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatCount, formatRate, formatTable, plural } from "../table.ts";
 
-interface EvalOptions {
+interface EvalOptions extends DeviceChoice {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly data?: readonly string[];
@@ -71,6 +73,8 @@ export function evalCommand(done: (exitCode: number) => void): Command {
     )
     .addOption(targetOption())
     .addOption(threadsOption())
+    .addOption(prebuiltOption())
+    .addOption(pinOption())
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
     .action(async (options: EvalOptions) => done(await evaluate(options)));

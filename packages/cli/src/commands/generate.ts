@@ -15,16 +15,18 @@ import {
   jsonOption,
   modelOption,
   numberOption,
+  pinOption,
+  prebuiltOption,
   requiredModel,
   targetOption,
   tokenizerOption,
 } from "../options.ts";
-import type { Target } from "../options.ts";
+import type { DeviceChoice, Target } from "../options.ts";
 import { createOutput, remark } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatRate, plural } from "../table.ts";
 
-interface GenerateOptions {
+interface GenerateOptions extends DeviceChoice {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly prompt?: string;
@@ -70,6 +72,8 @@ export function generateCommand(done: (exitCode: number) => void): Command {
         max: 256,
       }),
     )
+    .addOption(prebuiltOption())
+    .addOption(pinOption())
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
     .action(async (options: GenerateOptions) => done(await generate(options)));

@@ -70,7 +70,7 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   output.line(describeModel(model, options));
   folder.create();
   rememberOptions(options);
-  const device = openDevice(options.target, options.threads);
+  const device = openDevice(options.target, options.threads, options);
   try {
     const plan: RunPlan = {
       device,

@@ -1,0 +1,146 @@
+// `fidelity build`: native code ahead of time, for several machines, so that the machines that run it need no LLVM.
+
+import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
+import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";
+import { flattenTree, isTensorType } from "@fidelity/core";
+import type { Dtype } from "@fidelity/core";
+import { openSession, parameterTypes } from "@fidelity/models";
+import type { DeviceParameters, Model } from "@fidelity/models";
+import { describeModel, Evaluation, TrainStep, trainSettings } from "@fidelity/train";
+import { Command, Option } from "commander";
+import { nullDevice } from "../capture.ts";
+import type { Captured } from "../capture.ts";
+import { EXIT_OK, UsageError } from "../errors.ts";
+import { choiceOption, integerOption, jsonOption } from "../options.ts";
+import { createOutput } from "../output.ts";
+import { modelPath, prebuiltBeside } from "../run-folder.ts";
+import { formatDuration, formatSize, formatTable, plural } from "../table.ts";
+
+/** Programs of a model: what generates text, and, for their shapes, what scores a text and what trains. */
+const PROGRAMS = ["step", "prefill", "evaluate", "train"] as const;
+type ProgramName = (typeof PROGRAMS)[number];
+
+interface BuildOptions {
+  readonly out?: string;
+  readonly cpu?: readonly NativeMachine[];
+  readonly programs: readonly ProgramName[];
+  readonly batch: number;
+  readonly context: number;
+  readonly precision: "f32" | "bf16";
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+Machines are ${MACHINE_NAMES.join(", ")}, with features behind pluses where their processors have more,
+such as x86-64-v4+avx512vnni; without --cpu it is this one. At run time the best one that the processor can be is taken.
+The folder holds code: it is used where --prebuilt or FIDELITY_PREBUILT names it, and only by the same Fidelity.
+
+Examples:
+  fidelity build runs/quickstart
+  fidelity build model.fid --out native --cpu x86-64-v3,x86-64-v4,aarch64
+  fidelity build runs/notes --programs train --batch 16 --context 128
+  fidelity generate --model runs/quickstart --target native --prebuilt`;
+
+export function buildCommand(done: (exitCode: number) => void): Command {
+  return new Command("build")
+    .description("Compile a model's programs to native code ahead of time, for machines without LLVM.")
+    .argument("<model>", "a model file, a run folder, or a llama2.c checkpoint")
+    .option("--out <folder>", "where the code goes (default: the model's path and .native)")
+    .addOption(
+      new Option("--cpu <machines>", "machines, with commas between them (default: this one)").argParser(readMachines),
+    )
+    .addOption(
+      new Option("--programs <names>", `programs, with commas between them: ${PROGRAMS.join(", ")}`)
+        .argParser(readPrograms)
+        .default(["step", "prefill"], "step,prefill"),
+    )
+    .addOption(integerOption("--batch <count>", "sequences of evaluate and train", { max: 1 << 20 }).default(16))
+    .addOption(integerOption("--context <tokens>", "tokens of their sequences", { max: 1 << 20 }).default(128))
+    .addOption(choiceOption("--precision <name>", "of dense products in train", ["f32", "bf16"]).default("f32"))
+    .addOption(jsonOption())
+    .addHelpText("after", EXAMPLES)
+    .action(async (model: string, options: BuildOptions) => done(await build(model, options)));
+}
+
+function readMachines(text: string): NativeMachine[] {
+  return text.split(",").map((name) => machineOf(name.trim()));
+}
+
+function readPrograms(text: string): ProgramName[] {
+  return text.split(",").map((name) => {
+    const known = PROGRAMS.find((program) => program === name.trim());
+    if (known !== undefined) return known;
+    throw new UsageError("there is no such program", {
+      where: "option --programs",
+      expected: PROGRAMS.join(", "),
+      got: `"${name}"`,
+    });
+  });
+}
+
+async function build(path: string, options: BuildOptions): Promise<number> {
+  const output = createOutput(options.json === true);
+  const file = modelPath(path);
+  // What is missing is found before anything is written.
+  const toolchain = findToolchain();
+  const machines = options.cpu ?? [hostMachine()];
+  const graphs = await graphsOfModel(file, options);
+  const folder = options.out ?? prebuiltBeside(file);
+  const writer = new PrebuiltWriter(folder, toolchain);
+  const built: BuiltProgram[] = [];
+  for (const machine of machines) {
+    for (const { graph, options: compileOptions } of graphs) {
+      built.push(await writer.add(graph, compileOptions, machine));
+    }
+  }
+  writer.finish();
+  output.line(formatBuilt(built));
+  const totalBytes = built.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  output.line(`\n${plural(built.length, "program")}, ${formatSize(totalBytes)} in ${folder}`);
+  output.result({ model: path, folder, programs: built });
+  return EXIT_OK;
+}
+
+function formatBuilt(built: readonly BuiltProgram[]): string {
+  const rows = built.map(({ machine, name, sizeBytes, timeMs }) => {
+    return [machine, name, formatSize(sizeBytes), formatDuration(timeMs / 1000)];
+  });
+  return formatTable([["machine", "program", "code", "time"], ...rows], ["left", "left", "right", "right"]);
+}
+
+/** The graphs of a model's programs, found on a device that has no memory. */
+async function graphsOfModel(path: string, options: BuildOptions): Promise<Captured[]> {
+  const { model, tensors } = describeModel(path);
+  const captured: Captured[] = [];
+  const device = nullDevice(captured);
+  // Of the file's tensors only their types are needed: which of them are packed, and how.
+  const dtypes = new Map(tensors.map(({ name, dtype }) => [name, dtype as Dtype]));
+  const types: unknown = parameterTypes(model.parameters, { packed: false });
+  const parameters: DeviceParameters = new Map(
+    flattenTree(types, isTensorType).map(({ path: name, leaf }) => {
+      return [name, device.tensor({ ...leaf, dtype: dtypes.get(name) ?? leaf.dtype })];
+    }),
+  );
+  if (options.programs.includes("step")) (await openSession(model, parameters, device)).close();
+  if (options.programs.includes("prefill")) await traceChunk(model, parameters, captured);
+  if (options.programs.includes("evaluate")) await Evaluation.compile(device, model, parameters, shapeOf(options));
+  if (options.programs.includes("train")) {
+    const { batchSize, contextLength, precision } = shapeOf(options);
+    await TrainStep.compile(device, model, trainSettings({ steps: 1, batchSize, contextLength, precision }));
+  }
+  return captured;
+}
+
+/** A session compiles the program for chunks of a prompt when a prompt is longer than one. */
+async function traceChunk(model: Model, parameters: DeviceParameters, captured: Captured[]): Promise<void> {
+  const programs: Captured[] = [];
+  const session = await openSession(model, parameters, nullDevice(programs));
+  await session.prefill(new Int32Array(Math.min(session.chunkLength + 1, session.limit)));
+  session.close();
+  // The first one is that for a single token; a context that is shorter than a chunk has no other.
+  captured.push(...programs.slice(1));
+}
+
+function shapeOf({ batch, context, precision }: BuildOptions) {
+  return { batchSize: batch, contextLength: context, precision };
+}
