@@ -39,9 +39,10 @@ test("a machine without matrix registers is named", () => {
 });
 
 const host = skip === false ? hostMachine({}) : undefined;
-const lacking = host?.features.has("amx-int8") === true ? false : "the processor has no matrix registers";
-
-test("AMX computes what the evaluator does", { skip: skip || lacking }, async () => {
-  const inputs = Uint8Array.from({ length: BUFFER_BYTES }, (_, i) => (i * 151 + 7) & 0xff);
-  assert.deepEqual(await differencesFromEvaluator([programOf(kernel, BUFFER_BYTES)], inputs, host!), []);
-});
+// No install brings matrix registers, so a machine without them has nothing to skip.
+if (host?.features.has("amx-int8") === true) {
+  test("AMX computes what the evaluator does", async () => {
+    const inputs = Uint8Array.from({ length: BUFFER_BYTES }, (_, i) => (i * 151 + 7) & 0xff);
+    assert.deepEqual(await differencesFromEvaluator([programOf(kernel, BUFFER_BYTES)], inputs, host), []);
+  });
+}
