@@ -1,6 +1,7 @@
 // Schemas on the command line: checked, compared, written as types, drawn as memory.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
 import { fidelity, Scratch } from "./testing.ts";
 
@@ -69,6 +70,10 @@ describe("schema", { concurrency: 2 }, () => {
     assert.deepEqual([code, stderr], [0, ""]);
     assert.match(stdout, /time/);
     assert.match(stdout, /level/);
+    const picture = scratch.at("reading.svg");
+    const chosen = await fidelity("schema", "layout", good, "Reading", "--target", "cache-line", "--svg", picture);
+    assert.deepEqual([chosen.code, chosen.stderr], [0, ""]);
+    assert.match(readFileSync(picture, "utf8"), /^<svg[^]*level[^]*<\/svg>\s*$/);
     const missing = await fidelity("schema", "layout", good, "Writing");
     assert.equal(missing.code, 1);
     assert.match(missing.stderr, /expected: Level, Reading/);

@@ -2,14 +2,28 @@
 // how a type lies in memory.
 
 import { readFileSync } from "node:fs";
-import { describeLayout, diffSchemas, generateTypes, layoutOf, readSchema, typeNamed } from "@fidelity/barewire";
-import type { BareSchema, SchemaChange } from "@fidelity/barewire";
-import { toFileError } from "@fidelity/barewire/node";
+import {
+  describeLayout,
+  diffSchemas,
+  drawLayout,
+  generateTypes,
+  getOptimized,
+  layoutOf,
+  readSchema,
+  typeNamed,
+} from "@fidelity/barewire";
+import type { BareSchema, LayoutTarget, SchemaChange } from "@fidelity/barewire";
+import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { Command, Option } from "commander";
 import { EXIT_FAILURE, EXIT_OK } from "../errors.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { plural } from "../table.ts";
+
+interface LayoutOptions extends SchemaOptions {
+  readonly target?: LayoutTarget;
+  readonly svg?: string;
+}
 
 interface SchemaOptions {
   readonly legacy?: boolean;
@@ -34,7 +48,11 @@ Examples:
 
 const LAYOUT_EXAMPLES = `
 Examples:
-  fidelity schema layout message.bare Reading`;
+  fidelity schema layout message.bare Reading
+  fidelity schema layout message.bare Reading --target gpu --svg reading.svg`;
+
+/** What a layout can be chosen for; see `getOptimized`. */
+const LAYOUT_TARGETS: readonly LayoutTarget[] = ["cache-line", "amx-tile", "wasm-vector", "gpu"];
 
 export function schemaCommand(done: (exitCode: number) => void): Command {
   return new Command("schema")
@@ -98,10 +116,16 @@ function layoutCommand(done: (exitCode: number) => void): Command {
     .argument("<file>", "a BARE schema")
     .argument("<type>", "a type that it defines")
     .addOption(legacyOption())
+    .addOption(
+      new Option("--target <name>", "the layout that suits a place, instead of the plain one").choices(LAYOUT_TARGETS),
+    )
+    .option("--svg <file>", "also draw the memory map as a picture")
     .addHelpText("after", LAYOUT_EXAMPLES)
-    .action((file: string, name: string, options: SchemaOptions) => {
-      const layout = layoutOf(typeNamed(readSchemaFile(file, options), name));
+    .action((file: string, name: string, { target, svg, ...options }: LayoutOptions) => {
+      const type = typeNamed(readSchemaFile(file, options), name);
+      const layout = target === undefined ? layoutOf(type) : getOptimized(type, target);
       createOutput(false).line(describeLayout(layout).trimEnd());
+      if (svg !== undefined) writeFileAtomic(svg, [new TextEncoder().encode(drawLayout(layout))]);
       done(EXIT_OK);
     });
 }
