@@ -10,7 +10,7 @@ import type { Attrs, AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tens
 export type GraphCode = readonly (Uint8Array | string)[];
 
 /** Attributes that only derivatives read; a graph that is compiled has its derivatives behind it. */
-const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_vjp: "rule" };
+const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_jvp: "rule", custom_vjp: "rule" };
 
 /** Tags of values of attributes. Input references and counts are plain numbers in places of their own. */
 const TAG = { number: 0, string: 1, true: 2, false: 3, list: 4, data: 5, graph: 6 } as const;
