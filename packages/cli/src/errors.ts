@@ -45,6 +45,8 @@ function describeBug(error: unknown, withStack: boolean): string {
 
 /** Commander's complaint about the command line in the house's form. `commandName` is as the user types it. */
 export function usageErrorFrom(error: CommanderError, commandName: string): UsageError {
+  // Commander has printed the help of a command that only has commands.
+  if (error.code === "commander.help") return new UsageError(`${commandName} needs a command, one of those above`);
   const [first, ...rest] = error.message.replace(/^error: /, "").split("\n");
   const near = /\(Did you mean (?:one of )?(.*)\?\)/.exec(rest.join(" "))?.[1];
   return new UsageError(first, {

@@ -61,8 +61,13 @@ function createProgram(done: (exitCode: number) => void): Command {
       "\nEvery command explains itself: fidelity train --help\nErrors: FIDELITY_DEBUG=1 tells more.",
     );
   for (const create of COMMANDS) program.addCommand(create(done));
-  for (const command of [program, ...program.commands]) {
-    const name = command === program ? "fidelity" : `fidelity ${command.name()}`;
+  const nested = program.commands.flatMap((command) => command.commands.map((inner) => ({ command, inner })));
+  const named = [
+    { command: program, name: "fidelity" },
+    ...program.commands.map((command) => ({ command, name: `fidelity ${command.name()}` })),
+    ...nested.map(({ command, inner }) => ({ command: inner, name: `fidelity ${command.name()} ${inner.name()}` })),
+  ];
+  for (const { command, name } of named) {
     // bench leaves --help to the benchmarks.
     if (command.name() !== "bench") command.helpOption("-h, --help", "explain this command");
     command.configureOutput({ outputError: () => undefined }).exitOverride((error) => {

@@ -74,6 +74,9 @@ describe("schema", { concurrency: 2 }, () => {
     const chosen = await fidelity("schema", "layout", good, "Reading", "--target", "cache-line", "--svg", picture);
     assert.deepEqual([chosen.code, chosen.stderr], [0, ""]);
     assert.match(readFileSync(picture, "utf8"), /^<svg[^]*level[^]*<\/svg>\s*$/);
+    const elsewhere = await fidelity("schema", "layout", good, "Reading", "--target", "moon");
+    assert.equal(elsewhere.code, 2);
+    assert.match(elsewhere.stderr, /cache-line[^]*try: +fidelity schema layout --help/);
     const missing = await fidelity("schema", "layout", good, "Writing");
     assert.equal(missing.code, 1);
     assert.match(missing.stderr, /expected: Level, Reading/);
