@@ -57,6 +57,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   div: ROWS,
   dynamic_slice: rules(batchDynamicSlice),
   dynamic_update_slice: rules(batchDynamicUpdateSlice),
+  eigh: ROWS,
   eq: ROWS,
   exp: ROWS,
   floor: ROWS,
@@ -104,6 +105,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   sqrt: ROWS,
   stop_gradient: ROWS,
   sub: ROWS,
+  svd: ROWS,
   tanh: ROWS,
   ternarize: {
     kind: "refuse",

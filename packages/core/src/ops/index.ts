@@ -23,6 +23,7 @@ import { dequantizeOp } from "./dequantize.ts";
 import { divOp } from "./div.ts";
 import { dynamicSliceOp } from "./dynamic_slice.ts";
 import { dynamicUpdateSliceOp } from "./dynamic_update_slice.ts";
+import { eighOp } from "./eigh.ts";
 import { eqOp } from "./eq.ts";
 import { expOp } from "./exp.ts";
 import { floorOp } from "./floor.ts";
@@ -70,6 +71,7 @@ import { splatOp } from "./splat.ts";
 import { sqrtOp } from "./sqrt.ts";
 import { stopGradientOp } from "./stop_gradient.ts";
 import { subOp } from "./sub.ts";
+import { svdOp } from "./svd.ts";
 import { tanhOp } from "./tanh.ts";
 import { ternarizeOp } from "./ternarize.ts";
 import { ternaryLinearOp } from "./ternary_linear.ts";
@@ -102,6 +104,7 @@ const TABLE = {
   div: divOp,
   dynamic_slice: dynamicSliceOp,
   dynamic_update_slice: dynamicUpdateSliceOp,
+  eigh: eighOp,
   eq: eqOp,
   exp: expOp,
   floor: floorOp,
@@ -149,6 +152,7 @@ const TABLE = {
   sqrt: sqrtOp,
   stop_gradient: stopGradientOp,
   sub: subOp,
+  svd: svdOp,
   tanh: tanhOp,
   ternarize: ternarizeOp,
   ternary_linear: ternaryLinearOp,

@@ -6,6 +6,7 @@ import { emitOne } from "../../graph.ts";
 import type { CaseDraw, OpCase } from "../../op.ts";
 import type { HostTensor } from "../../host.ts";
 import { cast } from "../cast.ts";
+import { div } from "../div.ts";
 import { eq } from "../eq.ts";
 import { broadcastTo } from "../broadcast.ts";
 import { iota } from "../iota.ts";
@@ -16,6 +17,7 @@ import { mul } from "../mul.ts";
 import { reduceSum } from "../reduce_sum.ts";
 import { reshape } from "../reshape.ts";
 import { select } from "../select.ts";
+import { sub } from "../sub.ts";
 import { transpose } from "../transpose.ts";
 
 /** A matrix of a batch, or its transpose. */
@@ -110,4 +112,12 @@ export function prepareMatrices(
     });
     return [{ ...first!, data }, ...rest];
   };
+}
+
+/** 1 / (x - y) with broadcasting, and 0 where they are equal. */
+export function reciprocalGaps(x: Tensor, y: Tensor): Tensor {
+  const gap = sub(x as Tensor<Shape>, y as never) as Tensor;
+  const isZero = eq(gap, 0) as Tensor<Shape, "bool">;
+  const divisor = select(isZero, 1, gap) as Tensor;
+  return select(isZero, 0, div(1, divisor) as Tensor) as Tensor;
 }
