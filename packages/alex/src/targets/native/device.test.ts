@@ -11,9 +11,11 @@ import v8 from "node:v8";
 import { gather, tensorType, trace } from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
 import { bestTarget, createDevice } from "../../runtime/device.node.ts";
+import { SILENT } from "../../runtime/debug.ts";
+import type { DebugSink } from "../../runtime/debug.ts";
 import { CpuDevice } from "../../runtime/device.ts";
 import { spawnWorkerThread } from "../../runtime/team.node.ts";
-import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
+import { CHAIN_SIGNATURE, chainProgram, f32Type, loopProgram, signatureOf } from "../../runtime/testing.ts";
 import { vectorsOf } from "./machine.ts";
 import { temporaryNativeTarget, whyNoNative } from "./testing.node.ts";
 
@@ -21,7 +23,7 @@ const skip = whyNoNative();
 const { target, remove } = skip === false ? temporaryNativeTarget() : { target: undefined, remove: () => {} };
 after(remove);
 
-function makeDevice(threads: number): CpuDevice {
+function makeDevice(threads: number, debug: DebugSink = SILENT): CpuDevice {
   assert.ok(target !== undefined);
   return new CpuDevice({
     threads,
@@ -29,6 +31,7 @@ function makeDevice(threads: number): CpuDevice {
     target,
     compileGraph: (graph, options) => compileGraph(graph, { ...options, target: vectorsOf(target.machine) }),
     spawn: spawnWorkerThread,
+    debug,
   });
 }
 
@@ -55,6 +58,48 @@ for (const threads of [1, 2]) {
     assert.ok(bytesPerCall(() => executable.run()) < 8);
     await device.close();
   });
+}
+
+for (const threads of [1, 2]) {
+  test(
+    `${threads} threads: each item of a schedule is run and timed by itself, out of one library`,
+    { skip },
+    async () => {
+      assert.ok(target !== undefined);
+      const { made, found } = target.statistics;
+      const lines: string[] = [];
+      const device = makeDevice(threads, { level: 3, line: (text) => lines.push(text) });
+      const [length, outer, inner] = [64, 3, 2];
+      const programs = [
+        { program: chainProgram("items", length, 3), signature: CHAIN_SIGNATURE(length) },
+        {
+          program: loopProgram("slabs", length, outer, inner, 2),
+          signature: signatureOf(1, 2, length * outer * inner),
+        },
+      ];
+      for (const { program, signature } of programs) {
+        const executable = await device.load(program, signature);
+        const [inputs, outputs] = [signature.parameterTypes, signature.resultTypes].map((types) =>
+          types.map((type) => device.tensor(type)),
+        );
+        executable.bind(inputs, outputs);
+        inputs[0].f32().fill(2);
+        executable.run();
+        await executable.runAsync();
+        const expected = program.name === "items" ? (2 * 3 + 1) * 2 + 0.5 : 2 * 2 + 1;
+        assert.ok(
+          outputs[0].f32().every((value) => value === expected),
+          program.name,
+        );
+        assert.equal(outputs[1].f32()[0], expected * length);
+        executable.free();
+        const timed = lines.filter((line) => line.startsWith(`${program.name}: `) && line.includes("runs, min"));
+        assert.equal(timed.length, program.schedule.length + 1, timed.join("\n"));
+      }
+      assert.equal(target.statistics.made + target.statistics.found, made + found + programs.length);
+      await device.close();
+    },
+  );
 }
 
 test(

@@ -1,0 +1,79 @@
+// Native code ahead of time: built here, run where there are no tools, with the same text.
+
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { hostMachine, searchTools } from "@fidelity/alex/node";
+import { fidelity, Scratch, startFidelity, writeTinyLlama2c } from "./testing.ts";
+
+const scratch = new Scratch();
+after(() => scratch[Symbol.dispose]());
+const { model } = writeTinyLlama2c(scratch);
+const folder = `${model}.native`;
+
+/** A machine without LLVM whose caches are empty. */
+const bare = { ...process.env, FIDELITY_LLVM_BIN: scratch.at("none"), FIDELITY_CACHE_DIR: scratch.at("empty") };
+const env = { ...process.env, FIDELITY_CACHE_DIR: scratch.at("cache") };
+const greedy = ["generate", "--model", model, "--temperature", "0", "--tokens", "12", "--prompt", "ab"];
+
+describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (tools/setup.sh)" }, () => {
+  test("a model that was built writes the same text without tools", async () => {
+    const host = hostMachine().name;
+    const other = host.startsWith("aarch64") ? "x86-64-v3" : "aarch64";
+    const built = await startFidelity(["build", model, "--cpu", `${other},${host}`, "--json"], { env }).ended;
+    assert.equal(built.code, 0, built.stderr);
+    const { programs } = JSON.parse(built.stdout) as { programs: { machine: string; name: string }[] };
+    assert.deepEqual(
+      programs.map(({ machine, name }) => `${machine} ${name}`),
+      [`${other} step`, `${host} step`],
+      "the context is shorter than a chunk of a prompt, so that there is no program for chunks",
+    );
+    assert.ok(existsSync(join(folder, "manifest.json")));
+    const { stdout: expected } = await startFidelity(greedy, { env }).ended;
+    const options = { env: { ...bare, FIDELITY_DEBUG: "1" } };
+    for (const args of [["--prebuilt"], ["--prebuilt", folder, "--threads", "2", "--pin"]]) {
+      const { code, stdout, stderr } = await startFidelity([...greedy, "--target", "native", ...args], options).ended;
+      assert.equal(code, 0, stderr);
+      assert.equal(stdout, expected);
+      assert.match(stderr, /step: found compiled in .*, native \d+ B/);
+    }
+    const named = { env: { ...bare, FIDELITY_PREBUILT: folder } };
+    assert.equal((await startFidelity([...greedy, "--target", "native"], named).ended).stdout, expected);
+  });
+
+  test("what is missing or damaged has a name", async () => {
+    const native = [...greedy, "--target", "native"];
+    const without = await startFidelity(native, { env: bare }).ended;
+    assert.equal(without.code, 1);
+    assert.match(without.stderr, /^fidelity: the native target needs LLVM 19/);
+    for (const machine of readdirSync(folder).filter((name) => name !== "manifest.json")) {
+      for (const name of readdirSync(join(folder, machine))) {
+        const library = join(folder, machine, name);
+        if (!name.endsWith(".so")) continue;
+        const bytes = readFileSync(library);
+        bytes[bytes.length >> 1] ^= 1;
+        rmSync(library);
+        writeFileSync(library, bytes);
+      }
+    }
+    const damaged = await startFidelity([...native, "--prebuilt"], { env: bare }).ended;
+    assert.equal(damaged.code, 1);
+    assert.match(damaged.stderr, /^fidelity: a program was not built ahead of time, or its files are damaged\n/);
+    const none = await startFidelity([...native, "--prebuilt", scratch.at("nowhere")], { env: bare }).ended;
+    assert.match(none.stderr, /^fidelity: cannot read a file: there is no such file/);
+    const wasm = await startFidelity([...greedy, "--prebuilt"], { env: bare }).ended;
+    assert.equal(wasm.code, 2);
+    assert.match(wasm.stderr, /^fidelity: --prebuilt holds native code\n/);
+  });
+
+  test("mistakes on the command line are named", async () => {
+    const wrong: [args: string[], message: RegExp][] = [
+      [["build", model, "--cpu", "x86-65"], /^fidelity: there is no such machine\n/],
+      [["build", model, "--programs", "stop"], /^fidelity: there is no such program\n/],
+      [["build", scratch.at("none.fid")], /^fidelity: cannot read a file: there is no such file/],
+      [[...greedy, "--pin", "first"], /^fidelity: --pin cannot take this value\n/],
+    ];
+    for (const [args, message] of wrong) assert.match((await fidelity(...args)).stderr, message);
+  });
+});
