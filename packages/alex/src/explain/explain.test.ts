@@ -19,7 +19,7 @@ import {
   ternaryLinear,
   trace,
 } from "@fidelity/core";
-import type { Graph } from "@fidelity/core";
+import type { Graph, Tensor } from "@fidelity/core";
 import { compileStages } from "../compile.ts";
 import type { Ceilings } from "./ceilings.ts";
 import { explainProgram } from "./explain.ts";
@@ -216,12 +216,15 @@ test("what was touched lately comes from a cache", () => {
 });
 
 test("equal layers are folded, and the text names what was decided", () => {
-  const types = [tensorType("f32", [4, 32]), ...Array.from({ length: 3 }, () => tensorType("f32", [32, 32]))];
+  const square = { weight: tensorType("f32", [32, 32]) };
+  const inputs: readonly [unknown, unknown] = [{ blocks: [square, square, square] }, tensorType("f32", [4, 32])];
   const { graph } = trace(
     "deep",
-    (tree: { readonly blocks: readonly { readonly weight: never }[] }, x: never) =>
-      tree.blocks.reduce((y, { weight }) => silu(rmsNorm(matmul(y, weight))) as never, x),
-    [{ blocks: types.slice(1).map((weight) => ({ weight })) } as never, types[0] as never],
+    (tree, x) => {
+      const { blocks } = tree as { blocks: readonly { weight: Tensor<readonly [32, 32], "f32"> }[] };
+      return blocks.reduce((y, { weight }) => silu(rmsNorm(matmul(y, weight))), x as Tensor<readonly [4, 32], "f32">);
+    },
+    inputs,
   );
   const explanation = explainProgram(compileStages(graph, { target: TARGET }), { ceilings: CEILINGS });
   const folded = foldUnits(explanation).find(({ times }) => times > 1)!;

@@ -1,7 +1,9 @@
 // What explains compilations: decisions and costs as data, their text, ceilings, and profiles.
 
-export { ceilingName, ceilingProgram, measureCeilings } from "./ceilings.ts";
-export type { Bandwidth, Ceiling, CeilingProgram, Ceilings, CeilingsOptions, Rates } from "./ceilings.ts";
+export { ceilingName, ceilingProgram } from "./ceiling_programs.ts";
+export type { Ceiling, CeilingProgram } from "./ceiling_programs.ts";
+export { measureCeilings } from "./ceilings.ts";
+export type { Bandwidth, Ceilings, CeilingsOptions, Rates } from "./ceilings.ts";
 export { explainProgram } from "./explain.ts";
 export type { ExplainOptions } from "./explain.ts";
 export type * from "./explanation.ts";

@@ -138,7 +138,16 @@ function formatKernels(explanation: Explanation): string {
       isPredicted ? own[0]!.limit! : "",
       shorten(own[0]!.label),
     ]);
-  const head = ["", "calls", "moves", "computes", "op/byte", "at least", isPredicted ? "limit" : "", "for"];
+  const head = [
+    "",
+    "calls",
+    "moves",
+    "computes",
+    "op/byte",
+    isPredicted ? "at least" : "",
+    isPredicted ? "limit" : "",
+    "for",
+  ];
   const rest = sorted.length > KERNELS_SHOWN ? `\nand ${sorted.length - KERNELS_SHOWN} more` : "";
   const aligns: Align[] = ["left", "right", "right", "right", "right", "right", "left", "left"];
   return table([head, ...cells], aligns) + rest;

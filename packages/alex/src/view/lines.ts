@@ -34,7 +34,7 @@ export class Ranges {
 
   /** The owner of each position below `count`. */
   owners(count: number): (number | undefined)[] {
-    const owners = new Array<number | undefined>(count);
+    const owners = new Array<number | undefined>(count).fill(undefined);
     // The largest first, so that what lies in it overwrites it.
     for (const { inst, from, to } of this.#ranges.toSorted((a, b) => b.to - b.from - (a.to - a.from))) {
       owners.fill(inst, from, Math.min(to, count));

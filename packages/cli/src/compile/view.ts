@@ -53,7 +53,7 @@ async function withDevice<T>({ target, threads }: MeasureOptions, use: (device: 
 
 /** The ceilings of this machine. */
 export function ceilingsHere(options: MeasureOptions): Promise<Ceilings> {
-  return withDevice(options, (device) => measureCeilings(device, { lanes: vectorTarget(options.target).lanes }));
+  return withDevice(options, (device) => measureCeilings(device, { target: vectorTarget(options.target) }));
 }
 
 /** Explains a program, its ceilings measured and its calls timed. */

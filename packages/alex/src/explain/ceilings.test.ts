@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createDevice } from "@fidelity/alex/node";
+import { ceilingName, ceilingProgram, createDevice } from "../index.node.ts";
+import type { Ceiling } from "../index.node.ts";
 import { tensorType, verifyProgram } from "@fidelity/core";
-import { ceilingName, ceilingProgram } from "./ceilings.ts";
-import type { Ceiling } from "./ceilings.ts";
 
 const KIB = 1024;
 const ceilings: readonly Ceiling[] = [
