@@ -11,11 +11,18 @@ import type { BenchOptions, SuiteName } from "./options.ts";
 import { formatRows, formatShare } from "./row.ts";
 import type { Row } from "./row.ts";
 import { barewire } from "./suites/barewire.ts";
+import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
 import { kernels } from "./suites/kernels.ts";
 import { training } from "./suites/training.ts";
 
-const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = { training, decode, kernels, barewire };
+const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
+  training,
+  decode,
+  kernels,
+  compile,
+  barewire,
+};
 
 /** Beyond this share of all processors, what others do shows in the figures. */
 const OTHERS_MAX = 0.1;

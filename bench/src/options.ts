@@ -8,7 +8,7 @@ import { FidelityError } from "@fidelity/units";
 /** An argument that the benchmarks cannot use. */
 export class BenchOptionError extends FidelityError {}
 
-export const SUITES = ["training", "decode", "kernels", "barewire"] as const;
+export const SUITES = ["training", "decode", "kernels", "compile", "barewire"] as const;
 
 /** A target that compiles. */
 export type BenchTarget = (typeof DEVICE_TARGETS)[number];
@@ -39,12 +39,13 @@ Suites, all by default:
   training   tokens a second of a training step: MatMul-free LM and transformer, against PyTorch
   decode     tokens a second and bytes read a token, packed weights against float32
   kernels    single ops against the ceilings
+  compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
   barewire   messages, records read in place, and channels, against their peers
 
 Options:
   --json FILE      also write the rows to a file, as JSON; README.md of bench says how to read a row
   --threads 1,2    numbers of threads; by default 1 and as many as the machine runs at once, 2 at most
-  --target wasm    wasm, the default, or native: what training, decode and kernels are compiled to
+  --target wasm    wasm, the default, or native: what all but barewire are compiled to
   --quick          fewer and shorter samples and smaller sizes: to see that all works, not to quote
   --loaded         kernels also beside a busy process on every processor
   --help           this text`;

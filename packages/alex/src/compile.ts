@@ -128,6 +128,8 @@ export interface CompilerOptions extends CompileOptions {
   readonly target: VectorTarget;
   /** Verify the IR after each pass. */
   readonly verify?: boolean;
+  /** Called with the name of each pass when it is done, for those who time them. */
+  readonly onPass?: (name: string) => void;
 }
 
 /**
@@ -165,6 +167,7 @@ function runPasses(graph: Graph, options: CompilerOptions, passes: readonly Pass
   for (const pass of passes) {
     compilation = pass.run(compilation);
     if (options.verify === true && compilation.units === undefined) verifyGraph(compilation.graph);
+    options.onPass?.(pass.name);
   }
   return compilation;
 }
