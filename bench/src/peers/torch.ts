@@ -44,7 +44,7 @@ export class TorchPeer {
     if (python === undefined) return undefined;
     const child = spawn(python, [SCRIPT, String(threads)], {
       stdio: ["pipe", "pipe", "inherit"],
-      env: { OPENBLAS_NUM_THREADS: "1", ...blasFamily(), ...process.env },
+      env: { ...process.env, OPENBLAS_NUM_THREADS: "1", ...blasFamily() },
     });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     return new TorchPeer(await readReply<TorchInfo>(lines), child, lines);
@@ -54,9 +54,9 @@ export class TorchPeer {
     return this.#child.pid!;
   }
 
-  /** "PyTorch 1.13.0", which is what Debian's 1.13.1 calls itself. */
+  /** "PyTorch 1.13.0 (openblas SKYLAKEX)": Debian's 1.13.1 calls itself so; the processor is what its BLAS took. */
   get name(): string {
-    return `PyTorch ${this.info.torch}`;
+    return `PyTorch ${this.info.torch} (${this.info.blas})`;
   }
 
   /** Takes so many steps of a model; gives tokens a second. */
@@ -86,7 +86,10 @@ async function readReply<T>(lines: AsyncIterator<string>): Promise<T> {
   });
 }
 
-/** Debian's OpenBLAS does not know new processors by itself, and takes the slowest of its kernels for them. */
+/**
+ * Debian's OpenBLAS does not know new processors by itself, and takes the slowest of its kernels for them. What the
+ * environment says may be an older processor's, and would make the peer slower than it is.
+ */
 function blasFamily(): Record<string, string> {
   try {
     return /\bavx512f\b/.test(readFileSync("/proc/cpuinfo", "utf8")) ? { OPENBLAS_CORETYPE: "SKYLAKEX" } : {};

@@ -1,13 +1,14 @@
 """The training steps of the bench in PyTorch: the peer of the suite `training`, which asks this process for samples.
 
 Usage: torch_step.py THREADS. Prints one JSON object a line. The first says what runs: {"torch", "blas", "parameters"},
-where blas is "openblas" or "other". Then, for each line `MODEL STEPS` on standard input, it takes so many steps and
+where blas is "openblas SKYLAKEX", with the processor that it took for this one, or "other". Then, for each line `MODEL STEPS` on standard input, it takes so many steps and
 prints {"tokensPerSecond"}; it ends with its input. Models are `transformer`, `matmul-free` (autograd through a Python
 loop over time) and `matmul-free-hand` (with a hand-written backward of the recurrence).
 
 Run with OPENBLAS_CORETYPE set to the processor's family and OPENBLAS_NUM_THREADS=1: torch threads the work itself, and
 is several times slower otherwise.
 """
+import ctypes
 import json
 import math
 import sys
@@ -194,8 +195,13 @@ def loaded_blas():
     """Debian's libtorch calls whatever libblas.so.3 is: OpenBLAS, or the reference one, which is ten times slower."""
     try:
         with open("/proc/self/maps") as maps:
-            return "openblas" if "openblas" in maps.read() else "other"
-    except OSError:
+            libraries = [line.split()[-1] for line in maps if "openblas" in line]
+        if not libraries:
+            return "other"
+        core_name = ctypes.CDLL(libraries[0]).openblas_get_corename
+        core_name.restype = ctypes.c_char_p
+        return "openblas " + core_name().decode()
+    except (OSError, AttributeError):
         return "other"
 
 

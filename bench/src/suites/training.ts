@@ -80,7 +80,7 @@ export async function training(bench: Bench): Promise<void> {
 async function startPeer(bench: Bench, threads: number): Promise<TorchPeer | undefined> {
   const peer = await TorchPeer.start(threads);
   if (peer === undefined) bench.note("No Python with PyTorch: no peer. On Debian: tools/setup.sh bench");
-  else if (peer.info.blas !== "openblas") {
+  else if (!peer.info.blas.startsWith("openblas")) {
     bench.note(`${peer.name} runs on a BLAS that is not OpenBLAS, and is slow: apt-get install libopenblas0-pthread`);
   }
   return peer;
