@@ -145,6 +145,8 @@ class Fuser {
   readonly #groupOf = new Map<Node, Group>();
   readonly #users = new Map<Tensor, Node[]>();
   readonly #groups: Group[] = [];
+  /** Those that were not merged into others: few, for a node is merged as soon as it comes. */
+  readonly #live: Group[] = [];
 
   constructor(graph: Graph) {
     this.#results = new Set(graph.results.map(resolveAlias));
@@ -172,6 +174,7 @@ class Fuser {
         mergedInto: undefined,
       };
       this.#groups.push(group);
+      this.#live.push(group);
       for (const producer of this.#producers(node)) {
         group.dependencies.add(producer);
         include(group.ancestors, producer);
@@ -262,9 +265,9 @@ class Fuser {
     const members = new Set(nodes);
     if (!nodes.every((member) => this.#fits(member, members, domain))) return;
     merge(producer, consumer, domain);
-    for (const group of this.#groups) {
-      const depends = contains(group.ancestors, producer) || contains(group.ancestors, consumer);
-      if (depends && group.mergedInto === undefined) include(group.ancestors, producer);
+    this.#live.splice(this.#live.lastIndexOf(consumer), 1);
+    for (const { ancestors } of this.#live) {
+      if (contains(ancestors, producer) || contains(ancestors, consumer)) include(ancestors, producer);
     }
     producer.nodes.sort((a, b) => a.id - b.id);
     this.#groupOf.set(node, producer);
