@@ -11,6 +11,8 @@ export { jvp } from "./jvp.ts";
 export type { JvpResult } from "./jvp.ts";
 export { linearize } from "./linearize.ts";
 export type { Linearized } from "./linearize.ts";
+export { quantity } from "./quantity.ts";
+export type { Measured, Slope } from "./quantity.ts";
 export type { Tangent, TangentDtype } from "./tangent.ts";
 export { grad, valueAndGrad, vjp } from "./vjp.ts";
 export type { GradOptions, ValueAndGrad, ValueGradAux, VjpResult } from "./vjp.ts";

@@ -98,8 +98,10 @@ export function hessian<A extends readonly unknown[], V extends Tensor, N extend
 ): (...args: A) => Hessian<A[N]> {
   const argument = options.argument ?? 0;
   return (...args) => {
-    const slope = (primal: A[N]): Tangent<A[N]> =>
-      grad((moved: A[N]) => fn(...(args.toSpliced(argument, 1, moved) as unknown as A)))(primal);
+    const slope = (primal: A[N]): Tangent<A[N]> => {
+      const at = (moved: A[N]): V => fn(...(args.toSpliced(argument, 1, moved) as unknown as A));
+      return grad(at)(primal) as Tangent<A[N]>;
+    };
     return jacfwd(slope)(args[argument] as A[N]) as Hessian<A[N]>;
   };
 }
@@ -112,7 +114,7 @@ export function hvp<A extends readonly unknown[], V extends Tensor>(
   fn: (...args: A) => V,
 ): (primals: readonly [...A], vector: Tangent<A[0]>) => Tangent<A[0]> {
   return ([first, ...rest], vector) => {
-    const slope = (primal: unknown): Tangent<A[0]> => grad(fn)(...([primal, ...rest] as unknown as A));
+    const slope = (primal: unknown): Tangent<A[0]> => grad(fn)(...([primal, ...rest] as unknown as A)) as Tangent<A[0]>;
     return jvp(slope)([first], [vector] as never).tangent as Tangent<A[0]>;
   };
 }

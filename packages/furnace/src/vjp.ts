@@ -17,6 +17,7 @@ import {
   transposeLinear,
 } from "@fidelity/core";
 import type { FloatDtype, Substitution, Tensor } from "@fidelity/core";
+import type { Slope } from "./quantity.ts";
 import type { Leaves, Tangent } from "./tangent.ts";
 import {
   instantiate,
@@ -55,7 +56,7 @@ export function vjp<A extends readonly unknown[], R>(fn: (...args: A) => R): (..
 /** The value of a function and its gradient with respect to one argument. */
 export interface ValueAndGrad<V, G> {
   readonly value: V;
-  readonly grad: Tangent<G>;
+  readonly grad: Slope<V, G>;
 }
 
 /** ... and what else the function computed. */
@@ -99,7 +100,7 @@ export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, 
     const { value } = reverse;
     if (!isTensor(value) || value.rank !== 0) throw nonScalar(value);
     const one = splat(1, [], tangentType(value.type)!.dtype as FloatDtype);
-    const grad = withLeaves(args[argument], reverse.pullback([one])) as Tangent<A[N]>;
+    const grad = withLeaves(args[argument], reverse.pullback([one])) as Slope<V, A[N]>;
     return aux ? { value, grad, aux: reverse.aux as X } : { value, grad };
   };
 }
@@ -107,7 +108,7 @@ export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, 
 /** The gradient of the scalar function `fn` with respect to its first argument, a tree of tensors. */
 export function grad<A extends readonly unknown[], V extends Tensor>(
   fn: (...args: A) => V,
-): (...args: A) => Tangent<A[0]> {
+): (...args: A) => Slope<V, A[0]> {
   const both = valueAndGrad<A, V>(fn);
   return (...args) => both(...args).grad;
 }

@@ -2,6 +2,7 @@
 
 export { FidelityError, InternalError, invariant } from "./errors.ts";
 export type { ErrorDetails } from "./errors.ts";
+export type { DivideUnits, MultiplyUnits, NamedUnits, Unit, UnitName, UnitOf } from "./physical.ts";
 export { addr, bytes, formatBytes, QuantityError } from "./quantity.ts";
 export type { Addr, Bytes } from "./quantity.ts";
 export type {

@@ -1,6 +1,6 @@
 // eigh: A V = V diag(w) for symmetric A, of which only the lower triangle is read; w ascending, V orthogonal, the
 // largest number of each vector positive. The cyclic Jacobi method: slower than tridiagonal methods for large matrices,
-// and as exact as any (Demmel and Veselic 1992, "Jacobi's method is more accurate than QR").
+// and second to none in exactness (Demmel and Veselic 1992, "Jacobi's method is more accurate than QR").
 // Derivative (Giles 2008, section 3.1): with M = V^T dA V, dw = diag M and dV = V (F o M), F_ij = 1 / (w_j - w_i) off
 // the diagonal. Vectors of equal eigenvalues are not differentiable; F counts as 0 there.
 
