@@ -1,7 +1,7 @@
-// The programs of the ceilings: what a machine can do at most with the code that a target can print. Each is a kernel of
-// the loop IR, compiled and run by the same target and team as everything else. The bandwidths are those of McCalpin's
-// STREAM (triad: a = b + s c, counted as three transfers, without the one that a cache makes to own a line before it
-// writes it), and a sum for reading alone. The peaks multiply and add in registers, with no memory at all.
+// The programs of the ceilings: what a machine can do at most with the code that a target can print. Each is a kernel
+// of the loop IR, compiled and run by the same target and team as everything else. The bandwidths are those of
+// McCalpin's STREAM (triad: a = b + s c, counted as three transfers, without the one that a cache makes to own a line
+// before it writes it), and a sum for reading alone. The peaks multiply and add in registers, with no memory at all.
 //
 // They are ceilings of the target: WebAssembly has 128-bit vectors, which V8 joins in pairs; native code has those of
 // the processor. A triad whose result goes past the caches saves the transfer that owning its lines would cost.

@@ -17,8 +17,9 @@ export function nodesOf(unit: Unit): readonly Node[] {
 
 /** The name of a graph's input as its tree has it: `blocks.0.mixer.forget.weight`, without the argument's number. */
 export function inputName(parameter: Tensor): string {
-  const name = String(parameter.node.attrs["name"] ?? parameter.toString());
-  return name.replace(/^\d+\.(?=.)/, "");
+  const { name } = parameter.node.attrs;
+  const text = typeof name === "string" ? name : parameter.toString();
+  return text.replace(/^\d+\.(?=.)/, "");
 }
 
 /** A few words for what some nodes do: composite ops that they came from, then those that are not plain arithmetic. */
@@ -122,8 +123,8 @@ export function isBlockGroup(group: string | undefined): boolean {
 }
 
 /**
- * The part of the model of each unit: that of the weights that it reads, or else that of the latest unit whose result it
- * reads, blocks first.
+ * The part of the model of each unit: that of the weights that it reads, or else that of the latest unit whose result
+ * it reads, blocks first.
  */
 export function assignGroups(units: readonly Omit<UnitExplanation, "group">[]): string[] {
   const groups: string[] = [];

@@ -1,5 +1,5 @@
-// What `explainProgram` gives: the decisions of a compilation as plain data, which serialises to JSON as it is. Numbers
-// are counted from the program (tally.ts), never taken from the estimates that the passes decided by.
+// What `explainProgram` gives: the decisions of a compilation as plain data, which serialises to JSON as it is.
+// Numbers are counted from the program (tally.ts), never taken from the estimates that the passes decided by.
 
 import type { Ceilings } from "./ceilings.ts";
 

@@ -1,8 +1,8 @@
-// The least time that a call can take on a machine: its bytes at the bandwidth of the memory that they come from, or its
-// arithmetic at the peak, whichever is longer (Williams, Waterman and Patterson, "Roofline", 2009). Which memory that is
-// follows from reuse distance (Mattson et al., "Evaluation techniques for storage hierarchies", 1970): a buffer that was
-// touched so many bytes ago is still in the caches that hold as many.
-// It is a bound, not a guess: waiting, instructions that do no arithmetic, and writes to memory cost more.
+// The least time that a call can take on a machine: its bytes at the bandwidth of the memory that they come from, or
+// its arithmetic at the peak, whichever is longer (Williams, Waterman and Patterson, "Roofline", 2009). Which memory
+// that is follows from reuse distance (Mattson et al., "Evaluation techniques for storage hierarchies", 1970): a
+// buffer that was touched so many bytes ago is still in the caches that hold as many. It is a bound, not a guess:
+// waiting, instructions that do no arithmetic, and writes to memory cost more.
 
 import type { Ceilings, Rates } from "./ceilings.ts";
 import type { ArgumentExplanation, Limit, Operations } from "./explanation.ts";

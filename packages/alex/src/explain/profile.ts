@@ -1,8 +1,8 @@
-// The time of every call of a program, measured on a device: each runs as a program of its own over the tensors that the
-// whole program was bound to, in the program's order, again and again. Calls that only differ in their tensors share
-// one compiled program, so that a deep model is profiled as fast as a shallow one.
-// What a run costs by itself is measured and taken off; calls too small to be shared among threads are repeated inside
-// of a run, which their data being near flatters a little. So the parts add up to about the whole, not exactly.
+// The time of every call of a program, measured on a device: each runs as a program of its own over the tensors that
+// the whole program was bound to, in the program's order, again and again. Calls that only differ in their tensors
+// share one compiled program, so that a deep model is profiled as fast as a shallow one. What a run costs by itself is
+// measured and taken off; calls too small to be shared among threads are repeated inside of a run, which their data
+// being near flatters a little. So the parts add up to about the whole, not exactly.
 
 import { buildKernel, storageBytes } from "@fidelity/core";
 import type { DeviceTensor, KernelCall, Program, ScheduleItem, TensorType } from "@fidelity/core";

@@ -1,9 +1,8 @@
 // What a call of a kernel does, counted from its loops: arithmetic, and the bytes that pass between registers and each
-// buffer. Straight runs of instructions are added up once; loops multiply them, and only what their bounds depend on is
-// evaluated, chunk by chunk. So counts are exact where bounds follow from the chunk's number, and a kernel of a million
-// iterations is counted in a millisecond.
-// Bounds that are read from memory (the position in a cache) are taken from `assumedIndex`. Left out: what the caches
-// make of the bytes; see account.ts.
+// buffer. Straight runs of instructions are added up once; loops multiply them, and only what their bounds depend on
+// is evaluated, chunk by chunk. So counts are exact where bounds follow from the chunk's number, and a kernel of a
+// million iterations is counted in a millisecond. Bounds that are read from memory (the position in a cache) are taken
+// from `assumedIndex`. Left out: what the caches make of the bytes; see account.ts.
 
 import type { Block, Kernel, LoopInst, LoopType, LoopValue } from "@fidelity/core";
 import { operandsOf, TILE } from "@fidelity/core";

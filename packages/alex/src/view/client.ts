@@ -45,13 +45,19 @@ function all(selector: string): HTMLElement[] {
 /** Words, numbers, comments of any stage's text, coloured by one rule. */
 function colour(line: string): string {
   const escaped = line.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return escaped.replace(
-    /(\/\/.*|;;.*|#\s.*$)|("[^"]*")|(%[\w.]+|\$[\w.]+|\bv\d+\b)|(\b(?:for|if|else|yield|kernel|load|store|step|with|func|loop|block|end|br|br_if|call|define|ret|param|local)\b)|(\b-?\d[\d.]*(?:e[+-]?\d+)?\b)/g,
-    (token, comment, text, value, word) => {
-      const kind = comment ? "c" : text ? "s" : value ? "v" : word ? "k" : "n";
-      return `<span class="t${kind}">${token}</span>`;
-    },
-  );
+  const words =
+    "for if else yield kernel load store step with func loop block end br br_if call define ret param local";
+  const parts = [
+    String.raw`(\/\/.*|;;.*|#\s.*$)`,
+    String.raw`("[^"]*")`,
+    String.raw`(%[\w.]+|\$[\w.]+|\bv\d+\b)`,
+    String.raw`(\b(?:${words.replaceAll(" ", "|")})\b)`,
+    String.raw`(\b\d[\d.]*(?:e[+-]?\d+)?\b)`,
+  ];
+  return escaped.replace(new RegExp(parts.join("|"), "g"), (token, comment, text, value, word) => {
+    const kind = comment ? "c" : text ? "s" : value ? "v" : word ? "k" : "n";
+    return `<span class="t${kind}">${token}</span>`;
+  });
 }
 
 /** Fills a column with a kernel's text, in pieces that are drawn when they come into sight. */

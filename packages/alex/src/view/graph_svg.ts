@@ -4,7 +4,7 @@
 import { foldUnits } from "../explain/sequences.ts";
 import type { UnitBlock } from "../explain/sequences.ts";
 import type { View } from "./data.ts";
-import { element, escapeHtml, round } from "./html.ts";
+import { element, escapeHtml, label, round } from "./html.ts";
 import { layOut } from "./layered.ts";
 import type { PlacedNode } from "./layered.ts";
 
@@ -85,10 +85,7 @@ function drawBlock(view: View, { block, graph }: PlacedBlock, width: number, top
     .map(({ id }) => outStub(nodes.get(id)!, width / 2, top + height));
   const name = block.group === "" ? "other" : block.group;
   const title = block.times === 1 ? name : `${block.group} … ${block.lastGroup}`;
-  const times =
-    block.times === 1
-      ? ""
-      : `<text class="times" x="${round(width - BOX.padding)}" y="${top + 21}" text-anchor="end">× ${block.times}</text>`;
+  const times = block.times === 1 ? "" : label("times", width - BOX.padding, top + 21, `× ${block.times}`, "end");
   const shadow =
     block.times === 1
       ? ""
@@ -100,7 +97,7 @@ function drawBlock(view: View, { block, graph }: PlacedBlock, width: number, top
     times,
     ...edges,
     ...outputs,
-    ...block.units.map(({ id, title: label }) => drawNode(view, id, label, nodes.get(id)!)),
+    ...block.units.map(({ id, title: text }) => drawNode(view, id, text, nodes.get(id)!)),
   ].join("");
 }
 
@@ -124,10 +121,18 @@ function stub(x: number, y: number, to: PlacedNode): string {
 
 function outStub(from: PlacedNode, x: number, bottom: number): string {
   const start = from.y + NODE_HEIGHT;
-  return `<path class="edge" d="M${round(from.x)} ${round(start)}C${round(from.x)} ${round(bottom)} ${round(x)} ${round(start)} ${round(x)} ${round(bottom)}"/>`;
+  return edgePath([from.x, start], [from.x, bottom], [x, start], [x, bottom]);
+}
+
+type Point = readonly [x: number, y: number];
+
+/** A cubic curve by its ends and what it leans to between them. */
+function edgePath(from: Point, ...rest: readonly [Point, Point, Point]): string {
+  const text = ([x, y]: Point): string => `${round(x)} ${round(y)}`;
+  return `<path class="edge" d="M${text(from)}C${rest.map(text).join(" ")}"/>`;
 }
 
 function curve(x1: number, y1: number, x2: number, y2: number): string {
   const middle = round((y1 + y2) / 2);
-  return `<path class="edge" d="M${round(x1)} ${round(y1)}C${round(x1)} ${middle} ${round(x2)} ${middle} ${round(x2)} ${round(y2)}"/>`;
+  return edgePath([x1, y1], [x1, middle], [x2, middle], [x2, y2]);
 }

@@ -32,3 +32,27 @@ export function roundStep(range: number, count: number): number {
   const power = 10 ** Math.floor(Math.log10(raw));
   return power * (raw / power <= 1 ? 1 : raw / power <= 2 ? 2 : raw / power <= 5 ? 5 : 10);
 }
+
+/** A piece of text in a picture, escaped; `anchor` says which end of it is at x. */
+export function label(
+  className: string,
+  x: number,
+  y: number,
+  text: string,
+  anchor: "start" | "middle" | "end",
+): string {
+  return element("text", { class: className, x: round(x), y: round(y), "text-anchor": anchor }, escapeHtml(text));
+}
+
+/** A rectangle from a corner; `inside` is HTML. */
+export function rectangle(
+  attributes: Readonly<Record<string, string | number | undefined>>,
+  [x, y, width, height]: readonly [x: number, y: number, width: number, height: number],
+  inside = "",
+): string {
+  return element(
+    "rect",
+    { ...attributes, x: round(x), y: round(y), width: round(width), height: round(height) },
+    inside,
+  );
+}

@@ -1,6 +1,7 @@
-// A layered drawing of a small graph, after Sugiyama, Tagawa and Toda ("Methods for visual understanding of hierarchical
-// system structures", 1981): nodes get layers by their longest path from the top, then places in their layer by the mean
-// place of their neighbours, swept a few times down and up. Left out: dummy nodes for long edges, which curve round.
+// A layered drawing of a small graph, after Sugiyama, Tagawa and Toda ("Methods for visual understanding of
+// hierarchical system structures", 1981): nodes get layers by their longest path from the top, then places in their
+// layer by the mean place of their neighbours, swept a few times down and up. Left out: dummy nodes for long edges,
+// which curve round.
 
 export interface LayeredNode {
   readonly id: number;

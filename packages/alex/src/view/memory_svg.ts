@@ -6,7 +6,7 @@ import { formatBytes } from "@fidelity/units";
 import type { BufferExplanation } from "../explain/explanation.ts";
 import type { Category } from "./category.ts";
 import type { View } from "./data.ts";
-import { element, escapeHtml, round, roundStep } from "./html.ts";
+import { element, escapeHtml, label, rectangle, round, roundStep } from "./html.ts";
 
 const SIZE = { width: 1400, left: 84, right: 12, curve: 84, gap: 26, plan: 300, bottom: 34 } as const;
 const ALIGNMENT_BYTES = 64;
@@ -18,7 +18,7 @@ export function renderMemory(view: View): string {
   const { buffers, memory } = view.explanation;
   const placed = buffers.filter((buffer): buffer is Placed => buffer.offsetBytes !== undefined);
   if (placed.length === 0)
-    return `<p class="empty">No intermediate value needs memory: everything is a parameter, a result or in registers.</p>`;
+    return `<p class="empty">No intermediate value needs memory: all are results or stay in registers.</p>`;
   const plot = SIZE.width - SIZE.left - SIZE.right;
   const x = (item: number): number => SIZE.left + (item * plot) / memory.itemCount;
   const planTop = SIZE.curve + SIZE.gap;
@@ -30,12 +30,17 @@ export function renderMemory(view: View): string {
     const category = writers.get(id) ?? "move";
     const width = Math.max(0.6, x(last + 1) - x(first) - 0.6);
     const padded = Math.ceil(sizeBytes / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+    const [left, top, bottom] = [x(first), y(offsetBytes), y(offsetBytes + sizeBytes)];
     const pad =
       padded === sizeBytes
         ? ""
-        : `<rect class="padding" x="${round(x(first))}" y="${round(y(offsetBytes + sizeBytes))}" width="${round(width)}" height="${round(Math.max(0.5, y(padded) - y(sizeBytes)))}"/>`;
+        : rectangle({ class: "padding" }, [left, bottom, width, Math.max(0.5, y(padded) - y(sizeBytes))]);
     const title = `${name}, ${formatBytes(sizeBytes)} at ${offsetBytes}, alive in items ${first} to ${last}`;
-    const rect = `<rect class="buffer ${category}" data-buffer="${id}" x="${round(x(first))}" y="${round(y(offsetBytes))}" width="${round(width)}" height="${round(Math.max(0.8, y(offsetBytes + sizeBytes) - y(offsetBytes) - 0.5))}"><title>${escapeHtml(title)}</title></rect>`;
+    const rect = rectangle(
+      { class: `buffer ${category}`, "data-buffer": id },
+      [left, top, width, Math.max(0.8, bottom - top - 0.5)],
+      `<title>${escapeHtml(title)}</title>`,
+    );
     return rect + pad;
   });
   const peak = x(memory.peakItem + 0.5);
@@ -55,7 +60,7 @@ export function renderMemory(view: View): string {
 function peakLabel(x: number, bytes: number): string {
   const isRight = x > SIZE.width / 2;
   const anchor = isRight ? "end" : "start";
-  return `<text class="peak-label" x="${round(x + (isRight ? -7 : 7))}" y="14" text-anchor="${anchor}">peak: ${formatBytes(bytes)} alive</text>`;
+  return label("peak-label", x + (isRight ? -7 : 7), 14, `peak: ${formatBytes(bytes)} alive`, anchor);
 }
 
 /** The category of what writes each buffer first. */
@@ -76,7 +81,7 @@ function aliveCurve(placed: readonly Placed[], { explanation: { memory } }: View
   const y = (bytes: number): number => SIZE.curve - ((SIZE.curve - top) * bytes) / Math.max(1, memory.arenaBytes);
   const steps = Array.from(alive, (bytes, i) => `L${round(x(i))} ${round(y(bytes))}H${round(x(i + 1))}`).join("");
   const area = `M${round(x(0))} ${SIZE.curve}${steps}V${SIZE.curve}Z`;
-  return `<path class="alive" d="${area}"/><text class="tick" x="${SIZE.left - 8}" y="${SIZE.curve}" text-anchor="end">alive</text>`;
+  return `<path class="alive" d="${area}"/>${label("tick", SIZE.left - 8, SIZE.curve, "alive", "end")}`;
 }
 
 function addressTicks(arenaBytes: number, y: (bytes: number) => number): string[] {
@@ -85,8 +90,7 @@ function addressTicks(arenaBytes: number, y: (bytes: number) => number): string[
   const count = Math.floor(arenaBytes / step + 1e-9);
   return Array.from({ length: count + 1 }, (_, i) => {
     const at = round(y(i * step));
-    const label = i === 0 ? "0" : formatBytes(i * step);
-    return `<text class="tick" x="${SIZE.left - 8}" y="${at + 4}" text-anchor="end">${label}</text>`;
+    return label("tick", SIZE.left - 8, at + 4, i === 0 ? "0" : formatBytes(i * step), "end");
   });
 }
 

@@ -34,17 +34,42 @@ export function renderView(input: ViewInput): string {
 <body>
 ${renderHeader(view)}
 <main>
-${section("From the model to the machine", "Every unit of the fused graph becomes one kernel; equal kernels are kept once. Point at a unit or a line to see its counterparts, click to bring them into sight.", renderLegend(view) + renderColumns(view))}
-${section("Where the time goes", timeText(view), `<div class="profile"><figure>${renderRoofline(view)}</figure><figure class="tall">${renderKernelTable(view)}</figure></div>`)}
-${section("One run", "Each piece is a call, as wide as its time; low ones run on one thread.", `<figure>${renderTimeline(view)}</figure>`)}
-${section("Memory plan", "Intermediate values share one arena: time goes right, addresses go down, and a buffer's place is free again when its last reader is done.", `<figure>${renderMemory(view)}</figure>`)}
-${section("Decisions and what they cost", "Counted from the program, not estimated.", renderDecisions(view))}
+${sections(view).join("\n")}
 </main>
 <footer>Written by fidelity compile --view. The page is one file and works without a network.</footer>
 <script type="application/json" id="data">${data}</script>
 <script>${pageScript()}</script>
 </body></html>
 `;
+}
+
+function sections(view: View): string[] {
+  const figure = (html: string, name?: string): string => element("figure", { class: name }, html);
+  return [
+    section(
+      "From the model to the machine",
+      "Every unit of the fused graph becomes one kernel; equal kernels are kept once. Point at a unit or a line to " +
+        "see its counterparts, click to bring them into sight.",
+      renderLegend(view) + renderColumns(view),
+    ),
+    section(
+      "Where the time goes",
+      timeText(view),
+      element("div", { class: "profile" }, figure(renderRoofline(view)), figure(renderKernelTable(view), "tall")),
+    ),
+    section(
+      "One run",
+      "Each piece is a call, as wide as its time; low ones run on one thread.",
+      figure(renderTimeline(view)),
+    ),
+    section(
+      "Memory plan",
+      "Intermediate values share one arena: time goes right, addresses go down, and a buffer's place is free again " +
+        "when its last reader is done.",
+      figure(renderMemory(view)),
+    ),
+    section("Decisions and what they cost", "Counted from the program, not estimated.", renderDecisions(view)),
+  ];
 }
 
 function section(title: string, text: string, body: string): string {
@@ -54,7 +79,8 @@ function section(title: string, text: string, body: string): string {
 function timeText({ profile, explanation }: View): string {
   const ceiling = "A bar's full part is what the machine's measured ceiling allows at best.";
   if (profile !== undefined) {
-    return `Measured call by call on ${profile.target} with ${profile.threads} thread(s). ${ceiling} Circles are kernels, their area the time.`;
+    const where = `${profile.target}, ${profile.threads} ${profile.threads === 1 ? "thread" : "threads"}`;
+    return `Measured call by call (${where}). ${ceiling} Circles are kernels, their area the time.`;
   }
   return explanation.ceilings === undefined
     ? "Nothing was measured: kernels are sorted by the bytes that they move."

@@ -1,12 +1,12 @@
-// The roofline (Williams, Waterman and Patterson, 2009): operations a second over operations a byte, both by logarithm.
-// The roofs are the measured ceilings, of memory and of the nearest cache, for float32 and for bytes; each kernel is a
-// circle, its area the time that it takes.
+// The roofline (Williams, Waterman and Patterson, 2009): operations a second over operations a byte, both by
+// logarithm. The roofs are the measured ceilings, of memory and of the nearest cache, for float32 and for bytes; each
+// kernel is a circle, its area the time that it takes.
 
 import { formatBytes } from "@fidelity/units";
 import type { Ceilings } from "../explain/ceilings.ts";
 import { formatRate, formatSeconds } from "../explain/text.ts";
 import type { View, ViewKernel } from "./data.ts";
-import { element, escapeHtml, round } from "./html.ts";
+import { element, escapeHtml, label, round } from "./html.ts";
 
 const SIZE = { width: 760, height: 500, left: 66, right: 20, top: 18, bottom: 46 } as const;
 const LABELS_MAX = 5;
@@ -94,15 +94,30 @@ function grid(scale: Scale): string[] {
   return [
     ...powers(scale.intensities).map((value) => {
       const x = round(scale.x(value));
-      return `<line class="grid" x1="${x}" x2="${x}" y1="${top}" y2="${bottom}"/><text class="tick" x="${x}" y="${bottom + 17}" text-anchor="middle">${plain(value)}</text>`;
+      const text = label("tick", x, bottom + 17, plain(value), "middle");
+      return `<line class="grid" x1="${x}" x2="${x}" y1="${top}" y2="${bottom}"/>${text}`;
     }),
     ...powers(scale.rates).map((value) => {
       const y = round(scale.y(value));
-      return `<line class="grid" x1="${left}" x2="${right}" y1="${y}" y2="${y}"/><text class="tick" x="${left - 8}" y="${y + 4}" text-anchor="end">${plain(value / 1e9)}</text>`;
+      const text = label("tick", left - 8, y + 4, plain(value / 1e9), "end");
+      return `<line class="grid" x1="${left}" x2="${right}" y1="${y}" y2="${y}"/>${text}`;
     }),
     `<text class="axis" x="${(left + right) / 2}" y="${SIZE.height - 8}" text-anchor="middle">operations a byte</text>`,
-    `<text class="axis" transform="translate(14 ${(top + bottom) / 2}) rotate(-90)" text-anchor="middle">billion operations a second</text>`,
+    turned("axis", 14, (top + bottom) / 2, -90, "billion operations a second", "middle"),
   ];
+}
+
+/** Text at an angle in degrees. */
+function turned(
+  name: string,
+  x: number,
+  y: number,
+  angle: number,
+  text: string,
+  anchor: "start" | "middle" | "end",
+): string {
+  const transform = `translate(${round(x)} ${round(y)}) rotate(${round(angle)})`;
+  return element("text", { class: name, transform, "text-anchor": anchor }, escapeHtml(text));
 }
 
 /** 0.01, 10, 10k. */
@@ -137,20 +152,22 @@ function roofs(scale: Scale, { team, threads }: Ceilings): string[] {
       ];
       const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
       const at = 0.26 + 0.1 * i;
-      const label = `<text class="roof-label" transform="translate(${round(x1 + (x2 - x1) * at)} ${round(y1 + (y2 - y1) * at - 6)}) rotate(${round(angle)})">${escapeHtml(name)} ${formatRate(bytesPerSecond, "B/s")}</text>`;
-      return `<path class="roof" d="M${round(x1)} ${round(y1)}L${round(x2)} ${round(y2)}"/>${label}`;
+      const [x, y] = [x1 + (x2 - x1) * at, y1 + (y2 - y1) * at - 6];
+      const text = turned("roof-label", x, y, angle, `${name} ${formatRate(bytesPerSecond, "B/s")}`, "start");
+      return `<path class="roof" d="M${round(x1)} ${round(y1)}L${round(x2)} ${round(y2)}"/>${text}`;
     }),
     ...peaks.map(({ name, rate, unit }) => {
       const from = Math.max(least, rate / cache.bytesPerSecond);
       const y = round(scale.y(rate));
-      const label = `<text class="roof-label" x="${round(scale.x(most) - 4)}" y="${y - 6}" text-anchor="end">${name} ${formatRate(rate, unit)}, ${who}</text>`;
-      return `<path class="roof" d="M${round(scale.x(from))} ${y}H${round(scale.x(most))}"/>${label}`;
+      const text = label("roof-label", scale.x(most) - 4, y - 6, `${name} ${formatRate(rate, unit)}, ${who}`, "end");
+      return `<path class="roof" d="M${round(scale.x(from))} ${y}H${round(scale.x(most))}"/>${text}`;
     }),
   ];
 }
 
 function circle(kernel: ViewKernel, x: number, y: number, radius: number, seconds: number): string {
-  const title = `${kernel.name} #${kernel.id}: ${formatSeconds(seconds)}, ${(kernel.operations / kernel.bytes).toPrecision(3)} operations a byte`;
+  const intensity = (kernel.operations / kernel.bytes).toPrecision(3);
+  const title = `${kernel.name} #${kernel.id}: ${formatSeconds(seconds)}, ${intensity} operations a byte`;
   return element(
     "circle",
     {
@@ -177,8 +194,6 @@ function labels(points: readonly { readonly name: string; readonly x: number; re
     placed.push({ x, y: at });
     const isRight = x > SIZE.width - 170;
     const anchor = isRight ? "end" : "start";
-    return [
-      `<text class="point-label" x="${round(x + (isRight ? -12 : 12))}" y="${round(at)}" text-anchor="${anchor}">${escapeHtml(name)}</text>`,
-    ];
+    return [label("point-label", x + (isRight ? -12 : 12), at, name, anchor)];
   });
 }

@@ -21,7 +21,7 @@ export function renderHeader(view: View): string {
     [formatBytes(memory.arenaBytes), "for intermediate values"],
     [
       `${kernels.length}`,
-      `${kernels.length === 1 ? "kernel" : "kernels"} for ${plural(units.length, "unit")}, ${plural(calls.length, "call")}`,
+      `${noun(kernels.length, "kernel")} for ${plural(units.length, "unit")}, ${plural(calls.length, "call")}`,
     ],
     [`${stages.length}`, stages.length === 1 ? "stage of the schedule" : "stages of the schedule"],
   ];
@@ -45,23 +45,44 @@ function percent(share: number): string {
   return `${Math.round(100 * share)} %`;
 }
 
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+function noun(count: number, word: string): string {
+  return count === 1 ? word : `${word}s`;
+}
+
+function plural(count: number, word: string): string {
+  return `${count} ${noun(count, word)}`;
+}
+
+/** A table row; the first cell is its head. Cells are HTML. */
+function row(attributes: Readonly<Record<string, string | number | undefined>>, cells: readonly string[]): string {
+  const [first, ...rest] = cells;
+  const html = rest.map((cell) => (cell.startsWith("<td") ? cell : `<td>${cell}</td>`));
+  return element("tr", attributes, `<th scope="row">${first}</th>`, ...html);
+}
+
+function tableOf(name: string, head: readonly string[], rows: readonly string[]): string {
+  const cells = head.map((text) => `<th scope="col">${text}</th>`);
+  return element(
+    "table",
+    { class: name },
+    `<thead><tr>${cells.join("")}</tr></thead>`,
+    `<tbody>${rows.join("")}</tbody>`,
+  );
 }
 
 /** What the colours mean. */
 export function renderLegend(view: View): string {
   const used = new Set([...view.kernels.map(({ category }) => category), ...view.categories]);
   const keys = Object.entries(CATEGORIES).filter(([category]) => used.has(category as keyof typeof CATEGORIES));
-  return `<p class="legend">${keys.map(([category, name]) => `<span class="key ${category}">${name}</span>`).join("")}</p>`;
+  const items = keys.map(([category, name]) => `<span class="key ${category}">${name}</span>`);
+  return element("p", { class: "legend" }, ...items);
 }
 
 /** The list of fused units, each with the ops that share its loop. */
 export function renderUnits(view: View): string {
   return foldUnits(view.explanation)
-    .map(
-      (block) =>
-        `<section class="block">${blockTitle(block)}${block.units.map((unit) => renderUnit(view, unit)).join("")}</section>`,
+    .map((block) =>
+      element("section", { class: "block" }, blockTitle(block), ...block.units.map((unit) => renderUnit(view, unit))),
     )
     .join("");
 }
@@ -117,17 +138,20 @@ export function renderKernelTable(view: View): string {
         : Math.min(1, predictedSeconds / Math.max(measuredSeconds, 1e-12));
     const width = round((100 * weight(kernel)) / most);
     const inner = share === undefined ? "" : `<b style="width:${round(100 * share)}%"></b>`;
-    return [
-      `<tr class="${category}" data-kernel="${id}" tabindex="0"><th scope="row">${escapeHtml(name)} <i>#${id} ${escapeHtml(purposeOf(view, kernel))}</i></th><td>${count}</td>`,
-      `<td>${formatBytes(bytes)}</td><td>${(operations / Math.max(1, bytes)).toPrecision(2)}</td>`,
-      `<td>${measuredSeconds === undefined ? "" : formatSeconds(measuredSeconds)}</td>`,
-      `<td>${predictedSeconds === undefined ? "" : formatSeconds(predictedSeconds)}</td>`,
-      `<td>${share === undefined ? "" : percent(share)}</td><td>${percent(weight(kernel) / Math.max(total, 1e-30))}</td>`,
-      `<td class="bar"><span style="width:${width}%">${inner}</span></td></tr>`,
-    ].join("");
+    return row({ class: category, "data-kernel": id, tabindex: 0 }, [
+      `${escapeHtml(name)} <i>#${id} ${escapeHtml(purposeOf(view, kernel))}</i>`,
+      String(count),
+      formatBytes(bytes),
+      (operations / Math.max(1, bytes)).toPrecision(2),
+      measuredSeconds === undefined ? "" : formatSeconds(measuredSeconds),
+      predictedSeconds === undefined ? "" : formatSeconds(predictedSeconds),
+      share === undefined ? "" : percent(share),
+      percent(weight(kernel) / Math.max(total, 1e-30)),
+      `<td class="bar"><span style="width:${width}%">${inner}</span></td>`,
+    ]);
   });
   const head = ["kernel", "calls", "moves", "op/byte", "measured", "at least", "of ceiling", "of time", ""];
-  return `<table class="kernels"><thead><tr>${head.map((text) => `<th scope="col">${text}</th>`).join("")}</tr></thead><tbody>${rows.join("")}</tbody></table>`;
+  return tableOf("kernels", head, rows);
 }
 
 /** What a kernel is for, where its name does not say it. */
@@ -148,14 +172,18 @@ export function renderTimeline(view: View): string {
       const call = calls[id]!;
       const { name, category } = view.kernels[call.kernel]!;
       const title = `${units[call.unit]!.title}: ${name} #${call.kernel}`;
-      return `<i class="${category}" data-unit="${call.unit}" style="flex-grow:${round((1e4 * timeOf(id)) / total)}" title="${escapeHtml(title)}"></i>`;
+      const style = `flex-grow:${round((1e4 * timeOf(id)) / total)}`;
+      return element("i", { class: category, "data-unit": call.unit, style, title });
     });
     const grow = ids.reduce((sum, id) => sum + timeOf(id), 0);
-    const times = loops.length > 0 ? ` data-loops="${loops.join(" x ")}"` : "";
-    return `<div class="stage ${kind}" style="flex-grow:${round((1e4 * grow) / total)}" title="stage ${stage}, ${kind}"${times}>${inner.join("")}</div>`;
+    const times = loops.length > 0 ? `, ${loops.join(" x ")} times` : "";
+    const style = `flex-grow:${round((1e4 * grow) / total)}`;
+    return element("div", { class: `stage ${kind}`, style, title: `stage ${stage}, ${kind}${times}` }, ...inner);
   });
   const parallel = stages.filter(({ kind }) => kind === "parallel").length;
-  const caption = `${parallel} stages shared by all threads, ${stages.length - parallel} on one thread, too small to share. The team meets between stages.`;
+  const caption =
+    `${plural(parallel, "stage")} shared by all threads, ${stages.length - parallel} on one thread, too small to ` +
+    "share. The team meets between stages.";
   return `<div class="timeline">${pieces.join("")}</div><p class="caption">${caption}</p>`;
 }
 
@@ -186,13 +214,12 @@ export function renderDecisions(view: View): string {
       `inputs are updated where they lie, ${bytesOf(inPlace)}; ${rest}`,
     ]);
   }
-  const rows = layouts.map(
-    ({ what, count, bytes }) =>
-      `<tr><th scope="row">${escapeHtml(what)}</th><td>${count}</td><td>${bytes === 0 ? "free" : formatBytes(bytes)}</td></tr>`,
-  );
+  const rows = layouts.map(({ what, count, bytes }) => {
+    return row({}, [escapeHtml(what), String(count), bytes === 0 ? "free" : formatBytes(bytes)]);
+  });
   const html = cards.map(
     ([title, value, text]) =>
       `<div class="card"><h3>${title}</h3><p class="value">${escapeHtml(value)}</p><p>${escapeHtml(text)}</p></div>`,
   );
-  return `<div class="cards">${html.join("")}</div><table class="layouts"><thead><tr><th scope="col">layout</th><th scope="col">count</th><th scope="col">moves</th></tr></thead><tbody>${rows.join("")}</tbody></table>`;
+  return element("div", { class: "cards" }, ...html) + tableOf("layouts", ["layout", "count", "moves"], rows);
 }

@@ -13,15 +13,23 @@ export interface Token {
 
 const KEYWORDS = new Set(
   (
-    "as async await break case catch class const continue default delete do else enum export extends false finally for from " +
-    "function if implements import in instanceof interface let new null of return satisfies static super switch this throw " +
-    "true try type typeof undefined var void while yield"
+    "as async await break case catch class const continue default delete do else enum export extends false finally " +
+    "for from function if implements import in instanceof interface let new null of return satisfies static super " +
+    "switch this throw true try type typeof undefined var void while yield"
   ).split(" "),
 );
 
 /** Comments, strings, numbers, names, operators of several characters, or one character. */
-const TOKEN =
-  /(\/\/[^\n]*|\/\*[^]*?(?:\*\/|$))|("(?:[^"\\\n]|\\[^])*"?|'(?:[^'\\\n]|\\[^])*'?|`(?:[^`\\]|\\[^])*`?)|((?:\d|\.\d)[\w.]*)|([\p{L}$_][\p{L}\p{N}$_]*)|(=>|\.\.\.|[=!]==?|[<>]=|&&=?|\|\|=?|\?\?=?|\*\*=?|[-+*/%&|^]=|\+\+|--|<<=?|>>>?=?|\?\.|\S)/gu;
+const TOKEN = new RegExp(
+  [
+    String.raw`(\/\/[^\n]*|\/\*[^]*?(?:\*\/|$))`,
+    String.raw`("(?:[^"\\\n]|\\[^])*"?|'(?:[^'\\\n]|\\[^])*'?|` + "`(?:[^`\\\\]|\\\\[^])*`?)",
+    String.raw`((?:\d|\.\d)[\w.]*)`,
+    String.raw`([\p{L}$_][\p{L}\p{N}$_]*)`,
+    String.raw`(=>|\.\.\.|[=!]==?|[<>]=|&&=?|\|\|=?|\?\?=?|\*\*=?|[-+*/%&|^]=|\+\+|--|<<=?|>>>?=?|\?\.|\S)`,
+  ].join("|"),
+  "gu",
+);
 
 /** The tokens of a text, in order. Regular expressions are not told from divisions, which colours do not mind. */
 export function tokenize(text: string): Token[] {

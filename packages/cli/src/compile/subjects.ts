@@ -1,10 +1,11 @@
 // What `fidelity compile` looks at: the kernels of a TypeScript file, or a program of a model, which comes from a file
-// or is named by its sizes. Each is compiled as far as the program; texts of the stages behind that are made on demand.
+// or is named by its sizes. Each is compiled as far as the program; texts of the stages behind that are made on
+// demand.
 
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
-import { compileStages, CpuDevice } from "@fidelity/alex/node";
-import type { CompiledStages } from "@fidelity/alex/node";
+import { compileStages } from "@fidelity/alex/node";
+import type { CompiledStages, CpuDevice } from "@fidelity/alex/node";
 import { compileKernelSource, KernelError } from "@fidelity/alex/kernels/compile";
 import type { CompiledKernel, SourceText } from "@fidelity/alex/kernels/compile";
 import { FileError, toFileError } from "@fidelity/barewire/node";
@@ -56,8 +57,8 @@ export interface Subject {
 const KERNEL_EXTENSIONS = new Set([".ts", ".mts", ".cts", ".js", ".mjs"]);
 
 /**
- * The programs that a path or the sizes of a model stand for. Throws `FileError`, `KernelError` with every diagnostic of
- * a file, and `UsageError` when neither or both are given.
+ * The programs that a path or the sizes of a model stand for. Throws `FileError`, `KernelError` with every diagnostic
+ * of a file, and `UsageError` when neither or both are given.
  */
 export async function openSubjects(
   path: string | undefined,
