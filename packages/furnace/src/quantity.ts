@@ -1,5 +1,6 @@
-// Tensors that carry a physical unit in their type, and the units of derivatives: the gradient of joules by metres is in
-// newtons, and what takes it for something else does not compile. Erased at run time: a measured tensor is the tensor.
+// Tensors that carry a physical unit in their type, and the units of derivatives: the gradient of joules by metres is
+// in newtons, and what takes it for something else does not compile. Erased at run time: a measured tensor is the
+// tensor.
 // Arithmetic that knows units is here; every other function takes a measured tensor for a plain one and gives one.
 
 import { add, div, mul, neg, reduceSum, sub } from "@fidelity/core";

@@ -1,6 +1,6 @@
 // Sizes and positions in memory as types of their own, so that an offset is never passed for a length. The brands are
 // erased: at run time both are plain numbers, exact up to 2^53. Arithmetic gives back `number`; the constructors check
-// and brand its result. Left out until an issue asks: physical units and affine points.
+// and brand its result. Physical units are in physical.ts.
 
 import { FidelityError } from "./errors.ts";
 
