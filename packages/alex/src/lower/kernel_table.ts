@@ -1,6 +1,6 @@
-// The kernels of a program, each once: units of the graph that come out as the same loops (layers of a model) share one.
-// Kernels are plain data with ids in order of definition, so equal generators give equal data. They are told apart by
-// a hash first, since comparing is for those that are equal, or nearly.
+// The kernels of a program, each once: units of the graph that come out as the same loops (layers of a model) share
+// one. Kernels are plain data with ids in order of definition, so equal generators give equal data. They are told apart
+// by a hash first, since comparing is for those that are equal, or nearly.
 
 import type { Block, Kernel } from "@fidelity/core";
 

@@ -1,6 +1,6 @@
-// Signatures of units: texts that are equal when the units become the same kernels, so that the loops of a model's second
-// layer are those of the first, and not generated again. A kernel depends on ops, attributes, types and how values meet
-// inside of the unit; not on which values come in, nor where they lie.
+// Signatures of units: texts that are equal when the units become the same kernels, so that the loops of a model's
+// second layer are those of the first, and not generated again. A kernel depends on ops, attributes, types and how
+// values meet inside of the unit; not on which values come in, nor where they lie.
 
 import type { Attrs, AttrValue, Node, OpDef, Tensor, TensorType } from "@fidelity/core";
 import type { FusedUnit } from "../passes/fuse.ts";
@@ -9,7 +9,8 @@ import { operandsOf, resolveAlias } from "../passes/fuse.ts";
 /** The signature of a node with loops of its own, or undefined when its attributes have none. */
 export function nodeSignature(node: Node): string | undefined {
   const attrs = attrsText(node.attrs);
-  return attrs && `${opNumber(node.op)} ${attrs} ${node.inputs.map(typeText).join(",")}>${node.results.map(typeText).join(",")}`;
+  const [inputs, results] = [node.inputs, node.results].map((tensors) => tensors.map(typeText).join(","));
+  return attrs && `${opNumber(node.op)} ${attrs} ${inputs}>${results}`;
 }
 
 /** The signature of a fused unit, and the values that it reads from memory, in the order in which it names them. */
@@ -44,7 +45,9 @@ class UnitWriter {
     if (member !== undefined) return `m${member}.${operand.index}`;
     const { kind } = node.op.lowering;
     const isComputedHere = kind === "elementwise" && node.inputs.length === 0;
-    if (kind !== "alias" && kind !== "broadcast" && !isComputedHere) return `${this.#external(operand)}:${typeText(operand)}`;
+    if (kind !== "alias" && kind !== "broadcast" && !isComputedHere) {
+      return `${this.#external(operand)}:${typeText(operand)}`;
+    }
     return `${this.#described(node)}[${node.inputs.map((input) => this.#operand(input, reader)).join(" ")}]`;
   }
 

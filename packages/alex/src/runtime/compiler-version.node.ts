@@ -1,8 +1,8 @@
-// Which compiler this is, for what is kept of its work. There is no version to forget to raise: a compiler is its files,
-// those of alex and of core, which has the ops and what they lower to. In one place they are told by name, size and the
-// time of their last change, as the system keeps it (ctime, which no program can set), for the cost of asking the system
-// about some hundred files once a process. For what goes from machine to machine they are read.
-// Tests are left out; barewire is, too: what it writes here is BARE, whose format does not change.
+// Which compiler this is, for what is kept of its work. There is no version to forget to raise: a compiler is its
+// files, those of alex and of core, which has the ops and what they lower to. In one place they are told by name, size
+// and the time of their last change, as the system keeps it (ctime, which no program can set), for the cost of asking
+// the system about some hundred files once a process. For what goes from machine to machine they are read. Tests are
+// left out; barewire is, too: what it writes here is BARE, whose format does not change.
 
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";

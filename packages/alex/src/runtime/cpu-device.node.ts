@@ -1,4 +1,5 @@
-// Devices of the processor in Node: worker threads as team members, programs kept on disk, settings from the environment.
+// Devices of the processor in Node: worker threads as team members, programs kept on disk, settings from the
+// environment.
 
 import os from "node:os";
 import type { VectorTarget } from "@fidelity/core";

@@ -164,7 +164,7 @@ class CodeWriter {
   }
 }
 
-/** Numbers of nodes in the order in which they are written, by the nodes' own, which depend on what was traced before. */
+/** Numbers of nodes in the order in which they are written, by their ids, which depend on what was traced before. */
 class NodeNumbers {
   #byId = new Int32Array(1 << 12);
   #count = 0;

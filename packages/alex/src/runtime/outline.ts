@@ -1,5 +1,5 @@
-// What running a program takes of it, all but its code: memory, bindings, constants, and its schedule as far as teams and
-// profiles look at it. It is small, and so is its message, which is kept beside the code (store.ts).
+// What running a program takes of it, all but its code: memory, bindings, constants, and its schedule as far as teams
+// and profiles look at it. It is small, and so is its message, which is kept beside the code (store.ts).
 
 import { bare } from "@fidelity/barewire";
 import type { Program, ScheduleItem } from "@fidelity/core";

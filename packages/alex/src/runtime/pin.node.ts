@@ -1,6 +1,7 @@
-// Threads that stay on one processor, by Linux's sched_setaffinity through node:ffi: members of a team keep their caches,
-// and a benchmark its figures. A worker thread is pinned for its life; the thread that makes a synchronous run is pinned
-// for the run and has its own mask again afterwards, since what it starts (threads, processes) would inherit the pin.
+// Threads that stay on one processor, by Linux's sched_setaffinity through node:ffi: members of a team keep their
+// caches, and a benchmark its figures. A worker thread is pinned for its life; the thread that makes a synchronous run
+// is pinned for the run and has its own mask again afterwards, since what it starts (threads, processes) would inherit
+// the pin.
 
 import { loadFfi } from "@fidelity/barewire/node";
 import { DeviceOptionError } from "./errors.ts";

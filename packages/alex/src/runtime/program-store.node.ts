@@ -1,6 +1,6 @@
-// Compiled programs on disk. What is kept of one is its outline and what its target makes code of again: for WebAssembly
-// the module, for native code the key of a library, which has a file of its own. A message that is damaged, cut short
-// or of another compiler is as good as none (targets/native/cache.node.ts).
+// Compiled programs on disk. What is kept of one is its outline and what its target makes code of again: for
+// WebAssembly the module, for native code the key of a library, which has a file of its own. A message that is damaged,
+// cut short or of another compiler is as good as none (targets/native/cache.node.ts).
 
 import { BareError } from "@fidelity/barewire";
 import { FileError } from "@fidelity/barewire/node";

@@ -31,8 +31,8 @@ import {
 const LENGTH = 64;
 
 /**
- * What programs become, and how large the teams are. Native code cannot trap without ending the process, so the programs
- * that do so are WebAssembly's there, too, and take turns with native ones.
+ * What programs become, and how large the teams are. Native code cannot trap without ending the process, so the
+ * programs that do so are WebAssembly's there, too, and take turns with native ones.
  */
 const TARGETS: { readonly name: string; readonly target: CpuTarget; readonly teams: readonly number[] }[] = [
   { name: "wasm", target: wasmTarget, teams: [2, 4] },

@@ -57,7 +57,7 @@ export interface CpuTarget {
   readonly identity: string;
   /** `maximumPages` is the limit of the memory that the program will run over, in 64 KiB pages. */
   compile(program: Program, maximumPages: number): Promise<CompiledProgram>;
-  /** The program of a `kept`, or undefined when what it stands for is gone. Only for what was kept with this identity. */
+  /** The program of a `kept` of this identity, or undefined when what it stands for is gone. */
   restore(kept: Uint8Array): Promise<Omit<CompiledProgram, "starts"> | undefined>;
   readonly open: ProgramOpener;
 }

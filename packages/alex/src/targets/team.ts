@@ -56,10 +56,10 @@ export function chunkBits(chunks: number, claimed: number): number {
 }
 
 /**
- * Makes a run the team's, at a stage that has one chunk: 0, the program's start, or that of an item of its schedule; the
- * run before must be over. `control` are the control
- * block's 32-bit words. The halves of the word are written one after the other: between them the word is that of the
- * run before with another low half, and members leave a run that is over whatever is in there.
+ * Makes a run the team's, at a stage that has one chunk: 0, the program's start, or that of an item of its schedule;
+ * the run before must be over. `control` are the control block's 32-bit words. The halves of the word are written one
+ * after the other: between them the word is that of the run before with another low half, and members leave a run that
+ * is over whatever is in there.
  */
 export function startRun(control: Int32Array, epoch: number, stage = 0): void {
   Atomics.store(control, CONTROL.state / 4, chunkBits(1, 0));

@@ -1,4 +1,5 @@
-// Native programs made ahead of time (`fidelity build`), for machines without LLVM: a folder of them for several machines.
+// Native programs made ahead of time (`fidelity build`), for machines without LLVM: a folder of them for several
+// machines.
 //
 //   manifest.json             what was built, by which compiler, for which machines
 //   <machine>/<key>.program   outlines, by the hash of graph and options (runtime/outline.ts)
@@ -28,7 +29,7 @@ import { createNativeTarget, openLibrary, restoreLibrary } from "./index.node.ts
 import type { NativeMachine } from "./machine.ts";
 import { machineOf, vectorsOf } from "./machine.ts";
 import type { Toolchain } from "./toolchain.node.ts";
-import { ToolMissingError } from "./toolchain.node.ts";
+import type { ToolMissingError } from "./toolchain.node.ts";
 
 /** A folder that cannot be used, or that lacks what is asked of it. */
 export class PrebuiltError extends FidelityError {}

@@ -84,14 +84,14 @@ function instructionCount(block: Block): number {
 /** The tables and the walk; `own` are the kernels that are in the same module. */
 function printSchedule(
   program: Program,
-  { argumentsMax, starts: _, ...tables }: ScheduleTables,
+  { byName, argumentsMax }: ScheduleTables,
   own: readonly number[],
   machine: NativeMachine,
 ): string[] {
   const others = program.kernels.map((_, kernel) => kernel).filter((kernel) => !own.includes(kernel));
   return [
     ...others.map((kernel) => `llvm.func hidden @${kernelSymbol(kernel)}(i64, i64, !llvm.ptr)`),
-    ...Object.entries(tables).map(([name, values]) => printTable(name, values)),
+    ...Object.entries(byName).map(([name, values]) => printTable(name, values)),
     printKernelTable(program.kernels.length),
     printWalk(machine, scratchStrideBytes(program), argumentsMax),
   ];

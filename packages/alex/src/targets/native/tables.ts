@@ -16,15 +16,11 @@ export const SEGMENT = { firstOp: 0, ops: 1, nextSegment: 2, nextStage: 3, colum
 export const OP = { kind: 0, a: 1, b: 2, c: 3, columns: 4 } as const;
 export const OP_KIND = { calls: 0, enter: 1, repeat: 2 } as const;
 
-/** The tables of a program, row by row, by name. */
+/** The tables of a program, row by row. */
 export interface ScheduleTables {
-  readonly stages: readonly number[];
-  readonly parts: readonly number[];
-  readonly calls: readonly number[];
-  readonly arguments: readonly number[];
-  readonly strides: readonly number[];
-  readonly segments: readonly number[];
-  readonly ops: readonly number[];
+  readonly byName: Readonly<
+    Record<"stages" | "parts" | "calls" | "arguments" | "strides" | "segments" | "ops", readonly number[]>
+  >;
   /** The most arguments that a call has. */
   readonly argumentsMax: number;
   /** The stage at which a run of one item of the schedule alone starts, for each of them, or none. */
@@ -75,7 +71,8 @@ export function scheduleTables(program: Program): ScheduleTables {
       else ops.push(OP_KIND.repeat, op.depth, op.count, op.segment);
     }
   }
-  return { stages, parts, calls, arguments: args, strides, segments, ops, argumentsMax, starts: flat.starts };
+  const byName = { stages, parts, calls, arguments: args, strides, segments, ops };
+  return { byName, argumentsMax, starts: flat.starts };
 }
 
 function addArgument(program: Program, argument: BufferArgument, args: number[], strides: number[]): void {

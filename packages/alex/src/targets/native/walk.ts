@@ -8,7 +8,9 @@
 // 20 ms. For the same reason the member that ends a run says so by its return value, and JavaScript tells the caller.
 
 import { CONTROL, LOOP_DEPTH_MAX, STAGE_ENDED, STAGE_FAILED } from "../team.ts";
-import type { Architecture, NativeMachine } from "./machine.ts";
+import type { NativeMachine } from "./machine.ts";
+import { FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, SYSTEM, printFutex, printSystemCall } from "./system.ts";
+import type { SystemCalls } from "./system.ts";
 import { ARGUMENT, CALL, OP, OP_KIND, PART, SEGMENT, STAGE } from "./tables.ts";
 
 /**
@@ -35,39 +37,7 @@ export const RUN_RESULT = { over: 0, failed: 1, ended: 2 } as const;
 /** Fields of what the functions hand each other: 64-bit, behind them the addresses of a call's buffers. */
 const ENV = { base: 0, bindings: 1, arena: 2, scratch: 3, counters: 4, addresses: 8 } as const;
 
-const FUTEX_WAIT_PRIVATE = 128;
-const FUTEX_WAKE_PRIVATE = 129;
 const SLEEP_NS = 20_000_000;
-
-interface SystemCalls {
-  readonly futex: number;
-  /** The instruction, and the registers: result, number, four arguments, what is lost. */
-  readonly assembly: string;
-  readonly constraints: string;
-  /** What tells the core that it spins, if it has that. */
-  readonly pause: string;
-}
-
-const SYSTEM: Readonly<Record<Architecture, SystemCalls>> = {
-  "x86-64": {
-    futex: 202,
-    assembly: "syscall",
-    constraints: "={rax},{rax},{rdi},{rsi},{rdx},{r10},~{rcx},~{r11},~{memory}",
-    pause: `llvm.call_intrinsic "llvm.x86.sse2.pause"() : () -> ()`,
-  },
-  aarch64: {
-    futex: 98,
-    assembly: "svc #0",
-    constraints: "={x0},{x8},{x0},{x1},{x2},{x3},~{memory}",
-    pause: `llvm.inline_asm has_side_effects "yield", "" : () -> ()`,
-  },
-  riscv64: {
-    futex: 98,
-    assembly: "ecall",
-    constraints: "={x10},{x17},{x10},{x11},{x12},{x13},~{memory}",
-    pause: "",
-  },
-};
 
 /** The functions of the walk; `run` is the one that a library exports. */
 export function printWalk(machine: NativeMachine, scratchStrideBytes: number, argumentsMax: number): string {
@@ -106,26 +76,6 @@ function printAccessors(): string {
   );
   functions.push(`llvm.func internal @strides.at(%row: i64) -> i64 {${entry("strides", "%row", 1, 0)}\n}`);
   return functions.join("\n");
-}
-
-/** A system call of up to four arguments. */
-function printSystemCall({ architecture }: NativeMachine): string {
-  const { assembly, constraints } = SYSTEM[architecture];
-  const types = "(i64, i64, i64, i64, i64) -> i64";
-  return `llvm.func internal @system_call(%number: i64, %a: i64, %b: i64, %c: i64, %d: i64) -> i64 {
-  %result = llvm.inline_asm has_side_effects "${assembly}", "${constraints}" %number, %a, %b, %c, %d : ${types}
-  llvm.return %result : i64
-}`;
-}
-
-function printFutex({ futex }: SystemCalls): string {
-  return `llvm.func internal @futex(%word: !llvm.ptr, %operation: i64, %value: i64, %timeout: !llvm.ptr) {
-  %number = llvm.mlir.constant(${futex} : i64) : i64
-  %address = llvm.ptrtoint %word : !llvm.ptr to i64
-  %until = llvm.ptrtoint %timeout : !llvm.ptr to i64
-  %result = llvm.call @system_call(%number, %address, %operation, %value, %until) : (i64, i64, i64, i64, i64) -> i64
-  llvm.return
-}`;
 }
 
 /** One chunk of a call: its arguments' addresses, then the kernel. */
