@@ -119,6 +119,7 @@ test("ternary products count as int8, and quantisation joins the loop before it"
   assert.equal(normalised.ops.at(-1)!.op, "quantize_activations");
   assert.ok(normalised.bytesApart > normalised.bytes);
   assert.equal(layouts.find(({ what }) => what.startsWith("ternary weights"))!.count, 1);
+  assert.equal(layouts.find(({ what }) => what.includes("int8 codes, in the loop"))!.count, 1);
 });
 
 test("loops multiply what is in them", () => {

@@ -4,6 +4,7 @@
 import type { Graph, Node } from "@fidelity/core";
 import { storageBytes, topologicalOrder } from "@fidelity/core";
 import type { CompiledStages } from "../compile.ts";
+import { isTail } from "../passes/fuse.ts";
 import type { CallExplanation, LayoutExplanation } from "./explanation.ts";
 
 export function explainLayouts(
@@ -11,6 +12,7 @@ export function explainLayouts(
   calls: readonly CallExplanation[],
 ): LayoutExplanation[] {
   const nodes = topologicalOrder(compilation.graph.results);
+  const joined = (compilation.units ?? []).flatMap((unit) => (unit.kind === "fused" ? unit.nodes.filter(isTail) : []));
   return [
     ...packedParameters(compilation.graph),
     row("transposed operands, taken in by their products", nodes.filter(isTransposedProduct)),
@@ -19,7 +21,8 @@ export function explainLayouts(
       nodes.filter(({ op }) => op.lowering.kind === "alias"),
     ),
     conversions("panels of products, packed before them", calls, /_pack$/),
-    conversions("activations to int8 codes with a scale a row", calls, /^quantize/),
+    row("activations to int8 codes, in the loop that computes them", joined),
+    conversions("activations to int8 codes, in a loop of their own", calls, /^quantize/),
     conversions("transpositions and slices that are written out", calls, /^(transpose|slice|concat|broadcast|pad)/),
     conversions("copies to where results belong", calls, /^copy$/),
   ].filter(({ count }) => count > 0);
