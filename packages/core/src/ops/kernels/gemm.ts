@@ -43,10 +43,19 @@ interface Gemm {
   readonly b: PanelStrides;
 }
 
-/** Chunks that a product is cut into where its size allows it, so that a few threads share the work evenly. */
+/**
+ * Chunks that a product is cut into where its size allows it, so that a few threads share the work evenly, and rows of
+ * one at least. A transposed A is an activation of a weight's gradient: many tokens by a few rows, and every chunk
+ * passes all of B through its cache, so there are fewer and higher ones.
+ */
 const CHUNKS = 8;
+const CHUNK_ROWS_MIN = 32;
+const TRANSPOSED_CHUNKS = 4;
+const TRANSPOSED_CHUNK_ROWS_MIN = 64;
 /** Rows of a chunk at most, so that its packed rows stay in the second cache. */
 const CHUNK_ROWS_MAX = 256;
+/** Steps that a transposed A is asked for ahead: no processor follows its strides by itself. */
+const TRANSPOSED_AHEAD = 64;
 
 /** A schedule by rules that measurements gave; see the kernels' bench. */
 export function chooseGemmSchedule(
@@ -62,8 +71,9 @@ export function chooseGemmSchedule(
   const columnsMax = shareB ? Math.max(512, width) : 128;
   const chunkColumns = Math.min(roundTo(n, width), roundTo(columnsMax, width));
   const columnChunks = Math.ceil(n / chunkColumns) * batch;
-  const wanted = Math.max(1, Math.ceil(CHUNKS / columnChunks));
-  const chunkRows = Math.max(roundTo(32, rows), roundTo(Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)), rows));
+  const wanted = Math.max(1, Math.ceil((transposeA ? TRANSPOSED_CHUNKS : CHUNKS) / columnChunks));
+  const leastRows = transposeA ? TRANSPOSED_CHUNK_ROWS_MIN : CHUNK_ROWS_MIN;
+  const chunkRows = Math.max(roundTo(leastRows, rows), roundTo(Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)), rows));
   // Packed rows pay where each is read often, and lie far apart in place.
   const packA = (target.registers ?? 16) >= 32 && n >= 512 && (transposeA || k >= 1024);
   return { rows, vectors, chunkRows, chunkColumns, inner: Math.min(k, 256), packA, shareB };
@@ -288,6 +298,7 @@ function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): voi
     left: product.a,
     leftRowBytes: a.element,
     leftStepBytes: a.depth,
+    ...(a.element === bytes && !schedule.packA && { leftAhead: TRANSPOSED_AHEAD }),
     right: product.panel,
     rightStepBytes: vectors * vector.lanes * bytes,
   };

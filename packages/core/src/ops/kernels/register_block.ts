@@ -15,6 +15,8 @@ export interface BlockOperands {
   /** The vectors of step 0, side by side, and the way to those of the next step. */
   readonly right: LoopValue;
   readonly rightStepBytes: number;
+  /** Steps that the elements of `left` are asked for ahead, where each step is in another line of the cache. */
+  readonly leftAhead?: number;
 }
 
 /** The vectors of a register block. */
@@ -63,13 +65,14 @@ function takeSteps(
   sums: readonly LoopValue[],
   steps: number,
 ): LoopValue[] {
-  const { left, leftRowBytes, leftStepBytes, right, rightStepBytes } = operands;
+  const { left, leftRowBytes, leftStepBytes, right, rightStepBytes, leftAhead } = operands;
   const vectorBytes = type.lanes * (type.kind === "f64" ? 8 : 4);
   const next = [...sums];
   for (let step = 0; step < steps; step++) {
     const vectors = Array.from({ length: count }, (_, v) =>
       k.load(type, right, step * rightStepBytes + v * vectorBytes),
     );
+    if (leftAhead !== undefined) k.prefetch(left, (step + leftAhead) * leftStepBytes);
     for (let row = 0; row < rows; row++) {
       const element = k.loadSplat(type, left, row * leftRowBytes + step * leftStepBytes);
       vectors.forEach((vector, v) => (next[row * count + v] = k.fma(element, vector, next[row * count + v]!)));
