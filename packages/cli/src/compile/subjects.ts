@@ -39,6 +39,8 @@ export interface SubjectOptions extends Omit<ModelSizes, "architecture"> {
   readonly what: ModelProgram;
   readonly batch: number;
   readonly precision: "f32" | "bf16";
+  /** Tokens that are in the state when a model's step or chunk is timed. */
+  readonly position?: number;
   /** The one kernel of a file to look at. */
   readonly kernel?: string;
 }
@@ -196,6 +198,10 @@ async function modelSubject(
         const entries: Captured[] = [];
         return traceProgram(model, parameters, recordingDevice(real, entries), options, () => {
           const { parameters: inputs = [], results = [] } = entries[entries.length - 1];
+          // A session's programs take the position last.
+          if (options.what !== "train" && options.position !== undefined) {
+            inputs[inputs.length - 1].i32()[0] = options.position;
+          }
           return use([...inputs, ...results]);
         });
       }),
