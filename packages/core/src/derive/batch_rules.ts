@@ -8,7 +8,7 @@ import { matmulOp } from "../ops/matmul.ts";
 import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
-import { asBatched, everyExample } from "./batch.ts";
+import { asBatched, everyExample, moveAxis } from "./batch.ts";
 import { batchCheckpoint, batchCond, batchCustomJvp, batchCustomVjp, batchScan, batchWhile } from "./batch_bodies.ts";
 import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
 
@@ -123,13 +123,20 @@ export function batchingOf(name: string): Batching {
   return TABLE[name as OpName];
 }
 
-/** A left operand of many examples times one matrix is one product of more rows; all else is a product of batches. */
+/** Many left operands times one matrix are one product of more rows, one times many one of more columns. */
 function batchMatmul(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
   const [a, b] = inputs as readonly [Batched, Batched];
   if (node.inputs[0]!.rank === 2 && !b.batched && node.attrs["transposeA"] === false) {
     const [, m, k] = a.value.shape as [number, number, number];
     const rows = emitOne(node.op, [reshape(a.value, [size * m, k]), b.value], node.attrs);
     return asBatched([reshape(rows, [size, m, rows.shape[1]!])]);
+  }
+  if (node.inputs[0]!.rank === 2 && !a.batched) {
+    const isTransposed = node.attrs["transposeB"] === true;
+    const [k, n] = isTransposed ? [b.value.shape[2]!, b.value.shape[1]!] : [b.value.shape[1]!, b.value.shape[2]!];
+    const columns = isTransposed ? reshape(b.value, [size * n, k]) : reshape(moveAxis(b.value, 0, 1), [k, size * n]);
+    const product = emitOne(node.op, [a.value, columns], node.attrs);
+    return asBatched([moveAxis(reshape(product, [product.shape[0]!, size, n]), 1, 0)]);
   }
   return asBatched([emitOne(matmulOp, everyExample(inputs, size), node.attrs as never)]);
 }
