@@ -1,7 +1,7 @@
 // The compiler: a graph goes through the passes of one table, in order, and comes out as a program that any CPU target
 // can print. Every pass is named and can be looked at (`emitAfter`), and verifiers run between them when asked.
 //
-//   expand -> canonicalise -> common-subexpressions -> fuse -> recompute -> layout -> lower -> schedule -> memory-plan
+//   expand -> canonicalise -> common-subexpressions -> fuse -> recompute -> join -> layout -> lower -> schedule -> memory-plan
 
 import type { CompileOptions, Graph, Kernel, KernelCall, Program, ScheduleItem, VectorTarget } from "@fidelity/core";
 import { printGraph, printProgram, storageBytes, verifyGraph, verifyProgram } from "@fidelity/core";
@@ -14,6 +14,7 @@ import { planDonations } from "./passes/donate.ts";
 import { expand } from "./passes/expand.ts";
 import type { Unit } from "./passes/fuse.ts";
 import { fuse } from "./passes/fuse.ts";
+import { joinSiblings } from "./passes/join.ts";
 import type { MemoryPlan } from "./passes/memory_plan.ts";
 import { planMemory } from "./passes/memory_plan.ts";
 import { printPlan, printSlots, printUnits } from "./passes/print.ts";
@@ -86,6 +87,12 @@ export const PASSES: readonly Pass[] = [
       ...compilation,
       units: recompute(compilation.graph, compilation.units!, compilation.target),
     }),
+    print: ({ units }) => printUnits(units!),
+  },
+  {
+    name: "join",
+    summary: "fused units that read the same large values become one loop",
+    run: (compilation) => ({ ...compilation, units: joinSiblings(compilation.units!, compilation.target) }),
     print: ({ units }) => printUnits(units!),
   },
   {

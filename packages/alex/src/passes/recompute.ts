@@ -11,7 +11,7 @@ import type { Access, FusedUnit, Unit } from "./fuse.ts";
 import { accessOf, isInline, NODE_LIMIT, operandsOf, resolveAlias, rowsAndColumns } from "./fuse.ts";
 
 /** Values of fewer chunks than this stay in a cache from their writer to their reader. */
-const LARGE_CHUNKS = 4;
+export const LARGE_CHUNKS = 4;
 /** Vectors below this width make a transcendental function dearer than the memory for its result. */
 const WIDE_LANES = 8;
 const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos", "pow", "gelu", "softplus"]);
@@ -145,7 +145,7 @@ function isLarge({ rows, columns }: Access): boolean {
 }
 
 /** What a fused unit reads from memory. */
-function loadsOf(unit: FusedUnit): Set<Tensor> {
+export function loadsOf(unit: FusedUnit): Set<Tensor> {
   const members = new Set(unit.nodes);
   const loads = new Set<Tensor>();
   for (const operand of unit.nodes.flatMap(operandsOf)) {
@@ -199,7 +199,7 @@ function trimmed(
 }
 
 /** What a node of its own reads, through nodes that belong to no unit. */
-function memoryBehind(node: Node, owners: ReadonlyMap<Tensor, Unit>): Set<Tensor> {
+export function memoryBehind(node: Node, owners: ReadonlyMap<Tensor, unknown>): Set<Tensor> {
   const found = new Set<Tensor>();
   const visit = (tensor: Tensor): void => {
     const base = resolveAlias(tensor);
