@@ -95,18 +95,8 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
       body.op(SIMD.shuffle).immediates(...byteLanes(inst.lanes, 16 / inst.result.type.lanes));
       return;
     case "dot4":
-      stack.push(inst.a);
-      stack.push(inst.b);
-      stack.push(inst.c);
-      if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
-      body.op(SIMD.i32x4RelaxedDot);
-      return;
     case "dot2":
-      stack.push(inst.a);
-      stack.push(inst.b);
-      if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
-      body.op(SIMD.i16x8RelaxedDot);
-      return;
+      return emitDot(inst, stack);
     case "lookup":
       return emitLookup(inst, stack);
     case "narrow":
@@ -125,6 +115,15 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
     default:
       return emitBinary(inst, stack);
   }
+}
+
+/** Sums of products of bytes, of four with an addend or of two. */
+function emitDot(inst: Extract<PureInst, { readonly op: "dot4" | "dot2" }>, stack: OperandStack): void {
+  if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
+  stack.push(inst.a);
+  stack.push(inst.b);
+  if (inst.op === "dot4") stack.push(inst.c);
+  stack.body.op(inst.op === "dot4" ? SIMD.i32x4RelaxedDot : SIMD.i16x8RelaxedDot);
 }
 
 /** True as all ones: 0 or 1 becomes 0 or -1, as wide as the lanes of `type`. */
