@@ -30,8 +30,7 @@ const registry = new Map<OpDef, number>(Object.values(OPS).map((op, number) => [
 const REGISTRY_TEXT = Object.keys(OPS).join(" ");
 
 class CodeWriter {
-  #words = new Uint32Array(1 << 14);
-  #count = 0;
+  readonly #words: number[] = [];
   readonly #texts = new Map<string, number>();
   readonly #data: Uint8Array[] = [];
   readonly #float = new Float64Array(1);
@@ -40,27 +39,25 @@ class CodeWriter {
   /** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
   graph({ parameters, results }: Graph): boolean {
     const numbers = new NodeNumbers();
-    this.#word(parameters.length);
+    this.#words.push(parameters.length);
     for (const { node, type } of parameters) {
       this.#text(type.dtype);
-      this.#word(type.shape.length);
+      this.#words.push(type.shape.length);
       for (const dim of type.shape) this.#number(dim);
       numbers.add(node);
     }
     for (const { node } of results) if (!this.#nodes(node, numbers)) return false;
-    this.#word(NO_OP);
-    this.#word(results.length);
+    this.#words.push(NO_OP, results.length);
     for (const result of results) this.#tensor(result, numbers);
     return true;
   }
 
   pair(a: number, b: number): void {
-    this.#word(a);
-    this.#word(b);
+    this.#words.push(a, b);
   }
 
   parts(name: string): GraphCode {
-    const words = new Uint8Array(this.#words.buffer, 0, this.#count * 4);
+    const words = new Uint8Array(Uint32Array.from(this.#words).buffer);
     return [name, REGISTRY_TEXT, JSON.stringify([...this.#texts.keys()]), words, ...this.#data];
   }
 
@@ -93,8 +90,7 @@ class CodeWriter {
     const number = registry.get(op);
     // A parameter that is none of the graph's comes from outside, and has no number.
     if (number === undefined || op.name === "parameter") return false;
-    this.#word(number);
-    this.#word(inputs.length);
+    this.#words.push(number, inputs.length);
     for (const input of inputs) this.#tensor(input, numbers);
     return this.#attrs(attrs, UNREAD[op.name as OpName]);
   }
@@ -102,7 +98,7 @@ class CodeWriter {
   #attrs(attrs: Attrs, unread: string | undefined): boolean {
     const keys = Object.keys(attrs);
     if (keys.length > 1) keys.sort();
-    this.#word(keys.length);
+    this.#words.push(keys.length);
     for (const key of keys) {
       this.#text(key);
       if (key !== unread && !this.#value(attrs[key]!)) return false;
@@ -112,25 +108,23 @@ class CodeWriter {
 
   #value(value: AttrValue): boolean {
     if (typeof value === "number") this.#number(value);
-    else if (typeof value === "boolean") this.#word(value ? TAG.true : TAG.false);
+    else if (typeof value === "boolean") this.#words.push(value ? TAG.true : TAG.false);
     else if (typeof value === "string") {
-      this.#word(TAG.string);
+      this.#words.push(TAG.string);
       this.#text(value);
     } else if (Array.isArray(value)) {
-      this.#word(TAG.list);
-      this.#word(value.length);
+      this.#words.push(TAG.list, value.length);
       return value.every((item: AttrValue) => this.#value(item));
     } else if (value instanceof Float64Array) this.#array(value);
     else if (isGraph(value)) {
-      this.#word(TAG.graph);
+      this.#words.push(TAG.graph);
       return this.graph(value);
     } else return false;
     return true;
   }
 
   #array(data: Float64Array): void {
-    this.#word(TAG.data);
-    this.#word(data.length);
+    this.#words.push(TAG.data, data.length);
     if (data.length > SHORT_DATA) this.#data.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
     else for (const value of data) this.#number(value);
   }
@@ -138,29 +132,17 @@ class CodeWriter {
   /** All 64 bits: 0 and -0 are two numbers to an op. */
   #number(value: number): void {
     this.#float[0] = value;
-    this.#word(TAG.number);
-    this.#word(this.#floatWords[0]!);
-    this.#word(this.#floatWords[1]!);
+    this.#words.push(TAG.number, this.#floatWords[0]!, this.#floatWords[1]!);
   }
 
   #tensor({ node, index }: Tensor, numbers: NodeNumbers): void {
-    this.#word(numbers.of(node));
-    this.#word(index);
+    this.#words.push(numbers.of(node), index);
   }
 
   #text(text: string): void {
     let number = this.#texts.get(text);
     if (number === undefined) this.#texts.set(text, (number = this.#texts.size));
-    this.#word(number);
-  }
-
-  #word(value: number): void {
-    if (this.#count === this.#words.length) {
-      const longer = new Uint32Array(this.#words.length * 2);
-      longer.set(this.#words);
-      this.#words = longer;
-    }
-    this.#words[this.#count++] = value;
+    this.#words.push(number);
   }
 }
 

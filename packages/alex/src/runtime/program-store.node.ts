@@ -30,13 +30,14 @@ export interface KeptProgramsOptions {
 /** The programs that this machine has compiled, by the hash of graph, options, target and compiler. */
 export class KeptPrograms implements ProgramStore {
   readonly #target: CpuTarget;
-  readonly #vectors: string;
+  /** What every key begins with. The compiler's files are looked at when a device is made, and not for its programs. */
+  readonly #start: readonly string[];
   readonly #files: LibraryCache;
   readonly #leastMs: number;
 
   constructor({ directory, target, vectors, leastMs }: KeptProgramsOptions) {
     this.#target = target;
-    this.#vectors = JSON.stringify(vectors);
+    this.#start = [compilerFingerprint(), target.name, target.identity, JSON.stringify(vectors)];
     this.#files = new LibraryCache(directory, DIRECTORY_BYTES_MAX, PROGRAM_SUFFIX);
     this.#leastMs = leastMs;
   }
@@ -57,8 +58,7 @@ export class KeptPrograms implements ProgramStore {
   }
 
   #key(code: GraphCode, maximumPages: number): string {
-    const { name, identity } = this.#target;
-    return cacheKey([compilerFingerprint(), name, identity, this.#vectors, `${maximumPages}`, ...code]);
+    return cacheKey([...this.#start, `${maximumPages}`, ...code]);
   }
 }
 
