@@ -71,13 +71,13 @@ class Reader {
     const { rows, columns } = this.#unit;
     if (rows * columns < this.#known.largeElements) return this.#unit;
     const loads = new Set([...loadsOf(this.#unit)].filter((load) => elementCount(load.shape) === rows * columns));
-    const origins = new Map<Tensor, Origin>();
-    for (const load of loads) {
-      const origin = this.#originOf(load);
-      if (origin !== undefined && !origin.roots.has(load)) origins.set(load, origin);
-    }
-    // All together if that reads no more than now, or else those whose roots are read anyway.
-    const chosen = this.#isGood(loads, [...origins]) ? [...origins] : this.#free(loads, origins);
+    // All from their beginnings if that reads no more than now, or else those that follow from what is read anyway.
+    const all = this.#origins(loads, new Set());
+    const chosen = this.#isGood(loads, all)
+      ? all
+      : this.#origins(loads, loads).filter(([, { roots }]) => {
+          return [...roots].every((root) => loads.has(root));
+        });
     const nodes = new Set(this.#unit.nodes);
     for (const [, origin] of chosen) for (const node of origin.nodes) nodes.add(node);
     if (chosen.length === 0 || nodes.size > NODE_LIMIT) return this.#unit;
@@ -93,19 +93,22 @@ class Reader {
     );
   }
 
-  #free(loads: ReadonlySet<Tensor>, origins: ReadonlyMap<Tensor, Origin>): [Tensor, Origin][] {
-    const kept = new Set([...loads].filter((load) => !origins.has(load)));
-    return [...origins].filter(([, { roots }]) => [...roots].every((root) => kept.has(root)));
+  /** The origins of those loads that have one, which end at `ends`. */
+  #origins(loads: ReadonlySet<Tensor>, ends: ReadonlySet<Tensor>): [Tensor, Origin][] {
+    return [...loads].flatMap((load): [Tensor, Origin][] => {
+      const origin = this.#originOf(load, ends);
+      return origin === undefined || origin.roots.has(load) ? [] : [[load, origin]];
+    });
   }
 
   /** How a large value can be computed here; undefined where something that it needs is nowhere in memory. */
-  #originOf(value: Tensor): Origin | undefined {
+  #originOf(value: Tensor, ends: ReadonlySet<Tensor>): Origin | undefined {
     const nodes = new Set<Node>();
     const roots = new Set<Tensor>();
     const visit = (tensor: Tensor): boolean => {
       const { node } = tensor;
       if (this.#members.has(node) || nodes.has(node)) return true;
-      if (!this.#isRepeatable(node)) {
+      if ((tensor !== value && ends.has(tensor)) || !this.#isRepeatable(node)) {
         roots.add(tensor);
         const owner = this.#known.owners.get(tensor);
         return owner?.kind !== "fused" || owner.outputs.includes(tensor);
