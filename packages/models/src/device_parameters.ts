@@ -38,8 +38,9 @@ export function freeParameters(parameters: DeviceParameters): void {
 }
 
 /**
- * The same parameters with ternary weights packed, to 2 bits or five to a byte (`ternary5`), computed on the device by the op that training uses, so
- * that both give the same logits. Only packed tensors are new; the others are those of `parameters`.
+ * The same parameters with ternary weights packed, to 2 bits or five to a byte (`ternary5`), computed on the device by
+ * the op that training uses, so that both give the same logits. Only packed tensors are new; the others are those of
+ * `parameters`.
  */
 export async function packParameters(
   model: Model,

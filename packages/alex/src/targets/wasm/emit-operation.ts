@@ -84,11 +84,7 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
     case "extract":
       return emitExtract(inst, stack);
     case "insert":
-      stack.push(inst.a);
-      stack.push(inst.b);
-      if (inst.b.type.kind === "mask") emitMaskFill(inst.a.type, body);
-      body.op(LANES[vectorShape(inst.a.type)][2]).immediates(inst.lane);
-      return;
+      return emitInsert(inst, stack);
     case "shuffle":
       stack.push(inst.a);
       stack.push(inst.b);
@@ -115,6 +111,13 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
     default:
       return emitBinary(inst, stack);
   }
+}
+
+function emitInsert(inst: Extract<PureInst, { readonly op: "insert" }>, stack: OperandStack): void {
+  stack.push(inst.a);
+  stack.push(inst.b);
+  if (inst.b.type.kind === "mask") emitMaskFill(inst.a.type, stack.body);
+  stack.body.op(LANES[vectorShape(inst.a.type)][2]).immediates(inst.lane);
 }
 
 /** Sums of products of bytes, of four with an addend or of two. */
