@@ -1,7 +1,8 @@
 // The compiler: a graph goes through the passes of one table, in order, and comes out as a program that any CPU target
 // can print. Every pass is named and can be looked at (`emitAfter`), and verifiers run between them when asked.
 //
-//   expand -> canonicalise -> common-subexpressions -> fuse -> recompute -> join -> layout -> lower -> schedule -> memory-plan
+//   expand -> canonicalise -> common-subexpressions -> fuse -> recompute -> join -> layout -> lower -> schedule ->
+//   memory-plan
 
 import type { CompileOptions, Graph, Kernel, KernelCall, Program, ScheduleItem, VectorTarget } from "@fidelity/core";
 import { printGraph, printProgram, storageBytes, verifyGraph, verifyProgram } from "@fidelity/core";

@@ -1,9 +1,9 @@
 // recompute: large values that one fused unit writes for another are computed again by their reader, where the reader
 // passes no more memory for it. The forward half of a training step leaves gates, products and normalised rows to the
 // backward half, and all of them follow from a few results of kernels: writing and reading them costs more than their
-// arithmetic. After Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016), without its choice of how much:
-// only elementwise work is done again, never a kernel or a reduction. The same operations in the same order give the
-// same bits.
+// arithmetic. After Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016), without its choice of how
+// much: only elementwise work is done again, never a kernel or a reduction. The same operations in the same order give
+// the same bits.
 
 import type { Graph, Node, Tensor, VectorTarget } from "@fidelity/core";
 import { completeTarget, elementCount } from "@fidelity/core";
