@@ -14,22 +14,30 @@ let digest: string | undefined;
 
 /** Changes whenever a file of the compiler was written; another on every machine. */
 export function compilerFingerprint(): string {
-  fingerprint ??= hashOf((file) => {
-    const { size, ctimeMs } = statSync(file);
-    return `${size} ${ctimeMs}`;
-  });
-  return fingerprint;
+  return (fingerprint ??= fingerprintOf(sourceDirectories()));
 }
 
 /** The same for equal files, wherever they are. */
 export function compilerDigest(): string {
-  digest ??= hashOf((file) => readFileSync(file));
-  return digest;
+  return (digest ??= digestOf(sourceDirectories()));
 }
 
-function hashOf(describe: (file: string) => string | Uint8Array): string {
+/** Sources in directories, by size and time of the last change. */
+export function fingerprintOf(directories: readonly string[]): string {
+  return hashOf(directories, (file) => {
+    const { size, ctimeMs } = statSync(file);
+    return `${size} ${ctimeMs}`;
+  });
+}
+
+/** Sources in directories, by what is in them. */
+export function digestOf(directories: readonly string[]): string {
+  return hashOf(directories, (file) => readFileSync(file));
+}
+
+function hashOf(directories: readonly string[], describe: (file: string) => string | Uint8Array): string {
   const hash = createHash("sha256");
-  for (const directory of sourceDirectories()) {
+  for (const directory of directories) {
     for (const name of compilerFiles(directory)) {
       const said = describe(`${directory}/${name}`);
       hash.update(`${name} ${said.length}:`).update(said);
