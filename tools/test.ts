@@ -25,6 +25,11 @@ async function main(): Promise<void> {
     .sort();
   spawnSync("bash", [join(root, "tools/setup.sh")], { stdio: "inherit" });
 
+  // What tests compile is kept for this run, and not among what the user's programs keep.
+  const cache = mkdtempSync(join(tmpdir(), "fidelity-test-cache-"));
+  process.env.FIDELITY_CACHE_DIR ??= cache;
+  process.once("exit", () => rmSync(cache, { recursive: true, force: true }));
+
   const shared = files.filter((file) => !OWN_PROCESS.test(file));
   const own = files.filter((file) => OWN_PROCESS.test(file));
   const records = [
