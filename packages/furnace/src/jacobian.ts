@@ -33,7 +33,7 @@ type Rows<S extends Shape, P> =
 
 /** The derivatives of all leaves of `R` in all leaves of `P`: the tree `R`, with a tree `P` in each of its leaves. */
 export type Jacobian<R, P> =
-  R extends Tensor<infer S, Dtype>
+  R extends Tensor<infer S>
     ? Rows<S, P>
     : R extends readonly unknown[] | { readonly [key: string]: unknown }
       ? { [K in keyof R]: Jacobian<R[K], P> }

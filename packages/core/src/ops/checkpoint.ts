@@ -235,7 +235,7 @@ export function checkpoint<A extends readonly unknown[], R>(
     const value = fn(...tree);
     const outputs = flattenTree(value, isTensor).map(({ leaf }) => leaf);
     const named = topologicalOrder(outputs).filter(({ op, attrs }) => {
-      return op.name === "checkpoint_name" && save.includes(String(attrs["name"]));
+      return op.name === "checkpoint_name" && save.some((saved) => saved === attrs["name"]);
     });
     // What a name stands for, and not the name itself: derivatives of the op that made it read the former.
     const results = [...outputs, ...named.map((node) => node.inputs[0]!)];

@@ -50,7 +50,7 @@ export const choleskyOp: OpDef<NoAttrs> = {
       const solve = (b: Tensor): Tensor =>
         emitOne(triangularSolveOp, [l!, b], { lower: true, transposed: false, unitDiagonal: false });
       const both = solve(transposed(solve(symmetric)));
-      return [product(l!, sub(lower(both), mul(diagonalPart(both) as Tensor<Shape>, 0.5) as never) as Tensor)];
+      return [product(l!, sub(lower(both), mul(diagonalPart(both), 0.5) as never) as Tensor)];
     },
   },
   lowering: {

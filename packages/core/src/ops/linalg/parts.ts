@@ -41,7 +41,7 @@ export function product(left: Tensor | Factor, right: Tensor | Factor): Tensor {
 
 /** The last two axes exchanged. */
 export function transposed(x: Tensor): Tensor {
-  return transpose(x as Tensor<Shape>);
+  return transpose(x);
 }
 
 type Comparison = (row: Tensor<Shape, "i32">, column: Tensor<Shape, "i32">) => Tensor;
@@ -52,7 +52,7 @@ function where(x: Tensor, compare: Comparison): Tensor {
   const row = reshape(iota([rows]) as Tensor<Shape, "i32">, [rows, 1]) as Tensor<Shape, "i32">;
   const column = reshape(iota([columns]) as Tensor<Shape, "i32">, [1, columns]) as Tensor<Shape, "i32">;
   const mask = broadcastTo(compare(row, column) as Tensor<Shape, "bool">, x.shape);
-  return select(mask as Tensor<Shape, "bool">, x as Tensor<Shape>, 0) as Tensor;
+  return select(mask as Tensor<Shape, "bool">, x, 0) as Tensor;
 }
 
 /** The lower triangle with the diagonal. */
@@ -116,7 +116,7 @@ export function prepareMatrices(
 
 /** 1 / (x - y) with broadcasting, and 0 where they are equal. */
 export function reciprocalGaps(x: Tensor, y: Tensor): Tensor {
-  const gap = sub(x as Tensor<Shape>, y as never) as Tensor;
+  const gap = sub(x, y as never) as Tensor;
   const isZero = eq(gap, 0) as Tensor<Shape, "bool">;
   const divisor = select(isZero, 1, gap) as Tensor;
   return select(isZero, 0, div(1, divisor) as Tensor) as Tensor;
