@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Brings in what the tests need beside npm: Debian's mlir-19-tools, llvm-19 and lld-19 (the native target's, which also
 # check that printed graphs are valid MLIR), qemu-user (code for other processors is run in it) and chromium (what runs
-# in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks:
-# Debian's PyTorch, with OpenBLAS, since on the reference BLAS it is ten times slower. Quick when nothing is missing;
-# where it may not install (no Debian, not root), it says what is missing and leaves the machine alone.
+# in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks: Debian's PyTorch, with OpenBLAS,
+# since on the reference BLAS it is ten times slower. Quick when nothing is missing; where it may not install (no Debian,
+# not root), it says what is missing and leaves the machine alone.
 set -euo pipefail
 
 missing=()
