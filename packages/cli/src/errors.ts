@@ -9,7 +9,6 @@ export const EXIT_OK = 0;
 export const EXIT_FAILURE = 1;
 export const EXIT_USAGE = 2;
 export const EXIT_BUG = 70;
-export const EXIT_INTERRUPTED = 130;
 
 /** The command line itself is wrong: an unknown option, a value that an option cannot take, options that clash. */
 export class UsageError extends FidelityError {}

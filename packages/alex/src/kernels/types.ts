@@ -67,9 +67,6 @@ export type Ternary<Shape extends readonly [number, number], Unit extends string
   Shape[1]
 >[] & { readonly length: Shape[0]; readonly scale: number } & HasUnit<Unit>;
 
-/** What a kernel takes. */
-export type KernelArgument = number | boolean | Float32Array | Float64Array | Int32Array | readonly unknown[];
-
 /** A view has dims or elements that are impossible, or does not fit the type it is for. */
 export class KernelValueError extends FidelityError {}
 

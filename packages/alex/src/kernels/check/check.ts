@@ -5,7 +5,7 @@
 import { ProblemError } from "../diagnostics.ts";
 import type { Problem, Span } from "../diagnostics.ts";
 import type { Arithmetic, KernelIr, KernelArray, KernelStmt } from "../ir/kernel_ir.ts";
-import { visitExprs, visitStmts } from "../ir/kernel_ir.ts";
+import { visitStmts } from "../ir/kernel_ir.ts";
 import type { Expression, FunctionSyntax, Statement } from "../syntax/ast.ts";
 import type { ReadFunction } from "../syntax/module.ts";
 import { withoutExits } from "./exits.ts";
@@ -185,22 +185,4 @@ function inOrder(problems: readonly Problem[]): Problem[] {
       const key = `${code} ${span.start}`;
       return !seen.has(key) && seen.add(key);
     });
-}
-
-/** The arrays that a kernel writes, parameters and its own. */
-export function writtenArrays(ir: KernelIr): ReadonlySet<KernelArray> {
-  const written = new Set<KernelArray>();
-  visitStmts(ir.body, (stmt) => {
-    if (stmt.kind === "store") written.add(stmt.array);
-  });
-  return written;
-}
-
-/** The arrays that a kernel reads. */
-export function readArrays(ir: KernelIr): ReadonlySet<KernelArray> {
-  const read = new Set<KernelArray>();
-  visitExprs(ir.body, (expr) => {
-    if (expr.kind === "load" || expr.kind === "scale") read.add(expr.array);
-  });
-  return read;
 }
