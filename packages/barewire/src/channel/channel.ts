@@ -1,6 +1,7 @@
 // What every channel offers, whatever carries it: a sender that lends memory to be filled in place and a receiver that
 // gives messages out in place. Rings in shared memory have a waiting (synchronous) side as well; TCP has this one only.
 
+import { ChannelClosedError } from "./errors.ts";
 import type { AsyncWaitOptions } from "./wait.ts";
 
 /** A message as it came. Its bytes are valid until it is released, and belong to the channel. */
@@ -33,4 +34,16 @@ export interface MessageReceiver extends Disposable, AsyncIterable<Message> {
   /** The next message. */
   takeAsync(options?: AsyncWaitOptions): Promise<Message>;
   close(): void;
+}
+
+/** What `take` gives, until it says that the channel has ended; other errors are thrown. */
+export async function* untilClosed<T>(take: () => Promise<T>): AsyncGenerator<T> {
+  for (;;) {
+    try {
+      yield await take();
+    } catch (error) {
+      if (error instanceof ChannelClosedError) return;
+      throw error;
+    }
+  }
 }

@@ -1,5 +1,6 @@
 // The receiving end of a ring channel: takes messages in place from all lanes in turn.
 
+import { untilClosed } from "./channel.ts";
 import type { Message, MessageReceiver } from "./channel.ts";
 import { ChannelClosedError, ChannelTimeoutError, ChannelUseError } from "./errors.ts";
 import { LaneReader, releaseTaken } from "./lane.ts";
@@ -105,15 +106,8 @@ export class RingReceiver implements MessageReceiver {
   }
 
   /** Messages until every producer has left; each must be released. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<RingMessage> {
-    for (;;) {
-      try {
-        yield await this.takeAsync();
-      } catch (error) {
-        if (error instanceof ChannelClosedError) return;
-        throw error;
-      }
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<RingMessage> {
+    return untilClosed(() => this.takeAsync());
   }
 
   /** Throws `PeerDeadError` where a producer died since this was last known. Waiting does this by itself. */

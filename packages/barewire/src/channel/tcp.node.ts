@@ -6,6 +6,7 @@
 import { connect, createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 
+import { untilClosed } from "./channel.ts";
 import type { Loan, Message, MessageReceiver, MessageSender } from "./channel.ts";
 import {
   ChannelClosedError,
@@ -410,15 +411,8 @@ class TcpReceiver implements MessageReceiver {
     return makeMessage(bytes);
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Message> {
-    for (;;) {
-      try {
-        yield await this.takeAsync();
-      } catch (error) {
-        if (error instanceof ChannelClosedError) return;
-        throw error;
-      }
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<Message> {
+    return untilClosed(() => this.takeAsync());
   }
 
   close(): void {

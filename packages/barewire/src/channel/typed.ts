@@ -4,8 +4,8 @@
 
 import { decode, encode } from "../bare.ts";
 import type { Schema } from "../bare.ts";
+import { untilClosed } from "./channel.ts";
 import type { MessageReceiver, MessageSender } from "./channel.ts";
-import { ChannelClosedError } from "./errors.ts";
 import type { RingReceiver } from "./receiver.ts";
 import type { RingSender } from "./sender.ts";
 import type { AsyncWaitOptions, WaitOptions } from "./wait.ts";
@@ -58,15 +58,8 @@ export class TypedReceiver<T, R extends MessageReceiver = MessageReceiver> imple
   }
 
   /** Values until the other side has left. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<T> {
-    for (;;) {
-      try {
-        yield await this.takeAsync();
-      } catch (error) {
-        if (error instanceof ChannelClosedError) return;
-        throw error;
-      }
-    }
+  [Symbol.asyncIterator](): AsyncGenerator<T> {
+    return untilClosed(() => this.takeAsync());
   }
 
   [Symbol.dispose](): void {
