@@ -103,7 +103,8 @@ export class LibraryCache {
           ? []
           : [{ key: name.slice(0, -this.#suffix.length), sizeBytes: stat.size, usedMs: stat.mtimeMs }];
       })
-      .sort((a, b) => b.usedMs - a.usedMs);
+      // The newest by name: a file system's clock for writes may be some milliseconds behind the one that `touch` reads.
+      .sort((a, b) => Number(b.key === newest) - Number(a.key === newest) || b.usedMs - a.usedMs);
     let totalBytes = 0;
     for (const { key, sizeBytes } of libraries) {
       totalBytes += sizeBytes;

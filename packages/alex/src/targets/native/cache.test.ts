@@ -59,6 +59,8 @@ test("what was used longest ago goes when there is too much, but never the newes
     ["a", "b", "c"].map((key) => cache.find(key) !== undefined),
     [true, false, true],
   );
+  const ahead = new Date(Date.now() + 60_000);
+  ["a", "c"].forEach((key) => utimesSync(path.join(folder, `${key}.so`), ahead, ahead));
   cache.keep("large", bytesOf(1000, 4));
   assert.deepEqual(readdirSync(folder).sort(), ["large.json", "large.so"]);
 });
