@@ -8,6 +8,7 @@ import { compileCommand } from "./commands/compile.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
+import { profileActivationCommand } from "./commands/profile-activation.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
@@ -27,6 +28,7 @@ const COMMANDS: readonly CommandFactory[] = [
   buildCommand,
   compileCommand,
   benchCommand,
+  profileActivationCommand,
   schemaCommand,
   doctorCommand,
 ];

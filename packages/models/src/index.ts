@@ -61,3 +61,4 @@ export {
   writeVocabularyFile,
 } from "./tokenizers/index.ts";
 export type { Tokenizer, TokenizerSpec, TokenStream, VocabularyPiece } from "./tokenizers/index.ts";
+export { nearestName } from "./nearest.ts";

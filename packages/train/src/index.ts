@@ -21,6 +21,7 @@ export { machine, versions } from "./provenance.ts";
 export type { Machine, Versions } from "./provenance.ts";
 export { ModelFileError, NonFiniteLossError, ResumeMismatchError, TrainError, TrainSettingError } from "./errors.ts";
 
+export { escapeHtml, roundTicks } from "./chart.ts";
 export { formatCount, formatDuration, formatLoss, formatSmall } from "./format.ts";
 export { ProgressDisplay } from "./progress.ts";
 export type { ProgressOptions, ProgressStream, TrainProgress } from "./progress.ts";
