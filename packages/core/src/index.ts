@@ -59,6 +59,7 @@ export type {
   MaybeTensor,
   OpCase,
   OpDef,
+  Schedule,
   TailRow,
   VectorTarget,
 } from "./op.ts";
@@ -150,6 +151,7 @@ export { rsqrt } from "./ops/rsqrt.ts";
 export { scan } from "./ops/scan.ts";
 export type { ScanOptions } from "./ops/scan.ts";
 export { scatterAdd } from "./ops/scatter_add.ts";
+export { lastWithSameId, scatterRows } from "./ops/scatter_rows.ts";
 export { select } from "./ops/select.ts";
 export { sigmoid } from "./ops/sigmoid.ts";
 export { silu } from "./ops/silu.ts";

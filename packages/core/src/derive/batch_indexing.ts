@@ -54,6 +54,14 @@ export function batchScatterAdd(inputs: readonly Batched[], size: number, node: 
   return asBatched([reshape(sums, [size, rows, sums.shape[1]!])]);
 }
 
+export function batchScatterRows(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const [x, ids, rows] = everyExample(inputs, size) as [Tensor, Integers, Tensor];
+  const [count, columns] = [x.shape[1]!, x.shape[2]!];
+  const shifted = add(clamp(ids, count - 1), firstRows(size, count, ids.rank) as never) as Integers;
+  const merged = emitOne(node.op, [reshape(x, [size * count, columns]), shifted, rows], node.attrs);
+  return asBatched([reshape(merged, x.shape)]);
+}
+
 /** [size, dim, everything else] of a tensor of examples, with `axis` (counted without examples) in the middle. */
 function alongAxis(x: Tensor, axis: number): { table: Tensor; rest: number[] } {
   const moved = moveAxis(x, axis + 1, 1);

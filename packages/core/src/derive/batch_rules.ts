@@ -10,7 +10,13 @@ import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
 import { asBatched, everyExample, moveAxis } from "./batch.ts";
 import { batchCheckpoint, batchCond, batchCustomJvp, batchCustomVjp, batchScan, batchWhile } from "./batch_bodies.ts";
-import { batchDynamicSlice, batchDynamicUpdateSlice, batchGather, batchScatterAdd } from "./batch_indexing.ts";
+import {
+  batchDynamicSlice,
+  batchDynamicUpdateSlice,
+  batchGather,
+  batchScatterAdd,
+  batchScatterRows,
+} from "./batch_indexing.ts";
 
 const ROWS: Batching = { kind: "rows" };
 const FOLD: Batching = { kind: "fold" };
@@ -93,6 +99,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   rsqrt: ROWS,
   scan: rules(batchScan),
   scatter_add: rules(batchScatterAdd),
+  scatter_rows: rules(batchScatterRows),
   select: ROWS,
   sigmoid: ROWS,
   silu: ROWS,

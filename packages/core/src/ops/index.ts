@@ -59,6 +59,7 @@ import { roundOp } from "./round.ts";
 import { rsqrtOp } from "./rsqrt.ts";
 import { scanOp } from "./scan.ts";
 import { scatterAddOp } from "./scatter_add.ts";
+import { scatterRowsOp } from "./scatter_rows.ts";
 import { selectOp } from "./select.ts";
 import { sigmoidOp } from "./sigmoid.ts";
 import { siluOp } from "./silu.ts";
@@ -140,6 +141,7 @@ const TABLE = {
   rsqrt: rsqrtOp,
   scan: scanOp,
   scatter_add: scatterAddOp,
+  scatter_rows: scatterRowsOp,
   select: selectOp,
   sigmoid: sigmoidOp,
   silu: siluOp,

@@ -61,7 +61,7 @@ export const scatterAddOp: OpDef<ScatterAddAttrs> = {
 };
 
 /** Columns of a chunk: two cache lines of float32, so that threads rarely write to one line. */
-const CHUNK_COLUMNS = 32;
+export const CHUNK_COLUMNS = 32;
 
 function lowerScatterAdd(context: LowerContext, { rows }: ScatterAddAttrs): void {
   const [ids, updates] = context.node.inputs as readonly [Tensor, Tensor];
@@ -97,7 +97,7 @@ function lowerScatterAdd(context: LowerContext, { rows }: ScatterAddAttrs): void
 }
 
 /** Runs `body` over low..high in steps of `lanes`, then one by one over what is left. */
-function vectorLoop(
+export function vectorLoop(
   k: KernelBuilder,
   low: LoopValue,
   high: LoopValue,
