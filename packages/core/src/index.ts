@@ -72,6 +72,8 @@ export { GraphVerifyError, verifyGraph } from "./verify.ts";
 
 // Execution.
 export { createInterpreter, ExecutionError, interpret } from "./interpreter.ts";
+export { findNonFinite, formatNonFinite } from "./non_finite.ts";
+export type { NonFiniteOrigin } from "./non_finite.ts";
 export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
 
 // Differentiation and batching: what furnace builds on.

@@ -5,7 +5,7 @@
 
 import { FidelityError } from "@fidelity/units";
 import type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
-import type { Graph, Tensor, TensorType } from "./graph.ts";
+import type { Graph, Node, Tensor, TensorType } from "./graph.ts";
 import { formatType, sameType, topologicalOrder } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
 import { decodeTensor, encodeTensor } from "./host.ts";
@@ -13,6 +13,22 @@ import { roundUp, storageBytes } from "./storage.ts";
 
 /** A graph was given the wrong inputs, or a device was used out of order. */
 export class ExecutionError extends FidelityError {}
+
+/** Sees every op that is interpreted, those in the bodies of loops and branches before the op that holds them. */
+export type Observer = (node: Node, inputs: readonly HostTensor[], results: readonly HostTensor[]) => void;
+
+let observer: Observer | undefined;
+
+/** Runs `body` with an observer of all that it interprets. */
+export function observing<R>(observe: Observer, body: () => R): R {
+  const before = observer;
+  observer = observe;
+  try {
+    return body();
+  } finally {
+    observer = before;
+  }
+}
 
 /** The results of `graph` for the given inputs. Values are dropped after their last use. */
 export function interpret(graph: Graph, inputs: readonly HostTensor[]): HostTensor[] {
@@ -40,6 +56,7 @@ export function interpret(graph: Graph, inputs: readonly HostTensor[]): HostTens
       node.attrs,
       node.results.map((result) => result.type),
     );
+    observer?.(node, operands, results);
     node.results.forEach((result, i) => {
       if (uses.has(result)) values.set(result, results[i]!);
     });

@@ -34,7 +34,7 @@ function onPairs(k: KernelBuilder, x: LoopValue, compute: (x: LoopValue) => Loop
  * Float64 lanes put together from 32-bit words: each float64 gets as its low and its high word the even word (0) or the
  * odd word (1) of the same float64 in `a`, or the first word of `b` (2).
  */
-function words(k: KernelBuilder, a: LoopValue, b: LoopValue, low: number, high: number): LoopValue {
+export function float64Words(k: KernelBuilder, a: LoopValue, b: LoopValue, low: number, high: number): LoopValue {
   const { lanes } = a.type;
   const pick = (lane: number, pair: number): number => (lane < 2 ? lane + 2 * pair : lanes);
   const list = Array.from({ length: lanes }, (_, lane) => pick(lane % 2 === 0 ? low : high, lane >> 1));
@@ -102,7 +102,7 @@ function powerOfTwo(k: KernelBuilder, rounded: LoopValue): LoopValue {
   }
   const words32 = loopType("i32", type.lanes * 2);
   const bits = k.bitcast(words32, rounded);
-  const high = words(k, bits, k.constant(words32, 0), 2, 0);
+  const high = float64Words(k, bits, k.constant(words32, 0), 2, 0);
   return k.bitcast(type, k.shift("shl", high, 20));
 }
 
@@ -158,11 +158,11 @@ function splitFloat64(k: KernelBuilder, x: LoopValue): Split {
   const bits = k.bitcast(integers, x);
   const sqrtHalfHigh = 0x3fe6a09e;
   const shifted = k.shift("shr_s", k.sub(bits, k.constant(integers, sqrtHalfHigh)), 20);
-  const high = words(k, shifted, zero, 2, 1);
+  const high = float64Words(k, shifted, zero, 2, 1);
   const mantissa = k.bitcast(x.type, k.sub(bits, k.shift("shl", high, 20)));
   // The float64 with high word 0x43300000 and low word u is 2^52 + u.
   const biased = k.binary("xor", shifted, k.constant(integers, -(2 ** 31)));
-  const exponent = k.bitcast(x.type, words(k, biased, k.constant(integers, 0x43300000), 1, 2));
+  const exponent = k.bitcast(x.type, float64Words(k, biased, k.constant(integers, 0x43300000), 1, 2));
   return { mantissa, exponent: k.sub(exponent, k.constant(x.type, 2 ** 52 + 2 ** 31)) };
 }
 

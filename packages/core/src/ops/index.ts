@@ -21,6 +21,9 @@ import { customJvpOp } from "./custom_jvp.ts";
 import { customVjpOp, customVjpTangentOp } from "./custom_vjp.ts";
 import { dequantizeOp } from "./dequantize.ts";
 import { divOp } from "./div.ts";
+import { doubleDoubleOp } from "./double_double.ts";
+import { doubleDoubleMatmulOp } from "./double_double_matmul.ts";
+import { doubleDoubleSumOp } from "./double_double_sum.ts";
 import { dynamicSliceOp } from "./dynamic_slice.ts";
 import { dynamicUpdateSliceOp } from "./dynamic_update_slice.ts";
 import { eighOp } from "./eigh.ts";
@@ -103,6 +106,9 @@ const TABLE = {
   custom_vjp_tangent: customVjpTangentOp,
   dequantize: dequantizeOp,
   div: divOp,
+  double_double: doubleDoubleOp,
+  double_double_matmul: doubleDoubleMatmulOp,
+  double_double_sum: doubleDoubleSumOp,
   dynamic_slice: dynamicSliceOp,
   dynamic_update_slice: dynamicUpdateSliceOp,
   eigh: eighOp,
