@@ -60,6 +60,8 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   custom_vjp: rules(batchCustomVjp),
   custom_vjp_tangent: EXPAND,
   dequantize: ROWS,
+  diagonal: EXPAND,
+  diagonal_matrix: EXPAND,
   div: ROWS,
   double_double: ROWS,
   double_double_matmul: FOLD,

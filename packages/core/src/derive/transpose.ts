@@ -2,12 +2,37 @@
 // linear op hands the cotangents of its results to its inputs (`transpose` of the op), and cotangents that meet add up.
 
 import { invariant } from "@fidelity/units";
-import type { Node, Substitution, Tensor } from "../graph.ts";
-import { emit, formatType, sameShape, topologicalOrder } from "../graph.ts";
+import type { Node, Substitution, Tensor, TensorType } from "../graph.ts";
+import { emit, formatType, sameType, topologicalOrder } from "../graph.ts";
 import type { MaybeTensor } from "../op.ts";
 import { add } from "../ops/add.ts";
 import { NotDifferentiableError, trailTo } from "./errors.ts";
 import { dependents, expandNode } from "./linearize.ts";
+
+/**
+ * How cotangents are held while a graph is transposed. Tensors are one way; furnace's gradient variants, which keep
+ * what is known of a cotangent's structure, are another.
+ */
+export interface Cotangents<C> {
+  typeOf(cotangent: C): TensorType;
+  add(a: C, b: C): C;
+  /**
+   * What a linear node hands to its inputs, those marked in `linear`. At least one of `received` is given. `plain` is
+   * the op's own rule, on tensors.
+   */
+  transpose(
+    node: Node,
+    received: readonly (C | undefined)[],
+    linear: readonly boolean[],
+    plain: (received: readonly MaybeTensor[]) => readonly MaybeTensor[],
+  ): readonly (C | undefined)[];
+}
+
+const TENSORS: Cotangents<Tensor> = {
+  typeOf: (cotangent) => cotangent.type,
+  add: (a, b) => add(a, b),
+  transpose: (_node, received, _linear, plain) => plain(received),
+};
 
 /**
  * The cotangents of `wrt` from the `cotangents` of `roots`, which must be linear in `wrt` (as `linearize` builds them).
@@ -18,15 +43,25 @@ export function transpose(
   wrt: readonly Tensor[],
   cotangents: readonly MaybeTensor[],
 ): MaybeTensor[] {
+  return transposeWith(TENSORS, roots, wrt, cotangents);
+}
+
+/** `transpose` with cotangents held in another way. */
+export function transposeWith<C>(
+  held: Cotangents<C>,
+  roots: readonly MaybeTensor[],
+  wrt: readonly Tensor[],
+  cotangents: readonly (C | undefined)[],
+): (C | undefined)[] {
   const live = roots.flatMap((root, i) => (root !== undefined && cotangents[i] !== undefined ? [i] : []));
   const linear = expandLinear(
     live.map((i) => roots[i]!),
     wrt,
   );
-  const sums = new Map<Tensor, Tensor>();
-  const accumulate = (tensor: Tensor, cotangent: Tensor): void => {
+  const sums = new Map<Tensor, C>();
+  const accumulate = (tensor: Tensor, cotangent: C): void => {
     const sum = sums.get(tensor);
-    sums.set(tensor, sum === undefined ? cotangent : add(sum, cotangent));
+    sums.set(tensor, sum === undefined ? cotangent : held.add(sum, cotangent));
   };
   live.forEach((i, at) => accumulate(linear.roots[at]!, cotangents[i]!));
 
@@ -36,15 +71,15 @@ export function transpose(
     const received = node.results.map((result) => sums.get(result));
     if (received.every((cotangent) => cotangent === undefined)) continue;
     const isLinear = node.inputs.map((input) => linear.nodes.has(input.node));
-    const handed = transposeNode(node, received, isLinear, linear.roots);
+    const plain = (tensors: readonly MaybeTensor[]): readonly MaybeTensor[] =>
+      transposeNode(node, tensors, isLinear, linear.roots);
+    const handed = held.transpose(node, received, isLinear, plain);
     node.inputs.forEach((input, i) => {
       const cotangent = isLinear[i] ? handed[i] : undefined;
       if (cotangent === undefined) return;
-      const fits = sameShape(cotangent.shape, input.shape) && cotangent.dtype === input.dtype;
-      invariant(
-        fits,
-        `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(cotangent.type)}`,
-      );
+      const type = held.typeOf(cotangent);
+      const fits = sameType(type, input.type);
+      invariant(fits, `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(type)}`);
       accumulate(input, cotangent);
     });
   }

@@ -20,6 +20,8 @@ import { crossEntropyOp } from "./cross_entropy.ts";
 import { customJvpOp } from "./custom_jvp.ts";
 import { customVjpOp, customVjpTangentOp } from "./custom_vjp.ts";
 import { dequantizeOp } from "./dequantize.ts";
+import { diagonalOp } from "./diagonal.ts";
+import { diagonalMatrixOp } from "./diagonal_matrix.ts";
 import { divOp } from "./div.ts";
 import { doubleDoubleOp } from "./double_double.ts";
 import { doubleDoubleMatmulOp } from "./double_double_matmul.ts";
@@ -105,6 +107,8 @@ const TABLE = {
   custom_vjp: customVjpOp,
   custom_vjp_tangent: customVjpTangentOp,
   dequantize: dequantizeOp,
+  diagonal: diagonalOp,
+  diagonal_matrix: diagonalMatrixOp,
   div: divOp,
   double_double: doubleDoubleOp,
   double_double_matmul: doubleDoubleMatmulOp,
