@@ -5,6 +5,8 @@ export type { CheckpointOptions } from "@fidelity/core";
 export { customJvp } from "./custom_jvp.ts";
 export { customVjp } from "./custom_vjp.ts";
 export type { CustomVjpRules } from "./custom_vjp.ts";
+export { ESTIMATORS, findEstimator } from "./estimators/index.ts";
+export type { EstimatedWeight, Estimator, Master, TrainedMaster } from "./estimators/estimator.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";
 export type { Hessian, Jacobian, JacobianOptions } from "./jacobian.ts";
 export { jvp } from "./jvp.ts";

@@ -1,0 +1,39 @@
+// Rectified straight-through estimator (Wu et al., ICCV 2023, arXiv 2308.06689, equations 8 to 11): the derivative of
+// the power function sign(r) |r|^(1/o), which turns from the identity (o = 1) to the sign as o grows during training,
+// so that the gradient is stable at first and true to the quantiser at the end. Near 0 the derivative is that of the
+// chord from -m to m, and beyond |r| = t there is none.
+//
+// The paper quantises to two levels. Ternary codes change at two places, |w| = s / 2, and the power function stands at
+// both: r = 2 |u| - 1 with u = w / s, so that the levels 0 and 1 of |u| are its -1 and 1.
+
+import { abs, add, div, exp, log, lt, max, min, mul, neg, select, sub, ternarize } from "@fidelity/core";
+import { absMean, graft } from "./estimator.ts";
+import type { Estimator, Float } from "./estimator.ts";
+
+/** o at the end of the run. */
+const LAST_ORDER = 3;
+/** Half the width of the chord. */
+const CHORD = 0.1;
+/** Where gradients end. */
+const REACH = 1.5;
+
+export const reste: Estimator = {
+  name: "reste",
+  summary: "the gradient of a power function that sharpens during the run (ReSTE)",
+  estimate({ weight, progress }) {
+    const scale = absMean(weight);
+    const order = add(mul(progress, LAST_ORDER - 1), 1) as Float;
+    return { weight: ternarize(graft(weight, mul(powerStairs(div(weight, scale) as Float, order), scale))) };
+  },
+};
+
+/** Ternary stairs of `u` whose rises are power functions of order `order` >= 1, a scalar. */
+export function powerStairs(u: Float, order: Float): Float {
+  const r = sub(mul(abs(u), 2), 1) as Float;
+  const size = min(abs(r), REACH);
+  const root = exp(div(log(max(size, CHORD)), order));
+  const chord = mul(size, exp(mul(sub(div(1, order), 1), Math.log(CHORD))));
+  const risen = select(lt(size, CHORD), chord, root);
+  const height = add(mul(select(lt(r, 0), neg(risen), risen), 0.5), 0.5);
+  return select(lt(u, 0), neg(height), height) as Float;
+}
