@@ -18,10 +18,11 @@ interface Ban {
 
 // Those who wait spin for a time before they sleep, and a compiler says how long its tools and kernels take; nothing
 // that they compute depends on the clock.
-const CLOCK_READERS = "cli|train|alex/src/(explain|runtime|targets/(cuda|native))|barewire/src/channel|[^/]+/examples";
+const CLOCK_READERS =
+  "cli|train|alex/src/(explain|runtime|targets/(cuda|native)|tune)|barewire/src/channel|[^/]+/examples";
 const CLOCK_EXCEPT = new RegExp(`^(packages/(${CLOCK_READERS})/|bench/|tools/)`);
 const CLOCK_ADVICE =
-  "only cli, train, bench, tools, examples, barewire/channel and alex/{explain,runtime,targets/{cuda,native}} " +
+  "only cli, train, bench, tools, examples, barewire/channel and alex/{explain,runtime,targets/{cuda,native},tune} " +
   "read a clock";
 const NOWHERE = /^$/;
 

@@ -29,6 +29,7 @@ export interface Compilation {
   readonly name: string;
   readonly donations: readonly Donation[];
   readonly target: VectorTarget;
+  readonly schedules?: ScheduleSource;
   readonly graph: Graph;
   readonly units?: readonly Unit[];
   /** Results that are computed in the memory of the parameter they are donated. */
@@ -134,6 +135,8 @@ export class UnknownPassError extends FidelityError {}
 
 export interface CompilerOptions extends CompileOptions {
   readonly target: VectorTarget;
+  /** Schedules that were measured here; what it does not know goes by the op's first. */
+  readonly schedules?: ScheduleSource;
   /** Verify the IR after each pass. */
   readonly verify?: boolean;
   /** Called with the name of each pass when it is done, for those who time them. */
@@ -170,6 +173,7 @@ function runPasses(graph: Graph, options: CompilerOptions, passes: readonly Pass
     name: options.name ?? graph.name,
     donations: options.donations ?? [],
     target: options.target,
+    ...(options.schedules !== undefined && { schedules: options.schedules }),
     graph,
   };
   for (const pass of passes) {
@@ -191,8 +195,9 @@ export function emitAfter(graph: Graph, passName: string, options: CompilerOptio
   return PASSES[last]!.print(runPasses(graph, options, PASSES.slice(0, last + 1)));
 }
 
-function lower({ graph, units, inPlace, donations, target }: Compilation): { lowering: Lowering; scope: Scope } {
-  const lowering = new Lowering(target);
+function lower(compilation: Compilation): { lowering: Lowering; scope: Scope } {
+  const { graph, units, inPlace, donations, target, schedules } = compilation;
+  const lowering = new Lowering(target, schedules);
   const scope = new Scope(lowering, 0);
   const bindings = graph.parameters.map((parameter, slot) =>
     whole(lowering.buffer(`parameter ${slot}`, storageBytes(parameter.type), { kind: "binding", slot })),

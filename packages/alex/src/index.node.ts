@@ -10,4 +10,5 @@ export * from "./targets/cuda/index.node.ts";
 export * from "./targets/native/index.node.ts";
 export { canRun, PrebuiltError, PrebuiltPrograms, PrebuiltWriter } from "./targets/native/prebuilt.node.ts";
 export type { BuiltProgram, PrebuiltManifest, PrebuiltProgram } from "./targets/native/prebuilt.node.ts";
+export * from "./tune/index.node.ts";
 export * from "./view/index.node.ts";

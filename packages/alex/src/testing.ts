@@ -3,6 +3,7 @@
 import type { CompileOptions, Graph, HostTensor, Program } from "@fidelity/core";
 import { decodeTensor, encodeTensor, roundUp, storageBytes } from "@fidelity/core";
 import { compileGraph } from "./compile.ts";
+import type { ScheduleSource } from "./lower/lowering.ts";
 import { compileProgramToWasm, scratchStrideBytes } from "./targets/wasm/emit-program.ts";
 import type { WasmProgramExports } from "./targets/wasm/emit-program.ts";
 
@@ -12,7 +13,11 @@ const PAGE_BYTES = 65536;
 export function runCompiled(
   graph: Graph,
   inputs: readonly HostTensor[],
-  options: CompileOptions & { readonly joinsVectors?: boolean; readonly chunkElements?: number } = {},
+  options: CompileOptions & {
+    readonly joinsVectors?: boolean;
+    readonly chunkElements?: number;
+    readonly schedules?: ScheduleSource;
+  } = {},
 ): HostTensor[] {
   const program = compileGraph(graph, {
     ...options,

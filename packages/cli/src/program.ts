@@ -14,6 +14,7 @@ import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
 import { trainCommand } from "./commands/train.ts";
 import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
+import { tuneCommand } from "./commands/tune.ts";
 import { remark } from "./output.ts";
 
 /** Makes one command; its action returns the exit code through `done`. */
@@ -28,6 +29,7 @@ const COMMANDS: readonly CommandFactory[] = [
   buildCommand,
   compileCommand,
   benchCommand,
+  tuneCommand,
   profileActivationCommand,
   schemaCommand,
   doctorCommand,

@@ -43,7 +43,13 @@ class Placement {
 }
 
 /** Runs an op's kernel lowering. Result memory starts as rubbish: kernels must write all of it. */
-function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[], lanes = 4): HostTensor[] {
+function runKernels(
+  op: OpDef,
+  node: Node,
+  inputs: readonly HostTensor[],
+  lanes = 4,
+  choose: LowerContext["choose"] = ([first]) => first!,
+): HostTensor[] {
   assert.ok(op.lowering.kind === "kernel");
   const placement = new Placement();
   const inputAt = inputs.map((input) => placement.write(input));
@@ -56,6 +62,7 @@ function runKernels(op: OpDef, node: Node, inputs: readonly HostTensor[], lanes 
     node,
     ...completeTarget({ lanes, joinsVectors: false, ...(lanes === 16 && { registers: 32 }) }),
     inPlace: false,
+    choose,
     input: (index) => inputAt[index] as BufferHandle,
     result: (index) => resultAt[index] as BufferHandle,
     temporary: (sizeBytes) => placement.reserve(sizeBytes) as BufferHandle,
@@ -124,8 +131,28 @@ function checkCase(
   if (node.op !== op) return;
   const expected = interpret(graph, inputs);
   run(node, inputs).forEach((actual, i) => {
+/** Runs an op's kernels by each of its schedules, and compares their bits with those of the first. */
+function checkSchedules(op: OpDef, opCase: OpCase, seed: number): void {
+  const inputs = randomInputs(opCase, seededRandom(seed));
+  const { node } = graphOf(op, opCase.inputs, opCase.attrs).results[0]!;
+  if (node.op !== op) return;
+  let count = 1;
+  const resultsBy = (schedule: number) =>
+    runKernels(op, node, inputs, 8, (candidates) => {
+      count = candidates.length;
+      return candidates[schedule]!;
+    }).map(hostValues);
+  const first = resultsBy(0);
+  for (let schedule = 1; schedule < count; schedule++) {
+    assert.deepEqual(resultsBy(schedule), first, `${op.name}, seed ${seed}, schedule ${schedule}`);
+  }
+}
+
     const error = relativeError(hostValues(actual), hostValues(expected[i]!));
     const tolerance = op.tolerance ?? 1e-5;
+    test(`${op.name}: all schedules give the same bits`, () => {
+      for (const seed of SEEDS) checkSchedules(op, drawCase(op, seed), seed);
+    });
     assert.ok(error <= tolerance, `${op.name}, seed ${seed}, result ${i}: relative error ${error}`);
   });
 }

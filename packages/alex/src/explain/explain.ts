@@ -22,6 +22,7 @@ import type {
 import { explainLayouts } from "./layouts.ts";
 import { explainBuffers, explainDonations, explainMemory } from "./memory.ts";
 import { predictCall, ratesOf, reuseDistances } from "./predict.ts";
+import { explainSchedules } from "./schedules.ts";
 import { tallyCall } from "./tally.ts";
 import type { CallWork, TallyOptions } from "./tally.ts";
 
@@ -65,6 +66,7 @@ export function explainProgram(compiled: CompiledStages, options: ExplainOptions
     buffers,
     donations: explainDonations(compiled),
     layouts: explainLayouts(compiled, calls),
+    schedules: explainSchedules(compiled, numbered),
     memory: explainMemory(compiled, buffers),
     totals: sumUp(calls, units),
     ...(options.ceilings !== undefined && { ceilings: options.ceilings }),

@@ -134,6 +134,20 @@ export interface LayoutExplanation {
   readonly bytes: number;
 }
 
+/** How the kernels of equal nodes are cut into blocks and chunks, where there was a choice. */
+export interface ScheduleExplanation {
+  /** `matmul f32[2048, 128] f32[344, 128] transposeB`. */
+  readonly node: string;
+  /** Units like it. */
+  readonly count: number;
+  /** Its numbers and flags, by name. */
+  readonly schedule: string;
+  /** Whether it was the fastest when it was measured on this machine; otherwise it is the op's default. */
+  readonly isTuned: boolean;
+  /** Schedules that there were to choose from. */
+  readonly candidates: number;
+}
+
 export interface Totals {
   readonly bytes: number;
   readonly operations: Operations;
@@ -153,6 +167,7 @@ export interface Explanation {
   readonly buffers: readonly BufferExplanation[];
   readonly donations: readonly DonationExplanation[];
   readonly layouts: readonly LayoutExplanation[];
+  readonly schedules: readonly ScheduleExplanation[];
   readonly memory: MemoryExplanation;
   readonly totals: Totals;
   readonly ceilings?: Ceilings;

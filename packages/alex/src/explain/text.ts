@@ -18,6 +18,7 @@ export function formatExplanation(explanation: Explanation): string {
     ["In place: inputs that are updated where they lie", formatDonations(explanation)],
     ["Layout", formatLayouts(explanation)],
     ["Schedule", formatSchedule(explanation)],
+    ["Blocks and chunks of heavy kernels: none changes a bit of the results", formatSchedules(explanation)],
     ["Memory plan", formatMemory(explanation)],
     ["Kernels: what they move and compute in a run, and the least time for it", formatKernels(explanation)],
   ];
@@ -100,6 +101,21 @@ function formatSchedule({ stages, calls }: Explanation): string {
     [`${parallel.length} stages for all members`, `${callsOf(parallel)} calls`, seconds(parallel)],
     [`${serial.length} stages on one member, too small to share`, `${callsOf(serial)} calls`, seconds(serial)],
   ]);
+}
+
+function formatSchedules({ schedules }: Explanation): string {
+  if (schedules.length === 0) return "";
+  const rows = schedules.map(({ node, count, schedule, isTuned, candidates }) => [
+    node,
+    `${count} x`,
+    isTuned ? "tuned" : "default",
+    `of ${candidates}`,
+    schedule,
+  ]);
+  const untuned = schedules.filter(({ isTuned }) => !isTuned).length;
+  const hint =
+    untuned === 0 ? "" : "\ndefaults are rules of thumb; fidelity tune measures and remembers what is fastest";
+  return table(rows, ["left", "right", "left", "left", "left"]) + hint;
 }
 
 function formatMemory(explanation: Explanation): string {

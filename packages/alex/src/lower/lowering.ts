@@ -2,7 +2,20 @@
 // no place yet. Kernels that come out the same for two units (layers of a model) are kept once, and not even generated
 // where the units say as much (signature.ts).
 
-import type { BufferHandle, CacheBytes, Graph, Kernel, LowerContext, Node, Tensor, VectorTarget } from "@fidelity/core";
+import type {
+  BufferHandle,
+  CacheBytes,
+  Graph,
+  Kernel,
+  KernelBuilder,
+  LoopLimit,
+  LoopValue,
+  LowerContext,
+  Node,
+  Schedule,
+  Tensor,
+  VectorTarget,
+} from "@fidelity/core";
 import { buildKernel, completeTarget, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Unit } from "../passes/fuse.ts";
@@ -10,7 +23,7 @@ import { resolveAlias } from "../passes/fuse.ts";
 import { KernelTable } from "./kernel_table.ts";
 import { planRowProgram } from "./row_plan.ts";
 import { generateRowProgram } from "./row_program.ts";
-import { nodeSignature, unitSignature } from "./signature.ts";
+import { nodeSignature, nodeText, unitSignature } from "./signature.ts";
 import { lowerCopy } from "./copy.ts";
 import { lowerColumnReduce } from "./column_reduce.ts";
 import { lowerBroadcast } from "./broadcast.ts";
@@ -69,6 +82,21 @@ interface RowKernel extends Pick<Call, "kernel" | "chunks" | "work"> {
 }
 
 /** What lowering has made so far. */
+/** Schedules that were measured to be the fastest on this machine (tune/). */
+export interface ScheduleSource {
+  /** The number of the schedule to take, of the candidates of a node of this text; undefined where none is known. */
+  find(text: string, candidates: readonly Schedule[]): number | undefined;
+}
+
+/** The schedule that nodes of one text were lowered by. */
+export interface ScheduleChoice {
+  readonly node: Node;
+  readonly candidates: readonly Schedule[];
+  readonly chosen: number;
+  /** Whether it was measured; otherwise it is the first. */
+  readonly isTuned: boolean;
+}
+
 export class Lowering {
   readonly target: Required<VectorTarget>;
   readonly buffers: VirtualBuffer[] = [];
@@ -76,10 +104,23 @@ export class Lowering {
   readonly nodeSteps = new Map<string, readonly Step[]>();
   readonly rowKernels = new Map<string, RowKernel>();
   readonly #kernels = new KernelTable();
+  /** By the texts of nodes, of those that there was a choice for. */
+  readonly choices = new Map<string, ScheduleChoice>();
 
-  constructor(target: VectorTarget) {
+  readonly #schedules: ScheduleSource | undefined;
+  constructor(target: VectorTarget, schedules?: ScheduleSource) {
     this.target = completeTarget(target);
   }
+    this.#schedules = schedules;
+  }
+
+  choose<S extends Schedule>(node: Node, candidates: readonly S[]): S {
+    const text = candidates.length < 2 ? undefined : nodeText(node);
+    if (text === undefined) return candidates[0]!;
+    const found = this.#schedules?.find(text, candidates);
+    const chosen = found ?? 0;
+    this.choices.set(text, { node, candidates, chosen, isTuned: found !== undefined });
+    return candidates[chosen]!;
 
   buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
     const buffer = { id: this.buffers.length, name, sizeBytes, role };
@@ -306,6 +347,10 @@ class NodeContext implements LowerContext {
 
   #temporary(sizeBytes: number): BufferHandle {
     this.#views.push(whole(this.#scope.lowering.buffer(`${this.node.op.name}.temporary`, sizeBytes)));
+  choose<S extends Schedule>(candidates: readonly S[]): S {
+    return this.#scope.lowering.choose(this.node, candidates);
+  }
+
     return (this.#views.length - 1) as BufferHandle;
   }
 

@@ -8,9 +8,15 @@ import { operandsOf, resolveAlias } from "../passes/fuse.ts";
 
 /** The signature of a node with loops of its own, or undefined when its attributes have none. */
 export function nodeSignature(node: Node): string | undefined {
+  const text = nodeText(node);
+  return text && `${opNumber(node.op)} ${text}`;
+}
+
+/** What a node computes, by the name of its op: the same in every process. Undefined as for its signature. */
+export function nodeText(node: Node): string | undefined {
   const attrs = attrsText(node.attrs);
   const [inputs, results] = [node.inputs, node.results].map((tensors) => tensors.map(typeText).join(","));
-  return attrs && `${opNumber(node.op)} ${attrs} ${inputs}>${results}`;
+  return attrs && `${node.op.name} ${attrs} ${inputs}>${results}`;
 }
 
 /** The signature of a fused unit, and the values that it reads from memory, in the order in which it names them. */

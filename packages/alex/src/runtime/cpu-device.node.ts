@@ -8,6 +8,8 @@ import { cacheDirectory } from "../targets/native/cache.node.ts";
 import { createNativeTarget, hostMachine, vectorsOf } from "../targets/native/index.node.ts";
 import { PrebuiltPrograms } from "../targets/native/prebuilt.node.ts";
 import { ToolMissingError } from "../targets/native/toolchain.node.ts";
+import { ScheduleFile } from "../tune/file.node.ts";
+import type { ScheduleBook } from "../tune/schedule-book.ts";
 import type { DebugSink } from "./debug.ts";
 import { CpuDevice } from "./device.ts";
 import { planPinning } from "./pin.node.ts";
@@ -27,8 +29,8 @@ export interface CpuDeviceOptions {
   /** Where reports go. */
   readonly debug?: DebugSink;
   /**
-   * Whether compiled programs are kept on disk, and looked for there; they are, unless FIDELITY_CACHE is `off`. Native
-   * libraries are files in any case.
+   * Whether compiled programs are kept on disk, and looked for there, and whether schedules that were measured there
+   * (`fidelity tune`) are followed; they are, unless FIDELITY_CACHE is `off`. Native libraries are files in any case.
    */
   readonly cache?: boolean;
   /**
@@ -57,9 +59,11 @@ export function wasmVectors(): VectorTarget {
 /** A device of WebAssembly. Throws `DeviceOptionError`. */
 export function createWasmDevice(options: CpuDeviceOptions): CpuDevice {
   const vectors = wasmVectors();
-  const directory = cacheDirectory(process.env, "wasm");
-  const kept = { directory, target: wasmTarget, vectors, leastMs: KEEP_WASM_MS };
-  return cpuDevice(options, wasmTarget, vectors, caches(options) ? [new KeptPrograms(kept)] : []);
+  if (!caches(options)) return cpuDevice(options, wasmTarget, vectors, []);
+  const place = { directory: cacheDirectory(process.env, "wasm"), target: wasmTarget, vectors };
+  const schedules = new ScheduleFile(place).read();
+  const kept = new KeptPrograms({ ...place, schedules, leastMs: KEEP_WASM_MS });
+  return cpuDevice(options, wasmTarget, vectors, [kept], schedules);
 }
 
 /**
@@ -74,10 +78,11 @@ export function createNativeDevice(options: CpuDeviceOptions): CpuDevice {
   const prebuilt = folder === undefined ? undefined : new PrebuiltPrograms(folder, machine);
   const target = nativeTarget(prebuilt);
   const stores: ProgramStore[] = prebuilt === undefined ? [] : [prebuilt];
-  if (caches(options)) {
-    stores.push(new KeptPrograms({ directory: cacheDirectory(), target, vectors, leastMs: 0 }));
-  }
-  return cpuDevice(options, target, vectors, stores);
+  if (!caches(options)) return cpuDevice(options, target, vectors, stores);
+  const place = { directory: cacheDirectory(), target, vectors };
+  const schedules = new ScheduleFile(place).read();
+  stores.push(new KeptPrograms({ ...place, schedules, leastMs: 0 }));
+  return cpuDevice(options, target, vectors, stores, schedules);
 }
 
 /** The folder that the options or the environment name. */
@@ -104,12 +109,14 @@ function cpuDevice(
   target: CpuTarget,
   vectors: VectorTarget,
   stores: readonly ProgramStore[],
+  schedules?: ScheduleBook,
 ): CpuDevice {
   return new CpuDevice({
     threads,
     ...(maximumBytes !== undefined && { maximumBytes }),
     target,
-    compileGraph: (graph, options) => compileGraph(graph, { ...options, target: vectors }),
+    compileGraph: (graph, options) =>
+      compileGraph(graph, { ...options, target: vectors, ...(schedules !== undefined && { schedules }) }),
     stores,
     spawn: spawnWorkerThread,
     ...(debug !== undefined && { debug }),

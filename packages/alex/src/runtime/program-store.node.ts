@@ -6,6 +6,7 @@ import { BareError } from "@fidelity/barewire";
 import { FileError } from "@fidelity/barewire/node";
 import type { VectorTarget } from "@fidelity/core";
 import { LibraryCache, cacheKey } from "../targets/native/cache.node.ts";
+import type { ScheduleBook } from "../tune/schedule-book.ts";
 import { compilerFingerprint } from "./compiler-version.node.ts";
 import type { GraphCode } from "./graph-code.ts";
 import { decodeKept, encodeKept } from "./outline.ts";
@@ -23,21 +24,23 @@ export interface KeptProgramsOptions {
   readonly target: CpuTarget;
   /** What the program was lowered for. */
   readonly vectors: VectorTarget;
+  readonly schedules: Pick<ScheduleBook, "encode">;
   /** Programs that were made in less are made again: a file costs time, too. */
   readonly leastMs: number;
 }
 
-/** The programs that this machine has compiled, by the hash of graph, options, target and compiler. */
+/** The programs that this machine has compiled, by the hash of graph, options, target, schedules and compiler. */
 export class KeptPrograms implements ProgramStore {
   readonly #target: CpuTarget;
   /** What every key begins with. The compiler's files are looked at when a device is made, and not for its programs. */
-  readonly #start: readonly string[];
+  readonly #start: readonly (string | Uint8Array)[];
   readonly #files: LibraryCache;
   readonly #leastMs: number;
 
-  constructor({ directory, target, vectors, leastMs }: KeptProgramsOptions) {
+  constructor({ directory, target, vectors, schedules, leastMs }: KeptProgramsOptions) {
     this.#target = target;
-    this.#start = [compilerFingerprint(), target.name, target.identity, JSON.stringify(vectors)];
+    const lowered = [JSON.stringify(vectors), schedules.encode()];
+    this.#start = [compilerFingerprint(), target.name, target.identity, ...lowered];
     this.#files = new LibraryCache(directory, DIRECTORY_BYTES_MAX, PROGRAM_SUFFIX);
     this.#leastMs = leastMs;
   }

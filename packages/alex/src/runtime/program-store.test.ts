@@ -11,6 +11,7 @@ import { compileGraph } from "../compile.ts";
 import { LibraryCache } from "../targets/native/cache.node.ts";
 import { createNativeTarget } from "../targets/native/index.node.ts";
 import { whyNoNative } from "../targets/native/testing.node.ts";
+import { ScheduleBook } from "../tune/schedule-book.ts";
 import { CpuDevice } from "./device.ts";
 import { decodeKept, encodeKept } from "./outline.ts";
 import { KeptPrograms } from "./program-store.node.ts";
@@ -50,7 +51,7 @@ async function run({ directory, target, leastMs = 0, options = {}, maximumBytes 
       compiled++;
       return compileGraph(graph, { ...compileOptions, target: VECTORS });
     },
-    stores: [new KeptPrograms({ directory, target, vectors: VECTORS, leastMs })],
+    stores: [new KeptPrograms({ directory, target, vectors: VECTORS, schedules: new ScheduleBook(), leastMs })],
     spawn: spawnWorkerThread,
   });
   const executable = await device.compile(example(), options);

@@ -2,12 +2,12 @@
 // decisions with their costs, or all of it as one page.
 
 import { writeFileAtomic } from "@fidelity/barewire/node";
-import { CUDA_VECTORS, explainProgram, formatExplanation } from "@fidelity/alex/node";
+import { CUDA_VECTORS, explainProgram, formatExplanation, rememberedSchedules } from "@fidelity/alex/node";
 import { Command, Option } from "commander";
 import { emitStage, STAGES, targetOf } from "../compile/emit.ts";
 import type { Emitted, Stage } from "../compile/emit.ts";
-import { MODEL_PROGRAMS, openSubjects } from "../compile/subjects.ts";
-import type { Subject, SubjectOptions } from "../compile/subjects.ts";
+import { MODEL_PROGRAMS, openSubjects, programOptions } from "../compile/subjects.ts";
+import type { LowerOptions, Subject, SubjectOptions } from "../compile/subjects.ts";
 import { ceilingsHere, profileSubject, vectorTarget, viewOf } from "../compile/view.ts";
 import type { CompileTarget, MeasureOptions } from "../compile/view.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
@@ -15,7 +15,6 @@ import { choiceOption, integerOption, jsonOption, threadsOption } from "../optio
 import { createOutput, remark } from "../output.ts";
 import type { Output } from "../output.ts";
 import { formatSize } from "../table.ts";
-import { ARCHITECTURES } from "../training.ts";
 
 interface CompileOptions extends SubjectOptions {
   readonly emit?: Stage;
@@ -42,7 +41,7 @@ Examples:
   fidelity compile --architecture matmul-free --width 512 --layers 12 --view model.html`;
 
 export function compileCommand(done: (exitCode: number) => void): Command {
-  return new Command("compile")
+  const command = new Command("compile")
     .description("Look into the compiler: every stage as text, its decisions and their costs, or all as one page.")
     .argument("[file]", "a TypeScript file with kernels, a model file, or a run folder")
     .addOption(choiceOption("--emit <stage>", "print a stage", STAGES))
@@ -50,23 +49,15 @@ export function compileCommand(done: (exitCode: number) => void): Command {
     .option("--view <file>", "write one HTML page with all of it, and a profile of a run")
     .option("--out <file>", "write to a file what --emit or --explain would print")
     .addOption(new Option("--kernel <name>", "one kernel of the file (default: all)"))
-    .addOption(choiceOption("--what <program>", "which program of a model", MODEL_PROGRAMS).default("step"))
-    .addOption(choiceOption("--architecture <name>", "a model without a file", ARCHITECTURES))
-    .addOption(integerOption("--layers <count>", "blocks of the model", { max: 4096 }).default(4))
-    .addOption(integerOption("--width <size>", "numbers that stand for a token", { max: 1 << 17 }).default(128))
-    .addOption(integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width)", { max: 1 << 20 }))
-    .addOption(integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }))
-    .addOption(integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }))
-    .addOption(integerOption("--vocabulary-size <count>", "kinds of tokens", { max: 1 << 24 }).default(256))
-    .addOption(integerOption("--context <tokens>", "tokens of a sequence", { max: 1 << 20 }).default(128))
-    .addOption(integerOption("--batch <count>", "sequences of a training step", { max: 1 << 20 }).default(16))
-    .addOption(choiceOption("--precision <name>", "of dense products in training", ["f32", "bf16"]).default("f32"))
+    .addOption(choiceOption("--what <program>", "which program of a model", MODEL_PROGRAMS).default("step"));
+  for (const option of programOptions()) command.addOption(option);
+  return command
     .addOption(integerOption("--position <tokens>", "tokens that a cache holds when costs are counted", { min: 0 }))
     .addOption(
       choiceOption("--target <name>", "the road behind the loops (default: that of the stage)", ["wasm", "native"]),
     )
     .addOption(threadsOption())
-    .option("--no-measure", "leave ceilings and profile out: the same output everywhere")
+    .option("--no-measure", "leave ceilings, profile and tuned schedules out: the same output everywhere")
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
     .action(async (file: string | undefined, options: CompileOptions) => done(await compile(file, options)));
@@ -74,8 +65,7 @@ export function compileCommand(done: (exitCode: number) => void): Command {
 
 async function compile(file: string | undefined, options: CompileOptions): Promise<number> {
   const target = chosenTarget(options);
-  const isForGpu = options.emit === "ptx" && options.view === undefined && options.explain !== true;
-  const subjects = await openSubjects(file, options, isForGpu ? CUDA_VECTORS : vectorTarget(target));
+  const subjects = await openSubjects(file, options, lowerOptions(options, target));
   const output = createOutput(options.json === true);
   if (options.view !== undefined) await writeView(subjects, options.view, { ...options, target }, output);
   else if (options.explain === true) await explain(subjects, options, target, output);
@@ -87,6 +77,12 @@ async function compile(file: string | undefined, options: CompileOptions): Promi
     });
   }
   return EXIT_OK;
+}
+
+/** What programs are lowered for: a GPU has no schedules of its own, and without measuring there are none. */
+function lowerOptions({ emit, view, explain, measure }: CompileOptions, target: CompileTarget): LowerOptions {
+  if (emit === "ptx" && view === undefined && explain !== true) return { target: CUDA_VECTORS };
+  return { target: vectorTarget(target), ...(measure && { schedules: rememberedSchedules(target) }) };
 }
 
 function chosenTarget({ emit, target }: CompileOptions): CompileTarget {

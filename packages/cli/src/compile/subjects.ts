@@ -5,12 +5,12 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import { compileStages } from "@fidelity/alex/node";
-import type { CompiledStages, CpuDevice } from "@fidelity/alex/node";
+import type { CompiledStages, CompilerOptions, CpuDevice } from "@fidelity/alex/node";
 import { compileKernelSource, KernelError } from "@fidelity/alex/kernels/compile";
 import type { CompiledKernel, SourceText } from "@fidelity/alex/kernels/compile";
 import { FileError, toFileError } from "@fidelity/barewire/node";
 import { storageBytes } from "@fidelity/core";
-import type { Device, DeviceTensor, VectorTarget } from "@fidelity/core";
+import type { Device, DeviceTensor } from "@fidelity/core";
 import {
   createParameters,
   fillParameter,
@@ -22,11 +22,13 @@ import {
 } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
 import { describeModel, openModel, TrainStep, trainSettings } from "@fidelity/train";
+import type { Option } from "commander";
 import { nullDevice, recordingDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { UsageError } from "../errors.ts";
+import { choiceOption, integerOption } from "../options.ts";
 import { modelPath } from "../run-folder.ts";
-import { modelOfSizes } from "../training.ts";
+import { ARCHITECTURES, modelOfSizes } from "../training.ts";
 import type { ModelSizes } from "../training.ts";
 
 /** Programs of a model. */
@@ -44,6 +46,25 @@ export interface SubjectOptions extends Omit<ModelSizes, "architecture"> {
   /** The one kernel of a file to look at. */
   readonly kernel?: string;
 }
+
+/** Options that name a model where no file does, and the sizes of its programs. */
+export function programOptions(): Option[] {
+  return [
+    choiceOption("--architecture <name>", "a model without a file", ARCHITECTURES),
+    integerOption("--layers <count>", "blocks of the model", { max: 4096 }).default(4),
+    integerOption("--width <size>", "numbers that stand for a token", { max: 1 << 17 }).default(128),
+    integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width)", { max: 1 << 20 }),
+    integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }),
+    integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }),
+    integerOption("--vocabulary-size <count>", "kinds of tokens", { max: 1 << 24 }).default(256),
+    integerOption("--context <tokens>", "tokens of a sequence", { max: 1 << 20 }).default(128),
+    integerOption("--batch <count>", "sequences of a training step", { max: 1 << 20 }).default(16),
+    choiceOption("--precision <name>", "of dense products in training", ["f32", "bf16"]).default("f32"),
+  ];
+}
+
+/** What programs are lowered for, and by which schedules. */
+export type LowerOptions = Pick<CompilerOptions, "target" | "schedules">;
 
 /** A program, with what it was made from. */
 export interface Subject {
@@ -65,7 +86,7 @@ const KERNEL_EXTENSIONS = new Set([".ts", ".mts", ".cts", ".js", ".mjs"]);
 export async function openSubjects(
   path: string | undefined,
   options: SubjectOptions,
-  target: VectorTarget,
+  lower: LowerOptions,
 ): Promise<Subject[]> {
   const { architecture } = options;
   if (path !== undefined && architecture !== undefined) {
@@ -74,16 +95,16 @@ export async function openSubjects(
       hint: "give one of them",
     });
   }
-  if (path !== undefined && KERNEL_EXTENSIONS.has(extname(path))) return kernelSubjects(path, options, target);
-  if (path !== undefined) return [await fileSubject(modelPath(path), options, target)];
-  if (architecture !== undefined) return [await sizesSubject({ ...options, architecture }, target)];
+  if (path !== undefined && KERNEL_EXTENSIONS.has(extname(path))) return kernelSubjects(path, options, lower);
+  if (path !== undefined) return [await fileSubject(modelPath(path), options, lower)];
+  if (architecture !== undefined) return [await sizesSubject({ ...options, architecture }, lower)];
   throw new UsageError("what is to be compiled?", {
     expected: "a TypeScript file with kernels, a model or run folder, or --architecture",
     hint: "fidelity compile --architecture matmul-free --emit loops",
   });
 }
 
-function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, target: VectorTarget): Subject[] {
+function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, lower: LowerOptions): Subject[] {
   const { kernels, diagnostics } = compileKernelSource(readText(path), { file: path });
   if (diagnostics.length > 0) throw new KernelError(diagnostics);
   const names = kernels.map(({ name }) => name).join(", ");
@@ -97,7 +118,7 @@ function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, target
   }
   return chosen.map((kernel) => {
     const { donations } = kernel.signature;
-    const stages = compileStages(kernel.graph, { name: kernel.name, donations, target });
+    const stages = compileStages(kernel.graph, { name: kernel.name, donations, ...lower });
     return { title: kernel.name, stages, kernel, source: kernel.source, withTensors: randomTensors(stages) };
   });
 }
@@ -136,18 +157,18 @@ function randomTensors({ traced, compilation }: CompiledStages): Subject["withTe
   };
 }
 
-async function fileSubject(path: string, options: SubjectOptions, target: VectorTarget): Promise<Subject> {
+async function fileSubject(path: string, options: SubjectOptions, lower: LowerOptions): Promise<Subject> {
   const { model, isPacked } = describeModel(path);
   const load = async <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>): Promise<T> => {
     using opened = await openModel(path, device);
     return use(opened.parameters);
   };
-  return modelSubject(model, isPacked, load, options, target);
+  return modelSubject(model, isPacked, load, options, lower);
 }
 
 async function sizesSubject(
   options: SubjectOptions & Pick<ModelSizes, "architecture">,
-  target: VectorTarget,
+  lower: LowerOptions,
 ): Promise<Subject> {
   const model = modelOfSizes(options, options.vocabularySize);
   const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
@@ -165,7 +186,7 @@ async function sizesSubject(
       freeParameters(made);
     }
   };
-  return modelSubject(model, isPacked, load, options, target);
+  return modelSubject(model, isPacked, load, options, lower);
 }
 
 type LoadParameters = <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>) => Promise<T>;
@@ -176,7 +197,7 @@ async function modelSubject(
   isPacked: boolean,
   load: LoadParameters,
   options: SubjectOptions,
-  target: VectorTarget,
+  lower: LowerOptions,
 ): Promise<Subject> {
   const captured: Captured[] = [];
   const device = nullDevice(captured);
@@ -189,7 +210,7 @@ async function modelSubject(
     () => Promise.resolve(),
   );
   const { graph, options: compileOptions } = captured[captured.length - 1];
-  const stages = compileStages(graph, { ...compileOptions, target });
+  const stages = compileStages(graph, { ...compileOptions, ...lower });
   return {
     title: titleOf(model, options),
     stages,

@@ -12,6 +12,7 @@ import { loopType } from "../../loop/ir.ts";
 import { randomHost, relativeError, seededRandom } from "../../testing.ts";
 import { matmulOp } from "../matmul.ts";
 import type { OpDef } from "../../op.ts";
+import { gemmSchedules } from "./gemm.ts";
 import { packPanel } from "./gemm_pack.ts";
 import { runKernels } from "./testing.ts";
 
@@ -55,6 +56,34 @@ test("rows are packed where there are columns enough", () => {
   check({ m: 69, n: 515, k: 9, transposeA: true }, 16);
   check({ m: 3, n: 512, k: 1026 }, 16);
 });
+
+for (const [lanes, target] of [
+  [4, { joinsVectors: true }],
+  [4, {}],
+  [8, {}],
+  [16, { registers: 32 }],
+] as const) {
+  test(`all schedules for ${lanes} lanes give the same bits${"joinsVectors" in target ? ", joined" : ""}`, () => {
+    for (const { m, n, k, ...attrs } of [
+      { m: 75, n: 53, k: 7, transposeA: false, transposeB: true },
+      { m: 70, n: 49, k: 9, transposeA: true, transposeB: false },
+    ]) {
+      const random = seededRandom(lanes);
+      const a = randomHost({ dtype: "f32", shape: attrs.transposeA ? [k, m] : [m, k] }, random);
+      const b = randomHost({ dtype: "f32", shape: attrs.transposeB ? [n, k] : [k, n] }, random);
+      const product = (schedule: number): Uint8Array => {
+        return runKernels(matmulOp as unknown as OpDef, [a, b], attrs, lanes, target, schedule)[0]!.bytes;
+      };
+      const dims = { m, n, k, batch: 1 };
+      const schedules = gemmSchedules(dims, lanes, { lanes, joinsVectors: false, ...target }, attrs.transposeA);
+      assert.ok(schedules.length > 5);
+      const first = product(0);
+      for (let i = 1; i < schedules.length; i++) {
+        assert.deepEqual(product(i), first, JSON.stringify([attrs, schedules[i]]));
+      }
+    }
+  });
+}
 
 test("a panel holds its elements in the order of the inner dimension", () => {
   const property = fc.property(

@@ -6,6 +6,7 @@
 // one order by one chunk, so results do not depend on the number of threads.
 
 import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
+import { DEFAULT_REGISTERS } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { loopType } from "../../loop/ir.ts";
@@ -15,27 +16,32 @@ import { matmulDims } from "../matmul.ts";
 import type { PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
-import { multiplyBlock, registerBlockOf } from "./register_block.ts";
+import { multiplyBlock, registerBlocks } from "./register_block.ts";
 import { isRowProduct, lowerRowProduct } from "./row_product.ts";
 
-/** The blocking of a product; one is chosen per shape and target. */
-export interface GemmSchedule {
+/** The blocking of a product. */
+export type GemmSchedule = {
   /** Rows and vectors of the register block. */
   readonly rows: number;
   readonly vectors: number;
-  /** Rows and columns of a chunk, and how much of the inner dimension is packed at once. */
+  /** Rows and columns of a chunk. */
   readonly chunkRows: number;
   readonly chunkColumns: number;
-  readonly inner: number;
-  /** Whether chunks pack their rows of A, and whether B is packed before all chunks. */
+  /** Whether chunks pack their rows of A. */
   readonly packA: boolean;
+  /** Whether B is packed before all chunks, and not by each of them. */
   readonly shareB: boolean;
-}
+};
 
 /** Everything about one product that is known when its kernels are generated. */
 interface Gemm {
   readonly dims: MatmulDims;
   readonly schedule: GemmSchedule;
+  /**
+   * Steps of the inner dimension that are summed by themselves before they are added to the result, and packed at once.
+   * No schedule changes it, for it says in which order numbers are added.
+   */
+  readonly inner: number;
   readonly vector: LoopType;
   readonly bytes: number;
   /** Elements of A's panels are rows, those of B's are columns. */
@@ -54,29 +60,56 @@ const TRANSPOSED_CHUNKS = 4;
 const TRANSPOSED_CHUNK_ROWS_MIN = 64;
 /** Rows of a chunk at most, so that its packed rows stay in the second cache. */
 const CHUNK_ROWS_MAX = 256;
+/** Steps of the inner dimension that are summed by themselves: a panel of that depth stays in the first cache. */
+const INNER_STEPS = 256;
 /** Steps that a transposed A is asked for ahead: no processor follows its strides by itself. */
 const TRANSPOSED_AHEAD = 64;
 
-/** A schedule by rules that measurements gave; see the kernels' bench. */
-export function chooseGemmSchedule(
-  { m, n, k, batch }: MatmulDims,
+/**
+ * Schedules that are worth a try. The first goes by rules that measurements gave (the kernels' bench); the others are
+ * blocks of registers with lower and higher chunks, and other places of packing.
+ */
+export function gemmSchedules(
+  dims: MatmulDims,
   lanes: number,
   target: VectorTarget,
   transposeA: boolean,
-): GemmSchedule {
-  const { rows, vectors } = registerBlockOf(lanes, target);
-  const width = vectors * lanes;
-  const shareB = batch === 1 && m > 64;
+): readonly GemmSchedule[] {
+  const blocks = registerBlocks(lanes, target);
+  const hasMany = (target.registers ?? DEFAULT_REGISTERS) >= 32;
+  // Both operands of a weight's gradient come from far: the wider block reads less of them for each multiply-add.
+  const usual = transposeA && hasMany ? blocks[1]! : blocks[0]!;
+  const shares = dims.batch === 1 && dims.m > 64;
+  // Packed rows pay where each is read often, and lie far apart in place.
+  const packs = hasMany && dims.n >= 512 && (transposeA || dims.k >= 1024);
+  const schedules = [usual, ...blocks].flatMap((block) => {
+    const at = (scale: number, packA: boolean, shareB: boolean): GemmSchedule => ({
+      ...block,
+      ...chunkOf(dims, lanes * block.vectors, block.rows, { transposeA, shareB, scale }),
+      packA,
+      shareB,
+    });
+    const own = [at(1, packs, false), at(2, packs, false)];
+    return [at(1, packs, shares), at(0.5, packs, shares), at(2, packs, shares), at(1, !packs, shares), ...own];
+  });
+  return [...new Map(schedules.map((schedule) => [JSON.stringify(schedule), schedule])).values()];
+}
+
+/** Rows and columns of a chunk: `scale` times the usual rows. */
+function chunkOf(
+  { m, n, batch }: MatmulDims,
+  width: number,
+  rows: number,
+  { transposeA, shareB, scale }: { transposeA: boolean; shareB: boolean; scale: number },
+): { readonly chunkRows: number; readonly chunkColumns: number } {
   // With B packed once, chunks may be narrow in rows; otherwise a chunk of few rows spends its time on packing.
   const columnsMax = shareB ? Math.max(512, width) : 128;
   const chunkColumns = Math.min(roundTo(n, width), roundTo(columnsMax, width));
   const columnChunks = Math.ceil(n / chunkColumns) * batch;
   const wanted = Math.max(1, Math.ceil((transposeA ? TRANSPOSED_CHUNKS : CHUNKS) / columnChunks));
   const leastRows = transposeA ? TRANSPOSED_CHUNK_ROWS_MIN : CHUNK_ROWS_MIN;
-  const chunkRows = Math.max(roundTo(leastRows, rows), roundTo(Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)), rows));
-  // Packed rows pay where each is read often, and lie far apart in place.
-  const packA = (target.registers ?? 16) >= 32 && n >= 512 && (transposeA || k >= 1024);
-  return { rows, vectors, chunkRows, chunkColumns, inner: Math.min(k, 256), packA, shareB };
+  const usual = Math.max(leastRows, Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)));
+  return { chunkRows: roundTo(Math.min(scale * usual, m), rows), chunkColumns };
 }
 
 function roundTo(value: number, step: number): number {
@@ -95,7 +128,8 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const lanes = (context.lanes * 4) / bytes;
   const gemm: Gemm = {
     dims,
-    schedule: chooseGemmSchedule(dims, lanes, context, attrs.transposeA),
+    schedule: context.choose(gemmSchedules(dims, lanes, context, attrs.transposeA)),
+    inner: Math.min(dims.k, INNER_STEPS),
     bytes,
     vector: elementLoopType(a!.dtype, lanes),
     a: attrs.transposeA ? { element: bytes, depth: dims.m * bytes } : { element: dims.k * bytes, depth: bytes },
@@ -147,12 +181,12 @@ function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
   const { width } = panelsOf(gemm);
   const paddedColumns = roundTo(dims.n, vector.lanes);
   const packed = context.temporary(paddedColumns * dims.k * bytes + PANEL_SLACK_BYTES);
-  const blocks = Math.ceil(dims.k / schedule.inner);
+  const blocks = Math.ceil(dims.k / gemm.inner);
   const chunkColumns = Math.min(schedule.chunkColumns, 4 * width);
   const columnChunks = Math.ceil(dims.n / chunkColumns);
   context.call("matmul_pack", blocks * columnChunks, dims.k * dims.n, [context.input(1), packed], (k, [b, to]) => {
     const block = k.div(k.chunk, k.index(columnChunks));
-    const start = k.mul(block, k.index(schedule.inner));
+    const start = k.mul(block, k.index(gemm.inner));
     const first = k.mul(k.rem(k.chunk, k.index(columnChunks)), k.index(chunkColumns));
     const columns = k.min(k.index(chunkColumns), k.sub(k.index(dims.n), first));
     const from = k.offset(k.offset(b!, start, gemm.b.depth), first, gemm.b.element);
@@ -161,10 +195,10 @@ function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
       packColumns(k, gemm, from, k.offset(target, first, depth * bytes), columns, depth);
       return [];
     };
-    const rest = dims.k % schedule.inner;
-    if (rest === 0) pack(schedule.inner)();
+    const rest = dims.k % gemm.inner;
+    if (rest === 0) pack(gemm.inner)();
     else if (blocks === 1) pack(rest)();
-    else k.if(k.compare("eq", block, k.index(blocks - 1)), pack(rest), pack(schedule.inner));
+    else k.if(k.compare("eq", block, k.index(blocks - 1)), pack(rest), pack(gemm.inner));
   });
   return packed;
 }
@@ -206,8 +240,7 @@ interface Chunk {
 type First = boolean | LoopValue;
 
 function gemmChunk(k: KernelBuilder, gemm: Gemm, chunk: Chunk): void {
-  const { schedule, dims, bytes, vector } = gemm;
-  const { inner } = schedule;
+  const { schedule, dims, bytes, vector, inner } = gemm;
   const own = schedule.shareB
     ? undefined
     : k.allocateScratch(inner * schedule.chunkColumns * bytes + PANEL_SLACK_BYTES);

@@ -5,6 +5,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { VectorTarget } from "../../op.ts";
+import { DEFAULT_REGISTERS } from "../../op.ts";
 
 /** Where the operands of a register block lie, in bytes. */
 export interface BlockOperands {
@@ -81,13 +82,23 @@ function takeSteps(
   return next;
 }
 
-/** Rows and vectors of the accumulators of a product, with room for the vectors of a step and one element. */
-export function registerBlockOf(
+/** A block of accumulators. */
+export interface RegisterBlock {
+  readonly rows: number;
+  readonly vectors: number;
+}
+
+/**
+ * Blocks of the accumulators of a product that leave room for the vectors of a step and one element. The first is the
+ * fastest where both operands are near; higher and wider ones read less for every multiply-add.
+ */
+export function registerBlocks(
   lanes: number,
-  { joinsVectors, registers = 16 }: VectorTarget,
-): { readonly rows: number; readonly vectors: number } {
+  { joinsVectors, registers = DEFAULT_REGISTERS }: VectorTarget,
+): RegisterBlock[] {
+  const block = (rows: number, vectors: number): RegisterBlock => ({ rows, vectors });
   // Two joined vectors are one register.
-  if (joinsVectors) return { rows: 4, vectors: 4 };
-  if (registers >= 32) return { rows: 8, vectors: 2 };
-  return lanes >= 8 ? { rows: 6, vectors: 2 } : { rows: 4, vectors: 2 };
+  if (joinsVectors) return [block(4, 4), block(6, 4), block(8, 2)];
+  if (registers >= 32) return [block(8, 2), block(8, 3), block(12, 2), block(6, 4)];
+  return lanes >= 8 ? [block(6, 2), block(4, 3), block(4, 2)] : [block(4, 2), block(6, 2), block(4, 3)];
 }

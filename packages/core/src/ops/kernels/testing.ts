@@ -21,7 +21,7 @@ export interface KernelResult extends HostTensor {
 
 /**
  * The results of an op's kernels on these inputs, for vectors of `lanes` float32 and a target that is otherwise as
- * `target` says.
+ * `target` says, by the schedule of this number or the last one.
  */
 export function runKernels(
   op: OpDef,
@@ -29,6 +29,7 @@ export function runKernels(
   attrs: Attrs,
   lanes = 4,
   target: Partial<VectorTarget> = {},
+  schedule = 0,
 ): KernelResult[] {
   const { lowering } = op;
   invariant(lowering.kind === "kernel", `${op.name} has no kernels of its own`);
@@ -55,6 +56,7 @@ export function runKernels(
     node,
     ...completeTarget({ lanes, joinsVectors: false, ...(lanes === 16 && { registers: 32 }), ...target }),
     inPlace: false,
+    choose: (candidates) => candidates[Math.min(schedule, candidates.length - 1)]!,
     input: (index) => inputsAt[index] as BufferHandle,
     result: (index) => resultsAt[index] as BufferHandle,
     temporary: (sizeBytes) => place(sizeBytes) as BufferHandle,

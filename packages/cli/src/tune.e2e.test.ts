@@ -1,0 +1,38 @@
+// `fidelity tune` on a model of a few numbers: what it measures is not looked at, only that it ends and
+// remembers.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { Scratch, startFidelity } from "./testing.ts";
+
+const scratch = new Scratch();
+after(() => scratch[Symbol.dispose]());
+const environment = { ...process.env, FIDELITY_CACHE_DIR: scratch.at("cache"), FIDELITY_CACHE: "" };
+const MODEL = ["--architecture", "transformer", "--layers", "1", "--width", "8", "--heads", "2", "--hidden", "8"];
+const PROGRAM = [...MODEL, "--vocabulary-size", "16", "--what", "train", "--batch", "1", "--context", "8"];
+
+async function run(env: NodeJS.ProcessEnv, ...args: readonly string[]) {
+  return startFidelity([...args, ...PROGRAM, "--threads", "1"], { env }).ended;
+}
+
+interface Report {
+  readonly kernels: number;
+  readonly results: readonly { readonly node: string; readonly schedule: string; readonly speedup: number }[];
+}
+
+test("schedules are measured and remembered", async () => {
+  const first = await run(environment, "tune", "--seconds", "60", "--json");
+  assert.equal(first.code, 0, first.stderr);
+  const { kernels, results }: Report = JSON.parse(first.stdout);
+  assert.ok(kernels > 0);
+  assert.equal(results.length, kernels);
+  assert.ok(results.every(({ node, speedup }) => node.startsWith("matmul f32") && speedup >= 1));
+  const again = await run(environment, "tune", "--seconds", "60");
+  assert.match(again.stdout, /nothing to tune: all is remembered/);
+});
+
+test("where nothing may be kept, there is nothing to do", async () => {
+  const { code, stderr } = await run({ ...environment, FIDELITY_CACHE: "off" }, "tune");
+  assert.equal(code, 2);
+  assert.match(stderr, /no place to remember schedules in/);
+});
