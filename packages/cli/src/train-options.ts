@@ -4,6 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { PASSES } from "@fidelity/alex";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { ESTIMATORS } from "@fidelity/furnace";
+import { DEFAULT_ESTIMATOR } from "@fidelity/train";
 import type { Command } from "commander";
 import { UsageError, WrongFileError } from "./errors.ts";
 import {
@@ -33,6 +35,7 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly warmup?: number;
   readonly seed: number;
   readonly precision: "f32" | "bf16";
+  readonly estimator: string;
   readonly evalEvery?: number;
   readonly emitAfter?: string;
   readonly target: Target;
@@ -57,6 +60,7 @@ const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "warmup",
   "seed",
   "precision",
+  "estimator",
   "evalEvery",
 ];
 
@@ -80,6 +84,13 @@ export function addTrainOptions(command: Command): Command {
     .addOption(numberOption("--learning-rate <number>", "at its peak", { min: 0, max: 100 }).default(3e-3))
     .addOption(integerOption("--warmup <steps>", "steps up to the peak (default: a twentieth)", { min: 0, max: 1e9 }))
     .addOption(choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]).default("f32"))
+    .addOption(
+      choiceOption(
+        "--estimator <name>",
+        "how gradients reach ternary weights",
+        ESTIMATORS.map(({ name }) => name),
+      ).default(DEFAULT_ESTIMATOR),
+    )
     .addOption(integerOption("--eval-every <steps>", "validate this often (default: 20 times a run)", { max: 1e9 }))
     .addOption(seedOption())
     .addOption(targetOption())

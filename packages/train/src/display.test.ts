@@ -179,6 +179,7 @@ test("the page shows the curves, escapes what it is given and needs nothing from
       gradientNorm: 1,
       tokensPerSecond: 1000,
       seconds: step,
+      flips: [0.02 / step, 0.01, 0.01, 0, 0, 0, 0, 0, 0.03],
     };
     curves.add(step % 1000 === 0 ? { ...row, validationLoss: 1.5 } : row);
   }
@@ -187,6 +188,9 @@ test("the page shows the curves, escapes what it is given and needs nothing from
   for (const style of ["curve-loss", "curve-validation", "curve-rate", "curve-norm", "curve-speed"]) {
     assert.match(page, new RegExp(`<path class="${style}" d="M[^"]*L`), style);
   }
+  const layers = [...page.matchAll(/<path class="curve-layer-(\d)" d="M[^"]*L/g)].map(([, band]) => Number(band));
+  assert.deepEqual(layers, [0, 1, 2, 3, 4, 5, 6, 7], "nine layers in eight curves");
+  assert.match(page, /curve-layer-2">layer 2<\/span> <span class="key curve-layer-3">layers 3 to 4</);
   assert.match(
     page,
     /running, step 3000 of 3000 · loss 1\.0000 · validation loss 1\.5000 · 1\.00k tokens\/s · after 50m 00s/,

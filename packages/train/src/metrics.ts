@@ -19,6 +19,8 @@ export interface MetricsRow {
   readonly seconds: number;
   /** Only at the steps after which the run was validated. */
   readonly validationLoss?: number;
+  /** Share of the ternary weights of each layer whose code the step changed; absent where a model has none. */
+  readonly flips?: readonly number[];
 }
 
 /** The file of a run, open for appending. */
@@ -99,5 +101,7 @@ function parseRow(line: string): MetricsRow | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const row = value as Partial<MetricsRow>;
   const fields = [row.step, row.loss, row.learningRate, row.gradientNorm, row.tokensPerSecond, row.seconds];
-  return fields.every((field) => typeof field === "number") ? (row as MetricsRow) : undefined;
+  const flips: unknown = row.flips ?? [];
+  const isWhole = [...fields, ...(Array.isArray(flips) ? flips : [flips])].every((field) => typeof field === "number");
+  return isWhole && Array.isArray(flips) ? (row as MetricsRow) : undefined;
 }

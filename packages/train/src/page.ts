@@ -11,17 +11,24 @@ import { Series } from "./series.ts";
 /** Points of the drawn curves; more would not show on a screen. */
 const pointsMax = 1024;
 const reloadSeconds = 5;
+/** Curves in one chart that can be told apart; layers beyond share theirs. */
+const layerCurvesMax = 8;
 
 /** What a page is drawn from, in bounded memory. */
 export class RunCurves {
   readonly #steps = new Series(5, pointsMax); // step, loss, learning rate, gradient norm, tokens/s
   readonly #validation = new Series(2, pointsMax); // step, loss
+  #flips: Series | undefined; // step, share of each layer
   #latest: MetricsRow | undefined;
   #validationLoss: number | undefined;
 
   add(row: MetricsRow): void {
     this.#latest = row;
     this.#steps.add(row.step, row.loss, row.learningRate, row.gradientNorm, row.tokensPerSecond);
+    if (row.flips !== undefined) {
+      this.#flips ??= new Series(1 + row.flips.length, pointsMax);
+      this.#flips.add(row.step, ...row.flips);
+    }
     if (row.validationLoss === undefined) return;
     this.#validationLoss = row.validationLoss;
     this.#validation.add(row.step, row.validationLoss);
@@ -38,6 +45,11 @@ export class RunCurves {
   /** Points [step, loss, learning rate, gradient norm, tokens/s]. */
   steps(): readonly (readonly number[])[] {
     return this.#steps.points();
+  }
+
+  /** Points [step, share of the first layer's ternary weights that flipped, ...]; none without ternary weights. */
+  flips(): readonly (readonly number[])[] {
+    return this.#flips?.points() ?? [];
   }
 
   /** Points [step, validation loss]. */
@@ -90,6 +102,7 @@ export function renderPage({ title, state, steps, curves, details }: PageInput):
       format: formatTick,
       fromZero: true,
     }),
+    ...flipsChart(curves, xMax),
     renderChart({
       title: "tokens/s",
       curves: [curve("tokens/s", "curve-speed", 4)],
@@ -112,6 +125,27 @@ ${Object.entries(details).map(renderTable).join("\n")}
 <script type="application/json" id="data">${data.replaceAll("<", "\\u003c")}</script>
 <script>${hoverScript}</script></body></html>
 `;
+}
+
+/** The chart of the weights that flip, for a model that has any. */
+function flipsChart(curves: RunCurves, xMax: number): string[] {
+  const points = curves.flips();
+  if (points.length === 0) return [];
+  const layers = points[0].length - 1;
+  const bands = Math.min(layers, layerCurvesMax);
+  const drawn = Array.from({ length: bands }, (_, band): Curve => {
+    const [first, end] = [band, band + 1].map((edge) => Math.round((edge * layers) / bands));
+    const name = end - first === 1 ? `layer ${first}` : `layers ${first} to ${end - 1}`;
+    const mean = (point: readonly number[]): number =>
+      point.slice(1 + first, 1 + end).reduce((sum, share) => sum + share, 0) / (end - first);
+    return { name, style: `curve-layer-${band}`, points: points.map((point) => [point[0], mean(point)] as const) };
+  });
+  const title = "ternary weights that change in a step, share of the layer's";
+  return [renderChart({ title, curves: drawn, xMax, heightPx: 200, format: formatShare, fromZero: true })];
+}
+
+function formatShare(value: number): string {
+  return `${Number((100 * value).toPrecision(3))} %`;
 }
 
 function summary(state: PageInput["state"], steps: number, curves: RunCurves): string {
@@ -143,6 +177,11 @@ function compact(point: readonly number[]): number[] {
   return point.map((value) => Number(value.toPrecision(6)));
 }
 
+/** Layers from blue to red, of a lightness that shows on light and dark paper. */
+function layerStyle(band: number): string {
+  return `.curve-layer-${band} { --line: hsl(${220 - band * 30} 65% 50%); }`;
+}
+
 const styleSheet = `
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #d8dee4; --mute: #57606a;
   --loss: #0969da; --validation: #bf3989; --rate: #1a7f37; --norm: #9a6700; --speed: #6639ba; }
@@ -157,6 +196,7 @@ figure { margin: 1em 0 0; } svg { width: 100%; height: auto; display: block; }
 path { fill: none; stroke: var(--line); stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round; }
 .curve-loss { --line: var(--loss); } .curve-validation { --line: var(--validation); }
 .curve-rate { --line: var(--rate); } .curve-norm { --line: var(--norm); } .curve-speed { --line: var(--speed); }
+${Array.from({ length: layerCurvesMax }, (_, band) => layerStyle(band)).join("\n")}
 path.curve-validation { stroke-width: 2.4; }
 .key { color: var(--line); margin-left: 1em; } .key::before { content: "\\2014\\00a0"; }
 .grid { stroke: var(--faint); } .cursor { stroke: var(--mute); } .tick { fill: var(--mute); font-size: 12px; }

@@ -2,6 +2,7 @@
 // go into the run folder and the checkpoint, and must be the same when a run is resumed. What a run only shows or
 // saves (validation, checkpoints, threads) is not here, because it changes no loss.
 
+import { ESTIMATORS, findEstimator } from "@fidelity/furnace";
 import { TrainSettingError } from "./errors.ts";
 
 /** How dense products are computed. Master weights, moments and losses are float32 either way. */
@@ -27,6 +28,8 @@ export type TrainSettings = {
   /** The norm that gradients are clipped to. */
   readonly clipNorm: number;
   readonly precision: Precision;
+  /** How gradients reach ternary weights: the name of one of furnace's `ESTIMATORS`. */
+  readonly estimator: string;
 };
 
 /** Bounds of a number: at least `low`, at most `high`, and whole where `integer` says so. */
@@ -36,7 +39,7 @@ interface Bounds {
   readonly integer?: boolean;
 }
 
-const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision">, Bounds>> = {
+const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision" | "estimator">, Bounds>> = {
   steps: { low: 1, high: 1e9, integer: true },
   batchSize: { low: 1, high: 1 << 20, integer: true },
   contextLength: { low: 1, high: 1 << 20, integer: true },
@@ -50,9 +53,13 @@ const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision">, Bounds>
   clipNorm: { low: 1e-6, high: 1e9 },
 };
 
+/** The estimator of runs that name none. */
+export const DEFAULT_ESTIMATOR = "straight-through";
+
 /**
  * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
- * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1. Throws
+ * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
+ * straight-through gradients. Throws
  * `TrainSettingError` naming the first setting that cannot be.
  */
 export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings, "steps">): TrainSettings {
@@ -69,6 +76,7 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     beta2: given.beta2 ?? 0.99,
     clipNorm: given.clipNorm ?? 1,
     precision: given.precision ?? "f32",
+    estimator: given.estimator ?? DEFAULT_ESTIMATOR,
   };
   for (const [name, { low, high, integer }] of Object.entries(bounds)) {
     const value = settings[name as keyof typeof bounds];
@@ -77,6 +85,8 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
   }
   if (settings.precision !== "f32" && settings.precision !== "bf16")
     refuse("precision", "f32 or bf16", settings.precision);
+  if (findEstimator(settings.estimator) === undefined)
+    refuse("estimator", ESTIMATORS.map(({ name }) => name).join(", "), settings.estimator);
   return settings;
 }
 

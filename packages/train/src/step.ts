@@ -2,7 +2,7 @@
 // and moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one
 // for float32 and for packed parameters.
 
-import { isTernary, mapTree, tensorType, trace } from "@fidelity/core";
+import { flattenTree, isTensor, isTernary, mapTree, mul, sub, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
 import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
@@ -10,15 +10,20 @@ import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } f
 import type { DeviceParameters, Model } from "@fidelity/models";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
+import { countFlips } from "./flips.ts";
 import { roundProducts } from "./mixed-precision.ts";
 import type { Precision, TrainSettings } from "./settings.ts";
+import { estimateWeights, estimationOf, fillNoise } from "./weight-estimation.ts";
+import type { Estimation, EstimationInputs } from "./weight-estimation.ts";
 
 type TokenTensor = Tensor<Shape, "i32">;
 type Scalar = Tensor<readonly [], "f32">;
 
 /** A training step that runs on a device, with the memory that it updates. */
 export class TrainStep {
+  /** Those of the model, and after them what its estimator learns. */
   readonly parameters: DeviceParameters;
+  readonly estimation: Estimation;
   /** AdamW's moments by name (`first`, `second`), each by the path of its parameter. */
   readonly moments: ReadonlyMap<string, DeviceParameters>;
   /** Inputs of the next run, i32 [batch, time]. */
@@ -29,42 +34,49 @@ export class TrainStep {
   readonly #learningRate: DeviceTensor;
   readonly #loss: DeviceTensor;
   readonly #gradientNorm: DeviceTensor;
+  readonly #flips: DeviceTensor | undefined;
+  readonly #noise: DeviceTensor | undefined;
+  readonly #seed: number;
 
-  private constructor(
-    device: Device,
-    executable: Executable,
-    paths: readonly string[],
-    momentNames: readonly string[],
-  ) {
+  private constructor(device: Device, executable: Executable, { estimation, momentNames, seed }: StepParts) {
     const types = executable.parameterTypes;
+    const paths = namedParameters(estimation.model.parameters).map(({ path }) => path);
     const tensors = types.map((type) => device.tensor(type));
     const group = (at: number): DeviceParameters =>
       new Map(paths.map((path, i) => [path, tensors[at * paths.length + i]]));
     this.executable = executable;
+    this.estimation = estimation;
+    this.#seed = seed;
     this.parameters = group(0);
     this.moments = new Map(momentNames.map((name, i) => [name, group(i + 1)]));
     const updatedCount = (1 + momentNames.length) * paths.length;
-    invariant(types.length === updatedCount + 4, "a training step has four inputs besides what it updates");
-    [this.#step, this.#learningRate, this.tokens, this.targets] = tensors.slice(updatedCount);
+    const others = tensors.slice(updatedCount);
+    const expected = estimation.noiseLength > 0 ? 5 : 4;
+    invariant(others.length === expected, `a step has ${expected} inputs besides what it updates`);
+    [this.#step, this.#learningRate, this.tokens, this.targets, this.#noise] = others;
     this.#loss = device.tensor(tensorType("f32", []));
     this.#gradientNorm = device.tensor(tensorType("f32", []));
-    executable.bind(tensors, [...tensors.slice(0, updatedCount), this.#loss, this.#gradientNorm]);
+    const { matrices } = estimation;
+    this.#flips = matrices.length === 0 ? undefined : device.tensor(tensorType("f32", [matrices.length]));
+    const measured = [this.#loss, this.#gradientNorm, ...(this.#flips === undefined ? [] : [this.#flips])];
+    executable.bind(tensors, [...tensors.slice(0, updatedCount), ...measured]);
   }
 
   /** Compiles the step of a model. Parameters and moments are zeros. Throws what tracing and compiling throw. */
   static async compile(device: Device, model: Model, settings: TrainSettings): Promise<TrainStep> {
-    const { graph, momentNames } = traceStep(model, settings);
-    const paths = namedParameters(model.parameters).map(({ path }) => path);
-    const updatedCount = (1 + momentNames.length) * paths.length;
+    const estimation = estimationOf(model, settings.estimator);
+    const { graph, momentNames } = traceStep(estimation, settings);
+    const updatedCount = (1 + momentNames.length) * namedParameters(estimation.model.parameters).length;
     const donations = Array.from({ length: updatedCount }, (_, i) => ({ parameter: i, result: i }));
     const executable = await device.compile(graph, { name: "train_step", donations });
-    return new TrainStep(device, executable, paths, momentNames);
+    return new TrainStep(device, executable, { estimation, momentNames, seed: settings.seed });
   }
 
   /** Runs step number `step`, counted from 1, on the tokens and targets as they are. */
   async run(step: number, learningRate: number): Promise<void> {
     this.#step.f32()[0] = step;
     this.#learningRate.f32()[0] = learningRate;
+    if (this.#noise !== undefined) fillNoise(this.#seed, step, this.#noise.f32());
     await this.executable.runAsync();
   }
 
@@ -78,14 +90,24 @@ export class TrainStep {
     return this.#gradientNorm.f32()[0];
   }
 
+  /** How many codes of each ternary matrix the last run changed, in the order of `estimation.matrices`. */
+  get flips(): ArrayLike<number> {
+    return this.#flips?.f32().subarray(0, this.estimation.matrices.length) ?? [];
+  }
+
   /** Frees everything but the parameters. */
   free(): void {
     this.executable.free();
     for (const moment of this.moments.values()) for (const tensor of moment.values()) tensor.free();
-    for (const tensor of [this.tokens, this.targets, this.#step, this.#learningRate, this.#loss, this.#gradientNorm]) {
-      tensor.free();
-    }
+    const inputs = [this.tokens, this.targets, this.#step, this.#learningRate, this.#noise];
+    for (const tensor of [...inputs, this.#loss, this.#gradientNorm, this.#flips]) tensor?.free();
   }
+}
+
+interface StepParts {
+  readonly estimation: Estimation;
+  readonly momentNames: readonly string[];
+  readonly seed: number;
 }
 
 // The structure of a model's trees is not in the types, and needs not be: tracing finds it in the values.
@@ -96,9 +118,11 @@ type StepTypes = readonly [
   learningRate: TypedTensorType<readonly [], "f32">,
   tokens: TypedTensorType<Shape, "i32">,
   targets: TypedTensorType<Shape, "i32">,
+  noise: readonly TypedTensorType<Shape, "f32">[],
 ];
 
-function traceStep(model: Model, settings: TrainSettings) {
+function traceStep(estimation: Estimation, settings: TrainSettings) {
+  const { model, noiseLength } = estimation;
   const { batchSize, contextLength, precision, weightDecay, beta1, beta2, clipNorm } = settings;
   const leaves = namedParameters(model.parameters);
   const decaying = new Set(leaves.filter(({ leaf }) => leaf.role !== "norm").map(({ path }) => path));
@@ -107,20 +131,42 @@ function traceStep(model: Model, settings: TrainSettings) {
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);
   const batch = tensorType("i32", [batchSize, contextLength]);
-  const loss = valueAndGrad(lossOf(model, precision));
-  const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch];
+  const loss = valueAndGrad(trainedLossOf(estimation, precision));
+  const noiseTypes = noiseLength > 0 ? [tensorType("f32", [noiseLength])] : [];
+  const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, noiseTypes];
   const { graph } = trace(
     "train_step",
-    (parameters, state, step, learningRate, tokens, targets) => {
-      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor);
+    (parameters, state, step, learningRate, tokens, targets, [noise]) => {
+      const progress = mul(sub(step as Scalar, 1), 1 / settings.steps);
+      const random: Randomness = { progress, noise };
+      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor, random);
       const { grads, norm } = clipByGlobalNorm(grad, clipNorm);
       const scalars = { learningRate: learningRate as Tensor, step: step as Tensor };
       const updated = optimizer.update(parameters, grads, state, scalars);
-      return { parameters: updated.params, moments: updated.state, loss: value, gradientNorm: norm };
+      const flips = countFlips(estimation, leavesOf(parameters), leavesOf(updated.params));
+      const measured = { loss: value, gradientNorm: norm, ...(flips !== undefined && { flips }) };
+      return { parameters: updated.params, moments: updated.state, ...measured };
     },
     inputs,
   );
   return { graph, momentNames: Object.keys(moments) };
+}
+
+/** What a step's loss depends on besides parameters and batch. */
+type Randomness = Pick<EstimationInputs, "progress" | "noise">;
+
+/** The loss of a model as it is trained: with estimated weights. */
+function trainedLossOf(estimation: Estimation, precision: Precision) {
+  const loss = languageModelLoss(estimation.model);
+  return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor, random: Randomness): Scalar => {
+    const value = loss(parameters as Tree<Tensor>, tokens, targets);
+    const estimated = estimateWeights(value, estimation, { leaves: leavesOf(parameters), ...random });
+    return precision === "bf16" ? roundProducts(estimated) : estimated;
+  };
+}
+
+function leavesOf(tree: unknown): Tensor[] {
+  return flattenTree(tree, isTensor).map(({ leaf }) => leaf);
 }
 
 function lossOf(model: Model, precision: Precision) {

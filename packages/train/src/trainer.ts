@@ -13,12 +13,15 @@ import type { RunIdentity, RunState } from "./checkpoint.ts";
 import { Batches } from "./data/index.ts";
 import type { TokenData } from "./data/index.ts";
 import { NonFiniteLossError, TrainSettingError } from "./errors.ts";
+import { FinishedWeights } from "./finished-weights.ts";
+import { flipShares } from "./flips.ts";
 import { saveModel } from "./model-file.ts";
 import type { TrainProgress } from "./progress.ts";
 import { RunFolder, RunRecorder } from "./run-folder.ts";
 import { trainSettings } from "./settings.ts";
 import type { TrainSettings } from "./settings.ts";
 import { Evaluation, TrainStep } from "./step.ts";
+import { estimationOf } from "./weight-estimation.ts";
 
 export interface TrainOptions {
   readonly device: Device;
@@ -60,7 +63,10 @@ export interface TrainResult {
   readonly tokensPerSecond: number;
   /** Seconds of training, those before a resumption included. */
   readonly seconds: number;
-  /** The float32 parameters on the device. They are the caller's to free. */
+  /**
+   * The float32 parameters of the model on the device, those that ternary weights are packed from. They are the
+   * caller's to free.
+   */
   readonly parameters: DeviceParameters;
 }
 
@@ -79,15 +85,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     folder && findCheckpoint(folder.checkpoint, folder.previousCheckpoint, (e) => noteDamage(options, e));
   const state = checkpoint === undefined ? startState : readCheckpointState(checkpoint, identity);
   if (checkpoint !== undefined && state.step >= settings.steps)
-    return finishedRun(options, settings, identity, checkpoint);
+    return await finishedRun(options, settings, identity, checkpoint);
   const step = await TrainStep.compile(options.device, options.model, settings);
+  let finished: FinishedWeights | undefined;
   try {
-    if (checkpoint === undefined) initialise(options.model, step.parameters, settings.seed);
+    finished = await FinishedWeights.compile(options.device, options.model, step.estimation, step.parameters);
+    if (checkpoint === undefined) initialise(step.estimation.model, step.parameters, settings.seed);
     else loadCheckpoint(checkpoint, identity, step);
-    const run = new Run(options, { settings, batches, identity, folder, step, state });
+    const run = new Run(options, { settings, batches, identity, folder, step, finished, state });
     await run.go();
+    await finished.update();
+    finished.release();
     return run.result(checkpoint === undefined ? undefined : state.step);
   } catch (error) {
+    finished?.discard();
     freeParameters(step.parameters);
     throw error;
   } finally {
@@ -108,27 +119,29 @@ function initialise(model: Model, parameters: DeviceParameters, seed: number): v
     fillParameter(leaf, path, seed, parameters.get(path)!.f32());
 }
 
-/** A run that was finished before: nothing is compiled, and the parameters come from its checkpoint. */
-function finishedRun(
+/** A run that was finished before: the step is not compiled, and the parameters come from its checkpoint. */
+async function finishedRun(
   options: TrainOptions,
   settings: TrainSettings,
   identity: RunIdentity,
   checkpoint: string,
-): TrainResult {
-  const types = parameterTypes(options.model.parameters, { packed: false }) as Tree<TensorType>;
-  const parameters = createParameters(options.device, types, (_tensor: DeviceTensor) => undefined);
+): Promise<TrainResult> {
+  const { device, model } = options;
+  const estimation = estimationOf(model, settings.estimator);
+  const types = parameterTypes(estimation.model.parameters, { packed: false }) as Tree<TensorType>;
+  const trained = createParameters(device, types, (_tensor: DeviceTensor) => undefined);
+  let finished: FinishedWeights | undefined;
   try {
-    const state = loadCheckpoint(checkpoint, identity, { parameters, moments: new Map() });
-    return {
-      ...state,
-      steps: settings.steps,
-      isFinished: true,
-      resumedFrom: state.step,
-      tokensPerSecond: 0,
-      parameters,
-    };
+    const state = loadCheckpoint(checkpoint, identity, { parameters: trained, moments: new Map() });
+    finished = await FinishedWeights.compile(device, model, estimation, trained);
+    await finished.update();
+    finished.release();
+    const { parameters } = finished;
+    const { steps } = settings;
+    return { ...state, steps, isFinished: true, resumedFrom: state.step, tokensPerSecond: 0, parameters };
   } catch (error) {
-    freeParameters(parameters);
+    finished?.discard();
+    freeParameters(trained);
     throw error;
   }
 }
@@ -159,6 +172,7 @@ interface RunParts {
   readonly identity: RunIdentity;
   readonly folder: RunFolder | undefined;
   readonly step: TrainStep;
+  readonly finished: FinishedWeights;
   readonly state: RunState;
 }
 
@@ -213,14 +227,14 @@ class Run {
   }
 
   result(resumedFrom: number | undefined): TrainResult {
-    const { settings, step } = this.#parts;
+    const { settings, finished } = this.#parts;
     return {
       ...this.#state,
       steps: settings.steps,
       isFinished: this.#state.step >= settings.steps,
       resumedFrom,
       tokensPerSecond: this.#speed.stepCount === 0 ? 0 : this.#tokensPerStep / this.#speed.meanSeconds,
-      parameters: step.parameters,
+      parameters: finished.parameters,
     };
   }
 
@@ -248,7 +262,12 @@ class Run {
     this.#state = { step, seconds, loss, validationLoss, bestValidationLoss };
     const tokensPerSecond = this.#tokensPerStep / this.#speed.recentSeconds;
     const row = { step, loss, learningRate, gradientNorm, tokensPerSecond, seconds };
-    this.#recorder?.add(measured === undefined ? row : { ...row, validationLoss: measured });
+    const flips = flipShares(program.estimation, program.flips);
+    this.#recorder?.add({
+      ...row,
+      ...(measured !== undefined && { validationLoss: measured }),
+      ...(flips.length > 0 && { flips }),
+    });
     this.#report({ ...row, validationLoss });
     if (isBest) await this.#saveBest();
     if (this.#isSaveDue(step)) this.#save();
@@ -261,9 +280,10 @@ class Run {
   }
 
   async #validate(): Promise<number> {
-    const { batches, settings, step } = this.#parts;
+    const { batches, settings, finished } = this.#parts;
     const { device, model } = this.#options;
-    this.#evaluation ??= await Evaluation.compile(device, model, step.parameters, settings);
+    await finished.update();
+    this.#evaluation ??= await Evaluation.compile(device, model, finished.parameters, settings);
     const count = this.#validationBatches;
     return this.#evaluation.mean(count, (index, tokens, targets) =>
       batches.validationBatch(index, tokens, targets, count),
@@ -291,11 +311,18 @@ class Run {
   }
 
   async #saveBest(): Promise<void> {
-    const { folder, step } = this.#parts;
+    const { folder, finished } = this.#parts;
     if (folder === undefined || this.#options.keepBest !== true) return;
     const { device, model, tokenizer } = this.#options;
     const metadata = { step: this.#state.step, validationLoss: this.#state.validationLoss! };
-    await saveModel(folder.best, { device, model, parameters: step.parameters, tokenizer, packed: false, metadata });
+    await saveModel(folder.best, {
+      device,
+      model,
+      parameters: finished.parameters,
+      tokenizer,
+      packed: false,
+      metadata,
+    });
   }
 
   #openRecorder(folder: RunFolder): RunRecorder {

@@ -6,7 +6,7 @@ import { createInterpreter } from "@fidelity/core";
 import type { CompileOptions, Device, Graph } from "@fidelity/core";
 import { ByteTokenizer, countParameters } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
-import { formatLoss, RunFolder, TextCorpus, trainSettings, TrainStep } from "@fidelity/train";
+import { DEFAULT_ESTIMATOR, formatLoss, RunFolder, TextCorpus, trainSettings, TrainStep } from "@fidelity/train";
 import type { TrainResult, TrainSettings } from "@fidelity/train";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
@@ -29,6 +29,7 @@ Examples:
   fidelity train --data notes/ --out runs/notes
   fidelity train --data "src/**/*.ts" --architecture transformer --heads 4 --steps 2000
   fidelity train --data shakespeare.txt --vocabulary character --context 64 --batch 12
+  fidelity train --data notes/ --estimator reste
   fidelity train --resume --out runs/notes
   fidelity train --emit-after fuse --layers 1 --width 32`;
 
@@ -50,7 +51,17 @@ export function trainCommand(done: (exitCode: number) => void): Command {
 
 function settingsOf(options: TrainCommandOptions): TrainSettings {
   const { steps, batch: batchSize, context: contextLength, seed, learningRate, warmup, precision } = options;
-  return trainSettings({ steps, batchSize, contextLength, seed, learningRate, warmupSteps: warmup, precision });
+  const { estimator } = options;
+  return trainSettings({
+    steps,
+    batchSize,
+    contextLength,
+    seed,
+    learningRate,
+    warmupSteps: warmup,
+    precision,
+    estimator,
+  });
 }
 
 async function trainRun(options: TrainCommandOptions): Promise<number> {
@@ -64,6 +75,7 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   const corpus = TextCorpus.open(paths);
   const tokenizer = vocabularyOf(corpus, options.vocabulary);
   const model = modelOfSizes(options, tokenizer.vocabSize);
+  requireTernary(model, options);
   const data = corpus.tokenize(tokenizer);
   const text = `${plural(corpus.files.length, "file")}, ${formatSize(corpus.sizeBytes)}`;
   output.line(`${text}, ${formatCount(data.tokens.length)} tokens of ${tokenizer.vocabSize} kinds`);
@@ -88,6 +100,15 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   } finally {
     await device.close();
   }
+}
+
+function requireTernary(model: Model, { estimator, architecture }: TrainCommandOptions): void {
+  if (estimator === DEFAULT_ESTIMATOR || countParameters(model.parameters).ternaryParameters > 0) return;
+  throw new UsageError(`a ${architecture} has no ternary weights`, {
+    where: "option --estimator",
+    got: estimator,
+    hint: "leave it out, or use --architecture matmul-free",
+  });
 }
 
 function folderInUse(out: string): UsageError {
