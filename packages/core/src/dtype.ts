@@ -14,7 +14,9 @@ export const DTYPES = {
   f64: { elementBytes: 8, tangent: "f64", summary: "IEEE double precision" },
   f32: { elementBytes: 4, tangent: "f32", summary: "IEEE single precision" },
   bf16: { elementBytes: 2, tangent: "f32", summary: "the upper half of a float32" },
+  f16: { elementBytes: 2, tangent: "f32", summary: "IEEE half precision" },
   i32: { elementBytes: 4, tangent: null, summary: "signed 32-bit integer" },
+  i8: { elementBytes: 1, tangent: null, summary: "signed 8-bit integer" },
   bool: { elementBytes: 4, tangent: null, summary: "0 or 1, stored as i32" },
   q8: { elementBytes: null, tangent: "f32", summary: "int8 codes with one float32 scale a row (last axis)" },
   ternary: {
@@ -32,6 +34,18 @@ export const DTYPES = {
 export type Dtype = keyof typeof DTYPES;
 /** Dtypes that ordinary arithmetic works on. */
 export type FloatDtype = "f32" | "f64";
+
+/** Narrow storage of numbers that are computed with as float32: loads and stores convert. */
+export type HalfDtype = "bf16" | "f16";
+
+export function isHalf(dtype: Dtype): dtype is HalfDtype {
+  return dtype === "bf16" || dtype === "f16";
+}
+
+/** Dtypes that are only stored: conversions, moves and products take them, other arithmetic wants f32 or i32. */
+export function isStorageOnly(dtype: Dtype): dtype is HalfDtype | "i8" {
+  return isHalf(dtype) || dtype === "i8";
+}
 
 /** Matrices of -1, 0 and 1. */
 export type TernaryDtype = "ternary" | "ternary5";

@@ -38,55 +38,64 @@ export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
     bytes.byteLength >= storageBytes(type),
     `encodeTensor: ${bytes.byteLength} bytes for ${storageBytes(type)}`,
   );
-  const at = bytes.byteOffset;
   switch (type.dtype) {
-    case "f64":
-      new Float64Array(bytes.buffer, at, data.length).set(data);
-      return;
-    case "f32":
-      new Float32Array(bytes.buffer, at, data.length).set(data);
-      return;
-    case "i32":
-    case "bool":
-      new Int32Array(bytes.buffer, at, data.length).set(data);
-      return;
-    case "bf16": {
-      const cells = new Uint16Array(bytes.buffer, at, data.length);
-      for (let i = 0; i < data.length; i++) cells[i] = bf16Bits(data[i]!);
-      return;
-    }
     case "q8":
-      encodeQ8(tensor, bytes);
-      return;
+      return encodeQ8(tensor, bytes);
     case "ternary":
-      encodeTernary(tensor, bytes);
-      return;
+      return encodeTernary(tensor, bytes);
     case "ternary5":
-      encodeTernary5(tensor, bytes);
-      return;
+      return encodeTernary5(tensor, bytes);
+    case "bf16":
+      return cellsOf(type, bytes).set(data.map(bf16Bits));
+    case "f16":
+      // By way of float32, as compiled code has it in registers.
+      return cellsOf(type, bytes).set(data.map(Math.fround));
+    default:
+      return cellsOf(type, bytes).set(data);
   }
 }
 
 /** Reads a tensor of `type` from its storage layout. */
 export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
-  const count = elementCount(type.shape);
-  const at = bytes.byteOffset;
   switch (type.dtype) {
-    case "f64":
-      return { type, data: new Float64Array(bytes.buffer, at, count).slice() };
-    case "f32":
-      return { type, data: Float64Array.from(new Float32Array(bytes.buffer, at, count)) };
-    case "i32":
-    case "bool":
-      return { type, data: Float64Array.from(new Int32Array(bytes.buffer, at, count)) };
-    case "bf16":
-      return { type, data: Float64Array.from(new Uint16Array(bytes.buffer, at, count), bf16Value) };
     case "q8":
       return decodeQ8(type, bytes);
     case "ternary":
       return decodeTernary(type, bytes);
     case "ternary5":
       return decodeTernary5(type, bytes);
+    case "bf16":
+      return { type, data: Float64Array.from(cellsOf(type, bytes), bf16Value) };
+    default:
+      return { type, data: Float64Array.from(cellsOf(type, bytes)) };
+  }
+}
+
+/** What the cells of a plain dtype are on the host; those of bf16 are bits (`bf16Value`). */
+export type CellArray = Float64Array | Float32Array | Float16Array | Uint16Array | Int32Array | Int8Array;
+
+/**
+ * The cells of a plain tensor, as a view of its storage. `bytes` is at least `storageBytes(type)` and begins at a
+ * multiple of the element's size.
+ */
+export function cellsOf(type: TensorType, bytes: Uint8Array): CellArray {
+  const [{ buffer, byteOffset }, count] = [bytes, elementCount(type.shape)];
+  switch (type.dtype) {
+    case "f64":
+      return new Float64Array(buffer, byteOffset, count);
+    case "f32":
+      return new Float32Array(buffer, byteOffset, count);
+    case "f16":
+      return new Float16Array(buffer, byteOffset, count);
+    case "bf16":
+      return new Uint16Array(buffer, byteOffset, count);
+    case "i32":
+    case "bool":
+      return new Int32Array(buffer, byteOffset, count);
+    case "i8":
+      return new Int8Array(buffer, byteOffset, count);
+    default:
+      return invariant(false, `${type.dtype} is packed and has no cells`) as never;
   }
 }
 
@@ -98,6 +107,11 @@ export function bf16Bits(value: number): number {
   const bits = scratch.getUint32(0);
   if (Number.isNaN(value)) return (bits >>> 16) | 0x40;
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** The float16 nearest to `value`, ties to even, by way of float32. */
+export function f16Round(value: number): number {
+  return Math.f16round(Math.fround(value));
 }
 
 /** The number that bf16 `bits` stand for. */

@@ -2,8 +2,8 @@
 // levels of IR print as and must satisfy, and the loop IR that ops lower to.
 
 // Types of values, and where they lie.
-export { DTYPES, isDtype, isFloat, isPacked, isTernary } from "./dtype.ts";
-export type { Dtype, DtypeInfo, FloatDtype, TernaryDtype } from "./dtype.ts";
+export { DTYPES, isDtype, isFloat, isHalf, isPacked, isStorageOnly, isTernary } from "./dtype.ts";
+export type { Dtype, DtypeInfo, FloatDtype, HalfDtype, TernaryDtype } from "./dtype.ts";
 export {
   elementCount,
   q8Layout,
@@ -15,8 +15,8 @@ export {
   tritsValue,
 } from "./storage.ts";
 export type { Q8Layout, TernaryLayout } from "./storage.ts";
-export { bf16Bits, bf16Value, decodeTensor, encodeTensor, hostValues, zerosHost } from "./host.ts";
-export type { HostTensor } from "./host.ts";
+export { bf16Bits, bf16Value, cellsOf, decodeTensor, encodeTensor, hostValues, zerosHost } from "./host.ts";
+export type { CellArray, HostTensor } from "./host.ts";
 export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";
 
 // Graphs.
@@ -93,7 +93,7 @@ export { keepCarries } from "./ops/scan_derivative.ts";
 export * from "./loop/index.ts";
 export { elementLoopType } from "./ops/loop-types.ts";
 export { foldLanes, laneWidths } from "./ops/kernels/lanes.ts";
-export { bf16RoundOf } from "./ops/cast.ts";
+export { bf16RoundOf, cellBytes, elementSize, loadElement, storeElement } from "./ops/cells.ts";
 export { broadcastStrides } from "./ops/broadcast.ts";
 
 // The front end: functions of tensors.

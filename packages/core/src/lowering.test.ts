@@ -11,11 +11,11 @@ import { buildKernel } from "./loop/builder.ts";
 import type { KernelBuilder } from "./loop/builder.ts";
 import { evaluateKernel } from "./loop/evaluate.ts";
 import type { LoopValue } from "./loop/ir.ts";
-import { I32, loopType } from "./loop/ir.ts";
+import { I32 } from "./loop/ir.ts";
 import type { BufferHandle, LowerContext, OpCase, OpDef } from "./op.ts";
 import { completeTarget } from "./op.ts";
 import { OPS } from "./ops/index.ts";
-import { elementLoopType } from "./ops/loop-types.ts";
+import { cellBytes, loadElement, storeElement } from "./ops/cells.ts";
 import { elementCount, roundUp, storageBytes } from "./storage.ts";
 import { drawCase, graphOf, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
 
@@ -88,14 +88,10 @@ function runElementwise(op: OpDef, node: Node, inputs: readonly HostTensor[], la
   const columns = result.shape[result.rank - 1]!;
   const bases = inputs.map((input) => placement.write(input));
   const resultAt = placement.reserve(storageBytes(result.type));
-  const bytesOf = (dtype: string): number => (dtype === "f64" ? 8 : dtype === "bf16" ? 2 : 4);
   const generate = (k: KernelBuilder, buffers: readonly LoopValue[], width: number): void => {
-    const loadBf16 = (at: LoopValue): LoopValue =>
-      k.bitcast(loopType("f32", width), k.shift("shl", k.load(loopType("i32", width), at, 0, "u16"), 16));
-    const operands = inputs.map(({ type: { dtype } }, i) => {
-      const at = k.offset(buffers[i]!, k.chunk, bytesOf(dtype));
-      return dtype === "bf16" ? loadBf16(at) : k.load(elementLoopType(dtype, width), at);
-    });
+    const operands = inputs.map(({ type: { dtype } }, i) =>
+      loadElement(k, dtype, width, k.offset(buffers[i]!, k.chunk, cellBytes(dtype))),
+    );
     const column = k.convert(I32, k.rem(k.chunk, k.index(columns)));
     const columnIndex = (): LoopValue => {
       let value = k.splat(column, width);
@@ -103,9 +99,7 @@ function runElementwise(op: OpDef, node: Node, inputs: readonly HostTensor[], la
       return value;
     };
     const value = lowering.value({ k, attrs: node.attrs, result: result.type, lanes: width, columnIndex }, operands);
-    const at = k.offset(buffers[inputs.length]!, k.chunk, bytesOf(result.dtype));
-    if (result.dtype !== "bf16") k.store(value, at);
-    else k.store(k.shift("shr_u", k.bitcast(loopType("i32", width), value), 16), at, 0, "u16");
+    storeElement(k, value, result.dtype, k.offset(buffers[inputs.length]!, k.chunk, cellBytes(result.dtype)));
   };
   const kernels = [lanes, 1].map((width) =>
     buildKernel(op.name, inputs.length + 1, (k, buffers) => generate(k, buffers, width)),
@@ -131,6 +125,12 @@ function checkCase(
   if (node.op !== op) return;
   const expected = interpret(graph, inputs);
   run(node, inputs).forEach((actual, i) => {
+    const error = relativeError(hostValues(actual), hostValues(expected[i]!));
+    const tolerance = op.tolerance ?? 1e-5;
+    assert.ok(error <= tolerance, `${op.name}, seed ${seed}, result ${i}: relative error ${error}`);
+  });
+}
+
 /** Runs an op's kernels by each of its schedules, and compares their bits with those of the first. */
 function checkSchedules(op: OpDef, opCase: OpCase, seed: number): void {
   const inputs = randomInputs(opCase, seededRandom(seed));
@@ -148,17 +148,11 @@ function checkSchedules(op: OpDef, opCase: OpCase, seed: number): void {
   }
 }
 
-    const error = relativeError(hostValues(actual), hostValues(expected[i]!));
-    const tolerance = op.tolerance ?? 1e-5;
+for (const op of SAMPLED_OPS) {
+  if (op.lowering.kind === "kernel") {
     test(`${op.name}: all schedules give the same bits`, () => {
       for (const seed of SEEDS) checkSchedules(op, drawCase(op, seed), seed);
     });
-    assert.ok(error <= tolerance, `${op.name}, seed ${seed}, result ${i}: relative error ${error}`);
-  });
-}
-
-for (const op of SAMPLED_OPS) {
-  if (op.lowering.kind === "kernel") {
     for (const lanes of [4, 8, 16]) {
       test(`${op.name}: kernels of ${lanes} lanes compute the reference`, () => {
         for (const seed of SEEDS) {
@@ -179,40 +173,40 @@ for (const op of SAMPLED_OPS) {
 }
 
 /** Cases that cross the borders of chunks, vectors and dtypes, which the small samples do not. */
-const LARGE: readonly (readonly [op: OpDef, opCase: OpCase])[] = (["f32", "f64", "bf16", "i32"] as const).flatMap(
-  (dtype) => [
-    [OPS.transpose, { inputs: [{ dtype, shape: [97, 103] }], attrs: { permutation: [1, 0] } }],
-    [OPS.transpose, { inputs: [{ dtype, shape: [2, 19, 3, 13] }], attrs: { permutation: [0, 2, 3, 1] } }],
-    [OPS.transpose, { inputs: [{ dtype, shape: [3, 70, 50] }], attrs: { permutation: [1, 0, 2] } }],
-    [OPS.slice, { inputs: [{ dtype, shape: [3, 9000] }], attrs: { starts: [1, 3], stops: [3, 8998] } }],
-    [OPS.slice, { inputs: [{ dtype, shape: [4000, 3] }], attrs: { starts: [1, 0], stops: [3999, 2] } }],
-    [OPS.pad, { inputs: [{ dtype, shape: [1, 8999] }], attrs: { low: [1, 1], high: [0, 1], value: 2 } }],
-    [
-      OPS.concat,
-      {
-        inputs: [
-          { dtype, shape: [2, 8191] },
-          { dtype, shape: [2, 2] },
-        ],
-        attrs: { axis: 1 },
-      },
-    ],
-    [
-      OPS.gather,
-      {
-        inputs: [
-          { dtype, shape: [9, 300] },
-          { dtype: "i32", shape: [60] },
-        ],
-        attrs: {},
-        ranges: [
-          [-2, 2],
-          [0, 8],
-        ],
-      },
-    ],
+const LARGE: readonly (readonly [op: OpDef, opCase: OpCase])[] = (
+  ["f32", "f64", "bf16", "f16", "i32", "i8"] as const
+).flatMap((dtype) => [
+  [OPS.transpose, { inputs: [{ dtype, shape: [97, 103] }], attrs: { permutation: [1, 0] } }],
+  [OPS.transpose, { inputs: [{ dtype, shape: [2, 19, 3, 13] }], attrs: { permutation: [0, 2, 3, 1] } }],
+  [OPS.transpose, { inputs: [{ dtype, shape: [3, 70, 50] }], attrs: { permutation: [1, 0, 2] } }],
+  [OPS.slice, { inputs: [{ dtype, shape: [3, 9000] }], attrs: { starts: [1, 3], stops: [3, 8998] } }],
+  [OPS.slice, { inputs: [{ dtype, shape: [4000, 3] }], attrs: { starts: [1, 0], stops: [3999, 2] } }],
+  [OPS.pad, { inputs: [{ dtype, shape: [1, 8999] }], attrs: { low: [1, 1], high: [0, 1], value: 2 } }],
+  [
+    OPS.concat,
+    {
+      inputs: [
+        { dtype, shape: [2, 8191] },
+        { dtype, shape: [2, 2] },
+      ],
+      attrs: { axis: 1 },
+    },
   ],
-);
+  [
+    OPS.gather,
+    {
+      inputs: [
+        { dtype, shape: [9, 300] },
+        { dtype: "i32", shape: [60] },
+      ],
+      attrs: {},
+      ranges: [
+        [-2, 2],
+        [0, 8],
+      ],
+    },
+  ],
+]);
 
 test("layout kernels are right across the borders of their chunks", () => {
   for (const [op, opCase] of LARGE) checkCase(op, opCase, 1, (node, inputs) => runKernels(op, node, inputs));

@@ -65,6 +65,10 @@ export interface VectorTarget {
   readonly dot4?: boolean;
   /** Whether there are matrix registers (`TileInst` in loop/ir.ts); not unless said. */
   readonly tiles?: boolean;
+  /** Whether memory cells of f16 are converted by instructions, and not by integer arithmetic; not unless said. */
+  readonly halves?: boolean;
+  /** Whether the second operand of `dot4` may be any unsigned bytes, and not only 0..127; not unless said. */
+  readonly dot4Unsigned?: boolean;
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
   readonly cacheBytes?: CacheBytes;
   /**
@@ -99,6 +103,8 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     lookupEntries: DEFAULT_LOOKUP_ENTRIES,
     dot4: true,
     tiles: false,
+    halves: false,
+    dot4Unsigned: false,
     cacheBytes: DEFAULT_CACHE_BYTES,
     chunkElements: DEFAULT_CHUNK_ELEMENTS,
     ...target,

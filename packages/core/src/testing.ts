@@ -5,7 +5,7 @@ import { invariant } from "@fidelity/units";
 import type { Attrs, Graph, TensorType } from "./graph.ts";
 import { emit, inTrace } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
-import { bf16Bits, bf16Value } from "./host.ts";
+import { bf16Bits, bf16Value, f16Round } from "./host.ts";
 import type { CaseDraw, OpCase, OpDef } from "./op.ts";
 import { OPS } from "./ops/index.ts";
 import { elementCount, rowCount } from "./storage.ts";
@@ -55,6 +55,9 @@ export function randomHost(
       return { type, data: fill(() => Math.fround(real())) };
     case "bf16":
       return { type, data: fill(() => bf16Value(bf16Bits(real()))) };
+    case "f16":
+      return { type, data: fill(() => f16Round(real())) };
+    case "i8":
     case "i32":
       return { type, data: fill(() => int(Math.ceil(low), Math.floor(high))) };
     case "bool":

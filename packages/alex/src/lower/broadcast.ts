@@ -1,15 +1,12 @@
 // A broadcast that no reader could take as an access pattern: it is written out, row by row of the last axis.
 
 import type { LowerContext } from "@fidelity/core";
-import { broadcastStrides, DTYPES, rowCount } from "@fidelity/core";
-import { invariant } from "@fidelity/units";
-import { loadElement, storeElement } from "./element.ts";
+import { broadcastStrides, cellBytes, loadElement, rowCount, storeElement } from "@fidelity/core";
 
 export function lowerBroadcast(context: LowerContext): void {
   const [x] = context.node.inputs;
   const { shape, dtype } = context.node.results[0]!;
-  const bytes = DTYPES[dtype].elementBytes;
-  invariant(bytes !== null, `broadcast of ${dtype}`);
+  const bytes = cellBytes(dtype);
   const rows = rowCount(shape);
   const columns = shape[shape.length - 1] ?? 1;
   const strides = broadcastStrides(x!.shape);

@@ -1,4 +1,4 @@
-// A copy of bytes, in 16-byte vectors with a tail of 2-byte cells: every storage size is a multiple of two (bf16).
+// A copy of bytes, in 16-byte vectors with a tail of bytes, or of pairs of them where the size is even.
 
 import type { Kernel } from "@fidelity/core";
 import { buildKernel, I32, loopType } from "@fidelity/core";
@@ -13,7 +13,8 @@ export function lowerCopy(sizeBytes: number): { kernel: Kernel; chunks: number }
     const whole = k.sub(end, k.rem(end, k.index(16)));
     k.loop(first, whole, 16, (at) => k.store(k.load(vector, k.add(from!, at)), k.add(to!, at)));
     if (sizeBytes % 16 === 0) return;
-    k.loop(whole, end, 2, (at) => k.store(k.load(I32, k.add(from!, at), 0, "u16"), k.add(to!, at), 0, "i16"));
+    const [step, memory] = sizeBytes % 2 === 0 ? ([2, "u16"] as const) : ([1, "u8"] as const);
+    k.loop(whole, end, step, (at) => k.store(k.load(I32, k.add(from!, at), 0, memory), k.add(to!, at), 0, memory));
   });
   return { kernel, chunks: Math.ceil(sizeBytes / CHUNK_BYTES) };
 }

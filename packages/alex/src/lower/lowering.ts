@@ -261,7 +261,9 @@ function generateFused(
   const program = planRowProgram(unit, lowering.target);
   const { loads, chunks, work } = program;
   const bufferCount = loads.length + unit.outputs.length;
-  const built = buildKernel("row_program", bufferCount, (k, buffers) => generateRowProgram(k, program, buffers));
+  const { halves } = lowering.target;
+  const generate = (k: KernelBuilder, buffers: readonly LoopValue[]): void => generateRowProgram(k, program, buffers);
+  const built = buildKernel("row_program", bufferCount, generate, halves);
   const kernel = lowering.kernel(built);
   const numbers = loads.map((load) => signature?.externals.indexOf(load) ?? -1);
   if (signature !== undefined && !numbers.includes(-1)) {
@@ -305,6 +307,8 @@ class NodeContext implements LowerContext {
   readonly lookupEntries: number;
   readonly dot4: boolean;
   readonly tiles: boolean;
+  readonly halves: boolean;
+  readonly dot4Unsigned: boolean;
   readonly cacheBytes: CacheBytes;
   readonly chunkElements: number;
   readonly inPlace: boolean;
@@ -323,6 +327,8 @@ class NodeContext implements LowerContext {
     this.lookupEntries = lookupEntries;
     this.dot4 = dot4;
     this.tiles = tiles;
+    this.halves = target.halves;
+    this.dot4Unsigned = target.dot4Unsigned;
     this.cacheBytes = cacheBytes;
     this.chunkElements = chunkElements;
     this.#scope = scope;
@@ -358,12 +364,12 @@ class NodeContext implements LowerContext {
     // Reads first: what the call writes is everything that is not an input.
     const reads = buffers.filter((handle) => handle < this.node.inputs.length);
     const ordered = [...reads, ...buffers.filter((handle) => handle >= this.node.inputs.length)];
-    const kernel = buildKernel(name, ordered.length, (k, values) => {
+    const inOrder = (k: KernelBuilder, values: readonly LoopValue[]): void =>
       generate(
         k,
         buffers.map((handle) => values[ordered.indexOf(handle)]!),
       );
-    });
+    const kernel = buildKernel(name, ordered.length, inOrder, this.halves);
     const step: Step = {
       kind: "call",
       kernel: this.#scope.lowering.kernel(kernel),

@@ -2,11 +2,21 @@
 // the per-row arithmetic between the loops. See row_plan.ts for what runs in which pass.
 
 import type { KernelBuilder, LoopValue, Node, Tensor } from "@fidelity/core";
-import { elementCount, elementLoopType, foldLanes, I32, laneWidths, loopType } from "@fidelity/core";
+import {
+  cellBytes,
+  elementCount,
+  elementLoopType,
+  elementSize,
+  foldLanes,
+  I32,
+  laneWidths,
+  loadElement,
+  loopType,
+  storeElement,
+} from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } from "../passes/fuse.ts";
-import { cellBytes, elementSize, loadElement, storeElement } from "./element.ts";
 import type { RowProgram } from "./row_plan.ts";
 import { domainAccess, tailsOf } from "./row_plan.ts";
 

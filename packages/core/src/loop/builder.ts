@@ -3,6 +3,7 @@
 
 import { invariant } from "@fidelity/units";
 import { INDEX, I32, loopType, formatLoopType } from "./ir.ts";
+import { float32OfHalf, halfOfFloat32 } from "./half.ts";
 import type { BinaryOp, Block, Kernel, LoopInst, LoopType, LoopValue, MemoryKind, UnaryOp } from "./ir.ts";
 
 /** What a generator may pass for an `index` operand. */
@@ -16,8 +17,14 @@ export class KernelBuilder {
   #insts: LoopInst[] = [];
   readonly #constants = new Map<LoopValue, number>();
   #scratchBytes = 0;
+  readonly #halves: boolean;
   readonly chunk: LoopValue = this.#fresh(INDEX);
   readonly scratch: LoopValue = this.#fresh(INDEX);
+
+  /** `halves`: whether there are instructions for cells of f16, which are integers otherwise. */
+  constructor(halves = false) {
+    this.#halves = halves;
+  }
 
   /** Reserves bytes of the member's scratch memory, 64-byte aligned, and gives their address. */
   allocateScratch(sizeBytes: number): LoopValue {
@@ -185,6 +192,9 @@ export class KernelBuilder {
   }
 
   load(type: LoopType, address: LoopValue, offset = 0, memory?: MemoryKind): LoopValue {
+    if (memory === "f16" && !this.#halves) {
+      return float32OfHalf(this, this.load(loopType("i32", type.lanes), address, offset, "u16"));
+    }
     return this.#push({ op: "load", address, offset, ...(memory && { memory }), result: this.#fresh(type) });
   }
 
@@ -194,6 +204,7 @@ export class KernelBuilder {
   }
 
   store(value: LoopValue, address: LoopValue, offset = 0, memory?: MemoryKind): void {
+    if (memory === "f16" && !this.#halves) return this.store(halfOfFloat32(this, value), address, offset, "u16");
     this.#insts.push({ op: "store", address, offset, ...(memory && { memory }), value });
   }
 
@@ -287,14 +298,15 @@ export class KernelBuilder {
 
 /**
  * Builds a kernel over `bufferCount` buffers. `generate` receives the builder and the base address of each buffer, and
- * does the work of chunk `k.chunk`.
+ * does the work of chunk `k.chunk`. `halves`: whether the target has instructions for cells of f16.
  */
 export function buildKernel(
   name: string,
   bufferCount: number,
   generate: (k: KernelBuilder, buffers: readonly LoopValue[]) => void,
+  halves = false,
 ): Kernel {
-  const k = new KernelBuilder();
+  const k = new KernelBuilder(halves);
   const buffers = Array.from({ length: bufferCount }, () => k.bufferArgument());
   generate(k, buffers);
   return k.finish(name, buffers);

@@ -330,6 +330,8 @@ function readCell(view: DataView, address: number, cell: LoopKind | MemoryKind):
       return view.getInt32(address, true);
     case "index":
       return view.getUint32(address, true);
+    case "f16":
+      return view.getFloat16(address, true);
     case "f32":
       return view.getFloat32(address, true);
     case "f64":
@@ -350,6 +352,8 @@ function writeCell(view: DataView, address: number, cell: LoopKind | MemoryKind,
     case "i32":
     case "index":
       return view.setInt32(address, value, true);
+    case "f16":
+      return view.setFloat16(address, value, true);
     case "f32":
       return view.setFloat32(address, value, true);
     case "f64":

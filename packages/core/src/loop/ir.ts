@@ -73,8 +73,11 @@ export type BinaryOp =
   | "gt"
   | "ge";
 
-/** How a memory cell is narrower than the register: sign- or zero-extended on load, truncated on store. */
-export type MemoryKind = "i8" | "u8" | "i16" | "u16";
+/**
+ * How a memory cell is narrower than the register. Cells of integers are sign- or zero-extended on load and truncated on
+ * store; those of f16 hold f32 registers, rounded to nearest, ties to even, on store.
+ */
+export type MemoryKind = "i8" | "u8" | "i16" | "u16" | "f16";
 
 export type LoopInst =
   | { readonly op: "const"; readonly value: number; readonly result: LoopValue }

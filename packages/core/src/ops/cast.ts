@@ -1,24 +1,25 @@
-// cast: the same numbers in another dtype. Float to i32 drops the fraction and saturates; to bf16 rounds to nearest,
-// ties to even; bool becomes 0 or 1. A cast to bf16 is where values are rounded: its register holds the rounded
-// number as f32, so a store of bf16 only has to drop the lower half.
+// cast: the same numbers in another dtype. Float to i32 and i8 drops the fraction and saturates; i32 to i8 saturates,
+// too; to bf16 and f16 rounds to nearest, ties to even; bool becomes 0 or 1. A cast to bf16 or f16 is where values are
+// rounded: its register holds the rounded number as f32, which the store does not change.
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
 import { DTYPES } from "../dtype.ts";
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
-import { bf16Bits, bf16Value } from "../host.ts";
+import { bf16Bits, bf16Value, f16Round } from "../host.ts";
 import type { KernelBuilder } from "../loop/builder.ts";
 import type { LoopValue } from "../loop/ir.ts";
-import { loopType } from "../loop/ir.ts";
+import { float32OfHalf, halfOfFloat32 } from "../loop/half.ts";
 import type { MaybeTensor, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
+import { bf16RoundOf } from "./cells.ts";
 import { sampleShape } from "./elementwise.ts";
 import { elementLoopType } from "./loop-types.ts";
 
 export type CastAttrs = { readonly dtype: Dtype };
 
-const PLAIN: readonly Dtype[] = ["f64", "f32", "bf16", "i32", "bool"];
+const PLAIN: readonly Dtype[] = ["f64", "f32", "bf16", "f16", "i32", "i8", "bool"];
 
 export const castOp: OpDef<CastAttrs> = {
   name: "cast",
@@ -30,8 +31,8 @@ export const castOp: OpDef<CastAttrs> = {
     return [{ dtype, shape: x.shape }];
   },
   evaluate([x], { dtype }, [type]) {
-    const convert = dtype === "bf16" ? roundToBf16 : dtype === "i32" ? truncateToI32 : (value: number) => value;
-    return [{ type: type!, data: x!.data.map(convert) }];
+    const convert = CONVERSIONS[dtype];
+    return [{ type: type!, data: convert === undefined ? x!.data : x!.data.map((value) => convert(value)) }];
   },
   derivative: {
     kind: "rules",
@@ -44,6 +45,12 @@ export const castOp: OpDef<CastAttrs> = {
     const [from, to] = draw.pick([
       ["f32", "bf16"],
       ["bf16", "f32"],
+      ["f32", "f16"],
+      ["f16", "f32"],
+      ["f16", "bf16"],
+      ["i32", "i8"],
+      ["i8", "f32"],
+      ["f32", "i8"],
       ["i32", "f32"],
       ["bool", "f32"],
       ["f32", "i32"],
@@ -57,28 +64,26 @@ function castTangent(tangent: MaybeTensor, dtype: Dtype): MaybeTensor {
   return tangent === undefined || to === null ? undefined : emitOne(castOp, [tangent], { dtype: to });
 }
 
-function roundToBf16(value: number): number {
-  return bf16Value(bf16Bits(value));
-}
+/** What becomes of a number, for the dtypes that cannot hold all of them. */
+const CONVERSIONS: Readonly<Partial<Record<Dtype, (value: number) => number>>> = {
+  bf16: (value) => bf16Value(bf16Bits(value)),
+  f16: f16Round,
+  i32: (value) => truncate(value, 2 ** 31),
+  i8: (value) => truncate(value, 128),
+};
 
-function truncateToI32(value: number): number {
-  return Number.isNaN(value) ? 0 : Math.min(Math.max(Math.trunc(value), -(2 ** 31)), 2 ** 31 - 1);
+/** The whole number below in magnitude, within -limit..limit - 1; NaN is 0. */
+function truncate(value: number, limit: number): number {
+  return Number.isNaN(value) ? 0 : Math.min(Math.max(Math.trunc(value), -limit), limit - 1);
 }
 
 function castValue(k: KernelBuilder, x: LoopValue, dtype: Dtype, lanes: number): LoopValue {
   const converted = k.convert(elementLoopType(dtype, lanes), x);
-  return dtype === "bf16" ? bf16RoundOf(k, converted) : converted;
-}
-
-/** f32 rounded to the nearest number whose lower 16 bits are zero, ties to even; NaN stays NaN. */
-export function bf16RoundOf(k: KernelBuilder, x: LoopValue): LoopValue {
-  const type = loopType("i32", x.type.lanes);
-  const bits = k.bitcast(type, x);
-  const odd = k.binary("and", k.shift("shr_u", bits, 16), k.constant(type, 1));
-  const rounded = k.add(k.add(bits, k.constant(type, 0x7fff)), odd);
-  const quiet = k.binary("or", bits, k.constant(type, 0x400000));
-  const chosen = k.select(k.compare("eq", x, x), rounded, quiet);
-  return k.bitcast(x.type, k.binary("and", chosen, k.constant(type, -0x10000)));
+  if (dtype === "bf16") return bf16RoundOf(k, converted);
+  if (dtype === "f16") return float32OfHalf(k, halfOfFloat32(k, converted));
+  if (dtype !== "i8") return converted;
+  const bound = (value: number): LoopValue => k.constant(converted.type, value);
+  return k.min(k.max(converted, bound(-128)), bound(127));
 }
 
 /** `x` with its numbers in `dtype`. Derivatives pass unchanged between float dtypes and stop at integers. */

@@ -8,7 +8,7 @@
 import { closeTogether } from "../derive/close.ts";
 import { linearize, tangentType } from "../derive/linearize.ts";
 import { transpose } from "../derive/transpose.ts";
-import { isPacked } from "../dtype.ts";
+import { isPacked, isStorageOnly } from "../dtype.ts";
 import type { Graph, Node, Tensor, TensorType } from "../graph.ts";
 import { emit, emitOne, formatType, inline, sameType } from "../graph.ts";
 import { interpret } from "../interpreter.ts";
@@ -41,7 +41,7 @@ export const condOp: OpDef<CondAttrs> = {
       const other = onFalse.results[i]?.type;
       const fits = onTrue.results.length === onFalse.results.length && other !== undefined && sameType(type, other);
       requireShape(fits, "cond", `the branches give ${formatType(type)} and ${other && formatType(other)}`, inputs);
-      const selects = !isPacked(type.dtype) && type.dtype !== "bf16";
+      const selects = !isPacked(type.dtype) && !isStorageOnly(type.dtype);
       requireShape(selects, "cond", `cannot give ${type.dtype}`, inputs, "cast it after the cond");
     });
     return onTrue.results.map(({ type }) => type);

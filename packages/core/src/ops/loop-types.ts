@@ -10,10 +10,12 @@ export function elementLoopType(dtype: Dtype, lanes: number): LoopType {
   switch (dtype) {
     case "f32":
     case "bf16":
+    case "f16":
       return loopType("f32", lanes);
     case "f64":
       return loopType("f64", lanes);
     case "i32":
+    case "i8":
     case "bool":
       return loopType("i32", lanes);
     default:

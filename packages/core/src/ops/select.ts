@@ -2,7 +2,7 @@
 
 import type { Broadcast, Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
-import { isPacked } from "../dtype.ts";
+import { isPacked, isStorageOnly } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
 import { loopType } from "../loop/ir.ts";
@@ -20,7 +20,7 @@ export const selectOp: OpDef<NoAttrs> = {
     const [mask, a, b] = inputs as [TensorType, TensorType, TensorType];
     requireShape(mask.dtype === "bool", "select", "the mask is not a bool tensor", inputs);
     requireShape(a.dtype === b.dtype, "select", "dtypes differ", inputs, "cast one of them");
-    requireShape(!isPacked(a.dtype) && a.dtype !== "bf16", "select", `does not work on ${a.dtype}`, inputs);
+    requireShape(!isPacked(a.dtype) && !isStorageOnly(a.dtype), "select", `does not work on ${a.dtype}`, inputs);
     const same = sameShape(mask.shape, a.shape) && sameShape(a.shape, b.shape);
     requireShape(same, "select", "shapes differ", inputs, "broadcast them");
     return [a];

@@ -1,6 +1,6 @@
 // Strided boxes: what transpose, slice, pad, concat and the dynamic slices have in common. Each copies a box of
 // elements between two buffers, with a stride an axis on either side. The copy knows nothing of numbers: it moves cells
-// of 2, 4 or 8 bytes, vectorised where both sides are contiguous along the last axis that is left after merging.
+// of 1, 2, 4 or 8 bytes, vectorised where both sides are contiguous along the last axis that is left after merging.
 
 import { invariant } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
@@ -8,9 +8,9 @@ import { DTYPES } from "../dtype.ts";
 import type { KernelBuilder } from "../loop/builder.ts";
 import { F64, I32, INDEX, loopType } from "../loop/ir.ts";
 import type { LoopValue } from "../loop/ir.ts";
-import { bf16Bits } from "../host.ts";
 import type { BufferHandle, LowerContext } from "../op.ts";
 import { elementCount } from "../storage.ts";
+import { storeElement } from "./cells.ts";
 import { elementLoopType } from "./loop-types.ts";
 import { findExchange, lowerExchange } from "./strided-tiles.ts";
 
@@ -92,6 +92,11 @@ interface Cell {
 }
 
 const CELLS: Readonly<Record<number, Cell>> = {
+  1: {
+    bytes: 1,
+    load: (k, address) => k.load(I32, address, 0, "u8"),
+    store: (k, value, address) => k.store(value, address, 0, "u8"),
+  },
   2: {
     bytes: 2,
     load: (k, address) => k.load(I32, address, 0, "u16"),
@@ -187,15 +192,12 @@ export function copyCells(
   count: LoopValue,
 ): void {
   const cell = cellOf(dtype);
-  if (cell.bytes === 2) {
-    copyStrided(k, cell, read, 1, write, 1, count);
-    return;
-  }
-  const cells = k.mul(count, k.index(cell.bytes / 4));
-  const even = k.sub(cells, k.rem(cells, k.index(lanes)));
+  const size = k.mul(count, k.index(cell.bytes));
+  const whole = k.sub(size, k.rem(size, k.index(4 * lanes)));
   const vector = loopType("i32", lanes);
-  k.loop(0, even, lanes, (at) => k.store(k.load(vector, k.offset(read, at, 4)), k.offset(write, at, 4)));
-  k.loop(even, cells, 1, (at) => k.store(k.load(I32, k.offset(read, at, 4)), k.offset(write, at, 4)));
+  k.loop(0, whole, 4 * lanes, (at) => k.store(k.load(vector, k.add(read, at)), k.add(write, at)));
+  const rest = CELLS[Math.min(cell.bytes, 4)]!;
+  k.loop(whole, size, rest.bytes, (at) => rest.store(k, rest.load(k, k.add(read, at)), k.add(write, at)));
 }
 
 function copyStrided(
@@ -216,17 +218,15 @@ function copyStrided(
 /** Adds the call that fills a buffer of `count` elements with one number. */
 export function lowerFill(context: LowerContext, dtype: Dtype, count: number, value: number, to: BufferHandle): void {
   if (count === 0) return;
-  const lanes = dtype === "f32" || dtype === "i32" || dtype === "bool" ? context.lanes : 1;
+  const lanes = dtype === "f64" ? 1 : context.lanes;
   const even = count - (count % lanes);
   const size = context.chunkElements;
   const bytes = cellOf(dtype).bytes;
   context.call("fill", Math.ceil(count / size), count, [to], (k, [target]) => {
     const first = k.mul(k.chunk, k.index(size));
     const last = k.min(k.add(first, k.index(size)), k.index(count));
-    const store = (value: LoopValue, address: LoopValue): void =>
-      dtype === "bf16" ? k.store(value, address, 0, "u16") : k.store(value, address);
-    const cells = (width: number): LoopValue =>
-      dtype === "bf16" ? k.i32(bf16Bits(value)) : k.constant(elementLoopType(dtype, width), value);
+    const store = (cells: LoopValue, address: LoopValue): void => storeElement(k, cells, dtype, address);
+    const cells = (width: number): LoopValue => k.constant(elementLoopType(dtype, width), value);
     const many = cells(lanes);
     k.loop(first, k.min(last, k.index(even)), lanes, (at) => store(many, k.offset(target!, at, bytes)));
     if (even === count) return;

@@ -31,4 +31,10 @@ export function cudaMachineOf(capability: number): CudaMachine | undefined {
 }
 
 /** One thread of a GPU. */
-export const CUDA_VECTORS: VectorTarget = { lanes: 4, registers: 32, joinsVectors: false, chunkElements: 16 };
+export const CUDA_VECTORS: VectorTarget = {
+  lanes: 4,
+  registers: 32,
+  joinsVectors: false,
+  chunkElements: 16,
+  halves: true,
+};

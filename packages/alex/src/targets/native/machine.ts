@@ -102,6 +102,8 @@ export function vectorsOf({ lanes, registers, features }: NativeMachine): Vector
     joinsVectors: false,
     lookupEntries: features.has("avx512vbmi") ? 64 : 16,
     tiles: features.has("amx-int8"),
+    halves: features.has("f16c") || features.has("neon"),
+    dot4Unsigned: features.has("avx512vnni") || features.has("avxvnni"),
     dot4: !features.has("ssse3") || features.has("avx512vnni") || features.has("avxvnni"),
   };
 }

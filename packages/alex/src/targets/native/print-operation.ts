@@ -353,7 +353,8 @@ function load(out: Printer, type: string, { address, offset }: Place): string {
 }
 
 const isSigned = (memory: MemoryKind): boolean => memory === "i8" || memory === "i16";
-const memoryElement = (memory: MemoryKind): string => (memory === "i8" || memory === "u8" ? "i8" : "i16");
+const memoryElement = (memory: MemoryKind): string =>
+  memory === "f16" ? "f16" : memory === "i8" || memory === "u8" ? "i8" : "i16";
 
 function printLoad(inst: Inst<"load">, out: Printer): string {
   const { type } = inst.result;
@@ -363,7 +364,7 @@ function printLoad(inst: Inst<"load">, out: Printer): string {
   const narrow = vectorOf(cell, type.lanes);
   const value = load(out, narrow, inst);
   if (narrow === mlirType(type)) return value;
-  const extend = inst.memory !== undefined && isSigned(inst.memory) ? "extsi" : "extui";
+  const extend = cell === "f16" ? "extf" : inst.memory !== undefined && isSigned(inst.memory) ? "extsi" : "extui";
   return out.define(`arith.${extend} ${value} : ${narrow} to ${mlirType(type)}`);
 }
 
@@ -374,7 +375,8 @@ export function printStore(inst: Inst<"store">, out: Printer): void {
   const cell = inst.memory === undefined ? (type.kind === "index" ? "i32" : undefined) : memoryElement(inst.memory);
   const narrow = cell === undefined ? mlirType(type) : vectorOf(cell, type.lanes);
   let value = out.name(inst.value);
-  if (narrow !== mlirType(type)) value = out.define(`arith.trunci ${value} : ${mlirType(type)} to ${narrow}`);
+  const truncate = cell === "f16" ? "truncf" : "trunci";
+  if (narrow !== mlirType(type)) value = out.define(`arith.${truncate} ${value} : ${mlirType(type)} to ${narrow}`);
   const vectorBytes = (LANE_BITS[type.kind] / 8) * type.lanes;
   const alignment = inst.nontemporal === true ? vectorBytes : out.alignment(inst.address, inst.offset);
   const attributes = `{alignment = ${alignment} : i64${inst.nontemporal === true ? ", nontemporal" : ""}}`;

@@ -358,7 +358,7 @@ const SCALAR_LOADS: Readonly<Record<string, readonly [opcode: number, alignLog2:
   f64: [OP.f64Load, 3],
 };
 
-const NARROW_SCALAR_LOADS: Readonly<Record<MemoryKind, number>> = {
+const NARROW_SCALAR_LOADS: Readonly<Record<Exclude<MemoryKind, "f16">, number>> = {
   i8: OP.i32Load8S,
   u8: OP.i32Load8U,
   i16: OP.i32Load16S,
@@ -369,7 +369,7 @@ function emitLoad(inst: Inst<"load">, stack: OperandStack): void {
   const { body } = stack;
   const { type } = inst.result;
   const { memory } = inst;
-  if (type.kind === "mask") unsupported(inst, type);
+  if (type.kind === "mask" || memory === "f16") return unsupported(inst, type);
   const offset = stack.pushAddress(inst.address, inst.offset);
   if (type.lanes === 1) {
     if (memory === undefined) body.memory(...SCALAR_LOADS[type.kind], offset);
@@ -407,7 +407,7 @@ function emitStore(inst: StoreInst, stack: OperandStack, beforeStore: (() => voi
   const { body } = stack;
   const { type } = inst.value;
   const { memory } = inst;
-  if (type.kind === "mask") unsupported(inst, type);
+  if (type.kind === "mask" || memory === "f16") return unsupported(inst, type);
   const offset = stack.pushAddress(inst.address, inst.offset);
   stack.push(inst.value);
   beforeStore?.();
