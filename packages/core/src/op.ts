@@ -111,30 +111,30 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
   };
 }
 
+/** How kernels are cut into blocks, chunks and loops: numbers and flags, whose names the op's file explains. */
+export type Schedule = Readonly<Record<string, number | boolean>>;
+
 /** What a kernel lowering may use. Calls run in the order in which they are added. */
 export interface LowerContext extends Required<VectorTarget> {
   readonly node: Node;
   input(index: number): BufferHandle;
   result(index: number): BufferHandle;
   /** Memory that lives only during this lowering's calls. */
-/** How kernels are cut into blocks, chunks and loops: numbers and flags, whose names the op's file explains. */
-export type Schedule = Readonly<Record<string, number | boolean>>;
-
   temporary(sizeBytes: number): BufferHandle;
   /** Whether the result lies in the memory of the input that `inPlace` names. */
   readonly inPlace: boolean;
-  /**
-   * Adds `chunks` independent runs of one kernel over these buffers. Kernels that come out the same are compiled once.
-   * `work` is an estimate of operations in all chunks together; small calls are not shared among threads.
-   */
-  call(
-    name: string,
   /**
    * The schedule to lower this node by, of those that are worth a try for its types on this target: one that was
    * measured to be the fastest on this machine, or the first where none was. All of them give the same bits: a schedule
    * says in which order memory is passed, and not in which order numbers are added. Asked for once in a lowering.
    */
   choose<S extends Schedule>(candidates: readonly S[]): S;
+  /**
+   * Adds `chunks` independent runs of one kernel over these buffers. Kernels that come out the same are compiled once.
+   * `work` is an estimate of operations in all chunks together; small calls are not shared among threads.
+   */
+  call(
+    name: string,
     chunks: number,
     work: number,
     buffers: readonly BufferHandle[],
