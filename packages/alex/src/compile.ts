@@ -7,7 +7,7 @@
 import type { CompileOptions, Graph, Kernel, KernelCall, Program, ScheduleItem, VectorTarget } from "@fidelity/core";
 import { printGraph, printProgram, storageBytes, verifyGraph, verifyProgram } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
-import type { BufferView, Call, VirtualBuffer } from "./lower/lowering.ts";
+import type { BufferView, Call, ScheduleSource, VirtualBuffer } from "./lower/lowering.ts";
 import { Lowering, Scope, lowerGraph, whole } from "./lower/lowering.ts";
 import { canonicalise } from "./passes/canonicalise.ts";
 import type { Donation } from "./passes/donate.ts";

@@ -13,8 +13,8 @@ import { quickstartCommand } from "./commands/quickstart.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
 import { trainCommand } from "./commands/train.ts";
-import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
 import { tuneCommand } from "./commands/tune.ts";
+import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
 import { remark } from "./output.ts";
 
 /** Makes one command; its action returns the exit code through `done`. */
@@ -28,6 +28,7 @@ const COMMANDS: readonly CommandFactory[] = [
   showCommand,
   buildCommand,
   compileCommand,
+  tuneCommand,
   benchCommand,
   tuneCommand,
   profileActivationCommand,

@@ -81,7 +81,6 @@ interface RowKernel extends Pick<Call, "kernel" | "chunks" | "work"> {
   readonly loads: readonly number[];
 }
 
-/** What lowering has made so far. */
 /** Schedules that were measured to be the fastest on this machine (tune/). */
 export interface ScheduleSource {
   /** The number of the schedule to take, of the candidates of a node of this text; undefined where none is known. */
@@ -97,20 +96,20 @@ export interface ScheduleChoice {
   readonly isTuned: boolean;
 }
 
+/** What lowering has made so far. */
 export class Lowering {
   readonly target: Required<VectorTarget>;
   readonly buffers: VirtualBuffer[] = [];
   /** What was done for units, by their signatures. */
   readonly nodeSteps = new Map<string, readonly Step[]>();
   readonly rowKernels = new Map<string, RowKernel>();
-  readonly #kernels = new KernelTable();
   /** By the texts of nodes, of those that there was a choice for. */
   readonly choices = new Map<string, ScheduleChoice>();
-
+  readonly #kernels = new KernelTable();
   readonly #schedules: ScheduleSource | undefined;
+
   constructor(target: VectorTarget, schedules?: ScheduleSource) {
     this.target = completeTarget(target);
-  }
     this.#schedules = schedules;
   }
 
@@ -121,6 +120,7 @@ export class Lowering {
     const chosen = found ?? 0;
     this.choices.set(text, { node, candidates, chosen, isTuned: found !== undefined });
     return candidates[chosen]!;
+  }
 
   buffer(name: string, sizeBytes: number, role: VirtualBuffer["role"] = { kind: "arena" }): VirtualBuffer {
     const buffer = { id: this.buffers.length, name, sizeBytes, role };
@@ -346,6 +346,10 @@ class NodeContext implements LowerContext {
     return (this.node.inputs.length + index) as BufferHandle;
   }
 
+  choose<S extends Schedule>(candidates: readonly S[]): S {
+    return this.#scope.lowering.choose(this.node, candidates);
+  }
+
   temporary(sizeBytes: number): BufferHandle {
     this.steps.push({ kind: "temporary", sizeBytes });
     return this.#temporary(sizeBytes);
@@ -353,10 +357,6 @@ class NodeContext implements LowerContext {
 
   #temporary(sizeBytes: number): BufferHandle {
     this.#views.push(whole(this.#scope.lowering.buffer(`${this.node.op.name}.temporary`, sizeBytes)));
-  choose<S extends Schedule>(candidates: readonly S[]): S {
-    return this.#scope.lowering.choose(this.node, candidates);
-  }
-
     return (this.#views.length - 1) as BufferHandle;
   }
 
