@@ -30,7 +30,6 @@ const COMMANDS: readonly CommandFactory[] = [
   compileCommand,
   tuneCommand,
   benchCommand,
-  tuneCommand,
   profileActivationCommand,
   schemaCommand,
   doctorCommand,
