@@ -95,6 +95,7 @@ export { elementLoopType } from "./ops/loop-types.ts";
 export { foldLanes, laneWidths } from "./ops/kernels/lanes.ts";
 export { bf16RoundOf, cellBytes, elementSize, loadElement, storeElement } from "./ops/cells.ts";
 export { broadcastStrides } from "./ops/broadcast.ts";
+export { broadcastShapes } from "./ops/elementwise.ts";
 
 // The front end: functions of tensors.
 export { abs } from "./ops/abs.ts";
@@ -139,6 +140,7 @@ export { lt } from "./ops/lt.ts";
 export { inverse, logdet, lu, solve } from "./ops/lu.ts";
 export { matmul } from "./ops/matmul.ts";
 export type { MatmulOptions } from "./ops/matmul.ts";
+export { dotExact, matmulExact } from "./ops/matmul_exact.ts";
 export { max } from "./ops/max.ts";
 export { mean } from "./ops/mean.ts";
 export { min } from "./ops/min.ts";
@@ -175,6 +177,7 @@ export { sqrt } from "./ops/sqrt.ts";
 export { square } from "./ops/square.ts";
 export { stopGradient } from "./ops/stop_gradient.ts";
 export { sub } from "./ops/sub.ts";
+export { sumExact } from "./ops/sum_exact.ts";
 export { svd } from "./ops/svd.ts";
 export type { Svd } from "./ops/svd.ts";
 export { tanh } from "./ops/tanh.ts";

@@ -85,6 +85,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   lt: ROWS,
   lu: ROWS,
   matmul: rules(batchMatmul),
+  matmul_exact: FOLD,
   max: ROWS,
   min: ROWS,
   mul: ROWS,
@@ -117,6 +118,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   sqrt: ROWS,
   stop_gradient: ROWS,
   sub: ROWS,
+  sum_exact: ROWS,
   svd: ROWS,
   tanh: ROWS,
   ternarize: {

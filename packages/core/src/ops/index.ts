@@ -45,6 +45,7 @@ import { logicalNotOp } from "./logical_not.ts";
 import { ltOp } from "./lt.ts";
 import { luOp } from "./lu.ts";
 import { matmulOp } from "./matmul.ts";
+import { matmulExactOp } from "./matmul_exact.ts";
 import { maxOp } from "./max.ts";
 import { minOp } from "./min.ts";
 import { mulOp } from "./mul.ts";
@@ -77,6 +78,7 @@ import { splatOp } from "./splat.ts";
 import { sqrtOp } from "./sqrt.ts";
 import { stopGradientOp } from "./stop_gradient.ts";
 import { subOp } from "./sub.ts";
+import { sumExactOp } from "./sum_exact.ts";
 import { svdOp } from "./svd.ts";
 import { tanhOp } from "./tanh.ts";
 import { ternarizeOp } from "./ternarize.ts";
@@ -132,6 +134,7 @@ const TABLE = {
   lt: ltOp,
   lu: luOp,
   matmul: matmulOp,
+  matmul_exact: matmulExactOp,
   max: maxOp,
   min: minOp,
   mul: mulOp,
@@ -164,6 +167,7 @@ const TABLE = {
   sqrt: sqrtOp,
   stop_gradient: stopGradientOp,
   sub: subOp,
+  sum_exact: sumExactOp,
   svd: svdOp,
   tanh: tanhOp,
   ternarize: ternarizeOp,

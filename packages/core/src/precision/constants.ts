@@ -1,16 +1,23 @@
 // Numbers to more digits than a float64 has, as sums of float64 parts: computed from exact fractions of big integers
 // when this file is loaded, so that none is copied from a table and none can be mistyped.
 
-/** The float64 nearest to p / q, ties to even; q > 0. Results below the normal numbers are not needed, nor rounded. */
-export function nearestFloat64(p: bigint, q: bigint): number {
-  if (p < 0n) return -nearestFloat64(-p, q);
+/**
+ * The float64 (or, with `bits` 24, float32) nearest to p / q, ties to even; q > 0. Results below the normal numbers
+ * are rounded twice, where they are not exact.
+ */
+export function nearestFloat(p: bigint, q: bigint, bits: 24 | 53 = 53): number {
+  if (p < 0n) return -nearestFloat(-p, q, bits);
   if (p === 0n) return 0;
-  // Scale the quotient to 53 bits and one to three more.
-  const shift = 55 - (bitLength(p) - bitLength(q));
+  // Scale the quotient to two or three bits more than are kept.
+  const shift = bits + 2 - (bitLength(p) - bitLength(q));
   const [above, below] = shift >= 0 ? [p << BigInt(shift), q] : [p, q << BigInt(-shift)];
   let quotient = above / below;
-  if (above % below !== 0n) quotient |= 1n; // Sticky: Number() rounds to nearest and has to see that this is no tie.
-  return Number(quotient) * 2 ** -shift;
+  if (above % below !== 0n) quotient |= 1n; // Sticky: rounding to nearest has to see that this is no tie.
+  const rounded = bits === 53 ? Number(quotient) : Math.fround(Number(quotient));
+  // In two steps: 2^-shift alone may be out of range.
+  const first = Math.min(Math.max(-shift, -1000), 900);
+  const value = rounded * 2 ** first * 2 ** (-shift - first);
+  return bits === 53 ? value : Math.fround(value);
 }
 
 function bitLength(value: bigint): number {
@@ -36,7 +43,7 @@ export function splitFraction(p: bigint, q: bigint, parts: number, bits = 53): n
   const found: number[] = [];
   let [rest, below] = [p, q];
   for (let i = 0; i < parts; i++) {
-    let part = nearestFloat64(rest, below);
+    let part = nearestFloat(rest, below);
     if (i < parts - 1 && bits < 53) part = keepBits(part, bits);
     found.push(part);
     const [n, d] = fractionOf(part);
