@@ -218,7 +218,7 @@ function lower(compilation: Compilation): { lowering: Lowering; scope: Scope } {
 function assemble({ name, graph, lowering, slots, plan }: Compilation): Program {
   invariant(lowering !== undefined && slots !== undefined, "a program needs lowered and scheduled calls");
   const used = new Set<VirtualBuffer>();
-  visitCalls(slots, (call) => call.views.forEach(({ buffer }) => used.add(buffer)));
+  visitViews(slots, ({ buffer }) => used.add(buffer));
   const buffers = [...used];
   const index = new Map(buffers.map((buffer, i) => [buffer, i]));
   let nextSlot = graph.parameters.length + graph.results.length;
@@ -238,7 +238,7 @@ function assemble({ name, graph, lowering, slots, plan }: Compilation): Program 
   });
   const toItem = (slot: Slot): ScheduleItem =>
     slot.kind === "loop"
-      ? { kind: "loop", count: slot.count, items: slot.slots.map(toItem) }
+      ? { ...toLoop(slot, index), items: slot.slots.map(toItem) }
       : { kind: slot.kind, calls: slot.calls.map((call) => toCall(call, index)) };
   return {
     name,
@@ -257,17 +257,30 @@ function toCall(call: Call, index: ReadonlyMap<VirtualBuffer, number>): KernelCa
     kernel: call.kernel,
     chunks: call.chunks,
     label: call.label,
-    args: call.views.map(({ buffer, offsetBytes, strideBytes }) => ({
-      buffer: index.get(buffer)!,
-      offsetBytes,
-      ...(strideBytes.length > 0 && { strideBytes }),
-    })),
+    args: call.views.map((view) => toArgument(view, index)),
   };
 }
 
-function visitCalls(slots: readonly Slot[], visit: (call: Call) => void): void {
+function toLoop(
+  { count, limit }: Slot & { readonly kind: "loop" },
+  index: ReadonlyMap<VirtualBuffer, number>,
+): Omit<ScheduleItem & { readonly kind: "loop" }, "items"> {
+  if (limit === undefined) return { kind: "loop", count };
+  return { kind: "loop", count, limit: { keeps: limit.keeps, cell: toArgument(limit.view, index) } };
+}
+
+function toArgument({ buffer, offsetBytes, strideBytes }: BufferView, index: ReadonlyMap<VirtualBuffer, number>) {
+  return { buffer: index.get(buffer)!, offsetBytes, ...(strideBytes.length > 0 && { strideBytes }) };
+}
+
+/** All that the slots read and write, what ends loops included. */
+function visitViews(slots: readonly Slot[], visit: (view: BufferView) => void): void {
   for (const slot of slots) {
-    if (slot.kind === "loop") visitCalls(slot.slots, visit);
-    else slot.calls.forEach(visit);
+    if (slot.kind === "loop") {
+      if (slot.limit !== undefined) visit(slot.limit.view);
+      visitViews(slot.slots, visit);
+    } else {
+      for (const { views } of slot.calls) views.forEach(visit);
+    }
   }
 }

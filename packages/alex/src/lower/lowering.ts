@@ -62,10 +62,11 @@ export interface Call {
   readonly unit?: Unit;
 }
 
-/** Calls that are repeated `count` times. */
+/** Calls that are repeated `count` times, or as often as a number in memory says. */
 export interface CallLoop {
   readonly kind: "loop";
   readonly count: number;
+  readonly limit?: { readonly keeps: LoopLimit["keeps"]; readonly view: BufferView };
   readonly items: readonly CallItem[];
 }
 

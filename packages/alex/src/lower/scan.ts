@@ -1,11 +1,11 @@
 // The `scan` op as a loop of calls: the body's units run once an iteration over the same memory; inputs and outputs
 // with a leading time axis are read and written in place, one slice an iteration. Carries live in the memory of the
-// results.
+// results. A limited scan looks at its first carry there.
 
 import type { Graph, Node } from "@fidelity/core";
 import { storageBytes } from "@fidelity/core";
 import { fuse } from "../passes/fuse.ts";
-import type { BufferView } from "./lowering.ts";
+import type { BufferView, CallLoop } from "./lowering.ts";
 import { Scope, copyView, lowerGraph } from "./lowering.ts";
 
 export function lowerScan(scope: Scope, node: Node): void {
@@ -36,7 +36,10 @@ export function lowerScan(scope: Scope, node: Node): void {
   );
   // A carry is read until the iteration ends, so the next one is computed elsewhere and copied.
   lowerGraph(inner, body, fuse(body), targets, (result) => result >= carries);
-  scope.items.push({ kind: "loop", count: length, items: inner.items });
+  // The limit is the first carry, which the loop may change.
+  const limit: CallLoop["limit"] =
+    node.attrs["limited"] === true ? { keeps: reverse ? "last" : "first", view: results[0]! } : undefined;
+  scope.items.push({ kind: "loop", count: length, ...(limit && { limit }), items: inner.items });
 }
 
 function padded(strides: readonly number[], depth: number): number[] {

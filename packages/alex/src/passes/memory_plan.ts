@@ -47,17 +47,19 @@ export function planMemory(slots: readonly Slot[]): MemoryPlan {
 
 function lifetimesOf(slots: readonly Slot[]): Lifetime[] {
   const lives = new Map<VirtualBuffer, Lifetime>();
+  const use = (buffer: VirtualBuffer, index: number): void => {
+    if (buffer.role.kind !== "arena") return;
+    const life = lives.get(buffer);
+    if (life === undefined) lives.set(buffer, { buffer, first: index, last: index });
+    else life.last = index;
+  };
   const visit = (slot: Slot, index: number): void => {
     if (slot.kind === "loop") {
+      if (slot.limit !== undefined) use(slot.limit.view.buffer, index);
       for (const inner of slot.slots) visit(inner, index);
       return;
     }
-    for (const { buffer } of slot.calls.flatMap((call) => call.views)) {
-      if (buffer.role.kind !== "arena") continue;
-      const life = lives.get(buffer);
-      if (life === undefined) lives.set(buffer, { buffer, first: index, last: index });
-      else life.last = index;
-    }
+    for (const { buffer } of slot.calls.flatMap((call) => call.views)) use(buffer, index);
   };
   slots.forEach(visit);
   return [...lives.values()];

@@ -35,7 +35,10 @@ export function printSlots(slots: readonly Slot[], kernels: readonly Kernel[], i
 }
 
 function printSlot(slot: Slot, kernels: readonly Kernel[], indent: string): string {
-  if (slot.kind === "loop") return `loop ${slot.count} times\n${printSlots(slot.slots, kernels, `${indent}  `)}`;
+  if (slot.kind === "loop") {
+    const limit = slot.limit === undefined ? "" : `, the ${slot.limit.keeps} ${slot.limit.view.buffer.name}`;
+    return `loop ${slot.count} times${limit}\n${printSlots(slot.slots, kernels, `${indent}  `)}`;
+  }
   const calls = slot.calls.map(({ kernel, chunks, label, work }) => {
     const size = `${chunks} chunks, ~${Math.round(work / 1000)} kop`;
     return `${indent}   ${kernels[kernel]!.name} #${kernel}, ${size}: ${label}`;

@@ -2,12 +2,17 @@
 // not depend on each other share an item, so that the team waits once for all of them; runs of small calls stay on one
 // member, where they need no waiting at all.
 
-import type { Call, CallItem, VirtualBuffer } from "../lower/lowering.ts";
+import type { Call, CallItem, CallLoop, VirtualBuffer } from "../lower/lowering.ts";
 
 /** A slot of the schedule: what `ScheduleItem` will say once buffers have places. */
 export type Slot =
   | { readonly kind: "parallel" | "serial"; readonly calls: Call[] }
-  | { readonly kind: "loop"; readonly count: number; readonly slots: readonly Slot[] };
+  | {
+      readonly kind: "loop";
+      readonly count: number;
+      readonly limit?: CallLoop["limit"];
+      readonly slots: readonly Slot[];
+    };
 
 /** Below this many operations a call is done before another thread has noticed it. */
 const SERIAL_WORK = 20_000;
@@ -25,15 +30,15 @@ export function schedule(items: readonly CallItem[]): Slot[] {
     let after = -1;
     for (const buffer of reads) after = Math.max(after, lastWrite.get(buffer) ?? -1);
     for (const buffer of writes) after = Math.max(after, lastWrite.get(buffer) ?? -1, lastRead.get(buffer) ?? -1);
-    const at = item.kind === "loop" ? pushLoop(slots, item.count, schedule(item.items)) : place(slots, item, after);
+    const at = item.kind === "loop" ? pushLoop(slots, item) : place(slots, item, after);
     for (const buffer of reads) lastRead.set(buffer, Math.max(at, lastRead.get(buffer) ?? -1));
     for (const buffer of writes) lastWrite.set(buffer, at);
   }
   return slots;
 }
 
-function pushLoop(slots: Slot[], count: number, inner: readonly Slot[]): number {
-  slots.push({ kind: "loop", count, slots: inner });
+function pushLoop(slots: Slot[], { count, limit, items }: CallLoop): number {
+  slots.push({ kind: "loop", count, ...(limit && { limit }), slots: schedule(items) });
   return slots.length - 1;
 }
 
@@ -57,6 +62,7 @@ export function buffersOf(item: CallItem): { reads: Set<VirtualBuffer>; writes: 
   const writes = new Set<VirtualBuffer>();
   const visit = (inner: CallItem): void => {
     if (inner.kind === "loop") {
+      if (inner.limit !== undefined) reads.add(inner.limit.view.buffer);
       inner.items.forEach(visit);
       return;
     }

@@ -11,8 +11,11 @@ const call = (label: string, chunks: number): KernelCall => ({ kernel: 0, chunks
 const parallel = (...calls: readonly KernelCall[]): ScheduleItem => ({ kind: "parallel", calls });
 const serial = (label: string): ScheduleItem => ({ kind: "serial", calls: [call(label, 1)] });
 
-/** The labels of the calls in the order in which a walk makes them, a stage's chunks as `label x chunks`. */
-function walk(schedule: readonly ScheduleItem[]): string[] {
+/**
+ * The labels of the calls in the order in which a walk makes them, a stage's chunks as `label x chunks`. `cells` holds
+ * what limits of loops say, by buffer.
+ */
+function walk(schedule: readonly ScheduleItem[], cells: readonly number[] = []): string[] {
   const { stages, segments } = flattenSchedule("test", schedule);
   const told: string[] = [];
   const counters: number[] = [];
@@ -25,10 +28,15 @@ function walk(schedule: readonly ScheduleItem[]): string[] {
       for (const op of ops) {
         if (op.kind === "serial") told.push(...op.calls.map(({ label }) => label));
         else if (op.kind === "enter") counters[op.depth] = 0;
-        else if (++counters[op.depth] < op.count) {
-          at = op.segment;
-          break;
+        else if (op.kind === "enter-limited") {
+          const turns = cells[op.limit.cell.buffer];
+          counters[op.depth] = op.limit.keeps === "first" ? 0 : Math.max(0, op.count - turns);
+          if (turns === 0) at = op.after;
+        } else {
+          const limit = op.limit === undefined ? Infinity : cells[op.limit.buffer];
+          if (++counters[op.depth] < Math.min(op.count, limit)) at = op.segment;
         }
+        if (at !== undefined) break;
       }
       if (at !== undefined) continue;
       if (end.kind === "end") return told;
@@ -46,6 +54,20 @@ test("the walk makes the schedule's calls in order, through loops in loops and l
   const once = ["b", "c x 3", "d", "c x 3", "d", "e", "e", "e"];
   assert.deepEqual(walk(schedule), ["a", ...once, ...once, "f x 2", "g x 1", "h"]);
   assert.deepEqual(walk([]), []);
+});
+
+test("a loop with a limit makes the first or the last of its turns, or none, and what follows comes after", () => {
+  const limited = (keeps: "first" | "last"): ScheduleItem[] => {
+    const limit = { keeps, cell: { buffer: 0, offsetBytes: 0 } };
+    const inner: ScheduleItem = { kind: "loop", count: 3, limit, items: [parallel(call("a", 2)), serial("b")] };
+    return [{ kind: "loop", count: 2, items: [inner, serial("c")] }, serial("d")];
+  };
+  const turn = ["a x 2", "b"];
+  for (const keeps of ["first", "last"] as const) {
+    assert.deepEqual(walk(limited(keeps), [0]), ["c", "c", "d"]);
+    assert.deepEqual(walk(limited(keeps), [1]), [...turn, "c", ...turn, "c", "d"]);
+    assert.deepEqual(walk(limited(keeps), [9]), [...turn, ...turn, ...turn, "c", ...turn, ...turn, ...turn, "c", "d"]);
+  }
 });
 
 test("a parallel item of one chunk is serial work", () => {

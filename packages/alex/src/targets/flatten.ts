@@ -1,12 +1,14 @@
 // A schedule as a team walks it: stages, which are shared out in chunks, and between them segments of straight-line
 // work for the one member that finished the stage before: serial calls, loop counters, and where to go next.
 
-import type { KernelCall, ScheduleItem } from "@fidelity/core";
+import type { BufferArgument, KernelCall, LoopLimit, ScheduleItem } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import { CHUNKS_MAX, LOOP_DEPTH_MAX, STAGE_FAILED } from "./team.ts";
 
 /** A schedule is longer or deeper than a thread team can walk. */
 export class ScheduleLimitError extends FidelityError {}
+
+type LoopItem = Extract<ScheduleItem, { readonly kind: "loop" }>;
 
 /** Some chunks of a call, as a part of a stage. */
 export interface StagePart {
@@ -24,8 +26,22 @@ export type SegmentOp =
   | { readonly kind: "serial"; readonly calls: readonly KernelCall[] }
   /** Sets the counter of a loop to 0. */
   | { readonly kind: "enter"; readonly depth: number }
-  /** Counts an iteration, and goes to segment `segment` unless it was the last. */
-  | { readonly kind: "repeat"; readonly depth: number; readonly count: number; readonly segment: number };
+  /** Sets the counter of a loop with a limit to its first iteration; goes to segment `after` where there is none. */
+  | {
+      readonly kind: "enter-limited";
+      readonly depth: number;
+      readonly count: number;
+      readonly limit: LoopLimit;
+      readonly after: number;
+    }
+  /** Counts an iteration, and goes to segment `segment` unless it was the last, by `count` or what is in memory. */
+  | {
+      readonly kind: "repeat";
+      readonly depth: number;
+      readonly count: number;
+      readonly segment: number;
+      readonly limit?: BufferArgument;
+    };
 
 /** What follows a segment's work: a stage, another segment, or nothing. */
 export type SegmentEnd =
@@ -38,7 +54,10 @@ export interface Segment {
   end: SegmentEnd;
 }
 
-/** The segment after stage `i` is `segments[i]`; those that begin a loop's body follow. Stage 0 is empty: the start. */
+/**
+ * The segment after stage `i` is `segments[i]`; those that begin a loop's body, or what follows a loop that may not run,
+ * come behind. Stage 0 is empty: the start.
+ */
 export interface FlatSchedule {
   readonly stages: readonly Stage[];
   readonly segments: readonly Segment[];
@@ -57,19 +76,31 @@ export function flattenSchedule(
 ): FlatSchedule {
   const stages: Stage[] = [{ parts: [], chunks: 1 }];
   const afterStage: Segment[] = [{ ops: [], end: { kind: "end" } }];
-  const loopHeads: Segment[] = [];
-  // Loop heads are numbered behind the stages, whose number is not known before the end: until then, from -1 down.
+  const jumped: Segment[] = [];
+  // What is jumped to is numbered behind the stages, whose number is not known before the end: until then, from -1 down.
   let open = afterStage[0];
+  const newSegment = (): { readonly made: Segment; readonly segment: number } => {
+    const made: Segment = { ops: [], end: { kind: "end" } };
+    return { made, segment: -jumped.push(made) };
+  };
+  const walkLoop = ({ count, limit, items }: LoopItem, depth: number): void => {
+    const head = newSegment();
+    const after = limit && newSegment();
+    if (limit && after) open.ops.push({ kind: "enter-limited", depth, count, limit, after: after.segment });
+    else open.ops.push({ kind: "enter", depth });
+    open.end = { kind: "segment", segment: head.segment };
+    open = head.made;
+    walk(items, depth + 1);
+    const cell = limit?.keeps === "first" ? limit.cell : undefined;
+    open.ops.push({ kind: "repeat", depth, count, segment: head.segment, ...(cell && { limit: cell }) });
+    if (after === undefined) return;
+    open.end = { kind: "segment", segment: after.segment };
+    open = after.made;
+  };
   const walk = (items: readonly ScheduleItem[], depth: number): void => {
     for (const item of items) {
       if (item.kind === "loop") {
-        open.ops.push({ kind: "enter", depth });
-        const head: Segment = { ops: [], end: { kind: "end" } };
-        const segment = -loopHeads.push(head);
-        open.end = { kind: "segment", segment };
-        open = head;
-        walk(item.items, depth + 1);
-        open.ops.push({ kind: "repeat", depth, count: item.count, segment });
+        walkLoop(item, depth);
         continue;
       }
       const shared = item.kind === "parallel" ? splitStages(item.calls) : [];
@@ -94,8 +125,12 @@ export function flattenSchedule(
   }
   checkLimit(programName, "loops in each other", loopDepth(schedule), LOOP_DEPTH_MAX);
   const absolute = (segment: number): number => stages.length - 1 - segment;
-  const segments = [...afterStage, ...loopHeads].map(({ ops, end }) => ({
-    ops: ops.map((op) => (op.kind === "repeat" ? { ...op, segment: absolute(op.segment) } : op)),
+  const numbered = (op: SegmentOp): SegmentOp => {
+    if (op.kind === "repeat") return { ...op, segment: absolute(op.segment) };
+    return op.kind === "enter-limited" ? { ...op, after: absolute(op.after) } : op;
+  };
+  const segments = [...afterStage, ...jumped].map(({ ops, end }) => ({
+    ops: ops.map(numbered),
     end: end.kind === "segment" ? { ...end, segment: absolute(end.segment) } : end,
   }));
   return { stages, segments, starts };

@@ -17,7 +17,7 @@ import { reduceMax } from "../ops/reduce_max.ts";
 import { reduceSum } from "../ops/reduce_sum.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { ScanAttrs } from "../ops/scan.ts";
-import { scanOp } from "../ops/scan.ts";
+import { scanOp, withoutLimit } from "../ops/scan.ts";
 import { selectOp } from "../ops/select.ts";
 import type { WhileLoopAttrs } from "../ops/while_loop.ts";
 import { whileLoopOp } from "../ops/while_loop.ts";
@@ -41,6 +41,12 @@ export function batchScan(inputs: readonly Batched[], size: number, node: Node):
     if (grown.length === 0) break;
     for (const i of grown) isBatched[constants + i] = true;
     body = batchGraph(attrs.body, isBatched, size, (i) => i < carries && isBatched[constants + i]!);
+  }
+  // Examples that stop after different numbers of steps all take the most, and keep their carries.
+  if (attrs.limited && isBatched[constants]) {
+    const all = withoutLimit(attrs);
+    const open = emit(scanOp, [...node.inputs, all.indices], all.attrs)[0]!.node;
+    return batchScan([...inputs, { value: all.indices, batched: false }], size, open);
   }
   const operands = inputs.map((input, i) => {
     if (!isBatched[i]) return input.value;

@@ -63,12 +63,23 @@ export function evaluateProgram(
   };
   const runItems = (items: readonly ScheduleItem[], counters: readonly number[]): void => {
     for (const item of items) {
-      if (item.kind === "loop") for (let i = 0; i < item.count; i++) runItems(item.items, [...counters, i]);
+      if (item.kind === "loop") runLoop(item, counters);
       else for (const call of item.calls) runCall(call, counters);
+    }
+  };
+  const view = new DataView(memory);
+  const runLoop = ({ count, limit, items }: LoopItem, counters: readonly number[]): void => {
+    const limited = (): number => (limit === undefined ? count : view.getUint32(address(limit.cell, counters), true));
+    const skipped = limit?.keeps === "last" ? Math.max(0, count - limited()) : 0;
+    for (let i = skipped; i < count; i++) {
+      if (limit?.keeps === "first" && i >= limited()) return;
+      runItems(items, [...counters, i]);
     }
   };
   runItems(program.schedule, []);
 }
+
+type LoopItem = Extract<ScheduleItem, { readonly kind: "loop" }>;
 
 class KernelEvaluator {
   readonly #memory: DataView;

@@ -3,7 +3,7 @@
 // The syntax is that of the MLIR language reference, "Operations". Left out: reading the text back.
 
 import type { Block, Kernel, LoopInst, LoopType, LoopValue } from "./ir.ts";
-import type { KernelCall, Program, ScheduleItem } from "./program.ts";
+import type { BufferArgument, KernelCall, Program, ScheduleItem } from "./program.ts";
 import { operandsOf } from "./operands.ts";
 
 /** The text of a kernel as one operation. */
@@ -44,17 +44,25 @@ function itemLines(program: Program, items: readonly ScheduleItem[]): string[] {
   return items.flatMap((item) => {
     const inner =
       item.kind === "loop" ? itemLines(program, item.items) : item.calls.map((call) => callLine(program, call));
-    const attributes = item.kind === "loop" ? ` {count = ${item.count} : i64}` : "";
+    const attributes = item.kind === "loop" ? ` {${loopAttributes(program, item).join(", ")}}` : "";
     return [`"loop.${item.kind}"() ({`, ...indent(inner), `})${attributes} : () -> ()`];
   });
 }
 
+function loopAttributes(program: Program, { count, limit }: ScheduleItem & { readonly kind: "loop" }): string[] {
+  const all = [`count = ${count} : i64`];
+  if (limit !== undefined) all.push(`keeps = ${quote(limit.keeps)}`, `limit = ${argumentText(program, limit.cell)}`);
+  return all;
+}
+
+function argumentText(program: Program, { buffer, offsetBytes, strideBytes }: BufferArgument): string {
+  const strides =
+    strideBytes === undefined ? "" : `, stride_bytes = [${strideBytes.map((s) => `${s} : i64`).join(", ")}]`;
+  return `{buffer = ${quote(program.buffers[buffer].name)}, offset_bytes = ${offsetBytes} : i64${strides}}`;
+}
+
 function callLine(program: Program, call: KernelCall): string {
-  const args = call.args.map(({ buffer, offsetBytes, strideBytes }) => {
-    const strides =
-      strideBytes === undefined ? "" : `, stride_bytes = [${strideBytes.map((s) => `${s} : i64`).join(", ")}]`;
-    return `{buffer = ${quote(program.buffers[buffer].name)}, offset_bytes = ${offsetBytes} : i64${strides}}`;
-  });
+  const args = call.args.map((argument) => argumentText(program, argument));
   const attributes = [
     `kernel = ${quote(program.kernels[call.kernel].name)}`,
     `chunks = ${call.chunks} : i64`,

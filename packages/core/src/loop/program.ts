@@ -38,7 +38,22 @@ export type ScheduleItem =
   /** Calls in order, on one member: too little work to share. */
   | { readonly kind: "serial"; readonly calls: readonly KernelCall[] }
   /** Runs `items` `count` times; `strideBytes` of the arguments inside count iterations by depth, outermost first. */
-  | { readonly kind: "loop"; readonly count: number; readonly items: readonly ScheduleItem[] };
+  | {
+      readonly kind: "loop";
+      readonly count: number;
+      readonly limit?: LoopLimit;
+      readonly items: readonly ScheduleItem[];
+    };
+
+/**
+ * Makes a loop run fewer of its iterations than `count`, by an i32 in memory, taken as unsigned. `first`: only those
+ * whose number is below it, looked at before every iteration, so that the loop may change it. `last`: only as many at
+ * the end, looked at once, when the loop is entered.
+ */
+export interface LoopLimit {
+  readonly keeps: "first" | "last";
+  readonly cell: BufferArgument;
+}
 
 export interface Program {
   readonly name: string;

@@ -8,6 +8,9 @@ import type { BufferArgument, KernelCall, Program, ProgramBuffer, ScheduleItem }
 /** Loops nest at most this deep; targets keep a counter for each. */
 const LOOP_DEPTH_MAX = 16;
 
+/** The number that ends a loop early. */
+const LIMIT_BYTES = 4;
+
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;
 
 /** @throws LoopVerifyError naming the kernel or the program and the place. */
@@ -54,6 +57,7 @@ function verifyItems(program: Program, items: readonly ScheduleItem[], counts: r
       if (counts.length === LOOP_DEPTH_MAX) {
         throw new LoopVerifyError(program.name, "loop", "loops nest too deep", `at most ${LOOP_DEPTH_MAX}`);
       }
+      if (item.limit !== undefined) verifyArgument(program, "limit of a loop", item.limit.cell, counts, LIMIT_BYTES);
       verifyItems(program, item.items, [...counts, item.count]);
     } else {
       for (const call of item.calls) verifyCall(program, call, counts);
@@ -84,8 +88,14 @@ function verifyCall(program: Program, call: KernelCall, counts: readonly number[
   call.args.forEach((argument, index) => verifyArgument(program, `argument ${index} of ${where}`, argument, counts));
 }
 
-/** The first and the last address that loops around the call reach must lie in the buffer. */
-function verifyArgument(program: Program, where: string, argument: BufferArgument, counts: readonly number[]): void {
+/** The first and the last address that loops around the call reach must lie in the buffer, with `sizeBytes` there. */
+function verifyArgument(
+  program: Program,
+  where: string,
+  argument: BufferArgument,
+  counts: readonly number[],
+  sizeBytes = 1,
+): void {
   const buffer = program.buffers[argument.buffer];
   if (buffer === undefined) throw new LoopVerifyError(program.name, where, `no buffer ${argument.buffer}`);
   const strides = argument.strideBytes ?? [];
@@ -95,8 +105,9 @@ function verifyArgument(program: Program, where: string, argument: BufferArgumen
   const reaches = strides.map((stride, depth) => stride * (counts[depth] - 1));
   const low = argument.offsetBytes + reaches.reduce((sum, reach) => sum + Math.min(reach, 0), 0);
   const high = argument.offsetBytes + reaches.reduce((sum, reach) => sum + Math.max(reach, 0), 0);
-  if (!isCount(low) || high >= buffer.sizeBytes) {
+  if (!isCount(low) || high + sizeBytes > buffer.sizeBytes) {
     const got = `offsets ${low} to ${high}`;
-    throw new LoopVerifyError(program.name, where, "offset outside the buffer", `0 to ${buffer.sizeBytes - 1}`, got);
+    const expected = `0 to ${buffer.sizeBytes - sizeBytes}`;
+    throw new LoopVerifyError(program.name, where, "offset outside the buffer", expected, got);
   }
 }

@@ -10,7 +10,12 @@
 // may give a parameter as a result, and the same tensor as several results. The body is closed: it depends on nothing
 // but its parameters.
 //
-// Left out: loops whose number of steps is only known at run time.
+// A `limited` loop takes fewer than T steps: its first carry is an i32 scalar, and the steps that run are those whose
+// index t is below it. A loop that goes up looks before every step, and leaves there how many steps it took: so it may
+// stop itself (`while_loop`). One with `reverse` looks once, and begins with the step below the limit. Slices of ys of
+// steps that did not run are not defined (zeros in the reference): who reads them has the same limit.
+//
+// Left out: `limited` in the front end; `while_loop` is that.
 
 import type { Shape } from "@fidelity/units";
 import { isPacked } from "../dtype.ts";
@@ -27,8 +32,11 @@ import { isTensor, parameter, trace } from "../trace.ts";
 import { flattenTree, mapTree, TreeMismatchError } from "../tree.ts";
 import type { NamedLeaf } from "../tree.ts";
 import { add } from "./add.ts";
+import { iota } from "./iota.ts";
+import { lt } from "./lt.ts";
 import { mul } from "./mul.ts";
 import { scanJvp, scanTranspose } from "./scan_derivative.ts";
+import { select } from "./select.ts";
 
 export type ScanAttrs = {
   readonly body: Graph;
@@ -38,6 +46,7 @@ export type ScanAttrs = {
   /** Number of steps. */
   readonly length: number;
   readonly reverse: boolean;
+  readonly limited?: true;
 };
 
 export const scanOp: OpDef<ScanAttrs> = {
@@ -64,11 +73,21 @@ function stackedType(slice: TensorType, length: number): TensorType {
   return { dtype: slice.dtype, shape: [length, ...slice.shape] };
 }
 
-function inferScan(inputs: readonly TensorType[], { body, constants, carries, length }: ScanAttrs): TensorType[] {
+function inferScan(inputs: readonly TensorType[], attrs: ScanAttrs): TensorType[] {
+  const { body, constants, carries, length } = attrs;
   requireShape(Number.isInteger(length) && length >= 1, "scan", `cannot run ${length} steps`, inputs);
   const { parameters, results } = body;
   requireShape(inputs.length === parameters.length, "scan", `the body takes ${parameters.length} inputs`, inputs);
   requireShape(results.length >= carries, "scan", `the body gives ${results.length} of ${carries} carries`, inputs);
+  if (attrs.limited) {
+    const limit = inputs[constants]!;
+    requireShape(
+      carries > 0 && limit.dtype === "i32" && limit.shape.length === 0,
+      "scan",
+      "the limit is no i32 scalar",
+      inputs,
+    );
+  }
   parameters.forEach(({ type }, i) => {
     const isSlice = i >= constants + carries;
     const expected = isSlice ? stackedType(type, length) : type;
@@ -92,13 +111,16 @@ function inferScan(inputs: readonly TensorType[], { body, constants, carries, le
 }
 
 function evaluateScan(inputs: readonly HostTensor[], attrs: ScanAttrs, types: readonly TensorType[]): HostTensor[] {
-  const { body, constants, carries, length, reverse } = attrs;
+  const { body, constants, carries, length, reverse, limited } = attrs;
   const fixed = inputs.slice(0, constants);
   let carry = inputs.slice(constants, constants + carries);
+  const limit = (): number => (limited ? carry[0]!.data[0]! : length);
   const stacks = inputs.slice(constants + carries);
   const ys = types.slice(carries).map(zerosHost);
   for (let step = 0; step < length; step++) {
     const t = reverse ? length - 1 - step : step;
+    if (t >= limit() && !reverse) break;
+    if (t >= limit()) continue;
     const slices = stacks.map((stack, i) => {
       const { type } = body.parameters[constants + carries + i]!;
       const size = elementCount(type.shape);
@@ -114,10 +136,19 @@ function evaluateScan(inputs: readonly HostTensor[], attrs: ScanAttrs, types: re
   return [...carry, ...ys];
 }
 
-/** One loop to emit: for each carry the tensor that stands for it in the body, its first value, and its next one. */
+/** The tensor that stands for a carry in the body, its first value, and its next one. */
+export interface LoopCarry {
+  readonly parameter: Tensor;
+  readonly init: Tensor;
+  readonly next: Tensor;
+}
+
+/** One loop to emit. */
 export interface LoopParts {
   readonly name: string;
-  readonly carries: readonly { readonly parameter: Tensor; readonly init: Tensor; readonly next: Tensor }[];
+  /** The limit of a `limited` loop. */
+  readonly limit?: LoopCarry;
+  readonly carries: readonly LoopCarry[];
   readonly slices: readonly { readonly parameter: Tensor; readonly stack: Tensor }[];
   /** What each step gives besides the carries. */
   readonly outputs: readonly Tensor[];
@@ -127,7 +158,8 @@ export interface LoopParts {
 
 /** Closes the body over what it uses from outside, drops slices that it does not read, and emits the loop. */
 export function emitLoop(parts: LoopParts): { carries: readonly Tensor[]; stacks: readonly Tensor[] } {
-  const { name, carries, slices, outputs, length, reverse } = parts;
+  const { name, limit, slices, outputs, length, reverse } = parts;
+  const carries = limit === undefined ? parts.carries : [limit, ...parts.carries];
   const results = [...carries.map(({ next }) => next), ...outputs];
   const parameters = [...carries, ...slices].map((part) => part.parameter);
   const { graph, constants, used } = closeGraph(name, parameters, results);
@@ -136,8 +168,23 @@ export function emitLoop(parts: LoopParts): { carries: readonly Tensor[]; stacks
   const body: Graph = { ...graph, parameters: graph.parameters.filter((tensor) => !unread.has(tensor)) };
   const inputs = [...constants, ...carries.map(({ init }) => init), ...read.map(({ stack }) => stack)];
   const attrs: ScanAttrs = { body, constants: constants.length, carries: carries.length, length, reverse };
-  const emitted = emit(scanOp, inputs, attrs);
-  return { carries: emitted.slice(0, carries.length), stacks: emitted.slice(carries.length) };
+  const emitted = emit(scanOp, inputs, limit === undefined ? attrs : { ...attrs, limited: true });
+  const own = emitted.slice(carries.length - parts.carries.length, carries.length);
+  return { carries: own, stacks: emitted.slice(carries.length) };
+}
+
+/** A limited loop as one that takes all T steps, of which those that the limit stops keep the carries. */
+export function withoutLimit(attrs: ScanAttrs): { readonly attrs: ScanAttrs; readonly indices: Tensor } {
+  const { body, constants, carries, length, reverse } = attrs;
+  const index = parameter("step", { dtype: "i32", shape: [] });
+  const goesOn = lt(index, body.parameters[constants]! as Tensor<readonly [], "i32">);
+  const kept = body.parameters.slice(constants, constants + carries);
+  const results = body.results.map((result, i) => (i < carries ? select(goesOn as never, result, kept[i]!) : result));
+  const guarded: Graph = { name: body.name, parameters: [...body.parameters, index], results: results as Tensor[] };
+  return {
+    attrs: { body: guarded, constants, carries, length, reverse },
+    indices: iota([length]) as unknown as Tensor,
+  };
 }
 
 /** The tree with the leading axis of each leaf taken away. */

@@ -6,7 +6,8 @@
 // checkpointing every step). A function that is not differentiated keeps nothing.
 //
 // The tangent loop is linear in its tangents: its carries and its tangent inputs. Its transpose runs the other way,
-// carries the cotangents of the carries, and adds up those of the loop's constants.
+// carries the cotangents of the carries, and adds up those of the loop's constants. Both take as many steps as the
+// primal loop did: the first result of a `limited` loop is that number, and their limit.
 
 import { dependents, linearize, tangentType } from "../derive/linearize.ts";
 import { transpose } from "../derive/transpose.ts";
@@ -16,7 +17,7 @@ import type { MaybeTensor } from "../op.ts";
 import { parameter } from "../trace.ts";
 import { add } from "./add.ts";
 import { emitLoop, scanOp } from "./scan.ts";
-import type { ScanAttrs } from "./scan.ts";
+import type { LoopCarry, ScanAttrs } from "./scan.ts";
 import { zerosLike } from "./splat.ts";
 
 /** Whether this is a loop, with its attributes. */
@@ -83,6 +84,7 @@ export function scanJvp(node: Node, tangents: readonly MaybeTensor[], attrs: Sca
   const carried = live.filter((i) => i < carries);
   const loop = emitLoop({
     name: `${body.name}_jvp`,
+    limit: sameSteps(attrs, full[0]!),
     carries: carried.map((i, at) => ({
       parameter: placeholders[constants + i]!,
       init: tangents[constants + i] ?? tangentZeros(body.results[i]!),
@@ -122,13 +124,20 @@ function linearizeBody(
   }
 }
 
+/** The limit of a loop that takes as many steps as one that left `steps`; nothing for a loop without. */
+function sameSteps(attrs: ScanAttrs, steps: Tensor): LoopCarry | undefined {
+  if (!attrs.limited) return undefined;
+  const limit = parameter("limit", steps.type);
+  return { parameter: limit, init: steps, next: limit };
+}
+
 function tangentZeros(of: Tensor): Tensor {
   return zerosLike(of, tangentType(of.type)!.dtype);
 }
 
 /**
  * The loop that takes cotangents of a linear loop's results to those of its inputs, from the last step to the first.
- * All carries of a loop that comes here are tangents: `scanJvp` leaves no others.
+ * All carries of a loop that comes here are tangents, but for a limit: `scanJvp` leaves no others.
  */
 export function scanTranspose(
   node: Node,
@@ -137,9 +146,11 @@ export function scanTranspose(
   attrs: ScanAttrs,
 ): readonly MaybeTensor[] {
   const { body, constants, carries, length, reverse } = attrs;
-  const isLinear = body.parameters.map((_parameter, i) => linear[i]! || (i >= constants && i < constants + carries));
+  const firstTangent = constants + (attrs.limited ? 1 : 0);
+  const isLinear = body.parameters.map((_parameter, i) => linear[i]! || (i >= firstTangent && i < constants + carries));
   const indices = isLinear.flatMap((flag, i) => (flag ? [i] : []));
   const received = body.results.map(({ type }, i) => {
+    if (i < firstTangent - constants) return undefined;
     return i < carries || cotangents[i] !== undefined ? parameter("cotangent", type) : undefined;
   });
   const transposed = transpose(
@@ -154,21 +165,21 @@ export function scanTranspose(
   const totals = sums.map((i) => parameter("sum", body.parameters[i]!.type));
   const map: Substitution = new Map();
   for (let i = 0; i < constants; i++) if (!isLinear[i]) map.set(body.parameters[i]!, node.inputs[i]!);
-  const carryResults = body.results
-    .slice(0, carries)
-    .map((result, i) => handed.get(constants + i) ?? zerosLike(result));
+  const tangents = body.results.slice(firstTangent - constants, carries);
+  const carryResults = tangents.map((result, i) => handed.get(firstTangent + i) ?? zerosLike(result));
   const sumResults = sums.map((i, at) => add(totals[at]!, handed.get(i)!));
   const next = substitute([...carryResults, ...sumResults, ...sliced.map((i) => handed.get(i)!)], map);
 
   const loop = emitLoop({
     name: `${body.name}_transpose`,
+    limit: sameSteps(attrs, node.inputs[constants]!),
     carries: [
       ...carryResults.map((result, i) => ({
-        parameter: received[i]!,
-        init: cotangents[i] ?? zerosLike(result),
+        parameter: received[firstTangent - constants + i]!,
+        init: cotangents[firstTangent - constants + i] ?? zerosLike(result),
         next: next[i]!,
       })),
-      ...totals.map((total, at) => ({ parameter: total, init: zerosLike(total), next: next[carries + at]! })),
+      ...totals.map((total, at) => ({ parameter: total, init: zerosLike(total), next: next[tangents.length + at]! })),
     ],
     slices: [
       ...body.parameters.flatMap((slice, i) => {
@@ -178,13 +189,13 @@ export function scanTranspose(
         i < carries || slice === undefined ? [] : [{ parameter: slice, stack: cotangents[i]! }],
       ),
     ],
-    outputs: next.slice(carries + sums.length),
+    outputs: next.slice(tangents.length + sums.length),
     length,
     reverse: !reverse,
   });
   return node.inputs.map((_input, i) => {
-    if (i >= constants && i < constants + carries) return loop.carries[i - constants];
-    if (sums.includes(i)) return loop.carries[carries + sums.indexOf(i)];
+    if (i >= firstTangent && i < constants + carries) return loop.carries[i - firstTangent];
+    if (sums.includes(i)) return loop.carries[tangents.length + sums.indexOf(i)];
     return sliced.includes(i) ? loop.stacks[sliced.indexOf(i)] : undefined;
   });
 }

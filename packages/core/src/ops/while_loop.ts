@@ -1,10 +1,10 @@
 // while_loop: steps while a condition on the carry holds.
 //
 // Inputs [constants (C)..., carries (K)...], results [carries (K)...]; `condition` and `body` are closed graphs over
-// both, to a bool scalar and to the next carries. With `maxSteps` the loop ends after that many steps in any case, so
-// that it is a `scan` whose steps stop doing anything: this is what compiled programs run, and what reverse mode
-// differentiates. Without it the loop has forward mode only (a backward pass would have to keep a number of steps that
-// nobody knows), and only the interpreter runs it: a program's schedule has no loops whose length it does not know.
+// both, to a bool scalar and to the next carries. Compiled programs run it as a `scan` that is limited: a step whose
+// condition fails lowers the limit to the steps taken. With `maxSteps` the loop ends after that many in any case, and
+// has both modes of differentiation: the scan keeps the carries of the steps that it takes, and the backward pass goes
+// over these only. Without it the loop has forward mode only: nobody knows how much a backward pass would have to keep.
 
 import { FidelityError } from "@fidelity/units";
 import { closeTogether } from "../derive/close.ts";
@@ -18,13 +18,13 @@ import { requireShape } from "../op.ts";
 import { isTensor, parameter, trace } from "../trace.ts";
 import { flattenTree, mapTree, TreeMismatchError } from "../tree.ts";
 import { add } from "./add.ts";
-import { condOp } from "./cond.ts";
 import { lt } from "./lt.ts";
 import { mul } from "./mul.ts";
 import { emitLoop } from "./scan.ts";
 import { keepCarries } from "./scan_derivative.ts";
+import { select } from "./select.ts";
 import { sin } from "./sin.ts";
-import { zerosLike } from "./splat.ts";
+import { splat, zerosLike } from "./splat.ts";
 
 export type WhileLoopAttrs = {
   readonly condition: Graph;
@@ -35,7 +35,7 @@ export type WhileLoopAttrs = {
   readonly maxSteps: number;
 };
 
-/** A loop without a limit was compiled, or went on for longer than anybody waits. */
+/** A loop without a limit went on for longer than anybody waits. */
 export class UnboundedLoopError extends FidelityError {}
 
 /** The interpreter gives up on a loop without a limit after this many steps. */
@@ -67,7 +67,7 @@ export const whileLoopOp: OpDef<WhileLoopAttrs> = {
       attrs.maxSteps > 0 ? boundedJvp(node, tangents) : unboundedJvp(node, tangents, attrs),
     reverseHint: "give the loop maxSteps, which makes it a loop of known length, or use forward mode (jvp)",
   },
-  lowering: { kind: "expand", expand: boundedLoop },
+  lowering: { kind: "expand", expand: limitedLoop },
   sample(draw) {
     const type: TensorType = { dtype: "f32", shape: [draw.int(1, 4)] };
     const count: TensorType = { dtype: "i32", shape: [] };
@@ -99,34 +99,41 @@ function evaluateWhile(inputs: readonly HostTensor[], attrs: WhileLoopAttrs): re
   });
 }
 
-/** The loop as a scan of `maxSteps` steps, each of which keeps the carry once the condition fails. */
-function boundedLoop(inputs: readonly Tensor[], attrs: WhileLoopAttrs): readonly Tensor[] {
+/** Steps that a compiled loop without `maxSteps` takes at most: the most that a schedule counts. */
+const COMPILED_STEPS_MAX = 2 ** 31 - 1;
+
+/** The loop as a limited scan, whose first carries are the limit and the number of steps taken. */
+function limitedLoop(inputs: readonly Tensor[], attrs: WhileLoopAttrs): readonly Tensor[] {
   const { condition, body, constants, maxSteps } = attrs;
-  if (maxSteps === 0) {
-    throw new UnboundedLoopError("while_loop: a loop without a limit cannot be compiled", {
-      expected: "maxSteps, the most steps that it may take",
-      hint: "give the loop maxSteps, or run it on the interpreter",
-    });
-  }
+  const length = maxSteps === 0 ? COMPILED_STEPS_MAX : maxSteps;
   const fixed = inputs.slice(0, constants);
   const carries = inputs.slice(constants).map((init) => ({ parameter: parameter("carry", init.type), init }));
-  const operands = [...fixed, ...carries.map((carry) => carry.parameter)];
-  const goesOn = inline(condition, operands)[0]!;
-  const stays: Graph = { name: "stay", parameters: body.parameters, results: body.parameters.slice(constants) };
-  const next = emit(condOp, [goesOn, ...operands], { onTrue: body, onFalse: stays });
+  const next = inline(body, [...fixed, ...carries.map((carry) => carry.parameter)]);
+  const count: TensorType = { dtype: "i32", shape: [] };
+  const [limit, steps] = [parameter("limit", count), parameter("steps", count)];
+  const taken = add(steps, 1) as Tensor;
+  const limitAfter = (carry: readonly Tensor[], stepsTaken: Tensor): Tensor => {
+    const goesOn = inline(condition, [...fixed, ...carry])[0]! as Tensor<readonly [], "bool">;
+    return select(goesOn, splat(length, [], "i32"), stepsTaken as Tensor<readonly [], "i32">) as Tensor;
+  };
+  const none = splat(0, [], "i32") as Tensor;
   return emitLoop({
     name: "while_body",
-    carries: carries.map((carry, i) => ({ ...carry, next: next[i]! })),
+    limit: { parameter: limit, init: limitAfter(inputs.slice(constants), none), next: limitAfter(next, taken) },
+    carries: [
+      ...carries.map((carry, i) => ({ ...carry, next: next[i]! })),
+      { parameter: steps, init: none, next: taken },
+    ],
     slices: [],
     outputs: [],
-    length: maxSteps,
+    length,
     reverse: false,
-  }).carries;
+  }).carries.slice(0, carries.length);
 }
 
 function boundedJvp(node: Node, tangents: readonly MaybeTensor[]): readonly MaybeTensor[] {
   const parameters = node.inputs.map(({ type }) => parameter("input", type));
-  const roots = keepCarries(boundedLoop(parameters, node.attrs as WhileLoopAttrs), parameters);
+  const roots = keepCarries(limitedLoop(parameters, node.attrs as WhileLoopAttrs), parameters);
   const derivatives = linearize(roots, parameters, tangents);
   const map: Substitution = new Map(parameters.map((from, i) => [from, node.inputs[i]!]));
   return derivatives.map((derivative) => derivative && substitute([derivative], map)[0]!);
@@ -198,15 +205,15 @@ function closedTest(test: Graph, constants: number, fixed: readonly Tensor[], ca
 }
 
 export interface WhileLoopOptions {
-  /** Steps after which the loop ends in any case. Compiled programs and reverse mode need it, and take all of them. */
+  /** Steps after which the loop ends in any case. Reverse mode needs it, and keeps the carry of as many steps. */
   readonly maxSteps?: number;
 }
 
 /**
  * Applies `body` to the carry, from `init` on, while `condition` of it holds, and gives the last carry. The carry keeps
  * its structure, shapes and dtypes; both functions may use tensors from outside. Without `maxSteps` the loop has no
- * reverse mode and runs on the interpreter only (`UnboundedLoopError`). Throws `TreeMismatchError` where the carry
- * changes.
+ * reverse mode, and the interpreter gives up on it some time (`UnboundedLoopError`). Throws `TreeMismatchError` where the
+ * carry changes.
  */
 export function whileLoop<C>(
   condition: (carry: C) => Tensor<readonly [], "bool">,

@@ -3,6 +3,7 @@
 // that repeat a launch add their strides to its addresses when they come to it.
 
 import type { KernelCall, Program, ScheduleItem } from "@fidelity/core";
+import { CudaUnsupportedError } from "./errors.ts";
 
 /** What a GPU can hold, as far as grids depend on it. */
 export interface GridLimits {
@@ -52,7 +53,7 @@ export type LaunchItem =
   | { readonly kind: "launch"; readonly launch: Launch }
   | { readonly kind: "loop"; readonly count: number; readonly items: readonly LaunchItem[] };
 
-/** The launches of a program, in loops as its schedule has them. */
+/** The launches of a program, in loops as its schedule has them. Throws `CudaUnsupportedError` for loops with a limit. */
 export function planLaunches(program: Program, scratchStrides: readonly number[], limits: GridLimits): LaunchItem[] {
   const toLaunch = ({ kernel, chunks, args }: KernelCall): LaunchItem => ({
     kind: "launch",
@@ -68,10 +69,17 @@ export function planLaunches(program: Program, scratchStrides: readonly number[]
       }),
     },
   });
-  const toItems = (item: ScheduleItem): LaunchItem[] =>
-    item.kind === "loop"
-      ? [{ kind: "loop", count: item.count, items: item.items.flatMap(toItems) }]
-      : item.calls.map(toLaunch);
+  const toItems = (item: ScheduleItem): LaunchItem[] => {
+    if (item.kind !== "loop") return item.calls.map(toLaunch);
+    // The host walks loops, and would have to wait for every turn to see whether there is another.
+    if (item.limit !== undefined) {
+      throw new CudaUnsupportedError("a loop that ends when it finds out does not run on a GPU", {
+        where: program.name,
+        hint: "run it on the processor, or unroll a fixed number of steps with scan",
+      });
+    }
+    return [{ kind: "loop", count: item.count, items: item.items.flatMap(toItems) }];
+  };
   return program.schedule.flatMap(toItems);
 }
 

@@ -12,9 +12,15 @@ export const CALL = { kernel: 0, chunks: 1, firstArgument: 2, argumentCount: 3, 
 /** The slot of an argument in the arena is -1. */
 export const ARGUMENT = { slot: 0, offset: 1, firstStride: 2, strides: 3, columns: 4 } as const;
 export const SEGMENT = { firstOp: 0, ops: 1, nextSegment: 2, nextStage: 3, columns: 4 } as const;
-/** Kinds: calls a to a + b in order; enter a loop at depth a; repeat one at depth a, of b turns, from segment c. */
-export const OP = { kind: 0, a: 1, b: 2, c: 3, columns: 4 } as const;
-export const OP_KIND = { calls: 0, enter: 1, repeat: 2 } as const;
+/**
+ * Kinds: calls a to a + b in order; enter a loop at depth a; repeat one at depth a, of b turns, from segment c, while it
+ * is below what argument d names, if that is one; enter a loop that keeps its first or its last turns, of b, as many as
+ * argument d names, or go to segment c.
+ */
+export const OP = { kind: 0, a: 1, b: 2, c: 3, d: 4, columns: 5 } as const;
+export const OP_KIND = { calls: 0, enter: 1, repeat: 2, enterFirst: 3, enterLast: 4 } as const;
+/** In place of an argument where a loop has no limit. */
+export const NO_ARGUMENT = -1;
 
 /** The tables of a program, row by row. */
 export interface ScheduleTables {
@@ -47,6 +53,11 @@ export function scheduleTables(program: Program): ScheduleTables {
     for (const argument of list) addArgument(program, argument, args, strides);
     argumentsMax = Math.max(argumentsMax, list.length);
   };
+  const addLimit = (limit: BufferArgument | undefined): number => {
+    if (limit === undefined) return NO_ARGUMENT;
+    addArgument(program, limit, args, strides);
+    return args.length / ARGUMENT.columns - 1;
+  };
   const [stages, parts, segments, ops]: [number[], number[], number[], number[]] = [[], [], [], []];
   for (const stage of flat.stages) {
     stages.push(parts.length / PART.columns, stage.parts.length, stage.chunks);
@@ -66,9 +77,15 @@ export function scheduleTables(program: Program): ScheduleTables {
     for (const op of list) {
       if (op.kind === "serial") {
         const first = once(op.calls, () => op.calls.forEach(addCall));
-        ops.push(OP_KIND.calls, first, op.calls.length, 0);
-      } else if (op.kind === "enter") ops.push(OP_KIND.enter, op.depth, 0, 0);
-      else ops.push(OP_KIND.repeat, op.depth, op.count, op.segment);
+        ops.push(OP_KIND.calls, first, op.calls.length, 0, NO_ARGUMENT);
+      } else if (op.kind === "enter") {
+        ops.push(OP_KIND.enter, op.depth, 0, 0, NO_ARGUMENT);
+      } else if (op.kind === "repeat") {
+        ops.push(OP_KIND.repeat, op.depth, op.count, op.segment, addLimit(op.limit));
+      } else {
+        const kind = op.limit.keeps === "first" ? OP_KIND.enterFirst : OP_KIND.enterLast;
+        ops.push(kind, op.depth, op.count, op.after, addLimit(op.limit.cell));
+      }
     }
   }
   const byName = { stages, parts, calls, arguments: args, strides, segments, ops };

@@ -47,6 +47,8 @@ export function printWalk(machine: NativeMachine, scratchStrideBytes: number, ar
     printAccessors(),
     printSystemCall(machine),
     printFutex(system),
+    printAddress(),
+    printCell(),
     printCall(),
     printChunk(),
     printSegment(),
@@ -78,27 +80,17 @@ function printAccessors(): string {
   return functions.join("\n");
 }
 
-/** One chunk of a call: its arguments' addresses, then the kernel. */
-function printCall(): string {
-  return `llvm.func internal @call(%env: !llvm.ptr, %call: i64, %chunk: i64) {
+/** The address of an argument in the turn that the loops around it are in. */
+function printAddress(): string {
+  return `llvm.func internal @address(%env: !llvm.ptr, %argument: i64) -> i64 attributes {passthrough = ["alwaysinline"]} {
   %zero = llvm.mlir.constant(0 : i64) : i64
   %one = llvm.mlir.constant(1 : i64) : i64
   ${field("bindings_int", "bindings")}
   ${field("base", "base")}
   ${field("arena", "arena")}
-  ${field("scratch", "scratch")}
   ${field("counters_int", "counters")}
   %bindings = llvm.inttoptr %bindings_int : i64 to !llvm.ptr
   %counters = llvm.inttoptr %counters_int : i64 to !llvm.ptr
-  %addresses = llvm.getelementptr %env[${ENV.addresses}] : (!llvm.ptr) -> !llvm.ptr, i64
-  %first = llvm.call @calls.firstArgument(%call) : (i64) -> i64
-  %count = llvm.call @calls.argumentCount(%call) : (i64) -> i64
-  llvm.br ^argument(%zero : i64)
-^argument(%i: i64):
-  %more = llvm.icmp "ult" %i, %count : i64
-  llvm.cond_br %more, ^place, ^go
-^place:
-  %argument = llvm.add %first, %i : i64
   %slot = llvm.call @arguments.slot(%argument) : (i64) -> i64
   %offset = llvm.call @arguments.offset(%argument) : (i64) -> i64
   %first_stride = llvm.call @arguments.firstStride(%argument) : (i64) -> i64
@@ -127,6 +119,37 @@ function printCall(): string {
   %next_depth = llvm.add %depth, %one : i64
   llvm.br ^stride(%next_depth, %next_address : i64, i64)
 ^placed:
+  llvm.return %address : i64
+}`;
+}
+
+/** The i32 that an argument names, as unsigned. */
+function printCell(): string {
+  return `llvm.func internal @cell(%env: !llvm.ptr, %argument: i64) -> i64 {
+  %address = llvm.call @address(%env, %argument) : (!llvm.ptr, i64) -> i64
+  %pointer = llvm.inttoptr %address : i64 to !llvm.ptr
+  %value = llvm.load %pointer : !llvm.ptr -> i32
+  %wide = llvm.zext %value : i32 to i64
+  llvm.return %wide : i64
+}`;
+}
+
+/** One chunk of a call: its arguments' addresses, then the kernel. */
+function printCall(): string {
+  return `llvm.func internal @call(%env: !llvm.ptr, %call: i64, %chunk: i64) {
+  %zero = llvm.mlir.constant(0 : i64) : i64
+  %one = llvm.mlir.constant(1 : i64) : i64
+  ${field("scratch", "scratch")}
+  %addresses = llvm.getelementptr %env[${ENV.addresses}] : (!llvm.ptr) -> !llvm.ptr, i64
+  %first = llvm.call @calls.firstArgument(%call) : (i64) -> i64
+  %count = llvm.call @calls.argumentCount(%call) : (i64) -> i64
+  llvm.br ^argument(%zero : i64)
+^argument(%i: i64):
+  %more = llvm.icmp "ult" %i, %count : i64
+  llvm.cond_br %more, ^place, ^go
+^place:
+  %argument = llvm.add %first, %i : i64
+  %address = llvm.call @address(%env, %argument) : (!llvm.ptr, i64) -> i64
   %cell = llvm.getelementptr %addresses[%i] : (!llvm.ptr, i64) -> !llvm.ptr, i64
   llvm.store %address, %cell : i64, !llvm.ptr
   %next = llvm.add %i, %one : i64
@@ -187,6 +210,8 @@ function printSegment(): string {
   %one32 = llvm.mlir.constant(1 : i32) : i32
   %calls_kind = llvm.mlir.constant(${OP_KIND.calls} : i64) : i64
   %enter_kind = llvm.mlir.constant(${OP_KIND.enter} : i64) : i64
+  %repeat_kind = llvm.mlir.constant(${OP_KIND.repeat} : i64) : i64
+  %enter_first_kind = llvm.mlir.constant(${OP_KIND.enterFirst} : i64) : i64
   ${field("counters_int", "counters")}
   %counters = llvm.inttoptr %counters_int : i64 to !llvm.ptr
   llvm.br ^segment(%from : i64)
@@ -203,12 +228,16 @@ function printSegment(): string {
   %a = llvm.call @ops.a(%op) : (i64) -> i64
   %b = llvm.call @ops.b(%op) : (i64) -> i64
   %c = llvm.call @ops.c(%op) : (i64) -> i64
+  %d = llvm.call @ops.d(%op) : (i64) -> i64
   %counter = llvm.getelementptr %counters[%a] : (!llvm.ptr, i64) -> !llvm.ptr, i32
   %is_calls = llvm.icmp "eq" %kind, %calls_kind : i64
   llvm.cond_br %is_calls, ^calls(%zero : i64), ^loops
 ^loops:
   %is_enter = llvm.icmp "eq" %kind, %enter_kind : i64
-  llvm.cond_br %is_enter, ^enter, ^repeat
+  llvm.cond_br %is_enter, ^enter, ^counted
+^counted:
+  %is_repeat = llvm.icmp "eq" %kind, %repeat_kind : i64
+  llvm.cond_br %is_repeat, ^repeat, ^limited
 ^calls(%k: i64):
   %call = llvm.add %a, %k : i64
   %has_call = llvm.icmp "ult" %k, %b : i64
@@ -233,7 +262,25 @@ function printSegment(): string {
   llvm.store %next_turn, %counter : i32, !llvm.ptr
   %next_turn_wide = llvm.zext %next_turn : i32 to i64
   %again = llvm.icmp "ult" %next_turn_wide, %b : i64
-  llvm.cond_br %again, ^segment(%c : i64), ^next
+  llvm.cond_br %again, ^ask, ^next
+^ask:
+  %has_limit = llvm.icmp "sge" %d, %zero : i64
+  llvm.cond_br %has_limit, ^look, ^segment(%c : i64)
+^look:
+  %limit = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
+  %is_below = llvm.icmp "ult" %next_turn_wide, %limit : i64
+  llvm.cond_br %is_below, ^segment(%c : i64), ^next
+^limited:
+  %turns = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
+  %has_fewer = llvm.icmp "ult" %turns, %b : i64
+  %left_out = llvm.sub %b, %turns : i64
+  %is_first = llvm.icmp "eq" %kind, %enter_first_kind : i64
+  %skipped = llvm.select %has_fewer, %left_out, %zero : i1, i64
+  %start = llvm.select %is_first, %zero, %skipped : i1, i64
+  %start32 = llvm.trunc %start : i64 to i32
+  llvm.store %start32, %counter : i32, !llvm.ptr
+  %is_none = llvm.icmp "eq" %turns, %zero : i64
+  llvm.cond_br %is_none, ^segment(%c : i64), ^next
 ^next:
   %next_i = llvm.add %i, %one : i64
   llvm.br ^op(%next_i : i64)

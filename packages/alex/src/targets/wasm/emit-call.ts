@@ -1,7 +1,7 @@
 // Calls of a program's kernels inside its schedule: chunk number, scratch memory and the addresses of the arguments.
 // Left out: which member runs what; see emit-program.ts for one member, emit-walk.ts for a team.
 
-import type { BufferArgument, KernelCall, Program } from "@fidelity/core";
+import type { BufferArgument, KernelCall, LoopLimit, Program } from "@fidelity/core";
 import type { FunctionBody } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
 import { OP } from "./opcodes.ts";
@@ -56,6 +56,32 @@ export class CallEmitter {
     this.#body.get(this.#scratch);
     for (const argument of call.args) this.#argument(argument);
     this.#body.call(this.#kernels[call.kernel]);
+  }
+
+  /** Pushes the first iteration of a loop with a limit. */
+  firstIteration(count: number, { keeps, cell }: LoopLimit): void {
+    this.#body.i32(0);
+    if (keeps === "first") return;
+    this.#body.i32(count);
+    this.#cell(cell);
+    this.#body.op(OP.i32Sub);
+    this.#cell(cell);
+    this.#body.i32(count).op(OP.i32GtU).op(OP.select);
+  }
+
+  /** Pushes whether a loop runs the iteration that a local holds: below `count`, and below what is in `limit`. */
+  runsIteration(iteration: number, count: number, limit: BufferArgument | undefined): void {
+    this.#body.get(iteration).i32(count).op(OP.i32LtU);
+    if (limit === undefined) return;
+    this.#body.get(iteration);
+    this.#cell(limit);
+    this.#body.op(OP.i32LtU).op(OP.i32And);
+  }
+
+  /** Pushes the i32 in memory that an argument names. */
+  #cell(argument: BufferArgument): void {
+    this.#argument(argument);
+    this.#body.memory(OP.i32Load, 2, 0);
   }
 
   #argument(argument: BufferArgument): void {

@@ -73,6 +73,31 @@ function addLoneWalk(module: ModuleBuilder, program: Program, kernels: readonly 
   return index;
 }
 
+/** A loop whose counter is the last one. */
+function emitLoop(
+  { count, limit, items }: ScheduleItem & { readonly kind: "loop" },
+  body: FunctionBody,
+  calls: CallEmitter,
+  counters: number[],
+): void {
+  const counter = counters[counters.length - 1];
+  const cell = limit?.keeps === "first" ? limit.cell : undefined;
+  if (limit === undefined) {
+    body.i32(0).set(counter);
+  } else {
+    calls.firstIteration(count, limit);
+    body.set(counter);
+    calls.runsIteration(counter, count, cell);
+    body.if();
+  }
+  body.loop();
+  emitItems(items, body, calls, counters);
+  body.get(counter).i32(1).op(OP.i32Add).set(counter);
+  calls.runsIteration(counter, count, cell);
+  body.brIf(0).end();
+  if (limit !== undefined) body.end();
+}
+
 function emitItems(items: readonly ScheduleItem[], body: FunctionBody, calls: CallEmitter, counters: number[]): void {
   for (const item of items) {
     if (item.kind !== "loop") {
@@ -81,9 +106,7 @@ function emitItems(items: readonly ScheduleItem[], body: FunctionBody, calls: Ca
     }
     const counter = body.local(VALUE.i32);
     counters.push(counter);
-    body.i32(0).set(counter).loop();
-    emitItems(item.items, body, calls, counters);
-    body.get(counter).i32(1).op(OP.i32Add).tee(counter).i32(item.count).op(OP.i32LtU).brIf(0).end();
+    emitLoop(item, body, calls, counters);
     counters.pop();
   }
 }

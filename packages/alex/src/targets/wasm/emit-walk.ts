@@ -188,11 +188,19 @@ class WalkEmitter {
       return;
     }
     body.get(PARAMETER.control);
-    this.#pushCounter(op.depth);
-    body.i32(1).op(OP.i32Add).tee(this.#low).memory(OP.i32Store, 2, offset);
-    body.get(this.#low).i32(op.count).op(OP.i32LtU).if();
+    if (op.kind === "enter-limited") {
+      this.#calls.firstIteration(op.count, op.limit);
+      body.tee(this.#low).memory(OP.i32Store, 2, offset);
+      this.#calls.runsIteration(this.#low, op.count, op.limit.keeps === "first" ? op.limit.cell : undefined);
+      body.op(OP.i32Eqz);
+    } else {
+      this.#pushCounter(op.depth);
+      body.i32(1).op(OP.i32Add).tee(this.#low).memory(OP.i32Store, 2, offset);
+      this.#calls.runsIteration(this.#low, op.count, op.limit);
+    }
+    body.if();
     body
-      .i32(op.segment)
+      .i32(op.kind === "repeat" ? op.segment : op.after)
       .set(this.#segment)
       .br(depthAround + 1)
       .end();
