@@ -11,8 +11,6 @@ import { Series } from "./series.ts";
 /** Points of the drawn curves; more would not show on a screen. */
 const pointsMax = 1024;
 const reloadSeconds = 5;
-/** Curves in one chart that can be told apart; layers beyond share theirs. */
-const layerCurvesMax = 8;
 
 /** What a page is drawn from, in bounded memory. */
 export class RunCurves {
@@ -132,7 +130,8 @@ function flipsChart(curves: RunCurves, xMax: number): string[] {
   const points = curves.flips();
   if (points.length === 0) return [];
   const layers = points[0].length - 1;
-  const bands = Math.min(layers, layerCurvesMax);
+  // More layers than hues share curves.
+  const bands = Math.min(layers, layerHues.length);
   const drawn = Array.from({ length: bands }, (_, band): Curve => {
     const [first, end] = [band, band + 1].map((edge) => Math.round((edge * layers) / bands));
     const name = end - first === 1 ? `layer ${first}` : `layers ${first} to ${end - 1}`;
@@ -177,10 +176,8 @@ function compact(point: readonly number[]): number[] {
   return point.map((value) => Number(value.toPrecision(6)));
 }
 
-/** Layers from blue to red, of a lightness that shows on light and dark paper. */
-function layerStyle(band: number): string {
-  return `.curve-layer-${band} { --line: hsl(${220 - band * 30} 65% 50%); }`;
-}
+/** Hues of layers in degrees; neighbours are far apart, and the lightness shows on light and dark paper. */
+const layerHues = [215, 30, 150, 325, 55, 275, 185, 0];
 
 const styleSheet = `
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #d8dee4; --mute: #57606a;
@@ -196,7 +193,7 @@ figure { margin: 1em 0 0; } svg { width: 100%; height: auto; display: block; }
 path { fill: none; stroke: var(--line); stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round; }
 .curve-loss { --line: var(--loss); } .curve-validation { --line: var(--validation); }
 .curve-rate { --line: var(--rate); } .curve-norm { --line: var(--norm); } .curve-speed { --line: var(--speed); }
-${Array.from({ length: layerCurvesMax }, (_, band) => layerStyle(band)).join("\n")}
+${layerHues.map((hue, band) => `.curve-layer-${band} { --line: hsl(${hue} 65% 50%); }`).join("\n")}
 path.curve-validation { stroke-width: 2.4; }
 .key { color: var(--line); margin-left: 1em; } .key::before { content: "\\2014\\00a0"; }
 .grid { stroke: var(--faint); } .cursor { stroke: var(--mute); } .tick { fill: var(--mute); font-size: 12px; }
