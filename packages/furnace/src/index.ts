@@ -7,6 +7,25 @@ export { customVjp } from "./custom_vjp.ts";
 export type { CustomVjpRules } from "./custom_vjp.ts";
 export { ESTIMATORS, findEstimator } from "./estimators/index.ts";
 export type { EstimatedWeight, Estimator, Master, TrainedMaster } from "./estimators/estimator.ts";
+export { addGradients, scaleGradient, squaredNorm } from "./gradients/arithmetic.ts";
+export { diagonalGradient, isGradient, lowRank, sparse, structured, zero } from "./gradients/gradient.ts";
+export { dense, heldElements, partsOf } from "./gradients/gradient.ts";
+export type {
+  Dense,
+  Diagonal,
+  Gradient,
+  GradientKind,
+  GradientOf,
+  LowRank,
+  Pattern,
+  Sparse,
+  Structured,
+  Ternary,
+  Zero,
+} from "./gradients/gradient.ts";
+export { addGradientTrees, castVotes, gradients, materialiseTree } from "./gradients/gradients.ts";
+export type { Gradients, GradientsOptions, Materialised, ValueAndGradients, Votes } from "./gradients/gradients.ts";
+export { materialise, mergeRows } from "./gradients/materialise.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";
 export type { Hessian, Jacobian, JacobianOptions } from "./jacobian.ts";
 export { jvp } from "./jvp.ts";
@@ -24,6 +43,7 @@ export { adamW } from "./optimizers/adamw.ts";
 export type { AdamWOptions } from "./optimizers/adamw.ts";
 export { clipByGlobalNorm } from "./optimizers/clip.ts";
 export type { Optimizer, OptimizerState, StepInputs } from "./optimizers/optimizer.ts";
+export type { RowsMode } from "./optimizers/variants.ts";
 export { sgd } from "./optimizers/sgd.ts";
 export type { SgdOptions } from "./optimizers/sgd.ts";
 export { constantRate, linearRate, ScheduleError, warmupCosine } from "./schedules.ts";

@@ -74,10 +74,24 @@ export function tangentParameters(tensors: readonly Tensor[]): Tensor[] {
 /** The leaves of a tree of derivatives. Throws `TreeMismatchError`, naming the leaf, where they do not fit `of`. */
 export function matchTangents(what: string, tree: unknown, of: readonly NamedLeaf<Tensor>[]): Tensor[] {
   const given = flattenTree(tree, isTensor);
+  matchTypes(
+    what,
+    given.map(({ path, leaf }) => ({ path, type: leaf.type })),
+    of,
+  );
+  return given.map(({ leaf }) => leaf);
+}
+
+/** Throws `TreeMismatchError`, naming the leaf, unless these are the paths and types of derivatives of `of`. */
+export function matchTypes(
+  what: string,
+  given: readonly { readonly path: string; readonly type: TensorType }[],
+  of: readonly NamedLeaf<Tensor>[],
+): void {
   const places = Math.max(given.length, of.length);
   for (let i = 0; i < places; i++) {
     const expected = of[i] && tangentType(of[i]!.leaf.type);
-    const got = given[i]?.leaf.type;
+    const got = given[i]?.type;
     const samePath = given[i]?.path === of[i]?.path;
     if (samePath && expected !== undefined && got !== undefined && sameType(expected, got)) continue;
     throw new TreeMismatchError(`${what} does not fit what it belongs to`, {
@@ -86,7 +100,6 @@ export function matchTangents(what: string, tree: unknown, of: readonly NamedLea
       got: describe(given[i]?.path, got),
     });
   }
-  return given.map(({ leaf }) => leaf);
 }
 
 function describe(path: string | undefined, type: TensorType | undefined): string {

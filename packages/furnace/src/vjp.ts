@@ -15,8 +15,12 @@ import {
   substitute,
   tangentType,
   transposeLinear,
+  transposeWith,
 } from "@fidelity/core";
-import type { FloatDtype, Substitution, Tensor } from "@fidelity/core";
+import type { FloatDtype, NamedLeaf, Substitution, Tensor } from "@fidelity/core";
+import { VARIANTS } from "./gradients/chain.ts";
+import type { Flowing } from "./gradients/gradient.ts";
+import { dense, partsOf, withParts } from "./gradients/gradient.ts";
 import type { Slope } from "./quantity.ts";
 import type { Leaves, Tangent } from "./tangent.ts";
 import {
@@ -88,20 +92,48 @@ export function valueAndGrad<A extends readonly unknown[], V extends Tensor, X, 
   fn: (...args: A) => V | readonly [V, X],
   options: GradOptions<N, boolean> = {},
 ): (...args: A) => ValueAndGrad<V, A[N]> & { aux?: X } {
-  const { argument = 0, aux = false } = options;
   return (...args) => {
-    const of = (primal: A[N]): { value: V; aux: X | readonly [] } => {
-      const result = fn(...(args.toSpliced(argument, 1, primal) as unknown as A));
-      if (!aux) return { value: result as V, aux: [] };
-      const [value, rest] = result as readonly [V, X];
-      return { value, aux: rest };
-    };
-    const reverse = reverseMode("grad", of, args[argument] as A[N]);
-    const { value } = reverse;
-    if (!isTensor(value) || value.rank !== 0) throw nonScalar(value);
-    const one = splat(1, [], tangentType(value.type)!.dtype as FloatDtype);
-    const grad = withLeaves(args[argument], reverse.pullback([one])) as Slope<V, A[N]>;
-    return aux ? { value, grad, aux: reverse.aux as X } : { value, grad };
+    const { value, aux, pull } = differentiateScalar("grad", fn, args, options);
+    const grad = withLeaves(args[options.argument ?? 0], pull()) as Slope<V, A[N]>;
+    return options.aux ? { value, grad, aux } : { value, grad };
+  };
+}
+
+/** A scalar function at a point, in reverse mode, before anybody has said what form its gradients are to have. */
+export interface ScalarPoint<V, X> {
+  readonly value: V;
+  readonly aux: X;
+  /** The leaves of the argument. */
+  readonly inputs: readonly NamedLeaf<Tensor>[];
+  /** The gradient of each leaf, as a tensor. */
+  pull(): Tensor[];
+  /** The gradient of each leaf in the form in which it arises; nothing where it is zero. */
+  pullVariants(): (Flowing | undefined)[];
+}
+
+/** What `valueAndGrad` and `gradients` are made of. */
+export function differentiateScalar<A extends readonly unknown[], V extends Tensor, X>(
+  name: string,
+  fn: (...args: A) => V | readonly [V, X],
+  args: A,
+  { argument = 0, aux = false }: GradOptions<number, boolean>,
+): ScalarPoint<V, X> {
+  const of = (primal: unknown): { value: V; aux: X | readonly [] } => {
+    const result = fn(...(args.toSpliced(argument, 1, primal) as unknown as A));
+    if (!aux) return { value: result as V, aux: [] };
+    const [value, rest] = result as readonly [V, X];
+    return { value, aux: rest };
+  };
+  const reverse = reverseMode(name, of, args[argument]);
+  const { value } = reverse;
+  if (!isTensor(value) || value.rank !== 0) throw nonScalar(name, value);
+  const one = splat(1, [], tangentType(value.type)!.dtype as FloatDtype);
+  return {
+    value,
+    aux: reverse.aux as X,
+    inputs: leavesOf(args[argument]).leaves,
+    pull: () => reverse.pullback([one]),
+    pullVariants: () => reverse.pullVariants([one]),
   };
 }
 
@@ -144,6 +176,8 @@ interface ReverseMode<R, X> {
   readonly results: Leaves<R>["leaves"];
   /** Cotangents of the primal's leaves from those of the results. */
   pullback(cotangents: readonly Tensor[]): Tensor[];
+  /** The same in the variants in which they arise; nothing where they are zero. */
+  pullVariants(cotangents: readonly Tensor[]): (Flowing | undefined)[];
 }
 
 function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: X }, primal: P): ReverseMode<R, X> {
@@ -170,11 +204,15 @@ function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: 
     results: value.leaves,
     pullback: (cotangents) =>
       substitute(instantiate(transposeLinear(derivatives, tangents, cotangents), parameters), map),
+    pullVariants(cotangents) {
+      const variants = transposeWith(VARIANTS, derivatives, tangents, cotangents.map(dense));
+      return variants.map((variant) => variant && withParts(variant, substitute(partsOf(variant), map)));
+    },
   };
 }
 
-function nonScalar(value: unknown): NotDifferentiableError {
-  return new NotDifferentiableError("grad: the function does not return a scalar", {
+function nonScalar(name: string, value: unknown): NotDifferentiableError {
+  return new NotDifferentiableError(`${name}: the function does not return a scalar`, {
     expected: "one tensor of shape []",
     got: isTensor(value) ? formatType(value.type) : "a tree of tensors",
     hint: "take the sum or the mean, or use vjp for results that are no scalars",

@@ -7,7 +7,8 @@ import { add, cast, div, exp, lt, mul, select, sqrt, sub } from "@fidelity/core"
 import type { FloatDtype, Tensor } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { leafwise } from "./optimizer.ts";
-import type { Optimizer } from "./optimizer.ts";
+import type { LeafStep, Optimizer, StepInputs } from "./optimizer.ts";
+import type { RowsMode } from "./variants.ts";
 
 export interface AdamWOptions {
   readonly beta1?: number;
@@ -16,25 +17,32 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** Which parameters decay, by path and shape. By default those of rank 2 and more: gains and biases do not. */
   readonly decayMask?: (path: string, shape: readonly number[]) => boolean;
+  /**
+   * What a sparse gradient does to rows that it does not name: "exact" (the default) updates them as a gradient of zero
+   * does; "lazy" leaves them, their moments and their decay alone until they are named, for less work.
+   */
+  readonly rows?: RowsMode;
 }
 
 /** AdamW with betas 0.9 and 0.999, epsilon 1e-8 and decay 0.01 unless told otherwise. State: `first`, `second`. */
 export function adamW(options: AdamWOptions = {}): Optimizer {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
   const decays = options.decayMask ?? ((_path, shape) => shape.length >= 2);
-  return leafwise("adamW", ["first", "second"], ({ learningRate, step }) => ({ path, value, grad, moments }) => {
-    const time = cast(step, value.dtype);
-    const rate = cast(learningRate, value.dtype);
-    const first = add(mul(moments[0]!, beta1), mul(grad, 1 - beta1));
-    const second = add(mul(moments[1]!, beta2), mul(mul(grad, grad), 1 - beta2));
-    // One scalar per program and beta: the same nodes come out for every parameter.
-    const scale = div(rate, oneMinusPower(beta1, time));
-    const spread = sqrt(div(second, oneMinusPower(beta2, time)));
-    const change = mul(scale, div(first, add(spread, epsilon)));
-    const kept =
-      decays(path, value.shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
-    return [sub(kept, change), first, second];
-  });
+  const start =
+    ({ learningRate, step }: StepInputs): LeafStep =>
+    ({ path, shape, value, grad, moments }) => {
+      const time = cast(step, value.dtype);
+      const rate = cast(learningRate, value.dtype);
+      const first = add(mul(moments[0]!, beta1), mul(grad, 1 - beta1));
+      const second = add(mul(moments[1]!, beta2), mul(mul(grad, grad), 1 - beta2));
+      // One scalar per program and beta: the same nodes come out for every parameter.
+      const scale = div(rate, oneMinusPower(beta1, time));
+      const spread = sqrt(div(second, oneMinusPower(beta2, time)));
+      const change = mul(scale, div(first, add(spread, epsilon)));
+      const kept = decays(path, shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
+      return [sub(kept, change), first, second];
+    };
+  return leafwise("adamW", ["first", "second"], start, { elementwise: true, rows: options.rows });
 }
 
 /**
