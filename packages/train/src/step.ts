@@ -2,7 +2,7 @@
 // and moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one
 // for float32 and for packed parameters.
 
-import { flattenTree, isTensor, isTernary, mapTree, mul, sub, tensorType, trace } from "@fidelity/core";
+import { flattenTree, isTensor, isTernary, mapTree, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
 import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
@@ -35,10 +35,11 @@ export class TrainStep {
   readonly #loss: DeviceTensor;
   readonly #gradientNorm: DeviceTensor;
   readonly #flips: DeviceTensor | undefined;
+  readonly #progress: DeviceTensor;
   readonly #noise: DeviceTensor | undefined;
-  readonly #seed: number;
+  readonly #settings: TrainSettings;
 
-  private constructor(device: Device, executable: Executable, { estimation, momentNames, seed }: StepParts) {
+  private constructor(device: Device, executable: Executable, { estimation, momentNames, settings }: StepParts) {
     const types = executable.parameterTypes;
     const paths = namedParameters(estimation.model.parameters).map(({ path }) => path);
     const tensors = types.map((type) => device.tensor(type));
@@ -46,14 +47,14 @@ export class TrainStep {
       new Map(paths.map((path, i) => [path, tensors[at * paths.length + i]]));
     this.executable = executable;
     this.estimation = estimation;
-    this.#seed = seed;
+    this.#settings = settings;
     this.parameters = group(0);
     this.moments = new Map(momentNames.map((name, i) => [name, group(i + 1)]));
     const updatedCount = (1 + momentNames.length) * paths.length;
     const others = tensors.slice(updatedCount);
-    const expected = estimation.noiseLength > 0 ? 5 : 4;
+    const expected = estimation.noiseLength > 0 ? 6 : 5;
     invariant(others.length === expected, `a step has ${expected} inputs besides what it updates`);
-    [this.#step, this.#learningRate, this.tokens, this.targets, this.#noise] = others;
+    [this.#step, this.#learningRate, this.tokens, this.targets, this.#progress, this.#noise] = others;
     this.#loss = device.tensor(tensorType("f32", []));
     this.#gradientNorm = device.tensor(tensorType("f32", []));
     const { matrices } = estimation;
@@ -69,14 +70,16 @@ export class TrainStep {
     const updatedCount = (1 + momentNames.length) * namedParameters(estimation.model.parameters).length;
     const donations = Array.from({ length: updatedCount }, (_, i) => ({ parameter: i, result: i }));
     const executable = await device.compile(graph, { name: "train_step", donations });
-    return new TrainStep(device, executable, { estimation, momentNames, seed: settings.seed });
+    return new TrainStep(device, executable, { estimation, momentNames, settings });
   }
 
   /** Runs step number `step`, counted from 1, on the tokens and targets as they are. */
   async run(step: number, learningRate: number): Promise<void> {
     this.#step.f32()[0] = step;
     this.#learningRate.f32()[0] = learningRate;
-    if (this.#noise !== undefined) fillNoise(this.#seed, step, this.#noise.f32());
+    const { steps, seed } = this.#settings;
+    this.#progress.f32()[0] = Math.fround(step - 1) * Math.fround(1 / steps);
+    if (this.#noise !== undefined) fillNoise(seed, step, this.#noise.f32());
     await this.executable.runAsync();
   }
 
@@ -99,7 +102,7 @@ export class TrainStep {
   free(): void {
     this.executable.free();
     for (const moment of this.moments.values()) for (const tensor of moment.values()) tensor.free();
-    const inputs = [this.tokens, this.targets, this.#step, this.#learningRate, this.#noise];
+    const inputs = [this.tokens, this.targets, this.#step, this.#learningRate, this.#progress, this.#noise];
     for (const tensor of [...inputs, this.#loss, this.#gradientNorm, this.#flips]) tensor?.free();
   }
 }
@@ -107,7 +110,7 @@ export class TrainStep {
 interface StepParts {
   readonly estimation: Estimation;
   readonly momentNames: readonly string[];
-  readonly seed: number;
+  readonly settings: TrainSettings;
 }
 
 // The structure of a model's trees is not in the types, and needs not be: tracing finds it in the values.
@@ -118,6 +121,7 @@ type StepTypes = readonly [
   learningRate: TypedTensorType<readonly [], "f32">,
   tokens: TypedTensorType<Shape, "i32">,
   targets: TypedTensorType<Shape, "i32">,
+  progress: TypedTensorType<readonly [], "f32">,
   noise: readonly TypedTensorType<Shape, "f32">[],
 ];
 
@@ -133,13 +137,12 @@ function traceStep(estimation: Estimation, settings: TrainSettings) {
   const batch = tensorType("i32", [batchSize, contextLength]);
   const loss = valueAndGrad(trainedLossOf(estimation, precision));
   const noiseTypes = noiseLength > 0 ? [tensorType("f32", [noiseLength])] : [];
-  const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, noiseTypes];
+  const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, scalar, noiseTypes];
   const { graph } = trace(
     "train_step",
-    (parameters, state, step, learningRate, tokens, targets, [noise]) => {
-      const progress = mul(sub(step as Scalar, 1), 1 / settings.steps);
-      const random: Randomness = { progress, noise };
-      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor, random);
+    (parameters, state, step, learningRate, tokens, targets, progress, [noise]) => {
+      const given = { progress, noise };
+      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor, given);
       const { grads, norm } = clipByGlobalNorm(grad, clipNorm);
       const scalars = { learningRate: learningRate as Tensor, step: step as Tensor };
       const updated = optimizer.update(parameters, grads, state, scalars);
@@ -152,15 +155,14 @@ function traceStep(estimation: Estimation, settings: TrainSettings) {
   return { graph, momentNames: Object.keys(moments) };
 }
 
-/** What a step's loss depends on besides parameters and batch. */
-type Randomness = Pick<EstimationInputs, "progress" | "noise">;
+type StepEstimation = Pick<EstimationInputs, "progress" | "noise">;
 
 /** The loss of a model as it is trained: with estimated weights. */
 function trainedLossOf(estimation: Estimation, precision: Precision) {
   const loss = languageModelLoss(estimation.model);
-  return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor, random: Randomness): Scalar => {
+  return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor, given: StepEstimation): Scalar => {
     const value = loss(parameters as Tree<Tensor>, tokens, targets);
-    const estimated = estimateWeights(value, estimation, { leaves: leavesOf(parameters), ...random });
+    const estimated = estimateWeights(value, estimation, { leaves: leavesOf(parameters), ...given });
     return precision === "bf16" ? roundProducts(estimated) : estimated;
   };
 }
