@@ -9,6 +9,7 @@ import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { profileActivationCommand } from "./commands/profile-activation.ts";
+import { gradbenchCommand } from "./commands/gradbench.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
@@ -30,6 +31,7 @@ const COMMANDS: readonly CommandFactory[] = [
   compileCommand,
   tuneCommand,
   benchCommand,
+  gradbenchCommand,
   profileActivationCommand,
   schemaCommand,
   doctorCommand,
