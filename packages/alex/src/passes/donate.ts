@@ -3,6 +3,7 @@
 // it; where something does, the result is computed elsewhere and copied at the end.
 
 import type { Graph, Node, Tensor } from "@fidelity/core";
+import { sameType } from "@fidelity/core";
 import type { FusedUnit, Unit } from "./fuse.ts";
 import { accessOf, operandsOf, resolveAlias } from "./fuse.ts";
 import { passesOf } from "../lower/row_plan.ts";
@@ -41,11 +42,21 @@ function nodesOf(unit: Unit): readonly Node[] {
 
 /** Whether a unit reads each element of `source` before it writes the same element of `target`. */
 function canOverwrite(unit: Unit, source: Tensor, target: Tensor): boolean {
-  if (unit.kind === "loop") return !unit.node.inputs.some((input) => resolveAlias(input) === source);
+  if (unit.kind === "loop") return loopCanOverwrite(unit.node, source, target);
   if (unit.kind === "fused") return fusedCanOverwrite(unit, source, target);
   const { lowering } = unit.node.op;
   const reads = unit.node.inputs.flatMap((input, i) => (resolveAlias(input) === source ? [i] : []));
   return reads.length === 0 || (lowering.kind === "kernel" && reads.length === 1 && lowering.inPlace === reads[0]);
+}
+
+/** A loop that reads `source` by slices alone, and writes them: each slice is read before the iteration writes it. */
+function loopCanOverwrite(node: Node, source: Tensor, target: Tensor): boolean {
+  const [constants, carries] = [node.attrs["constants"] as number, node.attrs["carries"] as number];
+  const reads = node.inputs.flatMap((input, i) => (resolveAlias(input) === source ? [i] : []));
+  if (reads.length === 0) return true;
+  const [read] = reads as [number];
+  const bySlices = reads.length === 1 && read >= constants + carries && target.index >= carries;
+  return bySlices && sameType(node.inputs[read]!.type, target.type);
 }
 
 function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor): boolean {

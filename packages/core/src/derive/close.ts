@@ -22,7 +22,9 @@ export function closeGraph(name: string, parameters: readonly Tensor[], results:
   const inside = dependents(order, parameters);
   const constants = new Set<Tensor>();
   const use = (tensor: Tensor): void => {
-    if (!inside.has(tensor.node) && !isFree(tensor.node)) constants.add(tensor);
+    if (inside.has(tensor.node) || isFree(tensor.node)) return;
+    if (isRepeated(tensor.node)) tensor.node.inputs.forEach(use);
+    else constants.add(tensor);
   };
   for (const node of order) if (inside.has(node)) node.inputs.forEach(use);
   results.forEach(use);
@@ -55,6 +57,11 @@ export function closeTogether(open: readonly OpenGraph[]): { graphs: readonly Gr
     return { ...graph, parameters: [...shared, ...open[i]!.parameters] };
   });
   return { graphs, constants };
+}
+
+/** What repeats a smaller tensor: its reader repeats it on the way, and nobody has to hold the copies. */
+function isRepeated(node: Node): boolean {
+  return node.op.lowering.kind === "broadcast";
 }
 
 /** Splats and the like cost nothing where they are used, and optimisers see through them. */

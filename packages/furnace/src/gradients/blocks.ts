@@ -9,8 +9,8 @@ const BLOCK_ELEMENTS = 1 << 16;
 const MIN_BLOCK_ELEMENTS = 1 << 12;
 
 /**
- * How many rows of a matrix of this shape make up a block: a divisor of the number of rows. Nothing for a matrix that is
- * one block itself, for one whose number of rows has no fitting divisor, and for other tensors. A block may have
+ * How many rows of a matrix of this shape make up a block: a divisor of the number of rows. Nothing for a matrix that
+ * is one block itself, for one whose number of rows has no fitting divisor, and for other tensors. A block may have
  * `mostRows` even if it is large then.
  */
 export function blockRows(shape: readonly number[], mostRows = 1): number | undefined {

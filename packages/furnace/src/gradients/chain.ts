@@ -1,6 +1,6 @@
 // The chain rule by variants: what the transpose of each op hands on when it receives a gradient of each variant. Every
-// row says it for all variants. "materialise" stands for the tensor that the gradient is and the op's own rule, which is
-// also what ops without a row do; where an op makes structure out of dense gradients, a materialised one gets it, too.
+// row says it for all variants. "materialise" stands for the tensor that the gradient is and the op's own rule, which
+// is also what ops without a row do; where an op makes structure out of dense gradients, a materialised one gets it.
 //
 // A row of the table for y = f(x) gives x' from y':
 //   gather       y = table[ids]        Dense   -> Sparse: rows y' at ids

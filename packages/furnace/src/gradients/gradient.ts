@@ -88,7 +88,7 @@ export interface Structured<S extends Shape = Shape, D extends FloatDtype = Floa
   readonly pattern: Pattern<D>;
 }
 
-/** The variants that flow backwards through a graph: no gradient at all stands for zero, and votes are made at leaves. */
+/** The variants that flow backwards through a graph: no gradient at all is zero there, and votes are made at leaves. */
 export type Flowing<S extends Shape = Shape, D extends FloatDtype = FloatDtype> =
   | Dense<S, D>
   | Sparse<S, D>
@@ -219,7 +219,7 @@ export function withParts(gradient: Gradient, parts: readonly Tensor[]): Gradien
   }
 }
 
-/** Numbers that a gradient holds, beside those of the tensor that it stands for: `elementCount(gradient.type.shape)`. */
+/** How many numbers a gradient holds; the tensor that it stands for has `elementCount(gradient.type.shape)`. */
 export function heldElements(gradient: Gradient): number {
   return partsOf(gradient).reduce((sum, part) => sum + elementCount(part.shape), 0);
 }

@@ -12,8 +12,8 @@ export interface SgdOptions {
   /** Step along the gradient plus momentum times the new buffer (Sutskever et al., 2013). */
   readonly nesterov?: boolean;
   /**
-   * With momentum, what a sparse gradient does to rows that it does not name: "exact" (the default) moves them on, "lazy"
-   * leaves them and their momentum alone. Without momentum they stay anyway.
+   * With momentum, what a sparse gradient does to rows that it does not name: "exact" (the default) moves them on,
+   * "lazy" leaves them and their momentum alone. Without momentum they stay anyway.
    */
   readonly rows?: RowsMode;
 }

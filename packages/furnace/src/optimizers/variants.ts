@@ -1,4 +1,4 @@
-// How an optimiser that treats each element by itself takes a gradient that is no tensor, without ever having all of it:
+// How an optimiser that treats each element by itself takes a gradient that is no tensor, and never has all of it:
 //
 // - by rows: a sparse gradient updates the rows that it names, and those of the moments. The other rows stay as they
 //   are, so that their momentum does not move them and their moments do not decay until they are named again (as in
