@@ -66,6 +66,11 @@ function runKernels(
     input: (index) => inputAt[index] as BufferHandle,
     result: (index) => resultAt[index] as BufferHandle,
     temporary: (sizeBytes) => placement.reserve(sizeBytes) as BufferHandle,
+    prepare(name, input, sizeBytes, chunks, work, generate) {
+      const prepared = context.temporary(sizeBytes);
+      context.call(name, chunks, work, [context.input(input), prepared], generate);
+      return prepared;
+    },
     call(name, chunks, _work, buffers, generate) {
       const kernel = buildKernel(name, buffers.length, generate);
       assert.ok(kernel.scratchBytes <= SCRATCH_BYTES, `${name}: ${kernel.scratchBytes} bytes of scratch`);

@@ -121,6 +121,18 @@ export interface LowerContext extends Required<VectorTarget> {
   result(index: number): BufferHandle;
   /** Memory that lives only during this lowering's calls. */
   temporary(sizeBytes: number): BufferHandle;
+  /**
+   * Memory that one input alone decides, such as its panels, filled by a call that reads the input and writes the
+   * memory: made once for neighbouring nodes that prepare the same input alike.
+   */
+  prepare(
+    name: string,
+    input: number,
+    sizeBytes: number,
+    chunks: number,
+    work: number,
+    generate: (k: KernelBuilder, buffers: readonly LoopValue[]) => void,
+  ): BufferHandle;
   /** Whether the result lies in the memory of the input that `inPlace` names. */
   readonly inPlace: boolean;
   /**

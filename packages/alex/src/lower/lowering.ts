@@ -75,7 +75,23 @@ export type CallItem = Call | CallLoop;
 /** What a node's lowering did, by handles: inputs, results, then temporaries in the order in which they were made. */
 type Step =
   | { readonly kind: "temporary"; readonly sizeBytes: number }
+  | PrepareStep
   | (Omit<Call, "kind" | "unit" | "views"> & { readonly kind: "call"; readonly handles: readonly number[] });
+
+interface PrepareStep extends Pick<Call, "kernel" | "chunks" | "work" | "label"> {
+  readonly kind: "prepare";
+  readonly input: number;
+  readonly sizeBytes: number;
+}
+
+/** Memory that was filled from one value, and how many items of the scope there were then. */
+interface Prepared {
+  readonly view: BufferView;
+  readonly place: number;
+}
+
+/** How many items further prepared memory is still shared; beyond, it would live for longer than it saves time. */
+const PREPARED_WINDOW = 48;
 
 /** The kernel of a fused unit, and what it reads, by the numbers of its signature. */
 interface RowKernel extends Pick<Call, "kernel" | "chunks" | "work"> {
@@ -143,6 +159,8 @@ export class Lowering {
 export class Scope {
   readonly lowering: Lowering;
   readonly views = new Map<Tensor, BufferView>();
+  /** By value, kernel and chunks. */
+  readonly prepared = new Map<string, Prepared>();
   readonly items: CallItem[] = [];
   /** Number of loops around. */
   readonly depth: number;
@@ -361,6 +379,29 @@ class NodeContext implements LowerContext {
     return (this.#views.length - 1) as BufferHandle;
   }
 
+  prepare(...[name, input, sizeBytes, chunks, work, generate]: Parameters<LowerContext["prepare"]>): BufferHandle {
+    const kernel = this.#scope.lowering.kernel(buildKernel(name, 2, generate, this.halves));
+    const step: PrepareStep = { kind: "prepare", kernel, chunks, work, label: name, input, sizeBytes };
+    this.steps.push(step);
+    return this.#prepare(step);
+  }
+
+  #prepare({ kernel, chunks, work, label, input, sizeBytes }: PrepareStep): BufferHandle {
+    const { prepared, items } = this.#scope;
+    const base = resolveAlias(this.node.inputs[input]!);
+    const key = `${base.node.id}.${base.index} ${kernel} ${chunks}`;
+    const known = prepared.get(key);
+    if (known !== undefined && items.length - known.place <= PREPARED_WINDOW) {
+      this.#views.push(known.view);
+      return (this.#views.length - 1) as BufferHandle;
+    }
+    const handle = this.#temporary(sizeBytes);
+    const view = this.#views[handle]!;
+    this.#scope.call({ kernel, chunks, work, label, views: [this.#views[input]!, view], writes: 1 });
+    prepared.set(key, { view, place: items.length });
+    return handle;
+  }
+
   call(...[name, chunks, work, buffers, generate]: Parameters<LowerContext["call"]>): void {
     // Reads first: what the call writes is everything that is not an input.
     const reads = buffers.filter((handle) => handle < this.node.inputs.length);
@@ -388,6 +429,7 @@ class NodeContext implements LowerContext {
   repeat(steps: readonly Step[]): void {
     for (const step of steps) {
       if (step.kind === "temporary") this.#temporary(step.sizeBytes);
+      else if (step.kind === "prepare") this.#prepare(step);
       else this.#add(step);
     }
   }

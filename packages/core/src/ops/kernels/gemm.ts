@@ -180,11 +180,11 @@ function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
   const { dims, schedule, vector, bytes } = gemm;
   const { width } = panelsOf(gemm);
   const paddedColumns = roundTo(dims.n, vector.lanes);
-  const packed = context.temporary(paddedColumns * dims.k * bytes + PANEL_SLACK_BYTES);
+  const sizeBytes = paddedColumns * dims.k * bytes + PANEL_SLACK_BYTES;
   const blocks = Math.ceil(dims.k / gemm.inner);
   const chunkColumns = Math.min(schedule.chunkColumns, 4 * width);
   const columnChunks = Math.ceil(dims.n / chunkColumns);
-  context.call("matmul_pack", blocks * columnChunks, dims.k * dims.n, [context.input(1), packed], (k, [b, to]) => {
+  return context.prepare("matmul_pack", 1, sizeBytes, blocks * columnChunks, dims.k * dims.n, (k, [b, to]) => {
     const block = k.div(k.chunk, k.index(columnChunks));
     const start = k.mul(block, k.index(gemm.inner));
     const first = k.mul(k.rem(k.chunk, k.index(columnChunks)), k.index(chunkColumns));
@@ -200,7 +200,6 @@ function packShared(context: LowerContext, gemm: Gemm): BufferHandle {
     else if (blocks === 1) pack(rest)();
     else k.if(k.compare("eq", block, k.index(blocks - 1)), pack(rest), pack(gemm.inner));
   });
-  return packed;
 }
 
 /**

@@ -60,6 +60,11 @@ export function runKernels(
     input: (index) => inputsAt[index] as BufferHandle,
     result: (index) => resultsAt[index] as BufferHandle,
     temporary: (sizeBytes) => place(sizeBytes) as BufferHandle,
+    prepare(name, input, sizeBytes, chunks, work, generate) {
+      const prepared = context.temporary(sizeBytes);
+      context.call(name, chunks, work, [context.input(input), prepared], generate);
+      return prepared;
+    },
     call(name, chunks, _work, buffers, generate) {
       const kernel = buildKernel(name, buffers.length, generate);
       for (let chunk = chunks - 1; chunk >= 0; chunk--) evaluateKernel(kernel, memory, chunk, 0, buffers);
