@@ -44,6 +44,7 @@ export type { AdamWOptions } from "./optimizers/adamw.ts";
 export { clipByGlobalNorm } from "./optimizers/clip.ts";
 export type { Optimizer, OptimizerState, StepInputs } from "./optimizers/optimizer.ts";
 export type { RowsMode } from "./optimizers/variants.ts";
+export * from "./precision/index.ts";
 export { sgd } from "./optimizers/sgd.ts";
 export type { SgdOptions } from "./optimizers/sgd.ts";
 export { constantRate, linearRate, ScheduleError, warmupCosine } from "./schedules.ts";

@@ -1,0 +1,11 @@
+// Extended precision: numbers of more digits than float64, exact sums, and where they pay.
+
+export { BigFloats, bigFloat, PrecisionError, toFloat64, toPair as toFloatPair } from "./bigfloat.ts";
+export type { BigFloat } from "./bigfloat.ts";
+export { bigTensor, evaluateBig, NoOracleRuleError } from "./oracle.ts";
+export type { BigTensor } from "./oracle.ts";
+export { compensated, rounded } from "./compensated.ts";
+export { pairs } from "./double_double.ts";
+export type { PairLike } from "./double_double.ts";
+export { accumulations, doubleDouble, extendGraph, NoExtendedRuleError, withPrecision } from "./extend.ts";
+export type { PairOrTensorTree, PairTree, Precision, PrecisionPolicy } from "./extend.ts";
