@@ -1,13 +1,14 @@
 // Narrow dtypes on every target: what f16, bf16 and i8 stand for, and what becomes of float32 numbers in them, bit by
-// bit beside the engine's Float16Array and a reference that weighs both neighbours.
+// bit beside the engine's Float16Array and a reference that weighs both neighbours; and products of them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { HostTensor, Tensor } from "@fidelity/core";
-import { bf16Value, cast, decodeTensor, interpret, tensorType, trace } from "@fidelity/core";
-import { seededRandom } from "@fidelity/core/testing";
+import { bf16Value, cast, decodeTensor, interpret, matmul, tensorType, trace } from "@fidelity/core";
+import { randomHost, relativeError, seededRandom } from "@fidelity/core/testing";
 import { runCompiled } from "../testing.ts";
 import { runGraphs, runnableMachines, whyNoNative } from "./native/testing.node.ts";
+import type { GraphRun } from "./native/testing.node.ts";
 
 /** float32 numbers: all kinds of exponents, ties of both formats and their neighbours. */
 function floatsToRound(): Float64Array {
@@ -102,16 +103,55 @@ function check(results: readonly HostTensor[], where: string): void {
   });
 }
 
+/** Products whose blocks, panels and words end early, of weights [n, k] and of [k, n]. */
+function products(): GraphRun[] {
+  const cases = [
+    ["f32", "bf16", 1, 19, 131],
+    ["f32", "f16", 3, 70, 66],
+    ["bf16", "bf16", 67, 37, 40],
+    ["f16", "f32", 70, 33, 21],
+    ["i8", "i8", 1, 23, 131],
+    ["i8", "i8", 37, 50, 71],
+  ] as const;
+  return cases.flatMap(([a, b, m, n, k], i) =>
+    [false, true].map((transposeB) => {
+      const types = [tensorType(a, [m, k]), tensorType(b, transposeB ? [n, k] : [k, n])];
+      const multiply = (x: Tensor, y: Tensor): Tensor => matmul(x as never, y as never, { transposeB } as never);
+      const random = seededRandom(i);
+      const operands = types.map((type) => randomHost(type, random, a === "i8" ? [-128, 127] : [-2, 2]));
+      return { graph: trace("product", multiply, types).graph, inputs: operands };
+    }),
+  );
+}
+
+function checkProducts(results: readonly (readonly HostTensor[])[], runs: readonly GraphRun[]): void {
+  runs.forEach((run, i) => {
+    const [actual, expected] = [results[i]![0]!, interpret(run.graph, run.inputs)[0]!];
+    assert.deepEqual(actual.type, expected.type);
+    if (actual.type.dtype === "i32") assert.deepEqual(actual.data, expected.data);
+    else assert.ok(relativeError(actual.data, expected.data) < 1e-5, `product ${i}`);
+  });
+}
+
 test("narrow dtypes on the interpreter", () => check(interpret(graph, inputs), "interpreter"));
 
-test("narrow dtypes on wasm", () => check(runCompiled(graph, inputs), "wasm"));
+test("narrow dtypes on wasm", () => {
+  check(runCompiled(graph, inputs), "wasm");
+  const runs = products();
+  checkProducts(
+    runs.map((run) => runCompiled(run.graph, run.inputs)),
+    runs,
+  );
+});
 
 const skip = whyNoNative();
 const machines = skip === false ? runnableMachines() : [];
-// The best machine, and the one that has no instructions for f16.
-for (const machine of machines.filter(({ name }, i) => i === 0 || name === "x86-64")) {
+// The best machine, and the ones that have no instructions for f16 or for bytes.
+for (const machine of machines.filter(({ name }, i) => i === 0 || name === "x86-64" || name === "x86-64-v3")) {
   test(`narrow dtypes on native, ${machine.name}`, { skip }, async () => {
-    const [results] = await runGraphs([{ graph, inputs }], machine);
-    check(results!, machine.name);
+    const runs = products();
+    const [conversions, ...results] = await runGraphs([{ graph, inputs }, ...runs], machine);
+    check(conversions!, machine.name);
+    checkProducts(results, runs);
   });
 }

@@ -26,7 +26,7 @@ function compiled(): CompiledStages {
     "small",
     (x, packed, head) => {
       const y = ternaryLinear(quantizeActivations(rmsNorm(x as Rows)), packed as never);
-      return softmax(matmul(y as never, head as never));
+      return softmax(matmul(y as Rows, head as Rows));
     },
     [tensorType("f32", [4, 32]), tensorType("ternary", [32, 32]), tensorType("f32", [32, 8])],
   );

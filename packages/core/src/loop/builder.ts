@@ -173,7 +173,8 @@ export class KernelBuilder {
   }
 
   dot2(a: LoopValue, b: LoopValue): LoopValue {
-    return this.#push({ op: "dot2", a, b, result: this.#fresh(loopType("i16", a.type.lanes / 2)) });
+    const kind = a.type.kind === "i16" ? "i32" : "i16";
+    return this.#push({ op: "dot2", a, b, result: this.#fresh(loopType(kind, a.type.lanes / 2)) });
   }
 
   /** Bytes of a table, whose length is a power of two from 16 to 256, at the byte indices `a` modulo that length. */

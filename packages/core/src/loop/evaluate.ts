@@ -171,7 +171,7 @@ class KernelEvaluator {
       }
       case "dot4": {
         const [a, b, c] = [this.#get(inst.a), this.#get(inst.b), this.#get(inst.c)];
-        return each((i) => wrap([0, 1, 2, 3].reduce((sum, j) => sum + a[4 * i + j] * b[4 * i + j], c[i])));
+        return each((i) => wrap([0, 1, 2, 3].reduce((sum, j) => sum + a[4 * i + j] * (b[4 * i + j] & 0xff), c[i])));
       }
       case "dot2": {
         const [a, b] = [this.#get(inst.a), this.#get(inst.b)];

@@ -122,7 +122,10 @@ export type LoopInst =
       readonly lanes: readonly number[];
       readonly result: LoopValue;
     }
-  /** i32 lane i: c[i] + sum over j < 4 of a[4i + j] * b[4i + j]; a is signed bytes, b must lie in 0..127. */
+  /**
+   * i32 lane i: c[i] + sum over j < 4 of a[4i + j] * b[4i + j]; a is signed bytes, b must lie in 0..127, or is any
+   * unsigned bytes where `VectorTarget.dot4Unsigned` says so.
+   */
   | {
       readonly op: "dot4";
       readonly a: LoopValue;
@@ -130,7 +133,10 @@ export type LoopInst =
       readonly c: LoopValue;
       readonly result: LoopValue;
     }
-  /** i16 lane i: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]; a is signed bytes, b must lie in 0..127. */
+  /**
+   * Lane i: a[2i] * b[2i] + a[2i + 1] * b[2i + 1]. An i16 of bytes, of which a's are signed and b's must lie in 0..127,
+   * or an i32 of signed i16.
+   */
   | { readonly op: "dot2"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** i8 lane i: the byte of `table` at a[i] modulo the table's length, a power of two from 16 to 256. */
   | {

@@ -218,8 +218,11 @@ class KernelVerifier {
         this.#checkType(inst.a, loopType("i8", type.lanes * 4));
         return this.#checkType(inst.b, loopType("i8", type.lanes * 4));
       case "dot2":
-        this.#check(type.kind === "i16" && type.lanes > 1, "dot2 gives a vector of i16");
-        this.#checkType(inst.a, loopType("i8", type.lanes * 2));
+        this.#check(
+          (type.kind === "i16" || type.kind === "i32") && type.lanes > 1,
+          "dot2 gives a vector of i16 or i32",
+        );
+        this.#checkType(inst.a, loopType(type.kind === "i16" ? "i8" : "i16", type.lanes * 2));
         return this.#checkType(inst.b, inst.a.type);
       case "lookup":
         this.#checkType(inst.a, type);

@@ -1,9 +1,13 @@
 // matmul: batched matrix products with optional transposition of either operand. Batch dims must be equal; the front
 // end folds a batched left operand into rows when the right one has none.
+//
+// Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow ones
+// are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to the
+// operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
-import type { FloatDtype } from "../dtype.ts";
-import { isFloat } from "../dtype.ts";
+import type { Dtype, HalfDtype } from "../dtype.ts";
+import { isHalf } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
 import type { OpDef } from "../op.ts";
@@ -34,12 +38,27 @@ export function matmulDims(a: TensorType, b: TensorType, { transposeA, transpose
   };
 }
 
+/** The dtype of a product, or undefined where there is none. */
+function productDtype(a: Dtype, b: Dtype): Dtype | undefined {
+  const isSingle = (dtype: Dtype): boolean => dtype === "f32" || isHalf(dtype);
+  if (isSingle(a) && isSingle(b)) return "f32";
+  if (a !== b) return undefined;
+  return a === "f64" ? "f64" : a === "i8" ? "i32" : undefined;
+}
+
 export const matmulOp: OpDef<MatmulAttrs> = {
   name: "matmul",
   summary: "y[..., i, j] = sum over k of a[..., i, k] b[..., k, j]",
   infer(inputs, attrs) {
     const [a, b] = inputs as [TensorType, TensorType];
-    requireShape(isFloat(a.dtype) && a.dtype === b.dtype, "matmul", "takes two f32 or two f64 tensors", inputs);
+    const dtype = productDtype(a.dtype, b.dtype);
+    requireShape(
+      dtype !== undefined,
+      "matmul",
+      "takes f32, bf16 and f16 tensors, or two of f64 or i8",
+      inputs,
+      "cast one",
+    );
     requireShape(
       a.shape.length >= 2 && a.shape.length === b.shape.length,
       "matmul",
@@ -50,7 +69,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     const { m, n, k } = matmulDims(a, b, attrs);
     const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
     requireShape(k === innerB, "matmul", `inner dimensions differ: ${k} and ${innerB}`, inputs);
-    return [{ dtype: a.dtype, shape: [...a.shape.slice(0, -2), m, n] }];
+    return [{ dtype, shape: [...a.shape.slice(0, -2), m, n] }];
   },
   evaluate([a, b], attrs, [type]) {
     const { batch, m, n, k } = matmulDims(a!.type, b!.type, attrs);
@@ -97,11 +116,25 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     const [m, n, k] = [draw.int(1, 19), draw.int(1, 19), draw.int(1, 21)];
     const batch = draw.pick([[], [2], [2, 3]]);
     const attrs = { transposeA: draw.int(0, 1) === 1, transposeB: draw.int(0, 1) === 1 };
-    const a: TensorType = { dtype: "f32", shape: [...batch, ...(attrs.transposeA ? [k, m] : [m, k])] };
-    const b: TensorType = { dtype: "f32", shape: [...batch, ...(attrs.transposeB ? [n, k] : [k, n])] };
-    return { inputs: [a, b], attrs };
+    const [dtypeA, dtypeB] = draw.pick(SAMPLED_DTYPES);
+    const a: TensorType = { dtype: dtypeA, shape: [...batch, ...(attrs.transposeA ? [k, m] : [m, k])] };
+    const b: TensorType = { dtype: dtypeB, shape: [...batch, ...(attrs.transposeB ? [n, k] : [k, n])] };
+    return { inputs: [a, b], attrs, ...(dtypeA === "i8" && { ranges: [BYTES, BYTES] }) };
   },
 };
+
+const BYTES = [-128, 127] as const;
+
+const SAMPLED_DTYPES: readonly (readonly [Dtype, Dtype])[] = [
+  ["f32", "f32"],
+  ["f32", "f32"],
+  ["f32", "f32"],
+  ["f32", "bf16"],
+  ["f32", "f16"],
+  ["bf16", "bf16"],
+  ["f16", "f32"],
+  ["i8", "i8"],
+];
 
 export interface MatmulOptions {
   /** Read the last two axes of a as [k, m]. */
@@ -127,28 +160,38 @@ type Product<Rows extends Shape, K extends Dim, Inner extends Dim, N extends Dim
   ? ShapeError<`matmul: inner dimensions differ: ${K} and ${Inner}`>
   : readonly [...Rows, N];
 
+/** Dtypes of a product's operands. */
+export type MatmulDtype = "f32" | "f64" | HalfDtype | "i8";
+
+/** What an operand of a dtype is multiplied with. */
+export type MatmulPartner<D extends MatmulDtype> = D extends "f64" | "i8" ? D : "f32" | HalfDtype;
+
+/** The dtype of a product of operands of a dtype. */
+export type MatmulResult<D extends MatmulDtype> = D extends "f64" ? "f64" : D extends "i8" ? "i32" : "f32";
+
 /** What `matmul` takes. */
 export interface MatmulFunction {
-  <A extends Shape, B extends Shape, D extends FloatDtype>(
+  <A extends Shape, B extends Shape, D extends MatmulDtype>(
     a: Tensor<A, D>,
-    b: Checked<MatmulShape<A, B, true>, Tensor<B, NoInfer<D>>>,
+    b: Checked<MatmulShape<A, B, true>, Tensor<B, NoInfer<MatmulPartner<D>>>>,
     options: { readonly transposeA?: false; readonly transposeB: true },
-  ): Tensor<MatmulShape<A, B, true>, D>;
-  <D extends FloatDtype>(
+  ): Tensor<MatmulShape<A, B, true>, MatmulResult<D>>;
+  <D extends MatmulDtype>(
     a: Tensor<Shape, D>,
-    b: Tensor<Shape, NoInfer<D>>,
+    b: Tensor<Shape, NoInfer<MatmulPartner<D>>>,
     options: MatmulOptions & { readonly transposeA: boolean },
-  ): Tensor<Shape, D>;
-  <A extends Shape, B extends Shape, D extends FloatDtype>(
+  ): Tensor<Shape, MatmulResult<D>>;
+  <A extends Shape, B extends Shape, D extends MatmulDtype>(
     a: Tensor<A, D>,
-    b: Checked<MatmulShape<A, B, false>, Tensor<B, NoInfer<D>>>,
+    b: Checked<MatmulShape<A, B, false>, Tensor<B, NoInfer<MatmulPartner<D>>>>,
     options?: { readonly transposeA?: false; readonly transposeB?: false },
-  ): Tensor<MatmulShape<A, B, false>, D>;
+  ): Tensor<MatmulShape<A, B, false>, MatmulResult<D>>;
 }
 
 /**
  * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
- * @throws ShapeMismatchError when inner or batch dimensions differ.
+ * Operands are f32, bf16 and f16 in any pairing, with an f32 result; both f64; or both i8, with an exact i32 result.
+ * @throws ShapeMismatchError when inner or batch dimensions differ, or dtypes have no product.
  */
 export const matmul = applyMatmul as MatmulFunction;
 

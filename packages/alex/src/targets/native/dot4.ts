@@ -119,14 +119,22 @@ const printPlain: PrintPiece = (out, lanes, a, b, c) => {
 
 type Dot2 = Extract<LoopInst, { readonly op: "dot2" }>;
 
-/** Adds the dot products of pairs of bytes, and gives the name of the result. */
+/**
+ * Adds the dot products of pairs of bytes or of i16, and gives the name of the result. Of i16, LLVM makes vpmaddwd of
+ * the plain form.
+ */
 export function printDot2(inst: Dot2, out: Printer): string {
-  const { lanes } = inst.result.type;
+  const { lanes, kind } = inst.result.type;
   const [a, b] = [out.name(inst.a), out.name(inst.b)];
   const { features } = out.machine;
   const most = features.has("avx512bw") ? 16 : features.has("avx2") ? 8 : features.has("ssse3") ? 4 : 0;
-  if (lanes / 2 <= most && lanes / 2 in MADD) return maddubs(out, lanes / 2, a, b);
-  const [bytes, all, sums] = [`vector<${2 * lanes}xi8>`, `vector<${2 * lanes}xi16>`, `vector<${lanes}xi16>`];
+  if (kind === "i16" && lanes / 2 <= most && lanes / 2 in MADD) return maddubs(out, lanes / 2, a, b);
+  const from = kind === "i16" ? "i8" : "i16";
+  const [bytes, all, sums] = [
+    `vector<${2 * lanes}x${from}>`,
+    `vector<${2 * lanes}x${kind}>`,
+    `vector<${lanes}x${kind}>`,
+  ];
   const [x, y] = [a, b].map((value) => out.define(`arith.extsi ${value} : ${bytes} to ${all}`));
   const products = out.define(`arith.muli ${x}, ${y} : ${all}`);
   const [even, odd] = [0, 1].map((first) => {

@@ -120,13 +120,15 @@ function emitInsert(inst: Extract<PureInst, { readonly op: "insert" }>, stack: O
   stack.body.op(LANES[vectorShape(inst.a.type)][2]).immediates(inst.lane);
 }
 
-/** Sums of products of bytes, of four with an addend or of two. */
+/** Sums of products: of four bytes with an addend, of two bytes, or of two i16. */
 function emitDot(inst: Extract<PureInst, { readonly op: "dot4" | "dot2" }>, stack: OperandStack): void {
-  if (vectorShape(inst.a.type) !== "i8x16") unsupported(inst, inst.a.type);
+  const shape = vectorShape(inst.a.type);
+  if (shape !== "i8x16" && (shape !== "i16x8" || inst.op === "dot4")) unsupported(inst, inst.a.type);
   stack.push(inst.a);
   stack.push(inst.b);
   if (inst.op === "dot4") stack.push(inst.c);
-  stack.body.op(inst.op === "dot4" ? SIMD.i32x4RelaxedDot : SIMD.i16x8RelaxedDot);
+  if (shape === "i16x8") stack.body.op(SIMD.i32x4DotI16x8S);
+  else stack.body.op(inst.op === "dot4" ? SIMD.i32x4RelaxedDot : SIMD.i16x8RelaxedDot);
 }
 
 /** True as all ones: 0 or 1 becomes 0 or -1, as wide as the lanes of `type`. */

@@ -102,6 +102,7 @@ export const SIMD = {
   i32x4ExtendHighI16x8S: simd(0xa8),
   i32x4ExtendLowI16x8U: simd(0xa9),
   i32x4ExtendHighI16x8U: simd(0xaa),
+  i32x4DotI16x8S: simd(0xba),
   i32x4TruncSatF32x4S: simd(0xf8),
   f32x4ConvertI32x4S: simd(0xfa),
   i8x16RelaxedSwizzle: simd(0x100),

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import type { Dtype } from "../../dtype.ts";
 import type { HostTensor } from "../../host.ts";
 import { hostValues } from "../../host.ts";
 import { buildKernel } from "../../loop/builder.ts";
@@ -27,14 +28,17 @@ interface Product {
   readonly n: number;
   readonly k: number;
   readonly dtype?: "f32" | "f64";
+  /** Of both operands, where they differ from `dtype`. */
+  readonly stored?: readonly [Dtype, Dtype];
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
 }
 
-function check({ m, n, k, dtype = "f32", transposeA = false, transposeB = false }: Product, lanes: number): void {
+function check(product: Product, lanes: number): void {
+  const { m, n, k, dtype = "f32", stored = [dtype, dtype], transposeA = false, transposeB = false } = product;
   const random = seededRandom(m * 7 + n * 3 + k);
-  const a = randomHost({ dtype, shape: transposeA ? [k, m] : [m, k] }, random);
-  const b = randomHost({ dtype, shape: transposeB ? [n, k] : [k, n] }, random);
+  const a = randomHost({ dtype: stored[0], shape: transposeA ? [k, m] : [m, k] }, random);
+  const b = randomHost({ dtype: stored[1], shape: transposeB ? [n, k] : [k, n] }, random);
   const attrs = { transposeA, transposeB };
   const [actual] = runKernels(matmulOp as unknown as OpDef, [a, b], attrs, lanes);
   const error = relativeError(hostValues(actual!), reference(a, b, attrs));
@@ -49,6 +53,17 @@ for (const lanes of [4, 8, 16]) {
     check({ m: 2, n: 5, k: 263, transposeA: true, transposeB: true }, lanes);
     check({ m: 13, n: 19, k: 517, transposeB: true }, lanes);
     check({ m: 35, n: 27, k: 14, dtype: "f64", transposeB: true }, lanes);
+  });
+}
+
+for (const lanes of [4, 16]) {
+  test(`operands of narrow dtypes are widened with ${lanes} lanes`, () => {
+    check({ m: 67, n: 37, k: 20, stored: ["f32", "bf16"], transposeB: true }, lanes);
+    check({ m: 9, n: 45, k: 21, stored: ["bf16", "f16"] }, lanes);
+    check({ m: 71, n: 33, k: 22, stored: ["f16", "f32"], transposeA: true }, lanes);
+    check({ m: 5, n: 19, k: 261, stored: ["bf16", "bf16"], transposeA: true, transposeB: true }, lanes);
+    check({ m: 1, n: 19, k: 131, stored: ["f32", "bf16"], transposeB: true }, lanes);
+    check({ m: 3, n: 70, k: 19, stored: ["f16", "bf16"] }, lanes);
   });
 }
 

@@ -2,7 +2,8 @@
 // B is packed into panels of a few vectors of columns, so narrow that a block of the inner dimension stays in the first
 // cache: once for all, by a call before, when several chunks share it, or else by each chunk in scratch. A chunk is a
 // block of the result; it runs a register-blocked product over the panels, and reads A in place, one broadcast element
-// at a time, or packs its rows too when there are columns enough to pay for it. Each element of the result is summed in
+// at a time, or packs its rows too when there are columns enough to pay for it, or they are not float32: bf16 and f16
+// become that as they are packed. Each element of the result is summed in
 // one order by one chunk, so results do not depend on the number of threads.
 
 import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
@@ -10,10 +11,14 @@ import { DEFAULT_REGISTERS } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { loopType } from "../../loop/ir.ts";
+import type { Dtype, HalfDtype } from "../../dtype.ts";
+import { isHalf } from "../../dtype.ts";
+import { cellBytes, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
-import type { PanelStrides } from "./gemm_pack.ts";
+import { lowerByteProduct } from "./byte_product.ts";
+import type { PanelCells, PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
 import { multiplyBlock, registerBlocks } from "./register_block.ts";
@@ -33,6 +38,11 @@ export type GemmSchedule = {
   readonly shareB: boolean;
 };
 
+/** An operand of one example: elements of A's panels are rows, those of B's are columns. */
+interface Operand extends PanelStrides {
+  readonly sizeBytes: number;
+}
+
 /** Everything about one product that is known when its kernels are generated. */
 interface Gemm {
   readonly dims: MatmulDims;
@@ -44,9 +54,8 @@ interface Gemm {
   readonly inner: number;
   readonly vector: LoopType;
   readonly bytes: number;
-  /** Elements of A's panels are rows, those of B's are columns. */
-  readonly a: PanelStrides;
-  readonly b: PanelStrides;
+  readonly a: Operand;
+  readonly b: Operand;
 }
 
 /**
@@ -67,13 +76,14 @@ const TRANSPOSED_AHEAD = 64;
 
 /**
  * Schedules that are worth a try. The first goes by rules that measurements gave (the kernels' bench); the others are
- * blocks of registers with lower and higher chunks, and other places of packing.
+ * blocks of registers with lower and higher chunks, and other places of packing. `narrowA`: A has to be packed.
  */
 export function gemmSchedules(
   dims: MatmulDims,
   lanes: number,
   target: VectorTarget,
   transposeA: boolean,
+  narrowA = false,
 ): readonly GemmSchedule[] {
   const blocks = registerBlocks(lanes, target);
   const hasMany = (target.registers ?? DEFAULT_REGISTERS) >= 32;
@@ -81,7 +91,7 @@ export function gemmSchedules(
   const usual = transposeA && hasMany ? blocks[1]! : blocks[0]!;
   const shares = dims.batch === 1 && dims.m > 64;
   // Packed rows pay where each is read often, and lie far apart in place.
-  const packs = hasMany && dims.n >= 512 && (transposeA || dims.k >= 1024);
+  const packs = narrowA || (hasMany && dims.n >= 512 && (transposeA || dims.k >= 1024));
   const schedules = [usual, ...blocks].flatMap((block) => {
     const at = (scale: number, packA: boolean, shareB: boolean): GemmSchedule => ({
       ...block,
@@ -90,7 +100,13 @@ export function gemmSchedules(
       shareB,
     });
     const own = [at(1, packs, false), at(2, packs, false)];
-    return [at(1, packs, shares), at(0.5, packs, shares), at(2, packs, shares), at(1, !packs, shares), ...own];
+    return [
+      at(1, packs, shares),
+      at(0.5, packs, shares),
+      at(2, packs, shares),
+      at(1, narrowA || !packs, shares),
+      ...own,
+    ];
   });
   return [...new Map(schedules.map((schedule) => [JSON.stringify(schedule), schedule])).values()];
 }
@@ -120,6 +136,10 @@ function roundTo(value: number, step: number): number {
 export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const [a, b] = context.node.inputs;
   const dims = matmulDims(a!.type, b!.type, attrs);
+  if (a!.dtype === "i8") {
+    lowerByteProduct(context, dims, attrs);
+    return;
+  }
   if (isRowProduct(dims, attrs)) {
     lowerRowProduct(context, dims, attrs);
     return;
@@ -128,14 +148,25 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const lanes = (context.lanes * 4) / bytes;
   const gemm: Gemm = {
     dims,
-    schedule: context.choose(gemmSchedules(dims, lanes, context, attrs.transposeA)),
+    schedule: context.choose(gemmSchedules(dims, lanes, context, attrs.transposeA, isHalf(a!.dtype))),
     inner: Math.min(dims.k, INNER_STEPS),
     bytes,
     vector: elementLoopType(a!.dtype, lanes),
-    a: attrs.transposeA ? { element: bytes, depth: dims.m * bytes } : { element: dims.k * bytes, depth: bytes },
-    b: attrs.transposeB ? { element: dims.k * bytes, depth: bytes } : { element: bytes, depth: dims.n * bytes },
+    a: operandOf(a!.dtype, dims.k, dims.m, !attrs.transposeA),
+    b: operandOf(b!.dtype, dims.k, dims.n, attrs.transposeB),
   };
   lowerGemm(context, gemm);
+}
+
+/** `count` rows or columns of an operand over `depth` steps, which are next to each other where it `runsDeep`. */
+function operandOf(dtype: Dtype, depth: number, count: number, runsDeep: boolean): Operand {
+  const bytes = cellBytes(dtype);
+  const strides = runsDeep ? { element: depth * bytes, depth: bytes } : { element: bytes, depth: count * bytes };
+  return { ...strides, ...(isHalf(dtype) && { cells: halfCells(dtype) }), sizeBytes: depth * count * bytes };
+}
+
+function halfCells(dtype: HalfDtype): PanelCells {
+  return { bytes: 2, load: (k, type, address, offset) => loadElement(k, dtype, type.lanes, address, offset) };
 }
 
 function lowerGemm(context: LowerContext, gemm: Gemm): void {
@@ -154,8 +185,8 @@ function lowerGemm(context: LowerContext, gemm: Gemm): void {
     const column = k.mul(columnChunk, k.index(schedule.chunkColumns));
     const c = k.offset(k.offset(cBase!, batch, dims.m * dims.n * bytes), row, dims.n * bytes);
     gemmChunk(k, gemm, {
-      a: k.offset(k.offset(aBase!, batch, dims.m * dims.k * bytes), row, gemm.a.element),
-      b: k.offset(bBase!, batch, dims.k * dims.n * bytes),
+      a: k.offset(k.offset(aBase!, batch, gemm.a.sizeBytes), row, gemm.a.element),
+      b: k.offset(bBase!, batch, gemm.b.sizeBytes),
       c: k.offset(c, column, bytes),
       column,
       rows: k.min(k.index(schedule.chunkRows), k.sub(k.index(dims.m), row)),

@@ -1,7 +1,8 @@
 // Packing of operands of a matrix product: a few rows or columns of a matrix, "elements" here, become one panel
 // [depth][elements], in the order in which the product reads them. Where the elements are not contiguous, squares of
-// the matrix are transposed in registers. Left out: padding with zeros; what a panel holds beyond its elements is
-// whatever was read last, and gives sums that nobody stores.
+// the matrix are transposed in registers. Narrow operands become what the product computes with on the way. Left out:
+// padding with zeros; what a panel holds beyond its elements is whatever was read last, and gives sums that nobody
+// stores.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
@@ -12,6 +13,14 @@ import { laneWidths, transposeSquare } from "./lanes.ts";
 export interface PanelStrides {
   readonly element: number;
   readonly depth: number;
+  /** How its elements are stored, where that is not as they are in registers. */
+  readonly cells?: PanelCells;
+}
+
+/** Cells that are not what their elements are in registers: bytes of each, and how to load a vector or a scalar. */
+export interface PanelCells {
+  readonly bytes: number;
+  load(k: KernelBuilder, type: LoopType, address: LoopValue, offset: number): LoopValue;
 }
 
 export interface Panel {
@@ -30,8 +39,19 @@ export const PANEL_SLACK_BYTES = 64;
 /** Packs one panel with vectors of up to `vector.lanes` lanes. Panels are packed in the order of their addresses. */
 export function packPanel(k: KernelBuilder, panel: Panel, vector: LoopType): void {
   const bytes = vector.kind === "f64" ? 8 : 4;
-  if (panel.strides.element === bytes) copyElements(k, panel, vector, bytes);
+  if (panel.strides.element === (panel.strides.cells?.bytes ?? bytes)) copyElements(k, panel, vector, bytes);
   else transposeElements(k, panel, vector, bytes);
+}
+
+/** Elements of an operand, as they are in registers. */
+function load(
+  k: KernelBuilder,
+  { cells }: PanelStrides,
+  type: LoopType,
+  address: LoopValue,
+  offset: number,
+): LoopValue {
+  return cells === undefined ? k.load(type, address, offset) : cells.load(k, type, address, offset);
 }
 
 function copyElements(k: KernelBuilder, panel: Panel, vector: LoopType, bytes: number): void {
@@ -42,7 +62,8 @@ function copyElements(k: KernelBuilder, panel: Panel, vector: LoopType, bytes: n
     let done = 0;
     for (const lanes of laneWidths(vector.lanes)) {
       for (; count - done >= lanes; done += lanes) {
-        k.store(k.load(loopType(vector.kind, lanes), source, done * bytes), target, done * bytes);
+        const elements = load(k, strides, loopType(vector.kind, lanes), source, done * strides.element);
+        k.store(elements, target, done * bytes);
       }
     }
   });
@@ -73,8 +94,8 @@ function transposeStep(
   const target = k.offset(to, l, width * bytes);
   const type = loopType(vector.kind, side);
   const square = (first: number): LoopValue[] => {
-    const load = (i: number): LoopValue => k.load(type, source, Math.min(first + i, count - 1) * strides.element);
-    const rows = Array.from({ length: side }, (_, i) => load(i));
+    const place = (i: number): number => Math.min(first + i, count - 1) * strides.element;
+    const rows = Array.from({ length: side }, (_, i) => load(k, strides, type, source, place(i)));
     return side === 1 ? rows : transposeSquare(k, rows);
   };
   const store = (value: LoopValue, i: number, first: number): void =>

@@ -24,6 +24,8 @@ export interface BlockOperands {
 export interface BlockColumns {
   readonly type: LoopType;
   readonly count: number;
+  /** Adds the product of an element, repeated in all lanes, and a vector to a sum; a multiply-add unless said. */
+  readonly multiply?: (element: LoopValue, vector: LoopValue, sum: LoopValue) => LoopValue;
 }
 
 /** Steps that one turn of the loop takes. */
@@ -62,7 +64,7 @@ function takeSteps(
   k: KernelBuilder,
   operands: BlockOperands,
   rows: number,
-  { type, count }: BlockColumns,
+  { type, count, multiply = (element, vector, sum) => k.fma(element, vector, sum) }: BlockColumns,
   sums: readonly LoopValue[],
   steps: number,
 ): LoopValue[] {
@@ -76,7 +78,7 @@ function takeSteps(
     if (leftAhead !== undefined) k.prefetch(left, (step + leftAhead) * leftStepBytes);
     for (let row = 0; row < rows; row++) {
       const element = k.loadSplat(type, left, row * leftRowBytes + step * leftStepBytes);
-      vectors.forEach((vector, v) => (next[row * count + v] = k.fma(element, vector, next[row * count + v]!)));
+      vectors.forEach((vector, v) => (next[row * count + v] = multiply(element, vector, next[row * count + v]!)));
     }
   }
   return next;

@@ -1,12 +1,15 @@
 // A few rows times a matrix, y[m, n] = x[m, k] B: what decoding does with every dense weight. It is bound by reading B
 // once, so it packs nothing. Rows of a transposed B are dotted with the rows of x, a few outputs at a time. Rows of a
 // plain B are scaled and added: a chunk is a strip of columns, long enough for a row of it to be one run of memory, and
-// takes a few rows of B at a time while the next ones are fetched; the sums stay in the first cache.
+// takes a few rows of B at a time while the next ones are fetched; the sums stay in the first cache. Operands of bf16 and
+// f16 become float32 as they are read.
 
 import type { LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { loopType } from "../../loop/ir.ts";
+import type { Dtype } from "../../dtype.ts";
+import { cellBytes, elementSize, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
@@ -28,7 +31,12 @@ export function isRowProduct({ m }: MatmulDims, { transposeA, transposeB }: Matm
 /** The same for all chunks of one batch: addresses of its first row of x, of B, and of y. */
 interface RowProduct {
   readonly dims: MatmulDims;
+  /** How x and B are stored, and bytes of an element: of the result, of x, of B. */
+  readonly xType: Dtype;
+  readonly bType: Dtype;
   readonly bytes: number;
+  readonly xBytes: number;
+  readonly bBytes: number;
   readonly vector: LoopType;
   /** The most accumulators to keep. */
   readonly accumulators: number;
@@ -46,9 +54,10 @@ export function lowerRowProduct(
   { transposeA, transposeB }: MatmulAttrs,
 ): void {
   const { m, n, k: inner, batch } = dims;
-  const { dtype } = context.node.inputs[0]!;
-  const bytes = dtype === "f64" ? 8 : 4;
-  const vector = elementLoopType(dtype, (context.lanes * 4) / bytes);
+  const [xType, bType] = context.node.inputs.map(({ dtype }) => dtype) as [Dtype, Dtype];
+  const bytes = elementSize(xType);
+  const [xBytes, bBytes] = [cellBytes(xType), cellBytes(bType)];
+  const vector = elementLoopType(xType, (context.lanes * 4) / bytes);
   const chunkColumns = transposeB
     ? Math.max(OUTPUTS, Math.ceil(16384 / inner / OUTPUTS) * OUTPUTS)
     : stripColumns(n, vector.lanes * SUM_VECTORS);
@@ -60,14 +69,18 @@ export function lowerRowProduct(
     const end = k.min(k.index(n), k.add(first, k.index(chunkColumns)));
     const product: RowProduct = {
       dims,
+      xType,
+      bType,
       bytes,
+      xBytes,
+      bBytes,
       vector,
       accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
-      x: k.offset(x!, which, m * inner * bytes),
-      b: k.offset(b!, which, inner * n * bytes),
+      x: k.offset(x!, which, m * inner * xBytes),
+      b: k.offset(b!, which, inner * n * bBytes),
       y: k.offset(y!, which, m * n * bytes),
-      xRowBytes: transposeA ? bytes : inner * bytes,
-      xStepBytes: transposeA ? m * bytes : bytes,
+      xRowBytes: transposeA ? xBytes : inner * xBytes,
+      xStepBytes: transposeA ? m * xBytes : xBytes,
     };
     if (transposeB) dotColumns(k, product, first, end);
     else addRows(k, product, first, end);
@@ -89,22 +102,24 @@ function dotColumns(k: KernelBuilder, product: RowProduct, first: LoopValue, end
 
 /** Dot products of all rows of x with `count` rows of B [n, k]. */
 function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count: number): void {
-  const { dims, bytes, vector, accumulators, x, y } = product;
+  const { dims, bytes, xBytes, bBytes, vector, accumulators, x, y } = product;
   const { m } = dims;
-  const rowBytes = dims.k * bytes;
-  const rows = k.offset(product.b, column, rowBytes);
+  const [xRowBytes, bRowBytes] = [dims.k * xBytes, dims.k * bBytes];
+  const rows = k.offset(product.b, column, bRowBytes);
   const unroll = m * count * 2 <= accumulators ? 2 : 1;
   const step = unroll * vector.lanes;
   const whole = dims.k - (dims.k % step);
   const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
-    const bAt = k.offset(rows, l, bytes);
+    const [xAt, bAt] = [k.offset(x, l, xBytes), k.offset(rows, l, bBytes)];
     const left = Array.from({ length: m * unroll }, (_, i) => {
-      return k.load(vector, k.offset(x, l, bytes), (i % m) * rowBytes + Math.floor(i / m) * vector.lanes * bytes);
+      const offset = (i % m) * xRowBytes + Math.floor(i / m) * vector.lanes * xBytes;
+      return loadElement(k, product.xType, vector.lanes, xAt, offset);
     });
-    const right = Array.from({ length: count * unroll }, (_, i) =>
-      k.load(vector, bAt, (i % count) * rowBytes + Math.floor(i / count) * vector.lanes * bytes),
-    );
+    const right = Array.from({ length: count * unroll }, (_, i) => {
+      const offset = (i % count) * bRowBytes + Math.floor(i / count) * vector.lanes * bBytes;
+      return loadElement(k, product.bType, vector.lanes, bAt, offset);
+    });
     return partial.map((sum, i) => {
       const [u, c, r] = [Math.floor(i / (m * count)), Math.floor(i / m) % count, i % m];
       return k.fma(left[u * m + r]!, right[u * count + c]!, sum);
@@ -118,7 +133,7 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
     const totals = sumVectors(k, vectors);
     const at = k.offset(y, column, bytes);
     totals.forEach((total, c) => {
-      const rest = restOfDot(k, product, k.add(x, k.index(r * rowBytes)), k.add(rows, k.index(c * rowBytes)), whole);
+      const rest = restOfDot(k, product, k.add(x, k.index(r * xRowBytes)), k.add(rows, k.index(c * bRowBytes)), whole);
       k.store(rest === undefined ? total : k.add(total, rest), at, (r * dims.n + c) * bytes);
     });
   }
@@ -134,7 +149,7 @@ function sumVectors(k: KernelBuilder, vectors: readonly LoopValue[]): LoopValue[
 /** The products of the elements from `start` on, fewer than a step. */
 function restOfDot(
   k: KernelBuilder,
-  { dims, bytes, vector }: RowProduct,
+  { dims, vector, xType, bType, xBytes, bBytes }: RowProduct,
   x: LoopValue,
   row: LoopValue,
   start: number,
@@ -142,9 +157,9 @@ function restOfDot(
   let total: LoopValue | undefined;
   let done = start;
   for (const lanes of laneWidths(vector.lanes)) {
-    const type = loopType(vector.kind, lanes);
     for (; dims.k - done >= lanes; done += lanes) {
-      const product = k.mul(k.load(type, x, done * bytes), k.load(type, row, done * bytes));
+      const left = loadElement(k, xType, lanes, x, done * xBytes);
+      const product = k.mul(left, loadElement(k, bType, lanes, row, done * bBytes));
       const sum = foldLanes(k, product, (a, b) => k.add(a, b));
       total = total === undefined ? sum : k.add(total, sum);
     }
@@ -177,31 +192,30 @@ function scaleRows(
   end: LoopValue,
   sets: boolean,
 ): void {
-  const { dims, bytes, vector, y, xRowBytes, xStepBytes } = product;
+  const { dims, bytes, bBytes, vector, y, xRowBytes, xStepBytes } = product;
   const { m, n } = dims;
-  const scalar = loopType(vector.kind);
   const x = k.offset(product.x, l, xStepBytes);
   const elements = Array.from({ length: m * count }, (_, i) =>
-    k.load(scalar, x, (i % m) * xRowBytes + Math.floor(i / m) * xStepBytes),
+    loadElement(k, product.xType, 1, x, (i % m) * xRowBytes + Math.floor(i / m) * xStepBytes),
   );
-  const rows = k.offset(product.b, l, n * bytes);
+  const rows = k.offset(product.b, l, n * bBytes);
   const columns = (start: LoopValue, stop: LoopValue, lanes: number, vectors: number): void => {
     const type = loopType(vector.kind, lanes);
     const factors = elements.map((element) => k.splat(element, lanes));
     k.loop(start, stop, lanes * vectors, (column) => {
-      const [bAt, yAt] = [k.offset(rows, column, bytes), k.offset(y, column, bytes)];
-      const place = (row: number, v: number): number => (row * n + v * lanes) * bytes;
-      const right = Array.from({ length: count * vectors }, (_, i) =>
-        k.load(type, bAt, place(Math.floor(i / vectors), i % vectors)),
-      );
-      if (m > 1 && lanes === vector.lanes) prefetchRows(k, bAt, count, n * bytes, lanes * vectors * bytes);
+      const [bAt, yAt] = [k.offset(rows, column, bBytes), k.offset(y, column, bytes)];
+      const place = (row: number, v: number): number => row * n + v * lanes;
+      const right = Array.from({ length: count * vectors }, (_, i) => {
+        return loadElement(k, product.bType, lanes, bAt, place(Math.floor(i / vectors), i % vectors) * bBytes);
+      });
+      if (m > 1 && lanes === vector.lanes) prefetchRows(k, bAt, count, n * bBytes, lanes * vectors * bBytes);
       const sums = Array.from({ length: m * vectors }, (_, i) => {
         const [r, v] = [Math.floor(i / vectors), i % vectors];
-        let sum = sets ? k.constant(type, 0) : k.load(type, yAt, place(r, v));
+        let sum = sets ? k.constant(type, 0) : k.load(type, yAt, place(r, v) * bytes);
         for (let c = 0; c < count; c++) sum = k.fma(factors[c * m + r]!, right[c * vectors + v]!, sum);
         return sum;
       });
-      sums.forEach((sum, i) => k.store(sum, yAt, place(Math.floor(i / vectors), i % vectors)));
+      sums.forEach((sum, i) => k.store(sum, yAt, place(Math.floor(i / vectors), i % vectors) * bytes));
     });
   };
   let at = first;
