@@ -62,8 +62,8 @@ test("arithmetic stays within its bounds of the exact result, and its results ar
 
 test("elementary functions are right to 96 bits", () => {
   const ranges = { exp: 700, tanh: 30, sin: 1e5, cos: 1e5 } as const;
-  // Numbers whose low parts are not normal have fewer digits.
-  const unit = fc.double({ min: -1, max: 1, noNaN: true }).map((x) => (Math.abs(x) < 1e-200 ? 0 : x));
+  // Of smaller numbers the oracle's 320 bits do not hold 1 + x.
+  const unit = fc.double({ min: -1, max: 1, noNaN: true }).map((x) => (Math.abs(x) < 1e-60 ? 0 : x));
   const property = fc.property(unit, unit, fc.integer({ min: 0, max: 40 }), (x, low, scale) => {
     for (const [name, range] of Object.entries(ranges) as [keyof typeof ranges, number][]) {
       const hi = x * range * 2 ** -scale;
