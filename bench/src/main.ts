@@ -14,6 +14,7 @@ import { barewire } from "./suites/barewire.ts";
 import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
 import { kernels } from "./suites/kernels.ts";
+import { memory } from "./suites/memory.ts";
 import { training } from "./suites/training.ts";
 
 const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
@@ -21,6 +22,7 @@ const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
   decode,
   kernels,
   compile,
+  memory,
   barewire,
 };
 

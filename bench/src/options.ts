@@ -8,7 +8,7 @@ import { FidelityError } from "@fidelity/units";
 /** An argument that the benchmarks cannot use. */
 export class BenchOptionError extends FidelityError {}
 
-export const SUITES = ["training", "decode", "kernels", "compile", "barewire"] as const;
+export const SUITES = ["training", "decode", "kernels", "compile", "memory", "barewire"] as const;
 
 /** A target that compiles. */
 export type BenchTarget = (typeof DEVICE_TARGETS)[number];
@@ -40,6 +40,7 @@ Suites, all by default:
   decode     tokens a second and bytes read a token, packed weights against float32
   kernels    single ops against the ceilings
   compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
+  memory     the most memory that a training step of 12 layers takes, against PyTorch
   barewire   messages, records read in place, and channels, against their peers
 
 Options:

@@ -40,7 +40,7 @@ export class TorchPeer {
 
   /** Starts the peer with so many threads; undefined where there is no Python with PyTorch. */
   static async start(threads: number): Promise<TorchPeer | undefined> {
-    const python = PYTHONS.find((name) => spawnSync(name, ["-c", "import torch"]).status === 0);
+    const python = findTorchPython();
     if (python === undefined) return undefined;
     const child = spawn(python, [SCRIPT, String(threads)], {
       stdio: ["pipe", "pipe", "inherit"],
@@ -73,6 +73,11 @@ export class TorchPeer {
     this.#child.stdin.end();
     await ended;
   }
+}
+
+/** The Python that has PyTorch, if any. */
+export function findTorchPython(): string | undefined {
+  return PYTHONS.find((name) => spawnSync(name, ["-c", "import torch"]).status === 0);
 }
 
 type TorchProcess = ChildProcessByStdio<Writable, Readable, null>;

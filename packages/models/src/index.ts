@@ -62,3 +62,4 @@ export {
 } from "./tokenizers/index.ts";
 export type { Tokenizer, TokenizerSpec, TokenStream, VocabularyPiece } from "./tokenizers/index.ts";
 export { nearestName } from "./nearest.ts";
+export { LAYER_END } from "./blocks/layer.ts";

@@ -9,6 +9,7 @@ import { add, gather, splat } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { KeyValueCache } from "./blocks/attention.ts";
 import { attentionParameters, selfAttention } from "./blocks/attention.ts";
+import { layerEnd } from "./blocks/layer.ts";
 import { linear } from "./blocks/linear.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import { swiglu, swigluParameters } from "./blocks/swiglu.ts";
@@ -127,7 +128,7 @@ export function createLlama(value: unknown): Model {
     },
     forward(parameters, tokens, past) {
       const position = past?.position ?? splat(0, [], "i32");
-      let x: Tensor<Shape, "f32"> = gather(parameters.embedding.weight, tokens); // [batch, time, dim]
+      let x: Tensor<Shape, "f32"> = layerEnd(gather(parameters.embedding.weight, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
         const normed = norm(block.attentionNorm, x, normEpsilon);
         const { output, cache } = selfAttention(block.attention, normed, {
@@ -136,7 +137,7 @@ export function createLlama(value: unknown): Model {
           cache: past?.state.blocks[i],
         });
         x = add(x, output);
-        x = add(x, swiglu(block.feedForward, norm(block.feedForwardNorm, x, normEpsilon)));
+        x = layerEnd(add(x, swiglu(block.feedForward, norm(block.feedForwardNorm, x, normEpsilon))));
         return cache;
       });
       const logits = linear(parameters.head ?? parameters.embedding, norm(parameters.finalNorm, x, normEpsilon));

@@ -8,6 +8,7 @@ import type { Tensor, TensorType } from "@fidelity/core";
 import { add, gather } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { gatedChannelMixer, gatedChannelMixerParameters } from "./blocks/gated_channel_mixer.ts";
+import { layerEnd } from "./blocks/layer.ts";
 import { linear } from "./blocks/linear.ts";
 import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
@@ -78,7 +79,7 @@ export function createMatmulFree(value: unknown): Model {
     }),
     forward(parameters, tokens, past) {
       const bounds = lowerBounds(parameters.lowerBounds);
-      let x: Tensor<Shape, "f32"> = gather(parameters.embedding.weight, tokens); // [batch, time, dim]
+      let x: Tensor<Shape, "f32"> = layerEnd(gather(parameters.embedding.weight, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
         const { output, hidden } = mlgru(block.mixer, norm(block.mixerNorm, x, normEpsilon), {
           lowerBound: bounds[i],
@@ -86,7 +87,7 @@ export function createMatmulFree(value: unknown): Model {
           normEpsilon,
         });
         x = add(x, output);
-        x = add(x, gatedChannelMixer(block.channel, norm(block.channelNorm, x, normEpsilon)));
+        x = layerEnd(add(x, gatedChannelMixer(block.channel, norm(block.channelNorm, x, normEpsilon))));
         return { hidden };
       });
       const logits = linear(parameters.head ?? parameters.embedding, norm(parameters.finalNorm, x, normEpsilon));

@@ -8,7 +8,7 @@ import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { FileError } from "@fidelity/barewire/node";
 import { createInterpreter } from "@fidelity/core";
-import { fillParameter, namedParameters, packParameters } from "@fidelity/models";
+import { createModel, fillParameter, namedParameters, packParameters } from "@fidelity/models";
 import { Batches, evaluateLoss, NonFiniteLossError, openModel, ResumeMismatchError } from "./index.ts";
 import { train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
 import type { TrainOptions, TrainProgress } from "./index.ts";
@@ -71,6 +71,25 @@ test("bf16 rounds what enters dense products, and the masters stay float32", asy
   assert.notEqual(losses[0], losses[1]);
   assert.ok(Math.abs(losses[0] - losses[1]) < 0.01);
 });
+
+for (const architecture of ["matmul-free", "llama"] as const) {
+  test(`recomputing the layers of a ${architecture} model keeps the losses, and needs less memory`, async () => {
+    const { model, settings, ...rest } = tinyRun(architecture, 4);
+    const plain = await train({ ...rest, model, settings, device });
+    const recomputed = await train({ ...rest, model, settings, device, recompute: true });
+    assert.ok(Math.abs(recomputed.loss! - plain.loss!) < 1e-5, `${recomputed.loss} and ${plain.loss}`);
+    assert.ok(Math.abs(recomputed.validationLoss! - plain.validationLoss!) < 1e-5);
+    const bytes: number[] = [];
+    const sized = { ...trainSettings(settings), batchSize: 8 };
+    const deep = createModel({ ...model.config, layerCount: 6, dim: 64, hiddenDim: 128 });
+    for (const recompute of [false, true]) {
+      const step = await TrainStep.compile(device, deep, sized, { recompute });
+      bytes.push(step.executable.arenaBytes);
+      step.free();
+    }
+    assert.ok(bytes[1] < 0.7 * bytes[0], `${bytes[1]} of ${bytes[0]} bytes`);
+  });
+}
 
 test("packed parameters have the loss of the float32 ones, bit for bit", async () => {
   const run = tinyRun("matmul-free", 10);

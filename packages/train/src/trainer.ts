@@ -40,6 +40,8 @@ export interface TrainOptions {
   readonly pageEverySeconds?: number;
   /** Whether to keep the float32 model of the lowest validation loss as `best.fid`. False by default. */
   readonly keepBest?: boolean;
+  /** Keep one activation a layer and compute the others again: less memory, more work, the same losses. */
+  readonly recompute?: boolean;
   /** Stops the run after the step in progress, with a checkpoint. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TrainProgress) => void;
@@ -86,7 +88,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const state = checkpoint === undefined ? startState : readCheckpointState(checkpoint, identity);
   if (checkpoint !== undefined && state.step >= settings.steps)
     return await finishedRun(options, settings, identity, checkpoint);
-  const step = await TrainStep.compile(options.device, options.model, settings);
+  const step = await TrainStep.compile(options.device, options.model, settings, options);
   let finished: FinishedWeights | undefined;
   try {
     finished = await FinishedWeights.compile(options.device, options.model, step.estimation, step.parameters);

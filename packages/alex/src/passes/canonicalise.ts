@@ -1,5 +1,6 @@
 // canonicalise: one form for what can be written in several ways, so that later passes see fewer cases.
 // - commutative operands in one order, which also lets hash-consing find more common subexpressions;
+// - names for checkpoints are gone;
 // - transpositions of matrices become flags of the product that reads them;
 // - every reduction is over the last axis of [rows, columns], or over the middle axis of [outer, rows, columns];
 //   a reduction of everything is done in two steps, so that the first can run in parallel and join its producers.
@@ -22,10 +23,16 @@ export function canonicalise(graph: Graph): Graph {
 }
 
 const RULES: Partial<Record<Node["op"]["lowering"]["kind"], Rewrite>> = {
+  alias: dropName,
   elementwise: sortOperands,
   kernel: foldTranspositions,
   reduce: splitReduction,
 };
+
+/** Names are for checkpoints, and derivatives have been taken by now. */
+function dropName({ op }: Node, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
+  return op.name === "checkpoint_name" ? inputs : undefined;
+}
 
 function sortOperands(node: Node, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
   const [a, b] = inputs;
