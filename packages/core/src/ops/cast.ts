@@ -1,6 +1,6 @@
 // cast: the same numbers in another dtype. Float to i32 and i8 drops the fraction and saturates; i32 to i8 saturates,
-// too; to bf16 and f16 rounds to nearest, ties to even; bool becomes 0 or 1. A cast to bf16 or f16 is where values are
-// rounded: its register holds the rounded number as f32, which the store does not change.
+// too; to f32, bf16 and f16 rounds to nearest, ties to even; bool becomes 0 or 1. A cast is where values are rounded, in
+// the reference too: to bf16 or f16 the register holds the rounded number as f32, which the store does not change.
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
@@ -68,6 +68,7 @@ function castTangent(tangent: MaybeTensor, dtype: Dtype): MaybeTensor {
 const CONVERSIONS: Readonly<Partial<Record<Dtype, (value: number) => number>>> = {
   bf16: (value) => bf16Value(bf16Bits(value)),
   f16: f16Round,
+  f32: Math.fround,
   i32: (value) => truncate(value, 2 ** 31),
   i8: (value) => truncate(value, 128),
 };
