@@ -55,8 +55,8 @@ export interface Segment {
 }
 
 /**
- * The segment after stage `i` is `segments[i]`; those that begin a loop's body, or what follows a loop that may not run,
- * come behind. Stage 0 is empty: the start.
+ * The segment after stage `i` is `segments[i]`; those that begin a loop's body, or what follows a loop that may not
+ * run, come behind. Stage 0 is empty: the start.
  */
 export interface FlatSchedule {
   readonly stages: readonly Stage[];
@@ -77,7 +77,7 @@ export function flattenSchedule(
   const stages: Stage[] = [{ parts: [], chunks: 1 }];
   const afterStage: Segment[] = [{ ops: [], end: { kind: "end" } }];
   const jumped: Segment[] = [];
-  // What is jumped to is numbered behind the stages, whose number is not known before the end: until then, from -1 down.
+  // What is jumped to is numbered behind the stages, whose number is not known before the end: till then from -1 down.
   let open = afterStage[0];
   const newSegment = (): { readonly made: Segment; readonly segment: number } => {
     const made: Segment = { ops: [], end: { kind: "end" } };

@@ -212,8 +212,8 @@ export interface WhileLoopOptions {
 /**
  * Applies `body` to the carry, from `init` on, while `condition` of it holds, and gives the last carry. The carry keeps
  * its structure, shapes and dtypes; both functions may use tensors from outside. Without `maxSteps` the loop has no
- * reverse mode, and the interpreter gives up on it some time (`UnboundedLoopError`). Throws `TreeMismatchError` where the
- * carry changes.
+ * reverse mode, and the interpreter gives up on it some time (`UnboundedLoopError`). Throws `TreeMismatchError` where
+ * the carry changes.
  */
 export function whileLoop<C>(
   condition: (carry: C) => Tensor<readonly [], "bool">,

@@ -82,7 +82,8 @@ function printAccessors(): string {
 
 /** The address of an argument in the turn that the loops around it are in. */
 function printAddress(): string {
-  return `llvm.func internal @address(%env: !llvm.ptr, %argument: i64) -> i64 attributes {passthrough = ["alwaysinline"]} {
+  const inlined = 'attributes {passthrough = ["alwaysinline"]}';
+  return `llvm.func internal @address(%env: !llvm.ptr, %argument: i64) -> i64 ${inlined} {
   %zero = llvm.mlir.constant(0 : i64) : i64
   %one = llvm.mlir.constant(1 : i64) : i64
   ${field("bindings_int", "bindings")}
@@ -201,6 +202,38 @@ function printChunk(): string {
 }`;
 }
 
+/** What a segment does with the counters of loops; `limited` is for those that what is in memory may end. */
+function printLoopOps(): string {
+  return `^enter:
+  llvm.store %zero32, %counter : i32, !llvm.ptr
+  llvm.br ^next
+^repeat:
+  %turn = llvm.load %counter : !llvm.ptr -> i32
+  %next_turn = llvm.add %turn, %one32 : i32
+  llvm.store %next_turn, %counter : i32, !llvm.ptr
+  %next_turn_wide = llvm.zext %next_turn : i32 to i64
+  %again = llvm.icmp "ult" %next_turn_wide, %b : i64
+  llvm.cond_br %again, ^ask, ^next
+^ask:
+  %has_limit = llvm.icmp "sge" %d, %zero : i64
+  llvm.cond_br %has_limit, ^look, ^segment(%c : i64)
+^look:
+  %limit = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
+  %is_below = llvm.icmp "ult" %next_turn_wide, %limit : i64
+  llvm.cond_br %is_below, ^segment(%c : i64), ^next
+^limited:
+  %turns = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
+  %has_fewer = llvm.icmp "ult" %turns, %b : i64
+  %left_out = llvm.sub %b, %turns : i64
+  %is_first = llvm.icmp "eq" %kind, %enter_first_kind : i64
+  %skipped = llvm.select %has_fewer, %left_out, %zero : i1, i64
+  %start = llvm.select %is_first, %zero, %skipped : i1, i64
+  %start32 = llvm.trunc %start : i64 to i32
+  llvm.store %start32, %counter : i32, !llvm.ptr
+  %is_none = llvm.icmp "eq" %turns, %zero : i64
+  llvm.cond_br %is_none, ^segment(%c : i64), ^next`;
+}
+
 /** The serial work behind a stage, on one member; gives the next stage, or that the program has ended. */
 function printSegment(): string {
   return `llvm.func internal @segment(%env: !llvm.ptr, %from: i64) -> i64 {
@@ -253,34 +286,7 @@ function printSegment(): string {
 ^called:
   %next_k = llvm.add %k, %one : i64
   llvm.br ^calls(%next_k : i64)
-^enter:
-  llvm.store %zero32, %counter : i32, !llvm.ptr
-  llvm.br ^next
-^repeat:
-  %turn = llvm.load %counter : !llvm.ptr -> i32
-  %next_turn = llvm.add %turn, %one32 : i32
-  llvm.store %next_turn, %counter : i32, !llvm.ptr
-  %next_turn_wide = llvm.zext %next_turn : i32 to i64
-  %again = llvm.icmp "ult" %next_turn_wide, %b : i64
-  llvm.cond_br %again, ^ask, ^next
-^ask:
-  %has_limit = llvm.icmp "sge" %d, %zero : i64
-  llvm.cond_br %has_limit, ^look, ^segment(%c : i64)
-^look:
-  %limit = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
-  %is_below = llvm.icmp "ult" %next_turn_wide, %limit : i64
-  llvm.cond_br %is_below, ^segment(%c : i64), ^next
-^limited:
-  %turns = llvm.call @cell(%env, %d) : (!llvm.ptr, i64) -> i64
-  %has_fewer = llvm.icmp "ult" %turns, %b : i64
-  %left_out = llvm.sub %b, %turns : i64
-  %is_first = llvm.icmp "eq" %kind, %enter_first_kind : i64
-  %skipped = llvm.select %has_fewer, %left_out, %zero : i1, i64
-  %start = llvm.select %is_first, %zero, %skipped : i1, i64
-  %start32 = llvm.trunc %start : i64 to i32
-  llvm.store %start32, %counter : i32, !llvm.ptr
-  %is_none = llvm.icmp "eq" %turns, %zero : i64
-  llvm.cond_br %is_none, ^segment(%c : i64), ^next
+${printLoopOps()}
 ^next:
   %next_i = llvm.add %i, %one : i64
   llvm.br ^op(%next_i : i64)

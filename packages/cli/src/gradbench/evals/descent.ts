@@ -1,6 +1,6 @@
 // Gradient descent as saddle and particle want it: steps that are halved when they lead nowhere and doubled after ten
-// that did, until a step or the gradient is short. A loop whose length is found at run time, and in the function that it
-// minimises there may be another one; gradients are by forward or by reverse mode.
+// that did, until a step or the gradient is short. A loop whose length is found at run time, and in the function that
+// it minimises there may be another one; gradients are by forward or by reverse mode.
 
 import {
   add,

@@ -1,10 +1,10 @@
-// ht: hand tracking. A skeleton of bones, posed by 26 angles and offsets theta, carries the vertices of a hand; the error
-// is the distance of measured points from vertices, or, where there are coordinates us, from places in triangles of
-// them. The Jacobian is dense in theta (forward mode: 26 columns), and has two columns for us, since a point depends on
-// its own two coordinates only: one direction for all first coordinates at once, and one for all second ones.
+// ht: hand tracking. A skeleton of bones, posed by 26 angles and offsets theta, carries the vertices of a hand. The
+// error is the distance of measured points from vertices, or, where there are coordinates us, from places in triangles
+// of them. The Jacobian is dense in theta (forward mode: 26 columns), and has two columns for us, since a point depends
+// on its own two coordinates only: one direction for all first coordinates at once, and one for all second ones.
 //
-// A vertex is carried by all bones, sum over b of weight[b] (T_b p): over all vertices that is one product of matrices,
-// of [vertices, 4 bones], which does not depend on the pose, with the bones' transforms [4 bones, 3].
+// A vertex is carried by all bones, sum over b of weight[b] (T_b p): over all vertices that is one product of
+// matrices, of [vertices, 4 bones], which does not depend on the pose, with the bones' transforms [4 bones, 3].
 
 import {
   add,
@@ -201,7 +201,7 @@ function jacobian(theta: F64, us: F64, hand: Hand, skeleton: Skeleton): F64 {
   return concat([...columns, inTheta], 2) as F64;
 }
 
-/** The numbers of the vertices that points belong to: of triangles all first corners, then all second and third ones. */
+/** The vertices that points belong to: of triangles all first corners, then all second and third ones. */
 function verticesOf(data: InputReader, model: InputReader, vertexCount: number, inTriangles: boolean): Int32Array {
   if (!inTriangles) return data.integers("correspondences", 0, vertexCount - 1);
   const triangles = model.matrix("triangles", undefined, 3);

@@ -1,7 +1,7 @@
 // kmeans: the sum over points of the squared distance to their nearest centroid, and the direction of Newton's method,
 // gradient / diagonal of the Hessian, which is diagonal: its product with a vector of ones is that diagonal.
-// The nearest centroid is found first, without a derivative: then only one distance a point is differentiated, since the
-// derivative of a minimum is that of the smallest. A scan takes a block of points at a time, whose distances
+// The nearest centroid is found first, without a derivative: then only one distance a point is differentiated, since
+// the derivative of a minimum is that of the smallest. A scan takes a block of points at a time, whose distances
 // [points, k] stay in the cache.
 
 import {

@@ -1,5 +1,6 @@
 // llsq: half the sum of squares of s(t) minus a polynomial in t, at n points t from -1 to 1 where s is the sign of t.
-// A scan takes a block of points at a time, so that their powers [points, degree] stay in the cache, in the gradient too.
+// A scan takes a block of points at a time, so that their powers [points, degree] stay in the cache, in the gradient
+// too.
 
 import {
   add,

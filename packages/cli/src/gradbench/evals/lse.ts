@@ -1,6 +1,7 @@
-// lse: the logarithm of a sum of exponentials, shifted by the largest exponent, and its gradient.
+// lse: the logarithm of a sum of exponentials, shifted by the largest exponent, and its gradient. The shift changes
+// nothing but the rounding, so that its derivative is zero and need not be computed.
 
-import { add, exp, log, reduceMax, reduceSum, reshape, sub } from "@fidelity/core";
+import { add, exp, log, reduceMax, reduceSum, reshape, stopGradient, sub } from "@fidelity/core";
 import { grad } from "@fidelity/furnace";
 import { numbers, oneNumber } from "../evaluation.ts";
 import type { Evaluation } from "../evaluation.ts";
@@ -10,7 +11,7 @@ import type { F64, Scalar64 } from "../programs.ts";
 
 /** Of each row of x [rows, columns]. */
 export function logSumExpRows(x: F64): F64 {
-  const largest = reduceMax(x, 1, true) as F64;
+  const largest = stopGradient(reduceMax(x, 1, true) as F64);
   const sum = add(largest, log(reduceSum(exp(sub(x, largest) as F64), 1, true) as F64)) as F64;
   return reshape(sum, [x.shape[0]!]) as F64;
 }

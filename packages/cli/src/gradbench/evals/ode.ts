@@ -1,4 +1,4 @@
-// ode: y' = f(x, y) from 0 to 2 by the classic Runge-Kutta method in s steps, with f[0] = x[0] and f[i] = x[i] y[i - 1];
+// ode: y' = f(x, y) from 0 to 2 by the classic Runge-Kutta method in s steps, f[0] = x[0] and f[i] = x[i] y[i - 1];
 // and the gradient of the last element of the result. The steps are a scan.
 
 import { add, concat, div, mul, reshape, scan, sliceAxis, splat } from "@fidelity/core";

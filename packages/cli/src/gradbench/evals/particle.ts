@@ -1,7 +1,7 @@
 // particle: the control w for which a charged particle, pushed by two fixed charges, meets the origin, by gradient
-// descent over w. Its path is Euler's method until it crosses the x axis, with the force as the gradient of a potential:
-// a derivative in a loop of unknown length in a derivative in such a loop. The two letters of a function are the modes
-// of the outer derivative and of the inner one.
+// descent over w. Its path is Euler's method until it crosses the x axis, with the force as the gradient of a
+// potential: a derivative in a loop of unknown length in a derivative in such a loop. The two letters of a function are
+// the modes of the outer derivative and of the inner one.
 
 import { add, div, logicalNot, lt, mul, splat, sqrt, square, sub, whileLoop } from "@fidelity/core";
 import { oneNumber } from "../evaluation.ts";
