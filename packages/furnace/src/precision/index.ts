@@ -9,3 +9,8 @@ export { pairs } from "./double_double.ts";
 export type { PairLike } from "./double_double.ts";
 export { accumulations, doubleDouble, extendGraph, NoExtendedRuleError, withPrecision } from "./extend.ts";
 export type { PairOrTensorTree, PairTree, Precision, PrecisionPolicy } from "./extend.ts";
+export { conditionNumbers } from "./condition.ts";
+export type { OpCondition } from "./condition.ts";
+export { formatStability, stabilitySvg } from "./report.ts";
+export { choosing, gradientStability } from "./stability.ts";
+export type { LeafStability, StabilityOptions, StabilityReport } from "./stability.ts";
