@@ -5,7 +5,8 @@ import { join, resolve } from "node:path";
 import { PASSES } from "@fidelity/alex";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ESTIMATORS } from "@fidelity/furnace";
-import { DEFAULT_ESTIMATOR } from "@fidelity/train";
+import { DEFAULT_ESTIMATOR, GRADIENT_FORMS } from "@fidelity/train";
+import type { GradientForm } from "@fidelity/train";
 import type { Command } from "commander";
 import { UsageError, WrongFileError } from "./errors.ts";
 import {
@@ -35,7 +36,9 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly warmup?: number;
   readonly seed: number;
   readonly precision: "f32" | "bf16";
+  readonly gradients: GradientForm;
   readonly estimator: string;
+  readonly recompute?: boolean;
   readonly evalEvery?: number;
   readonly emitAfter?: string;
   readonly target: Target;
@@ -60,6 +63,7 @@ const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "warmup",
   "seed",
   "precision",
+  "gradients",
   "estimator",
   "evalEvery",
 ];
@@ -85,12 +89,18 @@ export function addTrainOptions(command: Command): Command {
     .addOption(integerOption("--warmup <steps>", "steps up to the peak (default: a twentieth)", { min: 0, max: 1e9 }))
     .addOption(choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]).default("f32"))
     .addOption(
+      choiceOption("--gradients <form>", "lazy: embeddings change only the rows of a batch", GRADIENT_FORMS).default(
+        "exact",
+      ),
+    )
+    .addOption(
       choiceOption(
         "--estimator <name>",
         "how gradients reach ternary weights",
         ESTIMATORS.map(({ name }) => name),
       ).default(DEFAULT_ESTIMATOR),
     )
+    .option("--recompute", "compute activations again in the backward pass: less memory, more work, the same losses")
     .addOption(integerOption("--eval-every <steps>", "validate this often (default: 20 times a run)", { max: 1e9 }))
     .addOption(seedOption())
     .addOption(targetOption())

@@ -8,6 +8,14 @@ import { TrainSettingError } from "./errors.ts";
 /** How dense products are computed. Master weights, moments and losses are float32 either way. */
 export type Precision = "f32" | "bf16";
 
+/**
+ * Whether gradients are kept in the form in which they arise. "exact" keeps an embedding's as the rows that a batch has,
+ * and updates all rows as their dense gradient would; "lazy" leaves rows that a batch does not have alone, with their
+ * moments and their decay, for less work; "dense" makes tensors of all gradients.
+ */
+export const GRADIENT_FORMS = ["exact", "lazy", "dense"] as const;
+export type GradientForm = (typeof GRADIENT_FORMS)[number];
+
 export type TrainSettings = {
   readonly steps: number;
   /** Sequences a step. */
@@ -28,6 +36,8 @@ export type TrainSettings = {
   /** The norm that gradients are clipped to. */
   readonly clipNorm: number;
   readonly precision: Precision;
+  /** What stands for gradients in the step: see `GRADIENT_FORMS`. */
+  readonly gradients: GradientForm;
   /** How gradients reach ternary weights: the name of one of furnace's `ESTIMATORS`. */
   readonly estimator: string;
 };
@@ -39,7 +49,7 @@ interface Bounds {
   readonly integer?: boolean;
 }
 
-const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision" | "estimator">, Bounds>> = {
+const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision" | "estimator" | "gradients">, Bounds>> = {
   steps: { low: 1, high: 1e9, integer: true },
   batchSize: { low: 1, high: 1 << 20, integer: true },
   contextLength: { low: 1, high: 1 << 20, integer: true },
@@ -59,7 +69,7 @@ export const DEFAULT_ESTIMATOR = "straight-through";
 /**
  * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
  * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
- * straight-through gradients. Throws
+ * gradients in the form in which they arise ("exact"), straight-through to ternary weights. Throws
  * `TrainSettingError` naming the first setting that cannot be.
  */
 export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings, "steps">): TrainSettings {
@@ -76,6 +86,7 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     beta2: given.beta2 ?? 0.99,
     clipNorm: given.clipNorm ?? 1,
     precision: given.precision ?? "f32",
+    gradients: given.gradients ?? "exact",
     estimator: given.estimator ?? DEFAULT_ESTIMATOR,
   };
   for (const [name, { low, high, integer }] of Object.entries(bounds)) {
@@ -85,6 +96,7 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
   }
   if (settings.precision !== "f32" && settings.precision !== "bf16")
     refuse("precision", "f32 or bf16", settings.precision);
+  if (!GRADIENT_FORMS.includes(settings.gradients)) refuse("gradients", GRADIENT_FORMS.join(", "), settings.gradients);
   if (findEstimator(settings.estimator) === undefined)
     refuse("estimator", ESTIMATORS.map(({ name }) => name).join(", "), settings.estimator);
   return settings;

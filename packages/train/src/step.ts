@@ -4,7 +4,7 @@
 
 import { flattenTree, isTensor, isTernary, mapTree, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
-import { adamW, clipByGlobalNorm, valueAndGrad } from "@fidelity/furnace";
+import { adamW, clipByGlobalNorm, gradients, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
@@ -13,7 +13,7 @@ import { invariant } from "@fidelity/units";
 import { countFlips } from "./flips.ts";
 import { roundProducts } from "./mixed-precision.ts";
 import { recomputeLayers } from "./recompute.ts";
-import type { Precision, TrainSettings } from "./settings.ts";
+import type { GradientForm, Precision, TrainSettings } from "./settings.ts";
 import { estimateWeights, estimationOf, fillNoise } from "./weight-estimation.ts";
 import type { Estimation, EstimationInputs } from "./weight-estimation.ts";
 
@@ -140,22 +140,23 @@ type StepTypes = readonly [
 function traceStep(estimation: Estimation, settings: TrainSettings, { recompute = false }: StepOptions) {
   const { model, noiseLength } = estimation;
   const { batchSize, contextLength, precision, weightDecay, beta1, beta2, clipNorm } = settings;
+  const rows = settings.gradients === "lazy" ? "lazy" : "exact";
   const leaves = namedParameters(model.parameters);
   const decaying = new Set(leaves.filter(({ leaf }) => leaf.role !== "norm").map(({ path }) => path));
-  const optimizer = adamW({ weightDecay, beta1, beta2, decayMask: (path) => decaying.has(path) });
+  const optimizer = adamW({ weightDecay, beta1, beta2, rows, decayMask: (path) => decaying.has(path) });
   const types: unknown = parameterTypes(model.parameters, { packed: false });
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);
   const batch = tensorType("i32", [batchSize, contextLength]);
-  const loss = valueAndGrad(trainedLossOf(estimation, precision, recompute));
+  const differentiated = withGradients(trainedLossOf(estimation, precision, recompute), settings.gradients);
   const noiseTypes = noiseLength > 0 ? [tensorType("f32", [noiseLength])] : [];
   const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, scalar, noiseTypes];
   const { graph } = trace(
     "train_step",
     (parameters, state, step, learningRate, tokens, targets, progress, [noise]) => {
       const given = { progress, noise };
-      const { value, grad } = loss(parameters, tokens as TokenTensor, targets as TokenTensor, given);
-      const { grads, norm } = clipByGlobalNorm(grad, clipNorm);
+      const { value, all } = differentiated(parameters, tokens as TokenTensor, targets as TokenTensor, given);
+      const { grads, norm } = clipByGlobalNorm(all, clipNorm);
       const scalars = { learningRate: learningRate as Tensor, step: step as Tensor };
       const updated = optimizer.update(parameters, grads, state, scalars);
       const flips = countFlips(estimation, leavesOf(parameters), leavesOf(updated.params));
@@ -165,6 +166,18 @@ function traceStep(estimation: Estimation, settings: TrainSettings, { recompute 
     inputs,
   );
   return { graph, momentNames: Object.keys(moments) };
+}
+
+/** A loss with its gradients, in the form that the settings ask for. */
+function withGradients<A extends readonly unknown[]>(loss: (...args: A) => Scalar, form: GradientForm) {
+  return (...args: A): { value: Scalar; all: unknown } => {
+    if (form === "dense") {
+      const { value, grad } = valueAndGrad(loss)(...args);
+      return { value, all: grad };
+    }
+    const { value, gradients: all } = gradients(loss)(...args);
+    return { value, all };
+  };
 }
 
 type StepEstimation = Pick<EstimationInputs, "progress" | "noise">;

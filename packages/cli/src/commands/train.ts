@@ -51,7 +51,7 @@ export function trainCommand(done: (exitCode: number) => void): Command {
 
 function settingsOf(options: TrainCommandOptions): TrainSettings {
   const { steps, batch: batchSize, context: contextLength, seed, learningRate, warmup, precision } = options;
-  const { estimator } = options;
+  const { gradients, estimator } = options;
   return trainSettings({
     steps,
     batchSize,
@@ -60,6 +60,7 @@ function settingsOf(options: TrainCommandOptions): TrainSettings {
     learningRate,
     warmupSteps: warmup,
     precision,
+    gradients,
     estimator,
   });
 }
@@ -92,6 +93,7 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
       settings,
       folder,
       validation: { everySteps: options.evalEvery },
+      recompute: options.recompute,
     };
     const { result, exitCode } = await runTraining(plan, output);
     const modelSizeBytes = result.isFinished ? await saveFinished(plan, result) : undefined;
@@ -156,7 +158,7 @@ async function emitStep(options: TrainCommandOptions, pass: string): Promise<num
       : vocabularyOf(TextCorpus.open(required(options.data, "--data <path...>", "the text to train on")), "character");
   const compiled: { graph: Graph; options: CompileOptions }[] = [];
   const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
-  await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options));
+  await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options), options);
   const isWasm = options.target === "wasm" || options.target === "interpreter";
   const target = isWasm ? WASM_TARGET : TARGETS[options.target].vectors();
   for (const { graph, options: compileOptions } of compiled) {
