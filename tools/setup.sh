@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Brings in what the tests need beside npm: Debian's mlir-19-tools, llvm-19 and lld-19 (the native target's, which also
 # check that printed graphs are valid MLIR), qemu-user (code for other processors is run in it) and chromium (what runs
-# in browsers is tested in one). `tools/setup.sh bench` adds the peer of the benchmarks: Debian's PyTorch, with OpenBLAS,
-# since on the reference BLAS it is ten times slower. Quick when nothing is missing; where it may not install (no Debian,
+# in browsers is tested in one). `tools/setup.sh bench` adds the peers of the benchmarks: Debian's PyTorch, with OpenBLAS,
+# since on the reference BLAS it is ten times slower, and what GradBench's evaluators and JavaScript tools need. Quick when nothing is missing; where it may not install (no Debian,
 # not root), it says what is missing and leaves the machine alone.
 set -euo pipefail
 
@@ -16,6 +16,20 @@ if [ "${1:-}" = bench ]; then
   # Debian's own Python: another one before it in the path does not see Debian's packages.
   /usr/bin/python3 -c 'import torch, numpy' 2>/dev/null || missing+=(python3-torch python3-numpy)
   ls /usr/lib/*/openblas-pthread/libblas.so.3 >/dev/null 2>&1 || missing+=(libopenblas0-pthread)
+  # GradBench's evaluators: Python packages, and golden programs in C++ that read JSON.
+  /usr/bin/python3 -c 'import scipy' 2>/dev/null || missing+=(python3-scipy)
+  /usr/bin/python3 -c 'import pydantic' 2>/dev/null || missing+=(python3-pydantic)
+  /usr/bin/python3 -c 'import dataclasses_json' 2>/dev/null || missing+=(python3-dataclasses-json)
+  command -v g++ >/dev/null && command -v make >/dev/null || missing+=(g++ make)
+  [ -e /usr/include/nlohmann/json.hpp ] || missing+=(nlohmann-json3-dev)
+  # TensorFlow.js is a peer of one suite and larger than all other packages together: not a dependency.
+  peers="$HOME/.cache/fidelity/bench-peers"
+  if [ ! -d "$peers/node_modules/@tensorflow/tfjs" ]; then
+    mkdir -p "$peers"
+    echo '{"private":true,"dependencies":{"@tensorflow/tfjs":"4.22.0"}}' >"$peers/package.json"
+    npm install --prefix "$peers" --ignore-scripts --no-audit --no-fund >/dev/null 2>&1 ||
+      echo "setup: could not install TensorFlow.js; the gradbench suite goes without it" >&2
+  fi
 fi
 [ "${#missing[@]}" -eq 0 ] && exit 0
 

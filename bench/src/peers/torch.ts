@@ -95,7 +95,7 @@ async function readReply<T>(lines: AsyncIterator<string>): Promise<T> {
  * Debian's OpenBLAS does not know new processors by itself, and takes the slowest of its kernels for them. What the
  * environment says may be an older processor's, and would make the peer slower than it is.
  */
-function blasFamily(): Record<string, string> {
+export function blasFamily(): Record<string, string> {
   try {
     return /\bavx512f\b/.test(readFileSync("/proc/cpuinfo", "utf8")) ? { OPENBLAS_CORETYPE: "SKYLAKEX" } : {};
   } catch {
