@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 import type { TestRecord } from "./test-records.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const PATTERNS = ["packages/*/src/**/*.test.ts", "bench/src/**/*.test.ts", "tools/**/*.test.ts"];
+const PATTERNS = ["packages/*/src/**/*.test.ts", "bench/src/**/*.test.ts", "tools/**/*.test.ts", "examples/*.test.ts"];
 const OWN_PROCESS = /\.(isolated|e2e)\.test\.ts$/;
 // A hung test must not hold a build for ever; no test should come near it.
 const TEST_TIMEOUT_MS = 300_000;

@@ -74,6 +74,8 @@ export { GraphVerifyError, verifyGraph } from "./verify.ts";
 export { createInterpreter, ExecutionError, interpret } from "./interpreter.ts";
 export { findNonFinite, formatNonFinite } from "./non_finite.ts";
 export type { NonFiniteOrigin } from "./non_finite.ts";
+export { ArgumentError, jit } from "./jit.ts";
+export type { CompiledFunction, HostArguments, HostLeaf, HostResults } from "./jit.ts";
 export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
 
 // Differentiation and batching: what furnace builds on.
