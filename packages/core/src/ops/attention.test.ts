@@ -42,6 +42,12 @@ const SIZES: readonly Sizes[] = [
   { B: 1, T: 2, H: 7, D: 5, S: 37, G: 1, position: 36 },
 ];
 
+/** Few queries over a cache of several blocks: the last query sees one more of them than the first, and one nobody. */
+const LONG: readonly Sizes[] = [
+  { B: 1, T: 2, H: 2, D: 3, S: 600, G: 1, position: 255 },
+  { B: 2, T: 1, H: 3, D: 20, S: 270, G: 3, position: 269 },
+];
+
 function inputsOf({ B, T, H, D, S, G, position }: Sizes, seed: number): HostTensor[] {
   const random = seededRandom(seed);
   const [q, k, v] = [type(B, T, H, D), type(B, S, G, D), type(B, S, G, D)].map((one) => randomHost(one, random));
@@ -77,7 +83,7 @@ function weights(
 }
 
 void test("attention: weighted sums of visible values, and the log of the normaliser", () => {
-  for (const sizes of SIZES) {
+  for (const sizes of [...SIZES, ...LONG]) {
     const { B, T, H, D, S, G } = sizes;
     const inputs = inputsOf(sizes, 1);
     const scale = 1 / Math.sqrt(D);

@@ -1,168 +1,315 @@
 // attention for few queries, which is what decoding asks for: bound by reading the cache, so that keys and values are
-// read in place, once for a few heads of a group. A chunk is some heads of one key head of one sequence; their scores
-// with all visible keys go to scratch, as many keys a step as a vector has lanes; then the exponentials; then the
-// weighted sum of the values.
+// read in place, once for all heads of a group, in the order in which they lie. A long cache is cut into blocks of
+// positions, each with all its key heads, which is a run of memory (flash-decoding: Dao, Haziza, Massa and Sizov 2023);
+// a second call puts their parts together. The blocks follow from the shapes, so no result depends on the number of
+// threads. Within a chunk the sums are kept as in attention.ts (online softmax, Milakov and Gimelshein 2018,
+// arXiv 1805.02867), a tile of positions at a time. A short cache is one block, and a chunk is one of its key heads.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, I32, loopType } from "../../loop/ir.ts";
-import type { LoopValue } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { expOf, logOf } from "../../loop/math.ts";
-import type { LowerContext } from "../../op.ts";
-import { roundUp } from "../../storage.ts";
+import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
-import { headBase, headStrides, loadPosition } from "./attention_blocks.ts";
-import { foldLanes, laneIndices, largerOf, pieceOffsets, rowPieces, sumEach } from "./lanes.ts";
+import { clearRows, headStrides, loadPosition } from "./attention_blocks.ts";
+import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 
 /** Heads that share a reading of keys and values. */
 const HEADS = 4;
+/** Bytes of all keys of a tile, about, and the least positions of one. */
+const [TILE_BYTES, TILE_MIN] = [192 * 1024, 16];
+/** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
+const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
 /** Below every score; its exponential is 0. */
 const MASKED = -1e30;
 /** Vectors of head elements whose products are unrolled. */
 const UNROLLED_VECTORS = 16;
+/** How far ahead of their use keys are asked for, at least. */
+const AHEAD_BYTES = 16384;
+const LINE_BYTES = 64;
+/** Sums that hide the latency of adding to them. */
+const SUMS_MIN = 8;
 
-/** Some heads of a group and one query: addresses of their first rows, and scratch [heads, capacity in vectors]. */
-interface Heads {
+/**
+ * How the work is cut up. Products come as one vector for some heads and neighbouring keys: head i and key j in lane
+ * i * `keys` + j.
+ */
+interface Cut {
   readonly dims: AttentionDims;
+  readonly type: LoopType;
   readonly scale: number;
-  readonly lanes: number;
+  /** Sets of heads of a group, the first ones of `height` and the last one of `lastHeight`. */
+  readonly sets: number;
+  readonly height: number;
+  readonly lastHeight: number;
+  readonly keys: number;
+  /** Vectors of sums that stay in registers, and vectors of products that are found at a time. */
   readonly accumulators: number;
-  readonly q: LoopValue;
-  readonly keys: LoopValue;
-  readonly values: LoopValue;
-  readonly o: LoopValue;
-  readonly lse: LoopValue;
-  /** Number of keys that the query sees. */
-  readonly visible: LoopValue;
-  readonly scores: LoopValue;
-  readonly scoresStrideBytes: number;
+  readonly together: number;
+  /** Positions of a tile, positions of a block, and blocks. */
+  readonly tile: number;
+  readonly block: number;
+  readonly blocks: number;
+}
+
+function cutOf(dims: AttentionDims, scale: number, { lanes, registers, joinsVectors }: LowerContext): Cut {
+  const { groupSize, capacity } = dims;
+  const sets = Math.ceil(groupSize / HEADS);
+  const height = Math.ceil(groupSize / sets);
+  const lastHeight = groupSize - (sets - 1) * height;
+  const keys = lanes / 2 ** Math.ceil(Math.log2(height));
+  const fitting = 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
+  const tile = Math.max(TILE_MIN, Math.min(fitting, BLOCK));
+  const block = Math.ceil(Math.max(BLOCK, BLOCK_PER_HEAD * groupSize) / tile) * tile;
+  const blocks = Math.ceil(capacity / block);
+  const type = loopType("f32", lanes);
+  const accumulators = registers / 2;
+  const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
+  return { dims, type, scale, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
+}
+
+/** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
+const stateBytes = ({ type }: Cut): number => 2 * type.lanes * 4;
+
+/** The state of set `set` of key head `keyHead` for query `t`, in [key heads, time, sets]. */
+function stateOf(k: KernelBuilder, cut: Cut, states: LoopValue, keyHead: LoopValue, t: LoopValue, set: LoopValue) {
+  const row = k.add(k.mul(keyHead, k.index(cut.dims.time)), t);
+  return k.offset(states, k.add(k.mul(row, k.index(cut.sets)), set), stateBytes(cut));
+}
+
+/** Keys that query `t` sees. */
+function visibleOf(k: KernelBuilder, { capacity }: AttentionDims, position: LoopValue, t: LoopValue): LoopValue {
+  return k.min(k.add(k.add(position, t), k.index(1)), k.index(capacity));
 }
 
 export function lowerAttentionRows(context: LowerContext, { scale }: AttentionAttrs, dims: AttentionDims): void {
-  const { batch, time, heads, size, capacity, keyHeads, groupSize } = dims;
-  const { lanes } = context;
-  const strides = headStrides(dims);
-  const together = Math.min(HEADS, groupSize);
-  const sets = Math.ceil(groupSize / together);
+  const cut = cutOf(dims, scale, context);
+  if (cut.blocks === 1) attendShort(context, cut);
+  else attendLong(context, cut);
+}
+
+const workOf = ({ batch, heads, time, capacity, size }: AttentionDims): number =>
+  4 * batch * heads * time * capacity * size;
+
+/** A short cache: a chunk is a key head of a sequence, and writes the results. */
+function attendShort(context: LowerContext, cut: Cut): void {
+  const { batch, time, heads, size, keyHeads } = cut.dims;
+  const buffers = [...[0, 1, 2, 3].map((i) => context.input(i)), context.result(0), context.result(1)];
+  context.call("attention_rows", batch * keyHeads, workOf(cut.dims), buffers, (k, bases) => {
+    const [q, keys, values, positionAt, o, lse] = bases as readonly LoopValue[];
+    const [sequence, keyHead] = [k.div(k.chunk, k.index(keyHeads)), k.rem(k.chunk, k.index(keyHeads))];
+    const states = k.allocateScratch(keyHeads * time * cut.sets * stateBytes(cut));
+    const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
+    const range = { first: k.index(0), keyHead, keyHeadEnd: k.add(keyHead, k.index(1)) };
+    const sums = k.offset(o!, sequence, time * heads * size * 4);
+    attendBlock(k, { cut, ...reads, ...range, sums, states });
+    finishBlock(k, cut, { states, sums, lse: k.offset(lse!, sequence, heads * time * 4), keyHead });
+  });
+}
+
+/** A long cache: a chunk is a block of positions with all key heads. */
+function attendLong(context: LowerContext, cut: Cut): void {
+  const { batch, time, heads, size, keyHeads } = cut.dims;
   const inputs = [0, 1, 2, 3].map((i) => context.input(i));
-  const buffers = [...inputs, context.result(0), context.result(1)];
-  const work = 4 * batch * heads * time * capacity * size;
-  context.call("attention_rows", batch * keyHeads * sets, work, buffers, (k, bases) => {
-    const [qBase, kBase, vBase, positionAt, oBase, lseBase] = bases as readonly LoopValue[];
-    const set = k.rem(k.chunk, k.index(sets));
-    const ofBatch = k.div(k.chunk, k.index(sets));
-    const [sequence, keyHead] = [k.div(ofBatch, k.index(keyHeads)), k.rem(ofBatch, k.index(keyHeads))];
-    const first = k.add(k.mul(keyHead, k.index(groupSize)), k.mul(set, k.index(together)));
-    const position = loadPosition(k, positionAt!);
-    const scoresStrideBytes = roundUp(capacity, lanes) * 4;
-    const scores = k.allocateScratch(together * scoresStrideBytes);
-    const rows = (height: number): void =>
+  const chunks = batch * cut.blocks;
+  const sums = context.temporary(chunks * time * heads * size * 4);
+  const states = context.temporary(chunks * keyHeads * time * cut.sets * stateBytes(cut));
+  context.call("attention_rows", chunks, workOf(cut.dims), [...inputs, sums, states], (k, bases) => {
+    const [q, keys, values, positionAt, sumsAt, statesAt] = bases as readonly LoopValue[];
+    const sequence = k.div(k.chunk, k.index(cut.blocks));
+    const first = k.mul(k.rem(k.chunk, k.index(cut.blocks)), k.index(cut.block));
+    const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
+    const range = { first, keyHead: k.index(0), keyHeadEnd: k.index(keyHeads) };
+    const writes = {
+      sums: k.offset(sumsAt!, k.chunk, time * heads * size * 4),
+      states: k.offset(statesAt!, k.chunk, keyHeads * time * cut.sets * stateBytes(cut)),
+    };
+    attendBlock(k, { cut, ...reads, ...range, ...writes });
+  });
+  combineBlocks(context, cut, [context.input(3), sums, states, context.result(0), context.result(1)]);
+}
+
+/** One block of positions for some key heads of one sequence. */
+interface Block {
+  readonly cut: Cut;
+  /** Bases of the inputs. */
+  readonly q: LoopValue;
+  readonly keys: LoopValue;
+  readonly values: LoopValue;
+  readonly position: LoopValue;
+  readonly sequence: LoopValue;
+  /** The first position, and the key heads from one to before another. */
+  readonly first: LoopValue;
+  readonly keyHead: LoopValue;
+  readonly keyHeadEnd: LoopValue;
+  /** [time, heads, size] of the sequence and block, and the states of all its sets. */
+  readonly sums: LoopValue;
+  readonly states: LoopValue;
+}
+
+/** Some heads of a group and one query, with a tile. */
+interface Rows {
+  readonly cut: Cut;
+  readonly height: number;
+  readonly q: LoopValue;
+  readonly sums: LoopValue;
+  readonly state: LoopValue;
+  /** Positions of the tile from and to before, the last key that the query sees, and the last one of the tile. */
+  readonly from: LoopValue;
+  readonly end: LoopValue;
+  readonly limit: LoopValue;
+  readonly last: LoopValue;
+  /** Of position 0 of the key head. */
+  readonly keys: LoopValue;
+  readonly values: LoopValue;
+  /** Scratch: [keys of a tile / `keys`] vectors, and one. */
+  readonly weights: LoopValue;
+  readonly factors: LoopValue;
+}
+
+/** Sums of values by exponentials of scores less the largest, and what was the largest, for all queries. */
+function attendBlock(k: KernelBuilder, block: Block): void {
+  const { cut, keyHead, keyHeadEnd, sequence, first, position } = block;
+  const { dims, type } = cut;
+  const { time, size, capacity, keyHeads, groupSize } = dims;
+  const strides = headStrides(dims);
+  const weights = k.allocateScratch((cut.tile / cut.keys) * type.lanes * 4);
+  const factors = k.allocateScratch(type.lanes * 4);
+  const visible = visibleOf(k, dims, position, k.index(time - 1));
+  const end = k.min(k.add(first, k.index(cut.block)), visible);
+  const eachSet = (body: (set: LoopValue, height: number, head: LoopValue, t: LoopValue, keyHead: LoopValue) => void) =>
+    k.loop(keyHead, keyHeadEnd, 1, (g) =>
       k.loop(0, time, 1, (t) => {
-        const ofQueries = (base: LoopValue): LoopValue =>
-          k.offset(headBase(k, base, sequence, first, time, strides.query, size), t, strides.query);
-        attendRow(k, height, {
-          dims,
-          scale,
-          lanes,
-          accumulators: context.registers / 2,
-          q: ofQueries(qBase!),
-          keys: headBase(k, kBase!, sequence, keyHead, capacity, strides.key, size),
-          values: headBase(k, vBase!, sequence, keyHead, capacity, strides.key, size),
-          o: ofQueries(oBase!),
-          lse: k.offset(k.offset(lseBase!, k.add(k.mul(sequence, k.index(heads)), first), time * 4), t, 4),
-          visible: k.min(k.add(k.add(position, t), k.index(1)), k.index(capacity)),
-          scores,
-          scoresStrideBytes,
+        const run = (set: LoopValue, height: number): void =>
+          body(set, height, k.add(k.mul(g, k.index(groupSize)), k.mul(set, k.index(cut.height))), t, g);
+        const whole = cut.height === cut.lastHeight ? cut.sets : cut.sets - 1;
+        if (whole === 1) run(k.index(0), cut.height);
+        else k.loop(0, whole, 1, (set) => run(set, cut.height));
+        if (whole < cut.sets) run(k.index(whole), cut.lastHeight);
+      }),
+    );
+  k.if(k.compare("lt", first, end), () => {
+    eachSet((set, height, head, t, g) => {
+      const state = stateOf(k, cut, block.states, g, t, set);
+      k.store(k.constant(type, MASKED), state);
+      k.store(k.constant(type, 0), state, type.lanes * 4);
+      const sums = k.offset(k.offset(block.sums, t, strides.query), head, size * 4);
+      clearRows(k, sums, height, size * 4, size, type.lanes);
+    });
+    k.loop(first, end, cut.tile, (from) => {
+      const tileEnd = k.min(k.add(from, k.index(cut.tile)), end);
+      eachSet((set, height, head, t, g) => {
+        const ofHead = (base: LoopValue): LoopValue =>
+          k.offset(k.offset(base, sequence, capacity * keyHeads * size * 4), g, size * 4);
+        const q = k.offset(k.offset(block.q, sequence, time * strides.query), t, strides.query);
+        attendTile(k, {
+          cut,
+          height,
+          q: k.offset(q, head, size * 4),
+          sums: k.offset(k.offset(block.sums, t, strides.query), head, size * 4),
+          state: stateOf(k, cut, block.states, g, t, set),
+          from,
+          end: tileEnd,
+          limit: k.sub(visibleOf(k, dims, position, t), k.index(1)),
+          last: k.sub(tileEnd, k.index(1)),
+          keys: ofHead(block.keys),
+          values: ofHead(block.values),
+          weights,
+          factors,
         });
       });
-    const rest = groupSize % together;
-    const run = (height: number) => (): readonly LoopValue[] => {
-      rows(height);
-      return [];
-    };
-    if (rest === 0) rows(together);
-    else k.if(k.compare("eq", set, k.index(sets - 1)), run(rest), run(together));
+    });
+    return [];
   });
 }
 
-function attendRow(k: KernelBuilder, height: number, heads: Heads): void {
-  const { dims, lanes, accumulators, visible, scores, scoresStrideBytes } = heads;
-  const { size, time } = dims;
-  const largest = writeScores(k, height, heads);
-  const totals = exponentials(k, heads, largest);
-  const inverses = totals.map((total) => k.div(k.constant(F32, 1), total));
-  const rows = {
-    rows: heads.values,
-    rowStrideBytes: headStrides(dims).key,
-    weights: scores,
-    weightStrideBytes: 4,
-    sumStrideBytes: scoresStrideBytes,
-    count: visible,
-    size,
+/** Scores of a tile, their exponentials, and the values by them. */
+function attendTile(k: KernelBuilder, rows: Rows): void {
+  const { cut, state, weights, factors } = rows;
+  const { type, keys } = cut;
+  const vectorBytes = type.lanes * 4;
+  const maxima = writeScores(k, rows);
+  const old = k.load(type, state);
+  const largest = largerOf(
+    k,
+    old,
+    foldKeys(k, maxima, keys, (a, b) => largerOf(k, a, b)),
+  );
+  const factor = expOf(k, k.sub(old, largest));
+  k.store(largest, state);
+  k.store(factor, factors);
+  const before = k.mul(k.load(type, state, vectorBytes), factor);
+  const step = keys * cut.together;
+  const slots = type.lanes / keys;
+  const byKey = Array.from({ length: type.lanes }, (_, lane) => (lane % slots) * keys + Math.floor(lane / slots));
+  const [total] = k.for(0, k.sub(rows.end, rows.from), step, [before], (first, [partial]) => {
+    const at = k.offset(weights, k.div(first, k.index(keys)), vectorBytes);
+    const each = Array.from({ length: cut.together }, (_, i) =>
+      expOf(k, k.sub(k.load(type, at, i * vectorBytes), largest)),
+    );
+    // Stored key by key, as the values are read.
+    each.forEach((weight, i) => k.store(k.shuffle(weight, weight, byKey), at, i * vectorBytes));
+    return [each.reduce((sum, weight) => k.add(sum, weight), partial!)];
+  });
+  k.store(total!, state, vectorBytes);
+  addValues(k, rows);
+}
+
+/** The lanes of every head combined, in all of them. */
+function foldKeys(
+  k: KernelBuilder,
+  vector: LoopValue,
+  keys: number,
+  combine: (a: LoopValue, b: LoopValue) => LoopValue,
+): LoopValue {
+  let folded = vector;
+  for (let half = keys / 2; half >= 1; half /= 2) {
+    const lanes = Array.from({ length: vector.type.lanes }, (_, lane) => lane - (lane % keys) + ((lane + half) % keys));
+    folded = combine(folded, k.shuffle(folded, folded, lanes));
+  }
+  return folded;
+}
+
+/** Writes the scores of a tile, and gives the largest in each lane. */
+function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
+  const { cut, from, end, limit, weights } = rows;
+  const { type, keys, dims, scale, together } = cut;
+  const [factor, masked] = [k.constant(type, scale), k.constant(type, MASKED)];
+  const stride = headStrides(dims).key;
+  const step = keys * together;
+  const ahead = Math.ceil(AHEAD_BYTES / (step * stride)) * step * stride;
+  const store = (at: LoopValue, scores: readonly LoopValue[], before: LoopValue): LoopValue[] => {
+    const to = k.offset(weights, k.div(at, k.index(keys)), type.lanes * 4);
+    scores.forEach((score, i) => k.store(score, to, i * type.lanes * 4));
+    return [scores.reduce((a, b) => largerOf(k, a, b), before)];
   };
-  sumRows(k, rows, height, lanes, accumulators, (value, i, offset) => {
-    k.store(k.mul(value, k.splat(inverses[i]!, value.type.lanes)), heads.o, i * size * 4 + offset);
+  const scored = (right: readonly RowAddress[]): LoopValue[] =>
+    dotRows(k, rows, right, ahead).map((product) => k.mul(product, factor));
+  // Keys that are all seen, a few at a time.
+  const seenHere = k.sub(k.min(k.max(k.add(limit, k.index(1)), from), end), from);
+  const whole = k.sub(seenHere, k.rem(seenHere, k.index(step)));
+  const [largest] = k.for(0, whole, step, [masked], (at, [before]) => {
+    const base = k.offset(rows.keys, k.add(from, at), stride);
+    const right = Array.from({ length: step }, (_, j) => ({ base, offset: j * stride }));
+    return store(at, scored(right), before!);
   });
-  totals.forEach((total, i) => k.store(k.add(largest[i]!, logOf(k, total)), heads.lse, i * time * 4));
-}
-
-/** Writes the scores of each head with the visible keys, and gives the largest of each. */
-function writeScores(k: KernelBuilder, height: number, heads: Heads): LoopValue[] {
-  const { dims, lanes, scores, scoresStrideBytes, scale, visible } = heads;
-  const strideBytes = headStrides(dims).key;
-  const type = loopType("f32", lanes);
-  const [factor, masked] = [k.splat(k.constant(F32, scale), lanes), k.constant(type, MASKED)];
-  const scoresOf = (key: LoopValue, rows: readonly RowAddress[]): LoopValue[] =>
-    Array.from({ length: height }, (_, i) => {
-      const q = k.add(heads.q, k.index(i * dims.size * 4));
-      return k.mul(dotRows(k, q, 0, 1, rows, dims.size)[0]!, factor);
+  // Others are masked, and those behind the tile's last one repeat it.
+  const integers = loopType("i32", type.lanes);
+  const key = k.binary("and", laneIndices(k, type.lanes), k.constant(integers, keys - 1));
+  const lastSeen = k.splat(k.convert(I32, limit), type.lanes);
+  const last = k.sub(end, k.index(1));
+  const [total] = k.for(whole, k.sub(end, from), step, [largest!], (at, [before]) => {
+    const first = k.add(from, at);
+    const right = Array.from({ length: step }, (_, j) => {
+      return { base: k.offset(rows.keys, k.min(k.add(first, k.index(j)), last), stride), offset: 0 };
     });
-  const store = (key: LoopValue, values: readonly LoopValue[]): void =>
-    values.forEach((value, i) => k.store(value, k.offset(scores, key, 4), i * scoresStrideBytes));
-  const whole = k.sub(visible, k.rem(visible, k.index(lanes)));
-  const inits = Array.from({ length: height }, () => masked);
-  const maxima = k.for(0, whole, lanes, inits, (key, carried) => {
-    const base = k.offset(heads.keys, key, strideBytes);
-    const values = scoresOf(
-      key,
-      Array.from({ length: lanes }, (_, lane) => ({ base, offset: lane * strideBytes })),
-    );
-    store(key, values);
-    return carried.map((max, i) => largerOf(k, max, values[i]!));
-  });
-  // The last keys are fewer than the lanes: those behind the last visible one repeat it, and count for nothing.
-  const last = k.sub(visible, k.index(1));
-  const lane = laneIndices(k, lanes);
-  const totals = k.for(whole, visible, lanes, maxima, (key, carried) => {
-    const rows = Array.from({ length: lanes }, (_, i) => {
-      return { base: k.offset(heads.keys, k.min(k.add(key, k.index(i)), last), strideBytes), offset: 0 };
+    const scores = scored(right).map((score, i) => {
+      const number = k.add(key, k.splat(k.convert(I32, k.add(first, k.index(i * keys))), type.lanes));
+      return k.select(k.compare("le", number, lastSeen), score, masked);
     });
-    const seen = k.compare(
-      "le",
-      k.add(lane, k.splat(k.convert(I32, key), lanes)),
-      k.splat(k.convert(I32, last), lanes),
-    );
-    const values = scoresOf(key, rows).map((value) => k.select(seen, value, masked));
-    store(key, values);
-    return carried.map((max, i) => largerOf(k, max, values[i]!));
+    return store(at, scores, before!);
   });
-  return totals.map((max) => foldLanes(k, max, (a, b) => largerOf(k, a, b)));
-}
-
-/** Replaces scores by exp(score - largest), and gives the sum for each head. */
-function exponentials(k: KernelBuilder, heads: Heads, largest: readonly LoopValue[]): LoopValue[] {
-  const { lanes, scores, scoresStrideBytes, visible } = heads;
-  const type = loopType("f32", lanes);
-  const shifts = largest.map((value) => k.splat(value, lanes));
-  const zeros = shifts.map(() => k.constant(type, 0));
-  const totals = k.for(0, visible, lanes, zeros, (key, carried) => {
-    const at = k.offset(scores, key, 4);
-    return carried.map((total, i) => {
-      const weight = expOf(k, k.sub(k.load(type, at, i * scoresStrideBytes), shifts[i]!));
-      k.store(weight, at, i * scoresStrideBytes);
-      return k.add(total, weight);
-    });
-  });
-  return totals.map((total) => foldLanes(k, total, (a, b) => k.add(a, b)));
+  return total!;
 }
 
 /** Where a row begins. */
@@ -171,110 +318,216 @@ interface RowAddress {
   readonly offset: number;
 }
 
-/**
- * Dot products of rows of `size` floats: result i, lane j is left row i by right row j; as many right rows as lanes.
- * Left row i is at `left` + i * `leftStrideBytes`.
- */
-function dotRows(
-  k: KernelBuilder,
-  left: LoopValue,
-  leftStrideBytes: number,
-  height: number,
-  right: readonly RowAddress[],
-  size: number,
-): LoopValue[] {
-  const lanes = right.length;
-  const type = loopType("f32", lanes);
-  const whole = size - (size % lanes);
-  const zeros = Array.from({ length: height * lanes }, () => k.constant(type, 0));
-  const step = (sums: readonly LoopValue[], d: LoopValue, offset: number): LoopValue[] => {
-    const leftAt = k.add(left, d);
-    const rows = Array.from({ length: height }, (_, i) => k.load(type, leftAt, i * leftStrideBytes + offset));
+/** Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on. */
+function dotRows(k: KernelBuilder, rows: Rows, right: readonly RowAddress[], aheadBytes: number): LoopValue[] {
+  const { cut, height, q: left } = rows;
+  const { type, dims, keys } = cut;
+  const { size } = dims;
+  const { lanes } = type;
+  if (size < lanes) return dotShortRows(k, rows, right);
+  const bytes = lanes * 4;
+  type Load = (row: number, leftAt: LoopValue, offset: number) => LoopValue;
+  const load: Load = (row, leftAt, offset) => k.load(type, leftAt, row * size * 4 + offset);
+  const step = (sums: readonly LoopValue[], d: LoopValue, offset: number, loadLeft: Load): LoopValue[] => {
+    const queries = Array.from({ length: height }, (_, i) => loadLeft(i, k.add(left, d), offset));
     const next = [...sums];
     right.forEach((address, j) => {
-      const other = k.load(type, k.add(address.base, d), address.offset + offset);
-      rows.forEach((row, i) => (next[i * lanes + j] = k.fma(row, other, next[i * lanes + j]!)));
+      const at = k.add(address.base, d);
+      if (offset % LINE_BYTES === 0) k.prefetch(at, address.offset + offset + aheadBytes);
+      const other = k.load(type, at, address.offset + offset);
+      queries.forEach((query, i) => {
+        const n = Math.floor(j / keys) * height * keys + i * keys + (j % keys);
+        next[n] = k.fma(query, other, next[n]!);
+      });
     });
     return next;
   };
-  const bytes = lanes * 4;
-  const unrolled = UNROLLED_VECTORS * bytes;
-  const looped = whole * 4 - ((whole * 4) % unrolled);
-  const body = (sums: readonly LoopValue[], d: LoopValue, length: number): readonly LoopValue[] => {
+  const steps = (sums: readonly LoopValue[], d: LoopValue, end: number): readonly LoopValue[] => {
     let next = sums;
-    for (let offset = 0; offset < length; offset += bytes) next = step(next, d, offset);
+    for (let offset = 0; offset < end; offset += bytes) next = step(next, d, offset, load);
     return next;
   };
-  let sums: readonly LoopValue[] = zeros;
-  if (looped > unrolled) sums = k.for(0, looped, unrolled, sums, (d, carried) => body(carried, d, unrolled));
-  else if (looped > 0) sums = body(sums, k.index(0), unrolled);
-  sums = body(sums, k.index(looped), whole * 4 - looped);
-  const products = zeros.flatMap((_, i) => (i % lanes === 0 ? [sumEach(k, sums.slice(i, i + lanes))] : []));
-  return addLastColumns(k, products, left, leftStrideBytes, right, whole, size);
+  const wholeBytes = (size - (size % lanes)) * 4;
+  const turn = UNROLLED_VECTORS * bytes;
+  const looped = wholeBytes > turn ? wholeBytes - (wholeBytes % turn) : 0;
+  let sums: readonly LoopValue[] = Array.from({ length: height * right.length }, () => k.constant(type, 0));
+  if (looped > 0) sums = k.for(0, looped, turn, sums, (d, carried) => steps(carried, d, turn));
+  sums = steps(sums, k.index(looped), wholeBytes - looped);
+  const rest = size % lanes;
+  if (rest > 0) {
+    // The last vector ends where the row does; what it has in common with the one before counts as zero.
+    const fresh = k.compare("ge", laneIndices(k, lanes), k.constant(loopType("i32", lanes), lanes - rest));
+    sums = step(sums, k.index(0), size * 4 - bytes, (row, at, offset) =>
+      k.select(fresh, load(row, at, offset), k.constant(type, 0)),
+    );
+  }
+  return Array.from({ length: right.length / keys }, (_, i) =>
+    reduceEach(k, sums.slice(i * height * keys, (i + 1) * height * keys), (a, b) => k.add(a, b)),
+  );
 }
 
-/** Adds the columns from `first` to `size`, fewer than a vector, one at a time. */
-function addLastColumns(
-  k: KernelBuilder,
-  products: readonly LoopValue[],
-  left: LoopValue,
-  leftStrideBytes: number,
-  right: readonly RowAddress[],
-  first: number,
-  size: number,
-): LoopValue[] {
-  const type = loopType("f32", right.length);
-  let sums = [...products];
-  for (let column = first; column < size; column++) {
-    let others = k.constant(type, 0);
-    right.forEach(({ base, offset }, j) => (others = k.insert(others, k.load(F32, base, offset + column * 4), j)));
-    sums = sums.map((sum, i) => k.fma(k.loadSplat(type, left, i * leftStrideBytes + column * 4), others, sum));
+/** The same for rows shorter than a vector, one column at a time. */
+function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: readonly RowAddress[]): LoopValue[] {
+  const { type, dims, keys } = cut;
+  const zero = k.constant(type, 0);
+  const sums = Array.from({ length: right.length / keys }, () => zero);
+  for (let column = 0; column < dims.size; column++) {
+    const queries = Array.from({ length: height }, (_, i) => k.load(F32, left, (i * dims.size + column) * 4));
+    const lanesOf = (value: (i: number, j: number) => LoopValue): LoopValue => {
+      let lanes = zero;
+      queries.forEach((_, i) => {
+        for (let j = 0; j < keys; j++) lanes = k.insert(lanes, value(i, j), i * keys + j);
+      });
+      return lanes;
+    };
+    const rows = lanesOf((i) => queries[i]!);
+    sums.forEach((sum, n) => {
+      const others = right
+        .slice(n * keys, (n + 1) * keys)
+        .map(({ base, offset }) => k.load(F32, base, offset + column * 4));
+      sums[n] = k.fma(
+        rows,
+        lanesOf((_i, j) => others[j]!),
+        sum,
+      );
+    });
   }
   return sums;
 }
 
-/** Rows to sum up, and where their weights lie. */
-interface WeightedRows {
-  /** Row 0; row s is `rowStrideBytes` * s further. */
-  readonly rows: LoopValue;
-  readonly rowStrideBytes: number;
-  /** Weight 0 of sum 0; weights of row s are `weightStrideBytes` * s further, of sum i `sumStrideBytes` * i. */
-  readonly weights: LoopValue;
-  readonly weightStrideBytes: number;
-  readonly sumStrideBytes: number;
-  readonly count: LoopValue;
-  readonly size: number;
+/** Scales the sums by their factors, and adds the values of a tile by their weights. */
+function addValues(k: KernelBuilder, rows: Rows): void {
+  const { cut, height, from, end, weights, factors, sums } = rows;
+  const { type, keys, dims, accumulators } = cut;
+  const { size } = dims;
+  const stride = headStrides(dims).key;
+  const values = k.offset(rows.values, from, stride);
+  const count = k.sub(end, from);
+  const weightBytes = (type.lanes / keys) * 4;
+  for (const piece of rowPieces(size, type.lanes, Math.max(1, Math.floor(accumulators / height)))) {
+    const offsets = pieceOffsets(piece);
+    const before = Array.from({ length: height }, (_, i) => {
+      const factor = k.loadSplat(piece.type, factors, i * keys * 4);
+      return offsets.map((offset) => k.mul(k.load(piece.type, sums, i * size * 4 + offset), factor));
+    }).flat();
+    const add = (at: number, row: LoopValue, weightAt: LoopValue, partial: readonly LoopValue[]): LoopValue[] => {
+      const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
+      for (let line = 0; line < piece.count * piece.type.lanes * 4; line += LINE_BYTES)
+        k.prefetch(row, (at + cut.tile) * stride + piece.offset + line);
+      return Array.from({ length: height }, (_, i) => {
+        const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
+        return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
+      }).flat();
+    };
+    /** Adds positions up to a number of them, `ways` at a time, each of those to sums of its own. */
+    const loop = (low: LoopValue, high: LoopValue, inits: readonly LoopValue[], ways: number): readonly LoopValue[] =>
+      k.for(low, high, ways, inits, (_at, [row, weightAt, ...partial]) => [
+        k.add(row!, k.index(ways * stride)),
+        k.add(weightAt!, k.index(ways * weightBytes)),
+        ...Array.from({ length: ways }, (_, way) =>
+          add(way, row!, weightAt!, partial.slice(way * before.length, (way + 1) * before.length)),
+        ).flat(),
+      ]);
+    const ways = Math.max(1, Math.floor(SUMS_MIN / before.length));
+    const zeros = before.map(({ type: sum }) => k.constant(sum, 0));
+    const inits = [values, weights, ...before, ...Array.from({ length: ways - 1 }, () => zeros).flat()];
+    const whole = k.sub(count, k.rem(count, k.index(ways)));
+    const [row, weightAt, ...partial] = loop(k.index(0), whole, inits, ways);
+    const joined = before.map((_, n) =>
+      Array.from({ length: ways }, (_way, way) => partial[way * before.length + n]!).reduce((a, b) => k.add(a, b)),
+    );
+    const rest = [row!, weightAt!, ...joined];
+    const [, , ...totals] = ways === 1 ? rest : loop(whole, count, rest, 1);
+    totals.forEach((value, n) => {
+      k.store(value, sums, Math.floor(n / offsets.length) * size * 4 + offsets[n % offsets.length]!);
+    });
+  }
+}
+
+/** Where a sequence's results lie whose only block one key head is done with. */
+interface Finish {
+  readonly states: LoopValue;
+  readonly sums: LoopValue;
+  readonly lse: LoopValue;
+  readonly keyHead: LoopValue;
+}
+
+/** Divides the sums by those of exponentials, and writes the logarithms of the normalisers. */
+function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }: Finish): void {
+  const { dims, type, keys } = cut;
+  const { time, size, groupSize } = dims;
+  const strides = headStrides(dims);
+  k.loop(0, time, 1, (t) => {
+    for (let set = 0; set < cut.sets; set++) {
+      const state = stateOf(k, cut, states, keyHead, t, k.index(set));
+      const total = foldKeys(k, k.load(type, state, type.lanes * 4), keys, (a, b) => k.add(a, b));
+      const normaliser = k.add(k.load(type, state), logOf(k, total));
+      const inverse = k.div(k.constant(type, 1), total);
+      const height = set === cut.sets - 1 ? cut.lastHeight : cut.height;
+      for (let i = 0; i < height; i++) {
+        const head = k.add(k.mul(keyHead, k.index(groupSize)), k.index(set * cut.height + i));
+        k.store(k.extract(normaliser, i * keys), k.offset(k.offset(lse, head, time * 4), t, 4));
+        const row = k.offset(k.offset(sums, t, strides.query), head, size * 4);
+        for (const piece of rowPieces(size, type.lanes, size)) {
+          const factor = k.splat(k.extract(inverse, i * keys), piece.type.lanes);
+          for (const offset of pieceOffsets(piece)) {
+            k.store(k.mul(k.load(piece.type, row, offset), factor), row, offset);
+          }
+        }
+      }
+    }
+  });
 }
 
 /**
- * For each of `height` sums, the sum over rows of weight times row, a few vectors at a time: `use` gets sum i of the
- * elements at a byte offset of the row.
+ * The results of all blocks of a row together: a chunk is a head of a sequence. A block counts by exp(its largest score
+ * - the largest of all).
  */
-function sumRows(
-  k: KernelBuilder,
-  input: WeightedRows,
-  height: number,
-  lanes: number,
-  accumulators: number,
-  use: (value: LoopValue, i: number, offset: number) => void,
-): void {
-  const { rows, rowStrideBytes, weights, weightStrideBytes, sumStrideBytes, count, size } = input;
-  for (const piece of rowPieces(size, lanes, Math.max(1, Math.floor(accumulators / height)))) {
-    const offsets = pieceOffsets(piece);
-    const zeros = Array.from({ length: height * offsets.length }, () => k.constant(piece.type, 0));
-    const end = k.mul(count, k.index(weightStrideBytes));
-    const sums = k.for(0, end, weightStrideBytes, [rows, ...zeros], (at, [row, ...carried]) => {
-      const values = offsets.map((offset) => k.load(piece.type, row!, offset));
-      const weightAt = k.add(weights, at);
-      const next: LoopValue[] = [k.add(row!, k.index(rowStrideBytes))];
-      for (let i = 0; i < height; i++) {
-        const weight = k.loadSplat(piece.type, weightAt, i * sumStrideBytes);
-        values.forEach((value, v) => next.push(k.fma(weight, value, carried[i * offsets.length + v]!)));
+function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly BufferHandle[]): void {
+  const { dims, type, keys } = cut;
+  const { batch, time, heads, size, keyHeads, groupSize } = dims;
+  const work = 2 * batch * heads * time * cut.blocks * size;
+  context.call("attention_combine", batch * heads, work, buffers, (k, bases) => {
+    const [positionAt, sums, states, o, lse] = bases as readonly LoopValue[];
+    const [sequence, head] = [k.div(k.chunk, k.index(heads)), k.rem(k.chunk, k.index(heads))];
+    const [keyHead, member] = [k.div(head, k.index(groupSize)), k.rem(head, k.index(groupSize))];
+    const [set, i] = [k.div(member, k.index(cut.height)), k.rem(member, k.index(cut.height))];
+    const position = loadPosition(k, positionAt!);
+    const blockStates = keyHeads * time * cut.sets * stateBytes(cut);
+    const blockSums = time * heads * size * 4;
+    const firstBlock = k.mul(sequence, k.index(cut.blocks));
+    k.loop(0, time, 1, (t) => {
+      const visible = visibleOf(k, dims, position, t);
+      const count = k.div(k.add(visible, k.index(cut.block - 1)), k.index(cut.block));
+      const row = k.offset(k.mul(t, k.index(heads * size * 4)), head, size * 4);
+      const largestAt = k.offset(k.offset(states!, firstBlock, blockStates), i, keys * 4);
+      const state = stateOf(k, cut, largestAt, keyHead, t, set);
+      const [largest] = k.for(0, count, 1, [k.constant(F32, MASKED)], (block, [before]) => [
+        largerOf(k, before!, k.load(F32, k.offset(state, block, blockStates))),
+      ]);
+      // Every piece finds the sum of exponentials again, which is less than keeping the factors would be.
+      const partial = k.add(k.offset(sums!, firstBlock, blockSums), row);
+      const result = k.add(k.offset(o!, sequence, blockSums), row);
+      for (const piece of rowPieces(size, type.lanes, cut.accumulators)) {
+        const offsets = pieceOffsets(piece);
+        const zeros = offsets.map(() => k.constant(piece.type, 0));
+        const [total, ...totals] = k.for(0, count, 1, [k.constant(F32, 0), ...zeros], (block, [before, ...carried]) => {
+          const at = k.offset(state, block, blockStates);
+          const factor = expOf(k, k.sub(k.load(F32, at), largest!));
+          const lanes = Array.from({ length: keys }, (_, j) => k.load(F32, at, type.lanes * 4 + j * 4));
+          const sum = lanes.reduce((a, b) => k.add(a, b));
+          const from = k.offset(partial, block, blockSums);
+          const weight = k.splat(factor, piece.type.lanes);
+          const next = carried.map((value, v) => k.fma(weight, k.load(piece.type, from, offsets[v]!), value));
+          return [k.fma(factor, sum, before!), ...next];
+        });
+        const inverse = k.splat(k.div(k.constant(F32, 1), total!), piece.type.lanes);
+        totals.forEach((value, v) => k.store(k.mul(value, inverse), result, offsets[v]!));
+        if (piece.offset === 0) {
+          const to = k.offset(k.offset(lse!, k.add(k.mul(sequence, k.index(heads)), head), time * 4), t, 4);
+          k.store(k.add(largest!, logOf(k, total!)), to);
+        }
       }
-      return next;
     });
-    for (let i = 0; i < height; i++) {
-      offsets.forEach((offset, v) => use(sums[1 + i * offsets.length + v]!, i, offset));
-    }
-  }
+  });
 }
