@@ -2,7 +2,7 @@
 // one, so that what drifts on a shared machine hits all of them alike. What counts is the median over the rounds of a
 // schedule's time over that of the op's first schedule in the same round; those that are far behind leave early
 // (successive halving, after Karnin, Koren and Somekh, "Almost Optimal Exploration in Multi-Armed Bandits", 2013). The
-// first schedule stays unless another one is clearly faster, so that noise changes nothing.
+// first schedule stays unless another one is clearly faster and nearly always, so that noise changes nothing.
 // How a time is measured is injected (contest.ts), and so is the clock.
 
 import type { TunedSchedule } from "./schedule-book.ts";
@@ -42,8 +42,9 @@ const CUTS: ReadonlyMap<number, number> = new Map([
 ]);
 /** With fewer rounds than that, the first schedule stays. */
 const ROUNDS_MIN = 4;
-/** Another schedule takes over when it is faster than the first by that share. */
+/** Another schedule takes over when it is faster than the first by that share, and in that share of the rounds. */
 const GAIN_MIN = 0.02;
+const WINS_MIN = 0.75;
 
 /** Tunes tasks in their order, and gives the results of those there was time for. */
 export async function tune(tasks: readonly TuneTask[], options: TuneOptions): Promise<TuneResult[]> {
@@ -94,8 +95,12 @@ async function race(
   }
   if (round < ROUNDS_MIN && racers.length > 1) return undefined;
   const ratioOf = (candidate: number): number => median(ratios[candidate]!);
-  const best = racers.reduce((a, b) => (ratioOf(b) < ratioOf(a) ? b : a));
-  return ratioOf(best) < 1 - GAIN_MIN ? { candidate: best, speedup: 1 / ratioOf(best) } : { candidate: 0, speedup: 1 };
+  const isClear = (candidate: number): boolean => {
+    const wins = ratios[candidate]!.filter((ratio) => ratio < 1).length;
+    return ratioOf(candidate) < 1 - GAIN_MIN && wins >= WINS_MIN * round;
+  };
+  const clear = racers.filter(isClear).sort((x, y) => ratioOf(x) - ratioOf(y));
+  return clear.length > 0 ? { candidate: clear[0]!, speedup: 1 / ratioOf(clear[0]!) } : { candidate: 0, speedup: 1 };
 }
 
 function median(values: readonly number[]): number {

@@ -1,6 +1,7 @@
 // `fidelity tune`: measures how the heavy kernels of a model are best cut into blocks and chunks on this machine, and
 // remembers it for all programs that have kernels of the same shapes.
 
+import { availableParallelism, loadavg } from "node:os";
 import { rememberedSchedules, ScheduleBook, scheduleFile, nodeTitle, tunePrograms } from "@fidelity/alex/node";
 import type { CompiledStages, TuneResult } from "@fidelity/alex/node";
 import { Command } from "commander";
@@ -65,6 +66,7 @@ async function tune(model: string | undefined, options: TuneCommandOptions): Pro
   const { path } = scheduleFile(target);
   const programs = await compiledPrograms(model, options);
   using interrupt = new Interrupt(() => remark("stopping; what was found is remembered"));
+  warnWhenBusy();
   let taskCount = 0;
   const results = await tunePrograms(programs, {
     target,
@@ -81,6 +83,17 @@ async function tune(model: string | undefined, options: TuneCommandOptions): Pro
     results: results.map(({ task, schedule, speedup }) => ({ node: nodeTitle(task.node), schedule, speedup })),
   });
   return interrupt.exitCode;
+}
+
+/** More runnable programs for each processor than that, and races say little. */
+const LOAD_MAX = 0.5;
+
+function warnWhenBusy(): void {
+  const [load = 0] = loadavg();
+  const processors = availableParallelism();
+  if (load <= LOAD_MAX * processors) return;
+  const busy = `load ${load.toFixed(1)} on ${plural(processors, "processor")}`;
+  remark(`other programs compute here (${busy}): what is measured now may be wrong, and --again measures it anew`);
 }
 
 async function compiledPrograms(model: string | undefined, options: TuneCommandOptions): Promise<CompiledStages[]> {

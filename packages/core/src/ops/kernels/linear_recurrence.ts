@@ -71,11 +71,25 @@ interface Block {
   readonly channels: number;
 }
 
+type RecurrenceSchedule = {
+  /** Channels of a block. */
+  readonly width: number;
+};
+
+/** As wide as leaves some chunks for each thread, and half as wide and twice and four times. */
+function recurrenceSchedules(batch: number, channels: number, lanes: number): readonly RecurrenceSchedule[] {
+  const even = Math.ceil((batch * channels) / CHUNKS / lanes) * lanes;
+  const usual = Math.max(CHANNELS_MIN, Math.min(CHANNELS_MAX, even));
+  const widths = [usual, usual / 2, usual * 2, usual * 4].map((width) => {
+    return Math.min(channels, Math.ceil(width / lanes) * lanes);
+  });
+  return [...new Set(widths)].map((width) => ({ width }));
+}
+
 function lowerBlocks(context: LowerContext, recurrence: Recurrence, buffers: readonly BufferHandle[]): void {
   const [batch, time, channels] = context.node.results[0]!.shape as [number, number, number];
   const { lanes } = context;
-  const even = Math.ceil((batch * channels) / CHUNKS / lanes) * lanes;
-  const width = Math.min(channels, Math.max(CHANNELS_MIN, Math.min(CHANNELS_MAX, even)));
+  const { width } = context.choose(recurrenceSchedules(batch, channels, lanes));
   const blocks = Math.ceil(channels / width);
   context.call(recurrence.name, batch * blocks, 2 * batch * time * channels, buffers, (k, [f, x, y, h0]) => {
     const sequence = k.div(k.chunk, k.index(blocks));
