@@ -1,6 +1,6 @@
 // GradBench's twelve evaluations: this repository's tool beside GradBench's JavaScript tools and its PyTorch tool, each
-// driven by GradBench's own evaluators, which say whether answers are right. A tool's time for a function at an input is
-// the median of its runs; that of an evaluation is the sum over all of its functions and inputs, and a ratio is the
+// driven by GradBench's own evaluators, which say whether answers are right. A tool's time for a function at an input
+// is the median of its runs; that of an evaluation is the sum over all of its functions and inputs, and a ratio is the
 // geometric mean over those that both tools got right.
 
 import { GradBenchCheckout, GradBenchCheckoutError, TOOLS } from "../gradbench/checkout.ts";

@@ -3,9 +3,25 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { add, interpret, lt, mul, reduceSum, scan, splat, sqrt, tensorType, trace, whileLoop } from "@fidelity/core";
-import type { Tensor } from "@fidelity/core";
+import {
+  add,
+  buildKernel,
+  I32,
+  interpret,
+  lt,
+  mul,
+  reduceSum,
+  scan,
+  splat,
+  sqrt,
+  tensorType,
+  trace,
+  verifyProgram,
+  whileLoop,
+} from "@fidelity/core";
+import type { Program, Tensor } from "@fidelity/core";
 import { createDevice, TARGETS } from "./index.node.ts";
+import { compareWithEvaluator } from "./targets/wasm/testing.node.ts";
 import { runCompiled } from "./testing.ts";
 
 type F64 = Tensor<readonly number[], "f64">;
@@ -73,6 +89,65 @@ for (const [name, fn] of Object.entries(programs)) {
     }
   });
 }
+
+/** total += 1, and a copy of it. */
+const count = buildKernel("count", 2, (k, [total, copy]) => {
+  const next = k.add(k.load(I32, total), k.i32(1));
+  k.store(next, total);
+  k.store(next, copy);
+});
+
+test("a loop makes the first or the last of its turns, by limits that lie there for each turn of the loop around", () => {
+  const turns = [4, 5];
+  const entries = turns[0]! * turns[1]!;
+  for (const keeps of ["first", "last"] as const) {
+    const program: Program = {
+      name: `the ${keeps} turns`,
+      kernels: [count],
+      buffers: [
+        { name: "limits", sizeBytes: 4 * turns[0]!, placement: { kind: "arena", offsetBytes: 0 } },
+        { name: "total", sizeBytes: 4, placement: { kind: "arena", offsetBytes: 64 } },
+        { name: "entries", sizeBytes: 4 * entries, placement: { kind: "arena", offsetBytes: 128 } },
+      ],
+      bindingCount: 0,
+      arenaBytes: 128 + 4 * entries,
+      scratchBytes: 0,
+      constants: [],
+      schedule: [
+        {
+          kind: "loop",
+          count: turns[0]!,
+          items: [
+            {
+              kind: "loop",
+              count: turns[1]!,
+              limit: { keeps, cell: { buffer: 0, offsetBytes: 0, strideBytes: [4] } },
+              items: [
+                {
+                  kind: "serial",
+                  calls: [
+                    {
+                      kernel: 0,
+                      chunks: 1,
+                      label: "count",
+                      args: [
+                        { buffer: 1, offsetBytes: 0 },
+                        { buffer: 2, offsetBytes: 0, strideBytes: [4 * turns[1]!, 4] },
+                      ],
+                    },
+                  ],
+                },
+              ],
+            },
+          ],
+        },
+      ],
+    };
+    verifyProgram(program);
+    // None of its turns, some, all, and more than there are.
+    compareWithEvaluator(program, new Uint8Array(Int32Array.of(0, 2, 5, -1).buffer));
+  }
+});
 
 /** Sums are in another order than the reference's. */
 function assertNear(got: ArrayLike<number>, expected: readonly number[]): void {

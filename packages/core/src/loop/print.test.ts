@@ -39,6 +39,7 @@ const program: Program = {
     {
       kind: "loop",
       count: 2,
+      limit: { keeps: "last", cell: { buffer: 1, offsetBytes: 4 } },
       items: [
         {
           kind: "parallel",

@@ -7,7 +7,7 @@ import type { KernelBuilder } from "./builder.ts";
 import { F32, F64, I32, INDEX, loopType } from "./ir.ts";
 import type { LoopInst, LoopValue } from "./ir.ts";
 import { cosOf, expOf, logOf, sigmoidOf, sinOf, tanhOf } from "./math.ts";
-import type { KernelCall, Program } from "./program.ts";
+import type { BufferArgument, KernelCall, Program } from "./program.ts";
 import { LoopVerifyError, verifyKernel } from "./verify.ts";
 import { verifyProgram } from "./verify-program.ts";
 
@@ -133,8 +133,14 @@ function programWith(change: Partial<Program>, call: Partial<KernelCall> = {}): 
   };
 }
 
+/** A program whose loop looks there for its limit. */
+function limitedBy(cell: BufferArgument): Program {
+  return programWith({ schedule: [{ kind: "loop", count: 3, limit: { keeps: "first", cell }, items: [] }] });
+}
+
 test("accepts a program and rejects what does not fit together", () => {
   verifyProgram(programWith({}, { args: [{ buffer: 0, offsetBytes: 0, strideBytes: [31] }] }));
+  verifyProgram(limitedBy({ buffer: 0, offsetBytes: 60 }));
   const bad: readonly [RegExp, Program][] = [
     [/outside the buffer/, programWith({}, { args: [{ buffer: 0, offsetBytes: 0, strideBytes: [32] }] })],
     [/outside the buffer/, programWith({}, { args: [{ buffer: 0, offsetBytes: 8, strideBytes: [-8] }] })],
@@ -149,6 +155,8 @@ test("accepts a program and rejects what does not fit together", () => {
     [/too little scratch/, programWith({ scratchBytes: 64 })],
     [/fills a bound buffer/, programWith({ constants: [{ buffer: 0, bytes: new Uint8Array(4) }] })],
     [/1 or more times/, programWith({ schedule: [{ kind: "loop", count: 0, items: [] }] })],
+    [/outside the buffer[^]*limit of a loop/, limitedBy({ buffer: 0, offsetBytes: 61 })],
+    [/strides without loops[^]*limit of a loop/, limitedBy({ buffer: 0, offsetBytes: 0, strideBytes: [4] })],
   ];
   for (const [pattern, program] of bad) {
     assert.throws(
