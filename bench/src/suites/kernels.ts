@@ -1,5 +1,5 @@
 // Single ops against the ceilings of the machine: float32 products at the shapes of training and at round ones, beside
-// OpenBLAS; packed ternary weights times one row and 128 rows; attention; recurrences, normalisation, softmax and the
+// OpenBLAS; products of narrow dtypes (narrow-products.ts); packed ternary weights times one row and 128 rows; attention; recurrences, normalisation, softmax and the
 // loss. Each op is compiled as a program of its own, so its time includes a barrier and, with more than one thread, the
 // wake-up of the team. With `--loaded` each is measured again beside a busy process on every processor.
 //
@@ -46,10 +46,11 @@ import { openBlas } from "../peers/openblas.ts";
 import type { BlasProduct } from "../peers/openblas.ts";
 import { makeRow } from "../row.ts";
 import type { RowPlan } from "../row.ts";
+import { narrowProducts } from "./narrow-products.ts";
 
 type F32 = Tensor<Shape, "f32">;
 
-interface KernelCase {
+export interface KernelCase {
   readonly name: string;
   readonly graph: Graph;
   /** Operations or bytes of a run, in the unit of the ceiling. */
@@ -59,6 +60,8 @@ interface KernelCase {
   readonly position?: number;
   /** A product that OpenBLAS computes on the same operands. */
   readonly product?: BlasProduct;
+  /** Another case of the group that it is compared with. */
+  readonly beside?: string;
 }
 
 const MIB = 2 ** 20;
@@ -126,12 +129,13 @@ async function measureCases(
   const sources: Source[] = [];
   for (const kernelCase of cases) sources.push(...(await caseSources(bench, device, kernelCase)));
   for (const ceiling of ceilings.values()) sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
-  const plans = cases.map(({ name, ceiling }): RowPlan => ({
+  const plans = cases.map(({ name, ceiling, beside }): RowPlan => ({
     id: `kernels/${name.replaceAll(" ", "-")}/threads-${device.threads}`,
     unit: unitOf(ceiling),
     source: name,
     scale: 1e-9,
-    peer: { source: peerOf(name), name: openBlas()?.name ?? "" },
+    peer:
+      beside === undefined ? { source: peerOf(name), name: openBlas()?.name ?? "" } : { source: beside, name: beside },
     ceiling: { source: ceilingName(ceiling), name: ceilingName(ceiling), work: 1 },
   }));
   bench.report(`${title}, ${device.threads} thread(s)`, await measure(sources, plans, bench.settings));
@@ -230,6 +234,7 @@ type Group = readonly [title: string, cases: (quick: boolean, tiles: boolean) =>
 
 const GROUPS: readonly Group[] = [
   ["float32 products", products],
+  ["Products of narrow dtypes", narrowProducts],
   ["Ternary products", ternaryProducts],
   ["Rows and attention", attentions],
   ["Bound by memory", streams],

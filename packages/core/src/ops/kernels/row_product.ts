@@ -14,10 +14,16 @@ import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
 
-/** Most outputs of a row that one step computes together: as many rows of B are read side by side. */
+/**
+ * Most outputs of a row that one step computes together: as many rows of B are read side by side. Of narrow rows there
+ * is one, with more sums: of several short streams from memory processors keep up with less.
+ */
 const OUTPUTS = 4;
-/** Rows of a plain B, times rows of x, that are scaled and added in one pass over the sums. */
+const NARROW_SUMS = 4;
+/** Rows of a plain B of 4-byte elements, times rows of x, that are scaled and added in one pass over the sums. */
 const SCALED_ROWS = 8;
+/** Bytes of a row of a strip, at most. */
+const STRIP_BYTES = 16384;
 /** Vectors of sums of a step. */
 const SUM_VECTORS = 4;
 
@@ -60,7 +66,7 @@ export function lowerRowProduct(
   const vector = elementLoopType(xType, (context.lanes * 4) / bytes);
   const chunkColumns = transposeB
     ? Math.max(OUTPUTS, Math.ceil(16384 / inner / OUTPUTS) * OUTPUTS)
-    : stripColumns(n, vector.lanes * SUM_VECTORS);
+    : stripColumns(n, vector.lanes * SUM_VECTORS, STRIP_BYTES / bBytes);
   const perBatch = Math.ceil(n / chunkColumns);
   const buffers = [context.input(0), context.input(1), context.result(0)];
   context.call("row_product", batch * perBatch, 2 * batch * m * n * inner, buffers, (k, [x, b, y]) => {
@@ -88,13 +94,13 @@ export function lowerRowProduct(
 }
 
 /** Four strips where their rows stay long enough; whole steps each. */
-function stripColumns(columns: number, step: number): number {
-  return Math.ceil(Math.min(4096, Math.max(256, columns / 4)) / step) * step;
+function stripColumns(columns: number, step: number, most: number): number {
+  return Math.ceil(Math.min(most, Math.max(256, columns / 4)) / step) * step;
 }
 
 function dotColumns(k: KernelBuilder, product: RowProduct, first: LoopValue, end: LoopValue): void {
-  const { dims, accumulators } = product;
-  const together = Math.max(1, Math.min(OUTPUTS, Math.floor(accumulators / dims.m)));
+  const { dims, accumulators, bytes, bBytes } = product;
+  const together = Math.max(1, Math.min(bBytes < bytes ? 1 : OUTPUTS, Math.floor(accumulators / dims.m)));
   const whole = k.sub(end, k.rem(k.sub(end, first), k.index(together)));
   k.loop(first, whole, together, (column) => dotRows(k, product, column, together));
   if (dims.n % together > 0) k.loop(whole, end, 1, (column) => dotRows(k, product, column, 1));
@@ -106,7 +112,8 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   const { m } = dims;
   const [xRowBytes, bRowBytes] = [dims.k * xBytes, dims.k * bBytes];
   const rows = k.offset(product.b, column, bRowBytes);
-  const unroll = m * count * 2 <= accumulators ? 2 : 1;
+  const sumsEach = m * count === 1 && bBytes < bytes ? NARROW_SUMS : 2;
+  const unroll = m * count * sumsEach <= accumulators ? sumsEach : 1;
   const step = unroll * vector.lanes;
   const whole = dims.k - (dims.k % step);
   const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
@@ -127,8 +134,8 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   });
   for (let r = 0; r < m; r++) {
     const vectors = Array.from({ length: count }, (_, c) => {
-      const of = (u: number): LoopValue => sums[u * m * count + c * m + r]!;
-      return unroll === 2 ? k.add(of(0), of(1)) : of(0);
+      const parts = Array.from({ length: unroll }, (_u, u) => sums[u * m * count + c * m + r]!);
+      return parts.reduce((total, part) => k.add(total, part));
     });
     const totals = sumVectors(k, vectors);
     const at = k.offset(y, column, bytes);
@@ -169,8 +176,8 @@ function restOfDot(
 
 /** All rows of B [k, n], scaled by the elements of each row of x, over a strip of columns. */
 function addRows(k: KernelBuilder, product: RowProduct, first: LoopValue, end: LoopValue): void {
-  const { dims } = product;
-  const together = Math.max(1, Math.floor(SCALED_ROWS / dims.m));
+  const { dims, bBytes } = product;
+  const together = Math.max(1, Math.floor((SCALED_ROWS * 4) / bBytes / dims.m));
   const whole = dims.k - (dims.k % together);
   // The first rows set the sums.
   scaleRows(k, product, k.index(0), Math.min(together, dims.k), first, end, true);

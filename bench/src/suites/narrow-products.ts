@@ -1,0 +1,55 @@
+// Products of operands in narrow dtypes: one row times a weight in the dtype of its file, which is bound by reading it,
+// and many rows, beside the same product of float32 (or, of bytes, against the ceiling of their dot products).
+
+import { matmul, storageBytes, tensorType, trace } from "@fidelity/core";
+import type { Dtype, Tensor } from "@fidelity/core";
+import type { KernelCase } from "./kernels.ts";
+
+/** What multiplies what, a of [m, k] and b of [n, k], or of [k, n]. */
+interface NarrowShape {
+  readonly dtypes: readonly [Dtype, Dtype];
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeB?: boolean;
+}
+
+/** The products of a quick run, or of a whole one. */
+export function narrowProducts(quick: boolean): KernelCase[] {
+  const [n, k] = quick ? [1024, 2560] : [8192, 2560];
+  const weights = ["bf16", "f16"] as const;
+  const rows: NarrowShape[] = [
+    ...weights.flatMap((dtype) =>
+      [true, false].map((transposeB) => ({ dtypes: ["f32", dtype] as const, m: 1, n, k, transposeB })),
+    ),
+    { dtypes: ["i8", "i8"], m: 1, n, k, transposeB: true },
+  ];
+  const size = quick ? 256 : 1024;
+  const square = { m: size, n: size, k: size, transposeB: true };
+  const prompt = { m: 128, n: 2560, k: 2560, transposeB: true };
+  const matrices = [square, ...(quick ? [] : [prompt])].flatMap((shape) =>
+    [["f32", "f32"] as const, ["f32", "bf16"] as const, ["bf16", "bf16"] as const, ["f32", "f16"] as const].map(
+      (dtypes) => ({ ...shape, dtypes }),
+    ),
+  );
+  const bytes = [square, ...(quick ? [] : [prompt])].map((shape) => ({ ...shape, dtypes: ["i8", "i8"] as const }));
+  return [...rows, ...matrices, ...bytes].map(narrowProduct);
+}
+
+function nameOf({ dtypes, m, n, k, transposeB = false }: NarrowShape): string {
+  return `matmul ${dtypes.join(" ")} ${m}x${n}x${k}${transposeB ? " Bt" : ""}`;
+}
+
+function narrowProduct(shape: NarrowShape): KernelCase {
+  const { dtypes, m, n, k, transposeB = false } = shape;
+  const b = tensorType(dtypes[1], transposeB ? [n, k] : [k, n]);
+  const multiply = (x: Tensor, y: Tensor): Tensor => matmul(x as never, y as never, { transposeB } as never);
+  const { graph } = trace("matmul", multiply, [tensorType(dtypes[0], [m, k]), b]);
+  const name = nameOf(shape);
+  const weightBytes = storageBytes(b);
+  if (m === 1) return { name, graph, work: weightBytes, ceiling: { kind: "read", sizeBytes: weightBytes } };
+  const work = 2 * m * n * k;
+  if (dtypes[0] === "i8") return { name, graph, work, ceiling: { kind: "int8" } };
+  const single = nameOf({ ...shape, dtypes: ["f32", "f32"] });
+  return { name, graph, work, ceiling: { kind: "f32" }, ...(name !== single && { beside: single }) };
+}
