@@ -1,7 +1,8 @@
 // Single ops against the ceilings of the machine: float32 products at the shapes of training and at round ones, beside
-// OpenBLAS; products of narrow dtypes (narrow-products.ts); packed ternary weights times one row and 128 rows; attention; recurrences, normalisation, softmax and the
-// loss. Each op is compiled as a program of its own, so its time includes a barrier and, with more than one thread, the
-// wake-up of the team. With `--loaded` each is measured again beside a busy process on every processor.
+// OpenBLAS; products of narrow dtypes (narrow-products.ts); packed ternary weights times one row and 128 rows;
+// attention; recurrences, normalisation, softmax and the loss. Each op is compiled as a program of its own, so its time
+// includes a barrier and, with more than one thread, the wake-up of the team. With `--loaded` each is measured again
+// beside a busy process on every processor.
 //
 // What computes is held against the multiply-add units: a multiply-add counts two operations, and so does every other
 // operation of a vector, which takes the same slot. An exponential is 15 of those: two comparisons with selection,
