@@ -4,8 +4,8 @@
 // an element (Higham, "Accuracy and Stability of Numerical Algorithms", chapters 1 and 4); of a whole tensor it is the
 // quotient of the norms, so that elements that are small beside the others do not count.
 // An error of a result reaches the results of the graph by way of its readers: the amplification of an op is the largest
-// product of condition numbers on a way there. Ordinary condition numbers, of a few units, are bounds that errors of
-// random signs do not come near: they count as 1.
+// product of condition numbers on a way there. They are bounds: errors have random signs, as have the terms of most
+// sums, so that a sum of n terms counts with its condition number by sqrt(n), and up to a few units as 1.
 // Left out: amplification from step to step of a loop.
 
 import { elementCount, isFloat, topologicalOrder, zerosHost } from "@fidelity/core";
@@ -46,7 +46,7 @@ export function conditionNumbers(graph: Graph, inputs: readonly HostTensor[]): O
   amplify(graph, 1, (node, amplification) => {
     const { terms, sizes, results, worst } = tallies.get(node) ?? { terms: 1, sizes: 1, results: 1, worst: 1 };
     const condition = results === 0 ? (sizes === 0 ? 1 : Infinity) : Math.sqrt(sizes / results);
-    const counted = condition <= ORDINARY ? 1 : condition;
+    const counted = condition <= Math.max(ORDINARY, Math.sqrt(terms)) ? 1 : condition / Math.sqrt(terms);
     const own = Math.max(1, counted * Math.sqrt(terms));
     if (node.inputs.length > 0 && node.results.some(({ dtype }) => isFloat(dtype))) {
       found.push({ node, terms, condition, worst, amplification, predictedError: UNIT * amplification * own });

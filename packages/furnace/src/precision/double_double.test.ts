@@ -187,6 +187,12 @@ test("comparisons, choices and rounding to integers see the low parts", () => {
     apply((a) => pairs.abs(pairs.neg(a)), above!, one!).flatMap((x) => [...x]),
     [1, tiny],
   );
+  const rounded = (hi: number, lo: number): number => apply((a) => pairs.nearest(a), { hi, lo }, one!)[0]![0]!;
+  assert.deepEqual(
+    [rounded(2.5, 0), rounded(2.5, tiny), rounded(2.5, -tiny), rounded(3.5, -tiny), rounded(-2.5, -tiny)],
+    [2, 3, 2, 3, -3],
+  );
+  assert.deepEqual([rounded(2 ** 53, 0.75), rounded(1.25, tiny)], [2 ** 53, 1]);
   const nan = apply(pairs.max, { hi: NaN, lo: 0 }, one!).map((x) => x[0]);
   assert.ok(Number.isNaN(nan[0]) && nan[1] === 0);
 });

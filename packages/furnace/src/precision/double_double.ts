@@ -108,6 +108,19 @@ function floor(x: PairLike): TensorPair {
   return doubleDoubleMap("add", toPair(whole), toPair(low));
 }
 
+/** Nearest integers, ties to even: where hi is whole lo has the fraction, and where hi is a tie lo decides. */
+function nearest(x: PairLike): TensorPair {
+  const { hi, lo } = toPair(x);
+  const constant = (value: number): Tensor => splat(value, hi.shape, "f64");
+  const whole = apply("round", [hi]);
+  const rest = apply("sub", [hi, whole]);
+  const isTie = apply("eq", [apply("abs", [rest]), constant(0.5)]);
+  const outward = apply("lt", [constant(0), apply("mul", [rest, lo])]);
+  const step = apply("select", [apply("logical_and", [isTie, outward]), apply("add", [rest, rest]), constant(0)]);
+  const low = apply("select", [apply("eq", [rest, constant(0)]), apply("round", [lo]), step]);
+  return doubleDoubleMap("add", toPair(whole), toPair(low));
+}
+
 /** Rows of what is reduced: the axes to reduce moved behind the others and made one. */
 function reducedRows(part: Tensor, axes: readonly number[]): Tensor {
   const kept = part.shape.map((_dim, axis) => axis).filter((axis) => !axes.includes(axis));
@@ -178,6 +191,7 @@ export const pairs = {
   sin: unary("sin"),
   cos: unary("cos"),
   floor,
+  nearest,
   lt,
   eq,
   select,

@@ -130,6 +130,7 @@ export const PAIR_RULES: Readonly<Record<string, PairRule>> = {
   reduce_max: ([x], { axes }) => [pairs.largest(pair(x), numbers(axes))],
   reduce_sum: ([x], { axes }) => [pairs.sum(pair(x), numbers(axes), true)],
   reshape: moves,
+  round: unary(pairs.nearest),
   rsqrt: unary((x) => pairs.div(1, pairs.sqrt(x))),
   scatter_add: ([ids, updates], { rows }) => [scatterAdd(plain(ids), pair(updates), Number(rows))],
   select: ([mask, a, b]) => [pairs.select(plain(mask), pair(a), pair(b))],
