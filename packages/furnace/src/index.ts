@@ -23,9 +23,11 @@ export type {
   Ternary,
   Zero,
 } from "./gradients/gradient.ts";
-export { addGradientTrees, castVotes, gradients, materialiseTree } from "./gradients/gradients.ts";
-export type { Gradients, GradientsOptions, Materialised, ValueAndGradients, Votes } from "./gradients/gradients.ts";
+export { addGradientTrees, gradients, materialiseTree } from "./gradients/gradients.ts";
+export type { Gradients, GradientsOptions, Materialised, ValueAndGradients } from "./gradients/gradients.ts";
 export { materialise, mergeRows } from "./gradients/materialise.ts";
+export { castVotes, flipTernary } from "./gradients/ternary.ts";
+export type { Votes } from "./gradients/ternary.ts";
 export { hessian, hvp, jacfwd, jacrev } from "./jacobian.ts";
 export type { Hessian, Jacobian, JacobianOptions } from "./jacobian.ts";
 export { jvp } from "./jvp.ts";

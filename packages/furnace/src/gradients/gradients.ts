@@ -3,27 +3,18 @@
 // form in which they arise (chain.ts). All of it happens while the graph is traced: the backward program that comes out
 // is made for the variants that this function has, and chooses nothing when it runs.
 
-import {
-  cast,
-  isTensor,
-  mapTree,
-  max,
-  min,
-  mul,
-  flattenTree,
-  round,
-  tangentType,
-  TreeMismatchError,
-} from "@fidelity/core";
+import { flattenTree, isTensor, mapTree, tangentType, TreeMismatchError } from "@fidelity/core";
 import type { NamedLeaf, Tensor, TensorType } from "@fidelity/core";
 import type { TangentDtype } from "../tangent.ts";
 import { matchTypes } from "../tangent.ts";
 import { differentiateScalar } from "../vjp.ts";
 import type { GradOptions } from "../vjp.ts";
 import { addGradients, settle } from "./arithmetic.ts";
-import type { Float, Flowing, Gradient, Integers, Ternary } from "./gradient.ts";
+import type { Flowing, Gradient } from "./gradient.ts";
 import { isGradient, zero } from "./gradient.ts";
 import { materialise } from "./materialise.ts";
+import { castVotes } from "./ternary.ts";
+import type { Votes } from "./ternary.ts";
 
 /** The tree of gradients of `T`: each leaf is one of the variants. */
 export type Gradients<T> =
@@ -32,14 +23,6 @@ export type Gradients<T> =
     : T extends readonly unknown[] | { readonly [key: string]: unknown }
       ? { [K in keyof T]: Gradients<T[K]> }
       : T;
-
-/** How the gradient of a ternary weight becomes votes. */
-export interface Votes {
-  /** The gradient that one vote stands for. */
-  readonly unit: number;
-  /** How many votes move a weight by one level. */
-  readonly threshold: number;
-}
 
 /** What one parameter may say of its gradient. */
 export interface GradientsOptions<N extends number, Aux extends boolean> extends GradOptions<N, Aux> {
@@ -89,16 +72,6 @@ function leafGradient(
   if (flowing === undefined) return zero(tangentType(leaf.type)!);
   const votes = ternary?.(path, leaf.type);
   return votes === undefined ? settle(flowing) : castVotes(flowing, votes);
-}
-
-/** More votes than that in one step would be an accident. */
-const MAX_VOTES = 127;
-
-/** The gradient in whole multiples of `unit`, ties to even, at most 127 either way. */
-export function castVotes(gradient: Gradient, { unit, threshold }: Votes): Ternary {
-  const counted = round(mul(materialise(gradient), 1 / unit) as Float);
-  const votes = cast(min(max(counted, -MAX_VOTES), MAX_VOTES) as Tensor, "i32") as Integers;
-  return { kind: "ternary", type: gradient.type, votes, unit, threshold };
 }
 
 /** The tree with the tensors in it, in order, replaced by gradients. */
