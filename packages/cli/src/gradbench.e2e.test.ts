@@ -260,6 +260,15 @@ test("saddle and particle: all four nestings of the modes", async () => {
   );
 });
 
+test("a descent from where nothing is finite ends", async () => {
+  const input = { start: [1e308, 1e308] };
+  const [answer] = await answers(
+    [JSON.stringify({ id: 0, kind: "evaluate", module: "saddle", function: "rr", input })],
+    "wasm",
+  );
+  assert.equal(answer!.success, true);
+});
+
 test("the session goes on after lines that are wrong, each of which is told why", async () => {
   const lines = [
     '{"id":0,"kind":"start","eval":"hello"}',

@@ -95,7 +95,7 @@ function placeCalls(
     const slot = slots[i]!;
     if (item.kind === "loop") {
       invariant(slot.kind === "loop", "the schedule follows the slots");
-      return placeCalls(item.items, slot.slots, stages, [...loops, item.count]);
+      return placeCalls(item.items, slot.slots, stages, [...loops, expectedTurns(item)]);
     }
     invariant(slot.kind !== "loop", "the schedule follows the slots");
     const first = stages.reduce((sum, { calls }) => sum + calls.length, 0);
@@ -110,6 +110,11 @@ function placeCalls(
     const repeat = loops.reduce((product, count) => product * count, 1);
     return item.calls.map((call, j): PlacedCall => ({ call, unit: unitOfCall(slot.calls[j]!), stage, repeat }));
   });
+}
+
+/** How often a loop is taken to run: once where only a run tells. */
+export function expectedTurns({ count, limit }: ScheduleItem & { readonly kind: "loop" }): number {
+  return limit === undefined ? count : 1;
 }
 
 function unitOfCall({ unit }: Call): Unit | undefined {

@@ -79,7 +79,7 @@ export interface CallExplanation {
 export interface StageExplanation {
   readonly id: number;
   readonly kind: "parallel" | "serial";
-  /** Numbers of iterations of the loops around, outermost first. */
+  /** Numbers of iterations of the loops around, outermost first; 1 where only a run tells. */
   readonly loops: readonly number[];
   readonly calls: readonly number[];
   readonly chunks: number;

@@ -10,6 +10,7 @@ import { invariant } from "@fidelity/units";
 import type { CpuDevice } from "../runtime/device.ts";
 import type { CpuExecutable } from "../runtime/executable.ts";
 import { RegionTensor } from "../runtime/tensor.ts";
+import { expectedTurns } from "./explain.ts";
 
 export interface ProfileOptions {
   /** Runs of the whole program, and of all of its calls; the median of each counts. */
@@ -85,7 +86,7 @@ interface Piece {
 
 function scheduledCalls(items: readonly ScheduleItem[], repeat: number): ScheduledCall[] {
   return items.flatMap((item) => {
-    if (item.kind === "loop") return scheduledCalls(item.items, repeat * item.count);
+    if (item.kind === "loop") return scheduledCalls(item.items, repeat * expectedTurns(item));
     return item.calls.map((call) => ({ call, kind: item.kind, repeat }));
   });
 }

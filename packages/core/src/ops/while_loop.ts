@@ -102,7 +102,7 @@ function evaluateWhile(inputs: readonly HostTensor[], attrs: WhileLoopAttrs): re
 /** Steps that a compiled loop without `maxSteps` takes at most: the most that a schedule counts. */
 const COMPILED_STEPS_MAX = 2 ** 31 - 1;
 
-/** The loop as a limited scan, whose first carries are the limit and the number of steps taken. */
+/** The loop as a limited scan, which also carries the number of steps taken. */
 function limitedLoop(inputs: readonly Tensor[], attrs: WhileLoopAttrs): readonly Tensor[] {
   const { condition, body, constants, maxSteps } = attrs;
   const length = maxSteps === 0 ? COMPILED_STEPS_MAX : maxSteps;

@@ -61,7 +61,8 @@ interface Descent {
 }
 
 const norm = (x: Point): Scalar64 => sqrt(x.map((one) => square(one)).reduce((sum, one) => add(sum, one)));
-const isLong = (x: Point): Truth => logicalNot(lt(norm(x), SHORT)) as Truth;
+/** Not a number is not long, so that a descent that has lost its way ends. */
+const isLong = (x: Point): Truth => lt(SHORT, norm(x)) as Truth;
 const stepOf = ({ x, slope, rate }: Descent): Point => x.map((one, i) => sub(one, mul(rate, slope[i]!)));
 
 /** Where `fn` is the least, looked for from `start` on. */
