@@ -35,7 +35,7 @@ export function gradbenchCommand(done: (exitCode: number) => void): Command {
         ...DEVICE_TARGETS,
       ]).default("auto"),
     )
-    .addOption(integerOption("--threads <n>", "threads; GradBench compares tools on one").default(1))
+    .addOption(integerOption("--threads <n>", "threads; GradBench compares tools on one", { max: 256 }).default(1))
     .addHelpText("after", EXAMPLES)
     .action(async ({ target, threads }: GradbenchOptions) => {
       const device = createDevice({ target, threads });
