@@ -15,6 +15,7 @@ export function runCompiled(
   inputs: readonly HostTensor[],
   options: CompileOptions & {
     readonly joinsVectors?: boolean;
+    readonly dot4Unsigned?: boolean;
     readonly chunkElements?: number;
     readonly schedules?: ScheduleSource;
   } = {},
@@ -24,6 +25,7 @@ export function runCompiled(
     target: {
       lanes: 4,
       joinsVectors: options.joinsVectors ?? false,
+      dot4Unsigned: options.dot4Unsigned ?? false,
       ...(options.chunkElements !== undefined && { chunkElements: options.chunkElements }),
     },
     verify: true,

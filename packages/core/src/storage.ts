@@ -85,24 +85,18 @@ export function ternaryLayout(shape: readonly number[], dtype: TernaryDtype = "t
   };
 }
 
-/** The first low field of a byte of `ternary5` that stands for the last pair. */
-export const TRITS_ESCAPE = 27;
-
 /**
- * Five codes of 0..2, t0 + 3 t1 + 9 t2 + 27 t3 + 81 t4, as a byte. The low 5 bits hold the triple t0 + 3 t1 + 9 t2 and
- * the high 3 the pair t3 + 3 t4. The ninth pair does not fit: it is told by a low field of 27 and up, of which the
- * excess, times 8, and the high field are the triple then.
+ * Five codes of 0..2, t0 + 3 t1 + 9 t2 + 27 t3 + 81 t4, as a byte: the fraction value / 243 in 256ths, rounded up. Three
+ * times the byte is t4 in 256s and, below, three times the fraction of the other four: additions of bytes tell the
+ * codes one after another. llama.cpp's TQ1_0 has the same idea.
  */
 export function tritsByte(value: number): number {
-  const triple = value % 27;
-  const pair = Math.floor(value / 27);
-  return pair < 8 ? (pair << 5) | triple : ((triple & 7) << 5) | (TRITS_ESCAPE + (triple >> 3));
+  return Math.ceil((value * 256) / 243);
 }
 
 /** The codes that a byte stands for, as `tritsByte` takes them; meaningless for the 13 bytes that it never gives. */
 export function tritsValue(byte: number): number {
-  const [low, high] = [byte & 31, byte >> 5];
-  return low < TRITS_ESCAPE ? low + 27 * high : 8 * (low - TRITS_ESCAPE) + high + 27 * 8;
+  return Math.floor((byte * 243) / 256);
 }
 
 /** Bytes that a tensor of this type takes. */

@@ -17,10 +17,10 @@ import { ModelFileError } from "./errors.ts";
 export const OPTIMIZER_PREFIX = "optimizer.";
 
 /**
- * How a tensor of each dtype is laid out: `ternary2x16` and `ternary1.6x16` are core's storage of `ternary` and
+ * How a tensor of each dtype is laid out: `ternary2x16` and `ternary5x16` are core's storage of `ternary` and
  * `ternary5`, with the scale at the end.
  */
-const layouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary1.6x16" } as const;
+const layouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary5x16" } as const;
 
 /** The part of the model that a tensor belongs to: a block (`blocks.0`), or what its path begins with (`head`). */
 export function componentOf(name: string): ContainerComponent {

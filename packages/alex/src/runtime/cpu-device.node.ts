@@ -8,6 +8,7 @@ import { cacheDirectory } from "../targets/native/cache.node.ts";
 import { createNativeTarget, hostMachine, vectorsOf } from "../targets/native/index.node.ts";
 import { PrebuiltPrograms } from "../targets/native/prebuilt.node.ts";
 import { ToolMissingError } from "../targets/native/toolchain.node.ts";
+import { dotTakesUnsigned } from "../targets/wasm/relaxed-dot.ts";
 import { ScheduleFile } from "../tune/file.node.ts";
 import type { ScheduleBook } from "../tune/schedule-book.ts";
 import type { DebugSink } from "./debug.ts";
@@ -53,7 +54,7 @@ const KEEP_WASM_MS = 20;
 
 /** What generators may know of the engine. */
 export function wasmVectors(): VectorTarget {
-  return { lanes: WASM_LANES, joinsVectors: setEngineFlags() };
+  return { lanes: WASM_LANES, joinsVectors: setEngineFlags(), dot4Unsigned: dotTakesUnsigned() };
 }
 
 /** A device of WebAssembly. Throws `DeviceOptionError`. */

@@ -118,11 +118,11 @@ test("packed lists hold every sequence of their values, and know bytes that are 
       }
     }),
   );
-  // Escaped pair (t3, t4) = (2, 2) and triple 26, as kernels decode it: low field 27 + 26 / 8, high field 26 % 8.
+  // Every 2 of 0..2: 242 / 243 in 256ths, rounded up.
   const full = new Uint8Array(1);
   for (let i = 0; i < 5; i++) writePacked("ternary-1.6bit", full, 0, i, 1);
-  assert.equal(full[0], ((26 % 8) << 5) | (27 + 3));
-  assert.equal(findBadCode("ternary-1.6bit", Uint8Array.of(0, 31), 0, 10), 5);
+  assert.equal(full[0], 255);
+  assert.equal(findBadCode("ternary-1.6bit", Uint8Array.of(0, 20), 0, 10), 5);
   assert.equal(findBadCode("ternary-2bit", Uint8Array.of(0b00_11_00_00), 0, 4), 0);
   assert.equal(packedBytes("bits", 9), 2);
 });

@@ -1,15 +1,12 @@
 // Lists in fewer bits than a byte. `bits`: entry i is bit i % 8 of byte i / 8. `ternary-2bit`: codes w + 1, entry i in
-// bits 2 (i % 4) and up of byte i / 4. `ternary-1.6bit`: five trits a byte, 3^5 = 243 <= 256, in the code that vector
-// kernels decode by table: the low 5 bits hold t0 + 3 t1 + 9 t2 and the high 3 bits t3 + 3 t4; the ninth pair does not
-// fit there, so it is told by a low field of 27 and up, which with the high field then holds the triple.
+// bits 2 (i % 4) and up of byte i / 4. `ternary-1.6bit`: five trits a byte, 3^5 = 243 <= 256: t0 + 3 t1 + ... + 81 t4 is
+// stored as a fraction of 243 in 256ths, rounded up, so that vector kernels find trit after trit by multiplying with 3.
 // Left out: interleaving the rows of a matrix, which is a matter of the kernel that reads it.
 
 import type { Packing } from "./node.ts";
 
 const ENTRIES_PER_BYTE: Readonly<Record<Packing, number>> = { bits: 8, "ternary-2bit": 4, "ternary-1.6bit": 5 };
 const TRITS_PER_BYTE = 5;
-const PAIR_ESCAPED = 8;
-const LOW_ESCAPE = 27;
 const POWERS_OF_3 = [1, 3, 9, 27, 81];
 const NO_VALUE = 255;
 
@@ -18,19 +15,11 @@ export function packedBytes(packing: Packing, count: number): number {
   return Math.ceil(count / ENTRIES_PER_BYTE[packing]);
 }
 
-/** Five trits (0..2), least first in `value` of 0..242, as a byte. */
-function encodeTrits(value: number): number {
-  const triple = value % 27;
-  const pair = Math.floor(value / 27);
-  if (pair < PAIR_ESCAPED) return (pair << 5) | triple;
-  return ((triple % 8) << 5) | (LOW_ESCAPE + (triple >> 3));
-}
-
 // Both directions as tables: value of 0..242 to byte, and byte to value, 255 for the thirteen bytes without one.
 const BYTE_OF = new Uint8Array(243);
 const VALUE_OF = new Uint8Array(256).fill(NO_VALUE);
 for (let value = 0; value < BYTE_OF.length; value++) {
-  BYTE_OF[value] = encodeTrits(value);
+  BYTE_OF[value] = Math.ceil((value * 256) / 243);
   VALUE_OF[BYTE_OF[value]] = value;
 }
 

@@ -41,10 +41,11 @@ function everyWay(op: OpDef<never>, inputs: readonly HostTensor[], attrs: Attrs 
 /** As WebAssembly is, as AVX2 is, and as AVX-512 is with all that may come with it. */
 const TARGETS: readonly VectorTarget[] = [
   { lanes: 4, joinsVectors: false },
+  { lanes: 4, joinsVectors: true, dot4Unsigned: true },
   { lanes: 4, joinsVectors: true, dot4: false },
   { lanes: 8, joinsVectors: false, dot4: false },
-  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 64 },
-  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 16, tiles: true },
+  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 128 },
+  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 16, dot4Unsigned: true, tiles: true },
 ];
 
 const DTYPES = ["ternary", "ternary5"] as const;

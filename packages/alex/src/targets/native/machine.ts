@@ -100,7 +100,7 @@ export function vectorsOf({ lanes, registers, features }: NativeMachine): Vector
     lanes,
     registers,
     joinsVectors: false,
-    lookupEntries: features.has("avx512vbmi") ? 64 : 16,
+    lookupEntries: features.has("avx512vbmi") ? 128 : 16,
     tiles: features.has("amx-int8"),
     halves: features.has("f16c") || features.has("neon"),
     dot4Unsigned: features.has("avx512vnni") || features.has("avxvnni"),

@@ -1,6 +1,6 @@
-// Table lookups of bytes by the instruction that the machine has for it: vpermb (AVX-512 VBMI) for 64 entries, pshufb
-// for 16, tbl on aarch64 for 16, 32 or 64; elsewhere lane by lane through the stack. A larger table is a few small
-// ones, of which the high bits of the index choose.
+// Table lookups of bytes by the instruction that the machine has for it: vpermb and vpermi2b (AVX-512 VBMI) for 64 and
+// 128 entries, pshufb for 16, tbl on aarch64 for 16, 32 or 64; elsewhere lane by lane through the stack. A larger table
+// is a few small ones, of which the high bits of the index choose.
 
 import { loopType } from "@fidelity/core";
 import type { LoopInst } from "@fidelity/core";
@@ -43,6 +43,7 @@ export function printLookup(inst: Lookup, out: Printer): string {
 
 function instructionOf({ architecture, features }: CodeMachine, entries: number): Instruction | undefined {
   if (architecture === "aarch64") return { entries: Math.min(entries, 64), widths: [16], print: printTbl };
+  if (features.has("avx512vbmi") && entries > 64) return { entries: 128, widths: [64], print: printVpermi2b };
   // vpermb reads as many entries as the vector has lanes.
   if (features.has("avx512vbmi") && entries > 16) return { entries: 64, widths: [64], print: printVpermb };
   if (features.has("avx512bw")) return { entries: 16, widths: [64, 32, 16], print: printPshufb };
@@ -91,6 +92,11 @@ function intrinsic(out: Printer, name: string, operands: readonly string[], type
 
 const printVpermb: PrintPart = (out, lanes, index, table) =>
   intrinsic(out, "llvm.x86.avx512.permvar.qi.512", [tableConstant(out, lanes, table), index], `vector<${lanes}xi8>`);
+
+const printVpermi2b: PrintPart = (out, lanes, index, table) => {
+  const [low, high] = [table.slice(0, 64), table.slice(64)].map((half) => tableConstant(out, lanes, half));
+  return intrinsic(out, "llvm.x86.avx512.vpermi2var.qi.512", [low, index, high], `vector<${lanes}xi8>`);
+};
 
 const PSHUFB: Readonly<Record<number, string>> = {
   16: "llvm.x86.ssse3.pshuf.b.128",

@@ -1,5 +1,5 @@
-// What the kernels of ternary_linear share: where operands lie, the codes of a block of weights as vectors of bytes,
-// and what turns integer sums into results.
+// What the kernels of ternary_linear share: where operands lie, sums of products over the groups of a block of weights,
+// and what turns them into results.
 //
 // A block is 16 rows, and a group of it 64 bytes: a word of 32 bits for each row, whose four bytes hold the codes of
 // four columns in each plane (storage.ts). So four activations, repeated in every word, meet four codes of each of 16
@@ -10,8 +10,6 @@ import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import type { Q8Layout, TernaryLayout } from "../../storage.ts";
-import { decodeTrits, tritScales } from "./trits.ts";
-import type { CodePlane } from "./trits.ts";
 
 export const BLOCK_ROWS = 16;
 export const GROUP_BYTES = 64;
@@ -30,46 +28,6 @@ export interface TernaryOperands {
   readonly x: LoopValue;
   readonly w: LoopValue;
   readonly y: LoopValue;
-}
-
-/** The scales of the planes that `packedPlanes` gives. */
-export function planeScales({ context, w, lanes }: TernaryShapes): number[] {
-  return w.planes === 4 ? [1, 4, 1, 4] : tritScales(4 * lanes, context.lookupEntries);
-}
-
-/** The codes of a vector of words, four columns to a plane, as far as they are cheap to tell apart. */
-export function packedPlanes(k: KernelBuilder, { context, w }: TernaryShapes, word: LoopValue): CodePlane[] {
-  const { type } = word;
-  if (w.planes === 4) {
-    const field = (value: LoopValue, scale: number): CodePlane => ({
-      codes: k.binary("and", value, k.splat(k.i32(0x03030303 * scale), type.lanes)),
-      scale,
-    });
-    const upper = k.shift("shr_u", word, 4);
-    return [field(word, 1), field(word, 4), field(upper, 1), field(upper, 4)];
-  }
-  const planes = decodeTrits(k, k.bitcast(loopType("i8", 4 * type.lanes), word), context.lookupEntries);
-  return planes.map(({ codes, scale }) => ({ codes: k.bitcast(type, codes), scale }));
-}
-
-/** The planes of a vector of words as codes 0, 1, 2. */
-export function codePlanes(k: KernelBuilder, shapes: TernaryShapes, word: LoopValue): LoopValue[] {
-  const bytes = loopType("i8", 4 * word.type.lanes);
-  const low = (value: LoopValue, mask: number): LoopValue => k.binary("and", value, k.constant(value.type, mask));
-  return packedPlanes(k, shapes, word).map(({ codes, scale }) => {
-    if (scale === 9) return low(codes, 0x03030303);
-    // 0, 3 and 6 are halved, which gives 0, 1 and 3.
-    const halved = (): LoopValue => k.bitcast(bytes, low(k.shift("shr_u", codes, 1), 0x03030303));
-    if (scale === 3) return k.bitcast(codes.type, k.min(halved(), k.constant(bytes, 2)));
-    return k.shift("shr_u", codes, Math.log2(scale));
-  });
-}
-
-/** A sum of products with codes that are `scale` times too large, made right. */
-export function unscale(k: KernelBuilder, sum: LoopValue, scale: number): LoopValue {
-  if (scale !== 3 && scale !== 9) return k.shift("shr_s", sum, Math.log2(scale));
-  // What is a multiple is divided by the inverse modulo 2^32.
-  return k.mul(sum, k.constant(sum.type, scale === 3 ? 0xaaaaaaab | 0 : 0x38e38e39));
 }
 
 /** Adds activations times codes, four bytes to a word of each, to sums of words or of halves of words. */
@@ -107,8 +65,10 @@ export function sumGroups(
   });
 }
 
-/** The most that a half of a word takes from a plane: two products of an activation and a code. */
-export const PLANE_MOST = 2 * 128 * 2;
+/** The most that a half of a word takes from two products of activations and bytes up to `code`. */
+export function halfMost(code: number): number {
+  return 2 * 128 * code;
+}
 
 /** Undoes the bias of the codes, applies both scales, and writes what lies within the result. */
 export function finishRow(

@@ -1,21 +1,13 @@
-// Packed ternary weights times few rows of activations: bound by reading the weights, once, in order. Planes are masked
-// and not shifted down; sums of codes that are too large are divided once, at the end.
+// Packed ternary weights times few rows of activations: bound by reading the weights, once, in order. What meets the
+// activations is as ternary_decoding.ts has it: sums are weighed and shifted once, at the end.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import {
-  BLOCK_ROWS,
-  GROUP_BYTES,
-  PLANE_MOST,
-  dotWords,
-  finishRow,
-  packedPlanes,
-  planeScales,
-  sumGroups,
-  unscale,
-} from "./ternary_codes.ts";
+import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, halfMost, sumGroups } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
+import { productDecoding } from "./ternary_decoding.ts";
+import type { Decoding } from "./ternary_decoding.ts";
 
 /** Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory. */
 const PASSES_MAX = 3;
@@ -29,12 +21,11 @@ const PREFETCH_BYTES = 8192;
 
 /** How many sums are in registers at a time. */
 interface Schedule {
-  /** Rows of activations that share what is read and masked of the weights. */
+  readonly decoding: Decoding;
+  /** Rows of activations that share what is read and taken apart of the weights. */
   readonly rows: number;
-  /** By plane, which of a vector's sums its products are added to: planes of one scale may share. */
+  /** By term, which of a vector's sums its products are added to: terms of one weight may share. */
   readonly sumOf: readonly number[];
-  /** By sum, the scale of its codes. */
-  readonly scales: readonly number[];
 }
 
 /** Whether there are few rows of activations. */
@@ -46,14 +37,19 @@ function scheduleOf(shapes: TernaryShapes): Schedule {
   const { context, x, quads } = shapes;
   const { registers, joinsVectors } = context;
   const vectors = joinsVectors ? quads / 2 : quads;
-  const planes = planeScales(shapes);
-  const shared = [...new Set(planes)];
-  const rows = Math.min(x.rows, Math.max(1, Math.floor(registers / 2 / (vectors * shared.length))));
-  // A sum for each plane shortens the chains of additions that wait for each other.
-  const ownSums = rows * vectors * planes.length <= registers / 4;
-  return ownSums
-    ? { rows, sumOf: planes.map((_, plane) => plane), scales: planes }
-    : { rows, sumOf: planes.map((scale) => shared.indexOf(scale)), scales: shared };
+  const decoding = productDecoding(shapes);
+  const { terms, spread } = decoding;
+  const weights = [...new Set(terms.map(({ weight }) => weight))];
+  const shared = weights.length * spread;
+  const rows = Math.min(x.rows, Math.max(1, Math.floor(registers / 2 / (vectors * shared))));
+  // A sum for each term shortens the chains of additions that wait for each other.
+  const ownSums = rows * vectors * terms.length <= registers / 4;
+  const sumOf = terms.map(({ weight }, term) => {
+    if (ownSums) return term;
+    const before = terms.slice(0, term).filter((other) => other.weight === weight).length;
+    return weights.indexOf(weight) * spread + (before % spread);
+  });
+  return { decoding, rows, sumOf };
 }
 
 export function lowerPacked(shapes: TernaryShapes): void {
@@ -86,37 +82,48 @@ export function lowerPacked(shapes: TernaryShapes): void {
 function packedSums(
   k: KernelBuilder,
   shapes: TernaryShapes,
-  { rows, sumOf, scales }: Schedule,
+  { decoding, rows, sumOf }: Schedule,
   codes: LoopValue,
   block: LoopValue,
 ): LoopValue[] {
   const { quads, lanes, x, w } = shapes;
+  const { terms, shift } = decoding;
   const words = loopType("i32", lanes);
-  const planeCounts = scales.map((scale, sum) => scale * sumOf.filter((of) => of === sum).length);
-  const most = PLANE_MOST * Math.max(...planeCounts);
-  const sums = sumGroups(k, shapes, rows * quads * scales.length, most, (group, carried) => {
+  const count = Math.max(...sumOf) + 1;
+  const termsOf = Array.from({ length: count }, (_, sum) => terms.filter((_term, i) => sumOf[i] === sum));
+  const most = Math.max(...termsOf.map((of) => of.reduce((total, term) => total + halfMost(term.most), 0)));
+  const sums = sumGroups(k, shapes, rows * quads * count, most, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
     const load = (row: number, plane: number): LoopValue =>
       k.loadSplat(words, activations, row * x.rowBytes + 4 * plane);
     // Several vectors share a value; for a single one it can be an operand that is read from memory.
-    const shared = quads > 1 && Array.from({ length: rows }, (_, row) => sumOf.map((_sum, plane) => load(row, plane)));
+    const planes = Array.from({ length: w.planes }, (_, plane) => plane);
+    const shared = quads > 1 && Array.from({ length: rows }, (_, row) => planes.map((plane) => load(row, plane)));
     const at = k.offset(block, group, GROUP_BYTES);
     k.prefetch(at, PREFETCH_BYTES);
     for (let quad = 0; quad < quads; quad++) {
-      const planes = packedPlanes(k, shapes, k.load(words, at, quad * lanes * 4));
-      planes.forEach((plane, p) => {
+      let term = 0;
+      for (const vector of decoding.vectors(k, k.load(words, at, quad * lanes * 4))) {
+        const { plane } = terms[term]!;
         for (let row = 0; row < rows; row++) {
-          const sum = (row * quads + quad) * scales.length + sumOf[p]!;
-          out[sum] = dotWords(k, shared ? shared[row]![p]! : load(row, p), plane.codes, out[sum]!);
+          const sum = (row * quads + quad) * count + sumOf[term]!;
+          out[sum] = dotWords(k, shared ? shared[row]![plane]! : load(row, plane), vector, out[sum]!);
         }
-      });
+        term++;
+      }
     }
     return out;
   });
-  return Array.from({ length: rows * quads }, (_, output) =>
-    scales
-      .map((scale, i) => unscale(k, sums[output * scales.length + i]!, scale))
-      .reduce((total, sum) => k.add(total, sum)),
-  );
+  return Array.from({ length: rows * quads }, (_, output) => {
+    const weighed = termsOf.map(([{ weight }], sum) => {
+      const value = sums[output * count + sum]!;
+      return weight === 1 ? value : k.mul(value, k.constant(words, weight));
+    });
+    return k.shift(
+      "shr_s",
+      weighed.reduce((total, sum) => k.add(total, sum)),
+      shift,
+    );
+  });
 }

@@ -4,8 +4,9 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import { BLOCK_ROWS, GROUP_BYTES, PLANE_MOST, codePlanes, dotWords, finishRow, sumGroups } from "./ternary_codes.ts";
+import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, halfMost, sumGroups } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
+import { codePlanes } from "./ternary_decoding.ts";
 
 /** Rows of activations of a chunk, over which unpacking a block is spread: a multiple of every register block. */
 export const CHUNK_ROWS = 128;
@@ -98,7 +99,7 @@ function panelSums(
   const { quads, lanes, x, w } = shapes;
   const words = loopType("i32", lanes);
   const vectors = panel.blocks * quads;
-  return sumGroups(k, shapes, height * vectors, PLANE_MOST * w.planes, (group, carried) => {
+  return sumGroups(k, shapes, height * vectors, halfMost(2) * w.planes, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
     const from = k.offset(panel.base, group, w.planes * panel.lineBytes);
