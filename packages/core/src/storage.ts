@@ -86,9 +86,9 @@ export function ternaryLayout(shape: readonly number[], dtype: TernaryDtype = "t
 }
 
 /**
- * Five codes of 0..2, t0 + 3 t1 + 9 t2 + 27 t3 + 81 t4, as a byte: the fraction value / 243 in 256ths, rounded up. Three
- * times the byte is t4 in 256s and, below, three times the fraction of the other four: additions of bytes tell the
- * codes one after another. llama.cpp's TQ1_0 has the same idea.
+ * Five codes of 0..2, t0 + 3 t1 + 9 t2 + 27 t3 + 81 t4, as a byte: the fraction value / 243 in 256ths, rounded up.
+ * Three times the byte is 256 t4 and, below 256, the byte of the other four codes, but for rounding: additions tell one
+ * code after another. llama.cpp's TQ1_0 has the same idea.
  */
 export function tritsByte(value: number): number {
   return Math.ceil((value * 256) / 243);

@@ -1,6 +1,6 @@
 // Lists in fewer bits than a byte. `bits`: entry i is bit i % 8 of byte i / 8. `ternary-2bit`: codes w + 1, entry i in
-// bits 2 (i % 4) and up of byte i / 4. `ternary-1.6bit`: five trits a byte, 3^5 = 243 <= 256: t0 + 3 t1 + ... + 81 t4 is
-// stored as a fraction of 243 in 256ths, rounded up, so that vector kernels find trit after trit by multiplying with 3.
+// bits 2 (i % 4) and up of byte i / 4. `ternary-1.6bit`: five trits a byte, 3^5 = 243 <= 256: t0 + 3 t1 + ... + 81 t4
+// is stored as a fraction of 243 in 256ths, rounded up, so that vector kernels find trit after trit by tripling it.
 // Left out: interleaving the rows of a matrix, which is a matter of the kernel that reads it.
 
 import type { Packing } from "./node.ts";
