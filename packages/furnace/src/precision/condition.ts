@@ -5,7 +5,7 @@
 // quotient of the norms, so that elements that are small beside the others do not count.
 // An error of a result reaches the results of the graph by way of its readers: the amplification of an op is the largest
 // product of condition numbers on a way there. They are bounds: errors have random signs, as have the terms of most
-// sums, so that a sum of n terms counts with its condition number by sqrt(n), and up to a few units as 1.
+// sums, so that a sum of n terms counts with its condition number by sqrt(n), and what costs no more than four bits as 1.
 // Left out: amplification from step to step of a loop.
 
 import { elementCount, isFloat, topologicalOrder, zerosHost } from "@fidelity/core";
@@ -28,7 +28,7 @@ export interface OpCondition {
 
 const UNIT = 2 ** -24;
 /** Condition numbers up to this are ordinary. */
-const ORDINARY = 4;
+const ORDINARY = 16;
 
 /** Sums that are still growing: squares of sizes and results, over all runs of a node. */
 interface Tally {
