@@ -90,7 +90,7 @@ interface Prepared {
   readonly place: number;
 }
 
-/** How many items further prepared memory is still shared; beyond, it would live for longer than it saves time. */
+/** Items after which prepared memory is no longer shared: it would live on for longer than it saves time. */
 const PREPARED_WINDOW = 48;
 
 /** The kernel of a fused unit, and what it reads, by the numbers of its signature. */
@@ -392,6 +392,7 @@ class NodeContext implements LowerContext {
     const key = `${base.node.id}.${base.index} ${kernel} ${chunks}`;
     const known = prepared.get(key);
     if (known !== undefined && items.length - known.place <= PREPARED_WINDOW) {
+      prepared.set(key, { view: known.view, place: items.length });
       this.#views.push(known.view);
       return (this.#views.length - 1) as BufferHandle;
     }

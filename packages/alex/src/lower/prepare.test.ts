@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { add, hostValues, interpret, matmul, mul, scan, tensorType, trace, transpose } from "@fidelity/core";
+import { add, hostValues, interpret, matmul, mul, rope, scan, tensorType, trace, transpose } from "@fidelity/core";
 import type { Graph, Program, Tensor } from "@fidelity/core";
 import { randomHost, relativeError, seededRandom } from "@fidelity/core/testing";
 import { compileGraph } from "../compile.ts";
@@ -11,12 +11,12 @@ import { runCompiled } from "../testing.ts";
 
 const TARGET = { lanes: 4, joinsVectors: true } as const;
 
-/** Calls that pack panels, those in loops once. */
-function packs({ schedule }: Program): number {
+/** Calls that prepare memory, those in loops once. */
+function preparations({ schedule }: Program, name = "matmul_pack"): number {
   const count = (items: Program["schedule"]): number =>
     items.reduce((sum, item) => {
       if (item.kind === "loop") return sum + count(item.items);
-      return sum + item.calls.filter(({ label }) => label === "matmul_pack").length;
+      return sum + item.calls.filter(({ label }) => label === name).length;
     }, 0);
   return count(schedule);
 }
@@ -39,13 +39,13 @@ test("products of several matrices with one are packed for once", () => {
     square,
     square,
   ]);
-  assert.equal(packs(compileGraph(graph, { target: TARGET })), 1);
+  assert.equal(preparations(compileGraph(graph, { target: TARGET })), 1);
   check(graph);
 });
 
 test("a matrix that is read in two orders is packed in both", () => {
   const { graph } = trace("both", (a, x) => add(matmul(a, x), matmul(a, x, { transposeB: true })), [square, square]);
-  assert.equal(packs(compileGraph(graph, { target: TARGET })), 2);
+  assert.equal(preparations(compileGraph(graph, { target: TARGET })), 2);
   check(graph);
 });
 
@@ -60,7 +60,21 @@ test("what was prepared long ago is prepared again", () => {
     },
     [square, square],
   );
-  assert.equal(packs(compileGraph(graph, { target: TARGET })), 2);
+  assert.equal(preparations(compileGraph(graph, { target: TARGET })), 2);
+});
+
+test("the layers of a model share the angles of its positions", () => {
+  const heads = tensorType("f32", [1, 5, 2, 8]);
+  const { graph } = trace(
+    "layers",
+    (x, position) => {
+      let y = x;
+      for (let layer = 0; layer < 30; layer++) y = add(rope(y, position), rope(mul(y, 0.5), position));
+      return y;
+    },
+    [heads, tensorType("i32", [])],
+  );
+  assert.equal(preparations(compileGraph(graph, { target: TARGET }), "rope_angles"), 1);
 });
 
 test("in a loop it is made in every turn", () => {
@@ -76,6 +90,6 @@ test("in a loop it is made in every turn", () => {
     },
     [square, tensorType("f32", [3, 72, 72])],
   );
-  assert.equal(packs(compileGraph(graph, { target: TARGET })), 1);
+  assert.equal(preparations(compileGraph(graph, { target: TARGET })), 1);
   check(graph);
 });

@@ -15,10 +15,11 @@ const TABLE_ROWS_PER_CHUNK = 16;
 export function lowerRope(context: LowerContext, attrs: RopeAttrs): void {
   const [batch, time, heads, size] = context.node.results[0]!.shape as [number, number, number, number];
   const { lanes } = context;
-  // [time, 2, size]: cosines, then sines with the sign that the element's own pair gives them.
-  const table = context.temporary(time * 2 * size * 4);
+  // [time, 2, size]: cosines, then sines with the sign that the element's own pair gives them. The layers of a model
+  // share it.
+  const [tableBytes, tableWork] = [time * 2 * size * 4, 16 * time * size];
   const tableChunks = Math.ceil(time / TABLE_ROWS_PER_CHUNK);
-  context.call("rope_angles", tableChunks, 16 * time * size, [context.input(1), table], (k, [position, rows]) => {
+  const table = context.prepare("rope_angles", 1, tableBytes, tableChunks, tableWork, (k, [position, rows]) => {
     const pairs = pairTable(k, attrs.theta, size, lanes);
     const first = k.mul(k.chunk, k.index(TABLE_ROWS_PER_CHUNK));
     const last = k.min(k.add(first, k.index(TABLE_ROWS_PER_CHUNK)), k.index(time));
