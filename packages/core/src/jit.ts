@@ -11,7 +11,7 @@ import { cellsOf } from "./host.ts";
 import { elementCount } from "./storage.ts";
 import type { TensorsOf, TypedTensorType } from "./trace.ts";
 import { isTensor, isTensorType, trace } from "./trace.ts";
-import { flattenTree, mapTree } from "./tree.ts";
+import { mapTree } from "./tree.ts";
 
 /** An argument of a compiled function is not an array of the numbers that it takes. */
 export class ArgumentError extends FidelityError {}
@@ -26,11 +26,18 @@ export type HostArguments<T> = T extends TypedTensorType
     ? { readonly [K in keyof T]: HostArguments<T[K]> }
     : T;
 
-type HostArray<D extends Dtype> = [D] extends ["f64"]
-  ? Float64Array<ArrayBuffer>
-  : [D] extends ["i32"]
-    ? Int32Array<ArrayBuffer>
-    : Float32Array<ArrayBuffer>;
+/** The arrays of dtypes that have one on the host. */
+interface HostArrays {
+  readonly f64: Float64Array<ArrayBuffer>;
+  readonly f32: Float32Array<ArrayBuffer>;
+  readonly f16: Float16Array<ArrayBuffer>;
+  readonly i32: Int32Array<ArrayBuffer>;
+  readonly i8: Int8Array<ArrayBuffer>;
+  readonly bool: Int32Array<ArrayBuffer>;
+}
+const HOSTED: ReadonlySet<Dtype> = new Set<keyof HostArrays>(["f64", "f32", "f16", "i32", "i8", "bool"]);
+
+type HostArray<D extends Dtype> = D extends keyof HostArrays ? HostArrays[D] : never;
 
 /** The results: the same trees, scalars as numbers and all others as arrays of their dtype. */
 export type HostResults<R> =
@@ -49,13 +56,10 @@ export interface CompiledFunction<I extends readonly unknown[], R> {
   free(): void;
 }
 
-/** Dtypes that have an array on the host. */
-const HOSTED: ReadonlySet<Dtype> = new Set(["f32", "f64", "i32"]);
-
 /**
- * Traces `fn` over tensors of `types` (one tree an argument) and compiles it on `device`. Tensors may be f32, f64 and
- * i32. Throws what tracing and compiling throw, and `ArgumentError` for other dtypes; a call throws `ArgumentError`
- * where an argument has another number of elements than its type.
+ * Traces `fn` over tensors of `types` (one tree an argument) and compiles it on `device`. Tensors may be of all dtypes
+ * that have an array on the host. Throws what tracing and compiling throw, and `ArgumentError` for other dtypes; a call
+ * throws `ArgumentError` where an argument has another number of elements than its type.
  */
 export async function jit<const I extends readonly unknown[], R>(
   device: Device,
@@ -103,8 +107,7 @@ class Bound {
   }
 
   run(args: readonly unknown[], types: readonly unknown[]): void {
-    const leaves = types.flatMap((type, i) => flattenTree(type, isTensorType).map(({ path }) => leafAt(args[i], path)));
-    leaves.forEach((leaf, i) => this.#write(i, leaf));
+    types.flatMap((type, i) => leavesLike(type, args[i])).forEach((leaf, i) => this.#write(i, leaf));
     this.#executable.run();
   }
 
@@ -121,7 +124,7 @@ class Bound {
     view(tensor).set(numbers);
   }
 
-  read(at: number): number | Float32Array | Float64Array | Int32Array {
+  read(at: number): number | HostArray<Dtype> {
     const tensor = this.#results[at]!;
     const numbers = view(tensor);
     return tensor.type.shape.length === 0 ? numbers[0]! : numbers.slice(0, elementCount(tensor.type.shape));
@@ -133,18 +136,18 @@ class Bound {
   }
 }
 
-/** What lies at a path of keys and indices with dots between them. */
-function leafAt(tree: unknown, path: string): unknown {
-  if (path === "") return tree;
-  return path
-    .split(".")
-    .reduce<unknown>((at, key) => (at as Readonly<Record<string, unknown>> | undefined)?.[key], tree);
+/** What a tree has where another one has types; undefined where it has nothing. */
+function leavesLike(types: unknown, tree: unknown): unknown[] {
+  if (isTensorType(types)) return [tree];
+  return Object.entries(types as object).flatMap(([key, type]) =>
+    leavesLike(type, (tree as Readonly<Record<string, unknown>> | undefined)?.[key]),
+  );
 }
 
 function isNumbers(value: unknown): value is ArrayLike<number> {
   return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
 }
 
-function view(tensor: DeviceTensor): Float32Array | Float64Array | Int32Array {
-  return cellsOf(tensor.type, tensor.bytes()) as Float32Array | Float64Array | Int32Array;
+function view(tensor: DeviceTensor): HostArray<Dtype> {
+  return cellsOf(tensor.type, tensor.bytes()) as HostArray<Dtype>;
 }

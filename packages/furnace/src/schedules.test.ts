@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { constantRate, linearRate, ScheduleError, warmupCosine } from "./index.ts";
+import { constantRate, halvedFrom, linearRate, ScheduleError, warmupCosine, warmupStableDecay } from "./index.ts";
 
 test("constant and linear rates", () => {
   assert.equal(constantRate(0.5)(7), 0.5);
@@ -18,6 +18,17 @@ test("warm-up and cosine: above zero at first, peak after the warm-up, half way 
   assert.deepEqual([104, 1000].map(rate), [0.2, 0.2]);
   for (let step = 5; step < 104; step++) assert.ok(rate(step) < rate(step - 1) && rate(step) > 0.2);
   assert.equal(warmupCosine({ peak: 1, warmupSteps: 0, totalSteps: 2 })(0), 1);
+});
+
+test("warm-up, a long plateau, and a fall at the end", () => {
+  const rate = warmupStableDecay({ peak: 1, warmupSteps: 4, totalSteps: 104, decaySteps: 4, floor: 0.5 });
+  assert.deepEqual([0, 3, 4, 50, 100, 101, 104, 200].map(rate), [0.25, 1, 1, 1, 1, 0.75, 0.5, 0.5]);
+  const straight = warmupStableDecay({ peak: 1, warmupSteps: 0, totalSteps: 100, shape: "linear" });
+  assert.deepEqual([89, 90, 95, 100].map(straight), [1, 1, 0.5, 0]);
+});
+
+test("a schedule halved from a step on", () => {
+  assert.deepEqual([0, 4, 5, 9].map(halvedFrom(constantRate(1), 5)), [1, 1, 0.5, 0.5]);
 });
 
 test("impossible schedules are refused", () => {

@@ -51,6 +51,43 @@ export function warmupCosine({ peak, warmupSteps, totalSteps, floor = 0 }: Warmu
   };
 }
 
+export interface WarmupStableDecayOptions extends WarmupCosineOptions {
+  /** Steps of the fall at the end; a tenth of the run by default. */
+  readonly decaySteps?: number;
+  /** How it falls: in a straight line, or by one minus the root of progress, which Hagele et al. find better. */
+  readonly shape?: "linear" | "sqrt";
+}
+
+/**
+ * Up to `peak`, there for most of the run, and down to `floor` at its end (Hu et al. 2024, MiniCPM, arXiv 2404.06395;
+ * Hagele et al. 2024, arXiv 2405.18392): the run can be lengthened from any point before the fall.
+ */
+export function warmupStableDecay(options: WarmupStableDecayOptions): Schedule {
+  const { peak, warmupSteps, totalSteps, floor = 0, shape = "sqrt" } = options;
+  const decaySteps = options.decaySteps ?? Math.ceil(totalSteps / 10);
+  requireNumber("peak", peak);
+  requireNumber("warmupSteps", warmupSteps);
+  requireNumber("totalSteps", totalSteps);
+  requireNumber("floor", floor);
+  requireNumber("decaySteps", decaySteps);
+  return (step) => {
+    if (step < warmupSteps) return (peak * (step + 1)) / warmupSteps;
+    if (step >= totalSteps) return floor;
+    const progress = Math.max(0, (step - (totalSteps - decaySteps)) / decaySteps);
+    return peak - (peak - floor) * (shape === "linear" ? progress : Math.sqrt(progress));
+  };
+}
+
+/**
+ * `schedule` with its rate halved from step `from` on. MatMul-free models were trained by a cosine that is halved in
+ * the middle of the run, after which their loss falls once more, in the S shape of its curve (Zhu et al. 2024, arXiv
+ * 2406.02528, section 4).
+ */
+export function halvedFrom(schedule: Schedule, from: number): Schedule {
+  requireNumber("from", from);
+  return (step) => schedule(step) * (step >= from ? 0.5 : 1);
+}
+
 function requireNumber(name: string, value: number): void {
   if (Number.isFinite(value) && value >= 0) return;
   throw new ScheduleError(`schedule: ${name} is not a rate or a number of steps`, {

@@ -26,10 +26,14 @@ export interface AdamWOptions {
 
 /** AdamW with betas 0.9 and 0.999, epsilon 1e-8 and decay 0.01 unless told otherwise. State: `first`, `second`. */
 export function adamW(options: AdamWOptions = {}): Optimizer {
+  return leafwise("adamW", ["first", "second"], adamWStep(options), { elementwise: true, rows: options.rows });
+}
+
+/** The step itself, which other optimisers take on what they do not treat themselves. */
+export function adamWStep(options: AdamWOptions): (inputs: StepInputs) => LeafStep {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
   const decays = options.decayMask ?? ((_path, shape) => shape.length >= 2);
-  const start =
-    ({ learningRate, step }: StepInputs): LeafStep =>
+  return ({ learningRate, step }) =>
     ({ path, shape, value, grad, moments }) => {
       const time = cast(step, value.dtype);
       const rate = cast(learningRate, value.dtype);
@@ -42,14 +46,13 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
       const kept = decays(path, shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
       return [sub(kept, change), first, second];
     };
-  return leafwise("adamW", ["first", "second"], start, { elementwise: true, rows: options.rows });
 }
 
 /**
  * 1 - base^t for a scalar t >= 1. In float32 the difference of 1 and 0.999 keeps four digits only, so that small
  * exponents go through the series of -expm1(z) = -z (1 + z/2 (1 + z/3 (...))).
  */
-function oneMinusPower(base: number, time: Tensor<Shape, FloatDtype>): Tensor<Shape, FloatDtype> {
+export function oneMinusPower(base: number, time: Tensor<Shape, FloatDtype>): Tensor<Shape, FloatDtype> {
   const z = mul(time, Math.log(base));
   let series = add(mul(z, 1 / 8), 1);
   for (let i = 7; i >= 2; i--) series = add(mul(mul(z, 1 / i), series), 1);

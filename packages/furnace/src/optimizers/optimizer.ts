@@ -1,19 +1,23 @@
 // What optimisers have in common: a pure function from parameters, gradients and state to new parameters and state,
 // built into the graph, so that a training step is one compiled program that updates its buffers in place.
 
-import { flattenTree, formatType, isFloat, isTensor, isTensorType, mapTree, ShapeMismatchError } from "@fidelity/core";
-import type { FloatDtype, Tensor, TensorType } from "@fidelity/core";
+import { flattenTree, formatType, isFloat, isTensor, isTensorType, mapTree, sameType } from "@fidelity/core";
+import { ShapeMismatchError, TreeMismatchError } from "@fidelity/core";
+import type { FloatDtype, NamedLeaf, Tensor, TensorType } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { Float } from "../gradients/gradient.ts";
 import type { Gradients } from "../gradients/gradients.ts";
 import { matchGradients } from "../gradients/gradients.ts";
 import { materialise } from "../gradients/materialise.ts";
 import type { Tangent } from "../tangent.ts";
-import { matchTangents, withLeaves } from "../tangent.ts";
+import { withLeaves } from "../tangent.ts";
 import type { RowsMode } from "./variants.ts";
 import { updateVariant } from "./variants.ts";
 
-/** Trees like the parameters, by name: `first` and `second` for AdamW. All of them start as zeros. */
+/**
+ * Trees like the parameters, by name: `first` and `second` for AdamW. A leaf may have another type than its parameter,
+ * as a factor has. All of them start as zeros.
+ */
 export type OptimizerState<T> = { readonly [moment: string]: T };
 
 /** What changes from step to step, as inputs of the program: scalars of dtype f32 (or f64 in f64 graphs). */
@@ -60,24 +64,32 @@ export interface LeafwiseOptions {
   readonly rows?: RowsMode;
 }
 
+/** The type of a moment for a parameter; a scalar stands for none. */
+export type MomentType = (parameter: TensorType) => TensorType;
+
+/** A moment of the parameter's own type, by its name alone, or one of another type. */
+export type MomentSpec = string | { readonly name: string; readonly type: MomentType };
+
 /** An optimiser that treats one tensor at a time. */
 export function leafwise(
   name: string,
-  moments: readonly string[],
+  momentSpecs: readonly MomentSpec[],
   start: (inputs: StepInputs) => LeafStep,
   { elementwise = false, rows = "exact" }: LeafwiseOptions = {},
 ): Optimizer {
+  const specs = momentSpecs.map((spec) => (typeof spec === "string" ? { name: spec, type: sameAsParameter } : spec));
+  const moments = specs.map((spec) => spec.name);
   return {
     init<T>(types: T) {
-      return Object.fromEntries(
-        moments.map((moment) => [moment, mapTree(types, isTensorType, requireFloat(name)) as T]),
-      );
+      const own = ({ type }: (typeof specs)[number]): T =>
+        mapTree(types, isTensorType, (parameter, path) => type(requireFloat(name)(parameter, path))) as T;
+      return Object.fromEntries(specs.map((spec) => [spec.name, own(spec)]));
     },
     update<P>(params: P, grads: Tangent<P> | Gradients<P>, state: OptimizerState<P>, inputs: StepInputs) {
       const leaves = flattenTree(params, isTensor);
       leaves.forEach(({ leaf, path }) => requireFloat(name)(leaf.type, path));
       const slopes = matchGradients(`${name}: the tree of gradients`, grads, leaves);
-      const trees = moments.map((moment) => matchTangents(`${name}: the state ${moment}`, state[moment] ?? [], leaves));
+      const trees = specs.map((spec) => matchMoments(name, spec, state[spec.name] ?? [], leaves));
       const step = start(inputs);
       const updated = leaves.map(({ path, leaf }, i) => {
         const [value, ...own] = [leaf, ...trees.map((tree) => tree[i]!)] as [Float, ...Float[]];
@@ -95,6 +107,30 @@ export function leafwise(
       return { params: tree(0), state: Object.fromEntries(moments.map((moment, i) => [moment, tree(i + 1)])) };
     },
   };
+}
+
+const sameAsParameter: MomentType = (parameter) => parameter;
+
+/** The leaves of a moment, each of the type that the optimiser gives it. */
+function matchMoments(
+  optimizer: string,
+  { name, type }: { readonly name: string; readonly type: MomentType },
+  tree: unknown,
+  parameters: readonly NamedLeaf<Tensor>[],
+): Tensor[] {
+  const found = flattenTree(tree, isTensor);
+  parameters.forEach(({ path, leaf }, i) => {
+    const wanted = type(leaf.type);
+    const given = found[i];
+    if (found.length === parameters.length && given?.path === path && sameType(given.leaf.type, wanted)) return;
+    throw new TreeMismatchError(`${optimizer}: the state ${name} does not fit the parameters`, {
+      where: path || "its root",
+      expected: `${path}: ${formatType(wanted)}`,
+      got: given === undefined ? `${found.length} leaves` : `${given.path}: ${formatType(given.leaf.type)}`,
+      hint: "make the state from the types that init gives, as zeros",
+    });
+  });
+  return found.map(({ leaf }) => leaf);
 }
 
 function requireFloat(name: string): (type: TensorType, path: string) => TensorType {
