@@ -1,5 +1,5 @@
-// How far a gradient is from the exact one, in each arithmetic, beside how far the gradients of two batches are from each
-// other: one step of each model at its first parameters, the exact gradient in double-double.
+// How far a gradient is from the exact one, in each arithmetic, beside how far the gradients of two batches are from
+// each other: one step of each model at its first parameters, the exact gradient in double-double.
 
 import { decodeTensor, encodeTensor, tensorType, trace } from "@fidelity/core";
 import type { Device, Graph, HostTensor, TensorType } from "@fidelity/core";

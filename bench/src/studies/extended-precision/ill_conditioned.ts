@@ -1,6 +1,6 @@
-// Problems that are known to need digits, each in float32, float32 with sums in float64, float64 and double-double, on a
-// compiled device: descent in Rosenbrock's valley, equations with a nearly singular matrix, the gradient through a
-// long recurrence, and latent weights that small steps have to carry across the threshold of a ternary code.
+// Problems that are known to need digits, each in float32, float32 with sums in float64, float64 and double-double,
+// on a compiled device: descent in Rosenbrock's valley, equations with a nearly singular matrix, the gradient through
+// a long recurrence, and latent weights that small steps have to carry across the threshold of a ternary code.
 
 import {
   add,

@@ -1,8 +1,8 @@
-// The two language models of the study, small, in ordinary ops that work in every float dtype: what has a kernel of its
-// own in the product (packed ternary products, the recurrence, attention) is written out here, so that one graph runs in
-// float32, float64, or with some of its ops in more precision.
-// MatMul-free: Zhu et al. 2024, arXiv 2406.02528, with BitLinear's straight-through rounding of weights to -1, 0, 1 and
-// of activations to 8 bits. Transformer: pre-normalised, causal attention, SwiGLU. Normalisation has no gains.
+// The two language models of the study, small, in ordinary ops that work in every float dtype: what has a kernel of
+// its own in the product (packed ternary products, the recurrence, attention) is written out here, so that one graph
+// runs in float32, float64, or with some of its ops in more precision. MatMul-free: Zhu et al. 2024, arXiv
+// 2406.02528, with BitLinear's straight-through rounding of weights to -1, 0, 1 and of activations to 8 bits.
+// Transformer: pre-normalised, causal attention, SwiGLU. Normalisation has no gains.
 
 import {
   abs,

@@ -143,23 +143,57 @@ export function pictures(results: StudyResults, stability: StabilityReport): Rea
   ]);
 }
 
+/** What was measured once, and how to repeat the rest. */
+const FORMATS = `## Which format
+
+Double-double, a pair of float64, has 106 bits on every target with the same bits everywhere. f80 has 64 and is code of
+the x87 unit: one number at a time, on x86 only. f128 has 113; LLVM makes calls of a compiler's library
+(\`__addtf3\`, \`__multf3\`) of it, which the native target does not link. Both are kept as evidence in
+\`packages/alex/src/targets/native/wide_formats.test.ts\`, and neither is a dtype. Nanoseconds an element, one thread,
+65,536 elements, the least of 15 interleaved rounds on a loaded machine:
+
+| | native | wasm |
+| --- | --- | --- |
+| float64 sum | 0.6 | 0.6 |
+| f80 sum | 1.6 | |
+| double-double sum | 1.3 | 1.7 |
+| exact sum, rounded once | 3.3 | 3.3 |
+| float64 product | 0.7 | 0.8 |
+| double-double sum or product of two | 1.4 | 1.6 |
+| double-double quotient | 3.4 | 12 |
+| double-double exponential | 41 | 194 |
+
+Products are split by Dekker's method on all targets, also where a fused multiply-add would do: elementwise they are
+bound by memory anyway, and a machine without one gives the same bits.
+
+## How to repeat it
+
+\`npm run study:precision -- --data tinyshakespeare.txt\`. Trainings are kept under \`runs/\`, so that a study that was
+stopped goes on; the numbers behind this page are in [extended-precision.json](extended-precision.json). Rows of the
+transformer may change in their fourth digit with the order in which a kernel adds, those of the MatMul-free model in
+their second.
+
+What the study does not say: how this goes on for models of billions of parameters, in which a step is smaller beside
+its weight; and fp8 or fp4 arithmetic, where digits run out much earlier.
+`;
+
 export function page(results: StudyResults, stability: StabilityReport): string {
   const { steps, batch, context } = TRAINING;
-  const seeds = [...new Set(results.trainings.map(({ seed }) => seed))].length;
+  const seeds = new Set(results.trainings.map(({ seed }) => seed)).size;
   return `# Does extended precision train better models?
 
-The claim: computing gradients in extended precision improves convergence by 15 to 30 % and final quality by 2 to 5 %,
-most of all for ternary models. **Refuted for training these language models; confirmed where parameters are stored in
-few bits, and for problems that are ill-conditioned.**
+The claim: computing gradients in extended precision improves convergence by 15 to 30 % and final quality by 2 to
+5 %, most of all for ternary models. **Refuted for training these language models; confirmed where parameters are
+stored in few bits, and for problems that are ill-conditioned.**
 
 - **float32 is enough for the gradient.** Its error is a ten-millionth of the gradient; the gradient of another batch
   differs by more than the whole gradient. Digits below the noise of the batch cannot help.
 - **A transformer does not notice**: float64, sums in float64 and compensated updates end where float32 ends, to four
-  digits, at every step of the way.
+  digits.
 - **A ternary model notices, and gains nothing**: the last bit decides which code a weight on the edge gets, so runs
   part, as they do for another seed. They end a little above float32 as often as below.
-- **Where parameters are stored in bf16, steps are lost**: the claim's mechanism, updates that never carry a weight across
-  its threshold, is real there, and compensation, not extended precision, removes it at the price of two bytes.
+- **Where parameters are stored in bf16, steps are lost**: the claim's mechanism, updates that never carry a weight
+  across its threshold, is real there; compensation, not extended precision, removes it at the price of two bytes.
 - **Ill-conditioned problems need what they need**: each of them gains as many digits as the arithmetic has.
 
 ## Language models on tinyshakespeare
@@ -203,36 +237,5 @@ ${thresholdTable(results)}
 
 ${problemTable(results)}
 
-## Which format
-
-Double-double, a pair of float64, has 106 bits on every target with the same bits everywhere. f80 has 64 and is code of
-the x87 unit: one number at a time, on x86 only. f128 has 113; LLVM makes calls of a compiler's library
-(\`__addtf3\`, \`__multf3\`) of it, which the native target does not link, and which run at tens of nanoseconds. Both are kept
-as evidence in \`targets/native/wide_formats.test.ts\`, and neither is a dtype. Nanoseconds an element, one thread, 65,536
-elements, least of 15 interleaved rounds on a loaded machine:
-
-| | native | wasm |
-| --- | --- | --- |
-| float64 sum | 0.6 | 0.6 |
-| f80 sum | 1.6 | |
-| double-double sum | 1.3 | 1.7 |
-| exact sum, rounded once | 3.3 | 3.3 |
-| float64 product | 0.7 | 0.8 |
-| double-double sum or product of two | 1.4 | 1.6 |
-| double-double quotient | 3.4 | 12 |
-| double-double exponential | 41 | 194 |
-
-Products are split by Dekker's method on all targets, also where a fused multiply-add would do: elementwise they are
-bound by memory anyway, and a machine without one gives the same bits.
-
-## How to repeat it
-
-\`npm run study:precision -- --data tinyshakespeare.txt\`. Trainings are kept under \`runs/\`, so that a study that was stopped
-goes on; the numbers behind this page are in [extended-precision.json](extended-precision.json). A row of float32 or bf16
-may change in its fourth digit with the order in which a kernel adds, and the rows of the MatMul-free model in their
-second.
-
-What the study does not say: how this goes on for models of billions of parameters, in which a step is smaller beside
-its weight; and fp8 or fp4 arithmetic, where digits run out much earlier.
-`;
+${FORMATS}`;
 }

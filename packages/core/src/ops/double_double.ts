@@ -1,9 +1,9 @@
-// double_double: elementwise functions of numbers that are the sum of two float64 tensors (hi, lo), about 106 bits; see
-// precision/double_double.ts for the arithmetic. One op for all of them, `fn` says which. Inputs are [hi, lo] of each
-// operand, results [hi, lo]. The reference and the kernels run the same algorithm, operation by operation, so values
-// have the same bits on every target, for every width of vectors.
-// What is differentiated is the function of hi + lo, in float64: for derivatives in double-double, differentiate first
-// and extend the derivative's graph (furnace's `doubleDouble`).
+// double_double: elementwise functions of numbers that are the sum of two float64 tensors (hi, lo), about 106 bits;
+// see precision/double_double.ts for the arithmetic. One op for all of them, `fn` says which. Inputs are [hi, lo] of
+// each operand, results [hi, lo]. The reference and the kernels run the same algorithm, operation by operation, so
+// values have the same bits on every target, for every width of vectors. What is differentiated is the function of hi
+// + lo, in float64: for derivatives in double-double, differentiate first and extend the derivative's graph
+// (furnace's `doubleDouble`).
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit, sameShape } from "../graph.ts";

@@ -1,7 +1,7 @@
 // double_double_matmul: batched matrix products of pairs of float64 tensors, [batch, m, k] times [batch, k, n], in
-// double-double (precision/double_double.ts). Each element's terms are added one after the other in order of k, so that
-// the bits depend neither on the width of vectors nor on the number of threads. Vectors run along n.
-// Left out: register blocks and packed operands; the arithmetic takes fifty times what its loads do.
+// double-double (precision/double_double.ts). Each element's terms are added one after the other in order of k, so
+// that the bits depend neither on the width of vectors nor on the number of threads. Vectors run along n. Left out:
+// register blocks and packed operands; the arithmetic takes fifty times what its loads do.
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";

@@ -1,6 +1,6 @@
-// double_double_sum: sums along the last axis, which stays with size 1, in double-double (precision/double_double.ts).
-// Element i of a row goes to partial sum i modulo 8, and the partial sums are added in order at the end: an order that
-// vectors of 2, 4 and 8 lanes keep, so that the bits do not depend on the target.
+// double_double_sum: sums along the last axis, which stays with size 1, in double-double
+// (precision/double_double.ts). Element i of a row goes to partial sum i modulo 8, and the partial sums are added in
+// order at the end: an order that vectors of 2, 4 and 8 lanes keep, so that the bits do not depend on the target.
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";

@@ -1,5 +1,5 @@
-// sum_exact: the sum along the last axis, which stays with size 1, computed exactly and rounded once to the dtype of its
-// terms (precision/exact_sum.ts). The result is the same for every order of the terms.
+// sum_exact: the sum along the last axis, which stays with size 1, computed exactly and rounded once to the dtype of
+// its terms (precision/exact_sum.ts). The result is the same for every order of the terms.
 
 import type { Tensor } from "../graph.ts";
 import { emitOne } from "../graph.ts";
@@ -85,8 +85,8 @@ function lowerSumExact(context: LowerContext): void {
 }
 
 /**
- * The sum of a float tensor along `axes` (all by default), rounded once: the same bits for every order of its terms and
- * every number of threads.
+ * The sum of a float tensor along `axes` (all by default), rounded once: the same bits for every order of its terms
+ * and every number of threads.
  */
 export function sumExact(x: Tensor, axes?: readonly number[], keepDims = false): Tensor {
   const all = x.shape.map((_dim, axis) => axis);

@@ -1,14 +1,15 @@
 // Double-double arithmetic: a number is the unevaluated sum hi + lo of two float64 numbers with |lo| <= ulp(hi) / 2,
 // about 106 bits. Dekker, "A floating-point technique for extending the available precision" (Numer. Math. 18, 1971);
-// error-free transformations after Knuth (TwoSum) and Dekker and Veltkamp (TwoProduct, split in halves); sums, products
-// and quotients as analysed in Joldes, Muller and Popescu, "Tight and rigorous error bounds for basic building blocks
-// of double-word arithmetic" (ACM TOMS 44, 2017); square root after Karp and Markstein (ACM TOMS 23, 1997).
+// error-free transformations after Knuth (TwoSum) and Dekker and Veltkamp (TwoProduct, split in halves); sums,
+// products and quotients as analysed in Joldes, Muller and Popescu, "Tight and rigorous error bounds for basic
+// building blocks of double-word arithmetic" (ACM TOMS 44, 2017); square root after Karp and Markstein (ACM TOMS 23,
+// 1997).
 //
 // Errors, relative, with u = 2^-53: add 3 u^2, mul 7 u^2, div 15 u^2, sqrt 8 u^2, where nothing underflows: partial
 // products below 2^-1022 lose bits. Elementary functions are in double_double_functions.ts.
 // Infinities and NaN are in hi, with lo = 0. Products of numbers beyond 2^970 keep float64's precision only.
-// Products are split by Dekker's method on every target: a fused multiply-add would take 2 operations where this takes
-// 16, but machines without one, and WebAssembly, would then not give the same bits near the ends of the range.
+// Products are split by Dekker's method on every target: a fused multiply-add would take 2 operations where this
+// takes 16, but machines without one, and WebAssembly, would then not give the same bits near the ends of the range.
 
 import type { Arithmetic } from "./arithmetic.ts";
 

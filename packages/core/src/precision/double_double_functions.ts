@@ -1,8 +1,8 @@
-// Elementary functions in double-double arithmetic. The exponential divides its argument by 2^9 and squares the result
-// as often, in the form e^x - 1 that keeps small results (Hida, Li and Bailey, QD, ARITH-15, 2001); the logarithm is
-// one step of Newton's method from a float64 one; sine and cosine are Taylor series after reduction by pi/2.
-// Errors: exp, log and tanh 2^-96 relative; sin and cos 2^-96 absolute up to |x| = 10^5, NaN beyond 2^19.
-// Left out: results below the normal numbers, which lose bits gradually.
+// Elementary functions in double-double arithmetic. The exponential divides its argument by 2^9 and squares the
+// result as often, in the form e^x - 1 that keeps small results (Hida, Li and Bailey, QD, ARITH-15, 2001); the
+// logarithm is one step of Newton's method from a float64 one; sine and cosine are Taylor series after reduction by
+// pi/2. Errors: exp, log and tanh 2^-96 relative; sin and cos 2^-96 absolute up to |x| = 10^5, NaN beyond 2^19. Left
+// out: results below the normal numbers, which lose bits gradually.
 
 import { HALF_PI_PARTS, INVERSE_FACTORIALS, LN2_PARTS } from "./constants.ts";
 import { DoubleDouble } from "./double_double.ts";

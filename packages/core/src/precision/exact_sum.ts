@@ -1,6 +1,7 @@
 // Exact sums: a long accumulator after Kulisch ("Computer Arithmetic and Validity", 2013), in bins of float64 numbers
-// as in Neal's small superaccumulator (arXiv 1505.05571). A bin takes what has one of eight neighbouring exponents; so
-// many bits of room are left that adding to a bin never rounds. Carrying from bin to bin leaves digits of base 256 in
+// as in Neal's small superaccumulator (arXiv 1505.05571). A bin takes what has one of eight neighbouring exponents;
+// so many bits of room are left that adding to a bin never rounds. Carrying from bin to bin leaves digits of base 256
+// in
 // -128..128 whose sum is the exact sum, and reading them from the top rounds it once, ties to even. So a sum depends
 // neither on the order of its terms nor on how they are shared.
 //

@@ -1,8 +1,8 @@
 // Floating-point numbers of any precision, slow and plain: what the extended formats are checked against. A number is
 // m 2^e with a big integer m; operations round to nearest, ties to even, to the context's number of bits. Elementary
-// functions are Taylor series with argument reduction, computed with 64 bits more than asked for, so that their results
-// are right to the last bit but for rare ties (Muller, "Elementary Functions", chapter 4).
-// Left out: signed zeros, limits on exponents (nothing overflows), and speed.
+// functions are Taylor series with argument reduction, computed with 64 bits more than asked for, so that their
+// results are right to the last bit but for rare ties (Muller, "Elementary Functions", chapter 4). Left out: signed
+// zeros, limits on exponents (nothing overflows), and speed.
 
 import { FidelityError } from "@fidelity/units";
 

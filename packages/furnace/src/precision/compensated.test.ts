@@ -1,5 +1,5 @@
-// Compensated optimisers against the same optimiser in float64, step after step through the interpreter's storage; and
-// against what plain rounding does to steps that are smaller than half a unit in the last place.
+// Compensated optimisers against the same optimiser in float64, step after step through the interpreter's storage;
+// and against what plain rounding does to steps that are smaller than half a unit in the last place.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,9 +1,9 @@
-// Optimisers whose parameters are stored in few bits: bf16, f16 or f32. A step is computed in a wider dtype (float32 for
-// the halves, float64 for float32) and rounded to the parameter's own. What rounding leaves is lost by `rounded`, which
-// stops learning once steps are below half a unit in the last place of the parameter; `compensated` keeps it in a
-// second tensor of the same dtype and adds it back before the next step (Kahan, "Pracniques: further remarks on reducing
-// truncation errors", CACM 8, 1965; for training in bf16: Zamirai et al., "Revisiting BFloat16 Training", 2020, arXiv
-// 2010.06192). Parameter and compensation together hold about twice the digits.
+// Optimisers whose parameters are stored in few bits: bf16, f16 or f32. A step is computed in a wider dtype (float32
+// for the halves, float64 for float32) and rounded to the parameter's own. What rounding leaves is lost by `rounded`,
+// which stops learning once steps are below half a unit in the last place of the parameter; `compensated` keeps it in
+// a second tensor of the same dtype and adds it back before the next step (Kahan, "Pracniques: further remarks on
+// reducing truncation errors", CACM 8, 1965; for training in bf16: Zamirai et al., "Revisiting BFloat16 Training",
+// 2020, arXiv 2010.06192). Parameter and compensation together hold about twice the digits.
 //
 // Kahan's own loop subtracts (p + y) - p in working precision. Here the sum is there in a wider dtype, so the
 // compensation is the difference from it, which is exact but for its own rounding to the narrow dtype.
@@ -22,8 +22,8 @@ export function rounded(optimizer: Optimizer): Optimizer {
 }
 
 /**
- * Steps of `optimizer` rounded to the dtype of the parameters, with what was lost added to the next step. State: that of
- * `optimizer`, its moments in float32, and `compensation`, like the parameters.
+ * Steps of `optimizer` rounded to the dtype of the parameters, with what was lost added to the next step. State: that
+ * of `optimizer`, its moments in float32, and `compensation`, like the parameters.
  */
 export function compensated(optimizer: Optimizer): Optimizer {
   return narrow("compensated", optimizer, true);

@@ -1,12 +1,12 @@
-// Condition numbers of the ops of a graph at a point: how many times larger than the rounding of its operands the error
-// of an op's result may be. An op is run by its reference; beside each result r stands the size a of what it was added
-// up from, |x| + |y| for x + y, the sum of |x_i| for a sum, |x f'(x)| for a function. a / |r| is the condition number of
-// an element (Higham, "Accuracy and Stability of Numerical Algorithms", chapters 1 and 4); of a whole tensor it is the
-// quotient of the norms, so that elements that are small beside the others do not count.
-// An error of a result reaches the results of the graph by way of its readers: the amplification of an op is the largest
+// Condition numbers of the ops of a graph at a point: how many times larger than the rounding of its operands the
+// error of an op's result may be. An op is run by its reference; beside each result r stands the size a of what it
+// was added up from, |x| + |y| for x + y, the sum of |x_i| for a sum, |x f'(x)| for a function. a / |r| is the
+// condition number of an element (Higham, "Accuracy and Stability of Numerical Algorithms", chapters 1 and 4); of a
+// whole tensor it is the quotient of the norms, so that elements that are small beside the others do not count. An
+// error of a result reaches the results of the graph by way of its readers: the amplification of an op is the largest
 // product of condition numbers on a way there. They are bounds: errors have random signs, as have the terms of most
-// sums, so that a sum of n terms counts with its condition number by sqrt(n), and what costs no more than four bits as 1.
-// Left out: amplification from step to step of a loop.
+// sums, so that a sum of n terms counts with its condition number by sqrt(n), and what costs no more than four bits
+// as 1. Left out: amplification from step to step of a loop.
 
 import { elementCount, isFloat, topologicalOrder, zerosHost } from "@fidelity/core";
 import type { Graph, HostTensor, Node, Tensor } from "@fidelity/core";
@@ -57,8 +57,8 @@ export function conditionNumbers(graph: Graph, inputs: readonly HostTensor[]): O
 }
 
 /**
- * Visits the nodes of a graph, readers first, with their amplifications; `visit` gives that of the node's inputs. Gives
- * the amplifications of the parameters.
+ * Visits the nodes of a graph, readers first, with their amplifications; `visit` gives that of the node's inputs.
+ * Gives the amplifications of the parameters.
  */
 function amplify(graph: Graph, outer: number, visit: (node: Node, amplification: number) => number): number[] {
   const known = new Map<Tensor, number>(graph.results.map((result) => [result, outer]));

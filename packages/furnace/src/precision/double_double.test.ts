@@ -1,6 +1,6 @@
-// Double-double against arbitrary precision: the arithmetic itself on JavaScript's numbers, by its error bounds, and the
-// pair functions over tensors through the interpreter. That compiled programs have the same bits is tested where they
-// are compiled.
+// Double-double against arbitrary precision: the arithmetic itself on JavaScript's numbers, by its error bounds, and
+// the pair functions over tensors through the interpreter. That compiled programs have the same bits is tested where
+// they are compiled.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,10 +1,10 @@
 // Double-double numbers as tensors: a pair (hi, lo) of float64 tensors that stands for hi + lo, about 106 bits. Every
 // function here builds ordinary graph nodes, so that pairs compile on every target, with the same bits on each
-// (core/src/precision). Operands broadcast as tensors do. For a whole function see `doubleDouble` in extend.ts: it takes
-// a function over plain tensors, derivatives included, and computes it in these numbers.
+// (core/src/precision). Operands broadcast as tensors do. For a whole function see `doubleDouble` in extend.ts: it
+// takes a function over plain tensors, derivatives included, and computes it in these numbers.
 //
-// Double-single, pairs of float32, is left out: float64 is there on every target that Fidelity has, holds 53 bits where
-// a pair of float32 holds 48, and takes one operation where that takes twenty.
+// Double-single, pairs of float32, is left out: float64 is there on every target that Fidelity has, holds 53 bits
+// where a pair of float32 holds 48, and takes one operation where that takes twenty.
 
 import {
   broadcastShapes,

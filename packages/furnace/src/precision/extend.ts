@@ -1,13 +1,12 @@
-// Computing a function in more precision than its tensors have: a transformation of graphs that keeps some ops as they
-// are and computes others in float64, in double-double, or with exact accumulation, rounding where one meets the other.
-// `doubleDouble` extends everything; `withPrecision` what a policy chooses. Since derivatives are graphs, what is
-// extended after `grad`, `jvp` or `vjp` is the derivative itself, in every op of it: the derivative of a double-double
-// computation is a double-double computation.
+// Computing a function in more precision than its tensors have: a transformation of graphs that keeps some ops as
+// they are and computes others in float64, in double-double, or with exact accumulation, rounding where one meets the
+// other. `doubleDouble` extends everything; `withPrecision` what a policy chooses. Since derivatives are graphs, what
+// is extended after `grad`, `jvp` or `vjp` is the derivative itself, in every op of it: the derivative of a
+// double-double computation is a double-double computation.
 //
-// A tensor is known by what stands for it: itself, a float64 tensor, or a pair. Composite ops (softmax, rms_norm, ...)
-// are taken apart first, loops have their bodies extended.
-// Left out: linear algebra and packed weights in double-double, branches and loops of unknown length
-// (`NoExtendedRuleError` names the op).
+// A tensor is known by what stands for it: itself, a float64 tensor, or a pair. Composite ops (softmax, rms_norm,
+// ...) are taken apart first, loops have their bodies extended. Left out: linear algebra and packed weights in
+// double-double, branches and loops of unknown length (`NoExtendedRuleError` names the op).
 
 import {
   cast,
@@ -29,8 +28,8 @@ import type { Extended } from "./extend_rules.ts";
 import { PAIR_RULES } from "./extend_rules.ts";
 
 /**
- * How an op is computed: in its tensors' own dtype; in float64; in double-double; or, for sums and products of matrices,
- * exactly, rounded once to the dtype of its result.
+ * How an op is computed: in its tensors' own dtype; in float64; in double-double; or, for sums and products of
+ * matrices, exactly, rounded once to the dtype of its result.
  */
 export type Precision = "keep" | "f64" | "double-double" | "exact";
 
@@ -66,7 +65,10 @@ export function extendGraph(graph: Graph, policy: PrecisionPolicy): Graph {
   });
 }
 
-/** `fn` over trees of tensors with its ops computed as the policy says. Works inside a trace, and before or after `grad`. */
+/**
+ * `fn` over trees of tensors with its ops computed as the policy says. Works inside a trace, and before or after
+ * `grad`.
+ */
 export function withPrecision<A extends readonly unknown[], R>(
   fn: (...args: A) => R,
   policy: PrecisionPolicy,

@@ -1,5 +1,6 @@
-// How each op is computed in double-double: one line an op. Inputs are pairs where they are float tensors, and as they
-// are otherwise; so are results. What is not here is either composite, and taken apart first, or has no such form.
+// How each op is computed in double-double: one line an op. Inputs are pairs where they are float tensors, and as
+// they are otherwise; so are results. What is not here is either composite, and taken apart first, or has no such
+// form.
 
 import {
   broadcastTo,

@@ -1,7 +1,8 @@
 // Graphs in arbitrary precision: the oracle that float64, double-double and exact sums are compared with. Every float
-// tensor holds `BigFloat`s; ops that only move elements run on element numbers through their own reference, so that no
-// rule of theirs is written twice; composite ops are taken apart. Integers and truth values are JavaScript numbers.
-// Slow on purpose. Left out: linear algebra, attention and packed weights (`NoOracleRuleError` names the op).
+// tensor holds `BigFloat`s; ops that only move elements run on element numbers through their own reference, so that
+// no rule of theirs is written twice; composite ops are taken apart. Integers and truth values are JavaScript
+// numbers. Slow on purpose. Left out: linear algebra, attention and packed weights (`NoOracleRuleError` names the
+// op).
 
 import { elementCount, hostValues, inTrace, isFloat, topologicalOrder } from "@fidelity/core";
 import type { Attrs, Graph, HostTensor, Node, Tensor, TensorType } from "@fidelity/core";
