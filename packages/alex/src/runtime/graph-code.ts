@@ -2,9 +2,11 @@
 // graphs give equal codes, in whatever process and order their nodes were made, and different graphs different ones.
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
 // be told apart by identity: an op that is not in the registry, such as a kernel, or an attribute that is a function.
+// A start that finds its program spends most of its time here, in an engine that has not optimised anything yet: that is
+// why a node's words are written in place, and not by a call each.
 
 import { OPS } from "@fidelity/core";
-import type { AttrValue, CompileOptions, Graph, Node, OpDef, OpName } from "@fidelity/core";
+import type { AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tensor } from "@fidelity/core";
 
 /** Parts of a code, each told apart from the next by its length. */
 export type GraphCode = readonly (Uint8Array | string)[];
@@ -13,14 +15,17 @@ export type GraphCode = readonly (Uint8Array | string)[];
 const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_jvp: "rule", custom_vjp: "rule" };
 
 /** Tags of values of attributes. Input references and counts are plain numbers in places of their own. */
-const TAG = { number: 0, string: 1, true: 2, false: 3, list: 4, data: 5, graph: 6 } as const;
+const TAG = { number: 0, string: 1, true: 2, false: 3, list: 4, data: 5, graph: 6, integer: 7 } as const;
 
 /** Longer arrays of numbers are parts of their own. */
 const SHORT_DATA = 8;
 
+/** Room for a training step of some layers; pages that are not written cost nothing. */
+const WORDS_FIRST = 1 << 18;
+
 /** The code of a graph that is compiled with these options, or undefined when it has none. */
 export function graphCode(graph: Graph, options: CompileOptions): GraphCode | undefined {
-  const code: CodeState = { words: new Uint32Array(1 << 16), count: 0, texts: new Map(), data: [] };
+  const code: CodeState = { words: new Uint32Array(WORDS_FIRST), count: 0, texts: new Map(), data: [] };
   if (!writeGraph(code, graph)) return undefined;
   for (const { parameter, result } of options.donations ?? []) {
     writeWord(code, parameter);
@@ -47,7 +52,7 @@ const NO_OP = 0xffff_ffff;
 
 /** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
 function writeGraph(code: CodeState, { parameters, results }: Graph): boolean {
-  const numbers = new NodeNumbers();
+  const numbers = new NodeNumbers([...parameters, ...results]);
   writeWord(code, parameters.length);
   for (const { node, type } of parameters) {
     writeText(code, type.dtype);
@@ -59,7 +64,7 @@ function writeGraph(code: CodeState, { parameters, results }: Graph): boolean {
   writeWord(code, NO_OP);
   writeWord(code, results.length);
   for (const { node, index } of results) {
-    writeWord(code, numbers.of(node.id));
+    writeWord(code, numbers.byId[node.id]!);
     writeWord(code, index);
   }
   return true;
@@ -67,7 +72,8 @@ function writeGraph(code: CodeState, { parameters, results }: Graph): boolean {
 
 /** Writes what a node depends on, inputs before users, and the node. Iterative: graphs are deeper than stacks. */
 function writeNodes(code: CodeState, root: Node, numbers: NodeNumbers): boolean {
-  if (numbers.of(root.id) >= 0) return true;
+  const { byId } = numbers;
+  if (byId[root.id] !== 0) return true;
   const stack = [root];
   const next = [0];
   while (stack.length > 0) {
@@ -75,7 +81,7 @@ function writeNodes(code: CodeState, root: Node, numbers: NodeNumbers): boolean 
     const node = stack[top]!;
     const { inputs } = node;
     let at = next[top]!;
-    while (at < inputs.length && numbers.of(inputs[at]!.node.id) >= 0) at++;
+    while (at < inputs.length && byId[inputs[at]!.node.id] !== 0) at++;
     if (at < inputs.length) {
       next[top] = at + 1;
       stack.push(inputs[at]!.node);
@@ -84,26 +90,30 @@ function writeNodes(code: CodeState, root: Node, numbers: NodeNumbers): boolean 
     }
     stack.pop();
     next.pop();
-    if (!writeNode(code, node, numbers)) return false;
+    if (!writeNode(code, node, byId)) return false;
     numbers.add(node.id);
   }
   return true;
 }
 
-function writeNode(code: CodeState, { op, inputs, attrs }: Node, numbers: NodeNumbers): boolean {
+function writeNode(code: CodeState, { op, inputs, attrs }: Node, byId: Uint32Array): boolean {
   const number = registry.get(op);
   // A parameter that is none of the graph's comes from outside, and has no number.
   if (number === undefined || op.name === "parameter") return false;
-  writeWord(code, number);
-  writeWord(code, inputs.length);
+  const words = roomFor(code, 3 + 2 * inputs.length);
+  let at = code.count;
+  words[at++] = number;
+  words[at++] = inputs.length;
   for (let i = 0; i < inputs.length; i++) {
     const { node, index } = inputs[i]!;
-    writeWord(code, numbers.of(node.id));
-    writeWord(code, index);
+    words[at++] = byId[node.id]!;
+    words[at++] = index;
   }
   const keys = Object.keys(attrs);
+  words[at++] = keys.length;
+  code.count = at;
+  if (keys.length === 0) return true;
   if (keys.length > 1) keys.sort();
-  writeWord(code, keys.length);
   const unread = UNREAD[op.name as OpName];
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i]!;
@@ -141,12 +151,19 @@ function writeData(code: CodeState, data: Float64Array): void {
 const float = new Float64Array(1);
 const floatWords = new Uint32Array(float.buffer);
 
-/** All 64 bits: 0 and -0 are two numbers to an op. */
+/** Small whole numbers as they are, others by all 64 bits: 0 and -0 are two numbers to an op. */
 function writeNumber(code: CodeState, value: number): void {
+  const words = roomFor(code, 3);
+  const isWhole = value >>> 0 === value && (value !== 0 || Object.is(value, 0));
+  if (isWhole) {
+    words[code.count++] = TAG.integer;
+    words[code.count++] = value;
+    return;
+  }
   float[0] = value;
-  writeWord(code, TAG.number);
-  writeWord(code, floatWords[0]!);
-  writeWord(code, floatWords[1]!);
+  words[code.count++] = TAG.number;
+  words[code.count++] = floatWords[0]!;
+  words[code.count++] = floatWords[1]!;
 }
 
 function writeText(code: CodeState, text: string): void {
@@ -156,31 +173,31 @@ function writeText(code: CodeState, text: string): void {
 }
 
 function writeWord(code: CodeState, value: number): void {
-  if (code.count === code.words.length) {
-    const longer = new Uint32Array(code.words.length * 2);
+  roomFor(code, 1)[code.count++] = value;
+}
+
+/** The words of a code, with room for `count` more. */
+function roomFor(code: CodeState, count: number): Uint32Array {
+  if (code.count + count > code.words.length) {
+    const longer = new Uint32Array(2 * code.words.length + count);
     longer.set(code.words);
     code.words = longer;
   }
-  code.words[code.count++] = value;
+  return code.words;
 }
 
 /** Numbers of nodes in the order in which they are written, by their ids, which depend on what was traced before. */
 class NodeNumbers {
-  byId = new Int32Array(1 << 12);
-  count = 0;
+  /** From 1 on; 0 where a node has none. No node has a higher id than the ones that follow from it. */
+  readonly byId: Uint32Array;
+  #count = 0;
 
-  /** -1 when it has none. */
-  of(id: number): number {
-    return id < this.byId.length ? this.byId[id]! - 1 : -1;
+  constructor(tensors: readonly Tensor[]) {
+    this.byId = new Uint32Array(1 + tensors.reduce((most, { node }) => Math.max(most, node.id), 0));
   }
 
   add(id: number): void {
-    if (id >= this.byId.length) {
-      const longer = new Int32Array(2 * id);
-      longer.set(this.byId);
-      this.byId = longer;
-    }
-    this.byId[id] = ++this.count;
+    this.byId[id] = ++this.#count;
   }
 }
 
