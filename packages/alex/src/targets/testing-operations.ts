@@ -141,7 +141,6 @@ class CaseMaker {
     const [numbers, floats, integers] = [this.#numbers, this.#floats, this.#integers];
     const table: readonly [readonly BinaryOp[], readonly LoopType[]][] = [
       [["add", "sub", "min", "max", "eq", "ne", "lt", "le", "gt", "ge"], numbers],
-      [["min_u"], this.#integers.filter((type) => type.lanes > 1)],
       [["mul"], numbers.filter((type) => type !== this.#vector.i8)],
       [["div"], [...floats, INDEX]],
       [["rem"], [INDEX]],

@@ -113,10 +113,6 @@ export class KernelBuilder {
   min(a: LoopValue, b: LoopValue): LoopValue {
     return this.binary("min", a, b);
   }
-  /** The smaller of unsigned integers. */
-  minUnsigned(a: LoopValue, b: LoopValue): LoopValue {
-    return this.binary("min_u", a, b);
-  }
   max(a: LoopValue, b: LoopValue): LoopValue {
     return this.binary("max", a, b);
   }

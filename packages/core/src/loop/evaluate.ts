@@ -312,7 +312,6 @@ const BINARY: Readonly<Record<BinaryOp, LaneOperation>> = {
   rem: (a, b) => a % b,
   min: (a, b) => Math.min(a, b),
   max: (a, b) => Math.max(a, b),
-  min_u: (a, b) => (a >>> 0 < b >>> 0 ? a : b),
   and: (a, b) => a & b,
   or: (a, b) => a | b,
   xor: (a, b) => a ^ b,

@@ -47,8 +47,8 @@ export interface LoopValue {
 
 /**
  * Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed); `min` and `max` of floats
- * give NaN when either is, and either of -0 and 0; `min_u` is of vectors of integers, taken as unsigned; `nearest`
- * rounds halves to even; shift counts are i32 scalars, modulo the lane's bits.
+ * give NaN when either is, and either of -0 and 0; `nearest` rounds halves to even; shift counts are i32 scalars, modulo
+ * the lane's bits.
  */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
@@ -59,7 +59,6 @@ export type BinaryOp =
   | "rem"
   | "min"
   | "max"
-  | "min_u"
   | "and"
   | "or"
   | "xor"

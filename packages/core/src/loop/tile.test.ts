@@ -63,6 +63,5 @@ test("rejects tables of other sizes, of other types, and entries that are no byt
   rejects(/a power of two from 16 to 256/, (k, base) => k.store(k.lookup(k.load(bytes, base), table(8)), base));
   rejects(/a power of two from 16 to 256/, (k, base) => k.store(k.lookup(k.load(bytes, base), table(48)), base));
   rejects(/entries of a table are bytes/, (k, base) => k.store(k.lookup(k.load(bytes, base), table(16, 256)), base));
-  rejects(/vectors of integers/, (k, base) => k.store(k.minUnsigned(k.load(F32, base), k.load(F32, base)), base));
   rejects(/vector of bytes/, (k, base) => k.store(k.lookup(k.load(loopType("i32", 4), base), table(16)), base));
 });

@@ -126,7 +126,6 @@ const INTEGER_BINARY: Readonly<Partial<Record<BinaryOp, readonly [signed: string
   mul: ["muli", "muli"],
   min: ["minsi", "minui"],
   max: ["maxsi", "maxui"],
-  min_u: ["minui", "minui"],
   and: ["andi", "andi"],
   or: ["ori", "ori"],
   xor: ["xori", "xori"],
