@@ -23,7 +23,7 @@ const EVALUATIONS: Readonly<Record<string, readonly string[]>> = {
   saddle: [],
   particle: [],
   gmm: ["-d", "2", "10", "32", "-k", "5", "25"],
-  ba: ["--max", "2"],
+  ba: ["--max", "1"],
   ht: ["--max", "3"],
   lstm: ["-l", "2", "4", "-c", "1024"],
 };
@@ -170,6 +170,7 @@ function tableOf(all: ReadonlyMap<string, Outcomes>): string {
     const outcome = outcomes.get(tool);
     if (outcome === undefined) return "not installed";
     if (outcome.asked === 0 || outcome.right === 0) return "-";
+    if (outcome.totalMs === 0) return "untimed";
     const partial = outcome.right < outcome.asked || outcome.result.failure !== undefined;
     const counted = partial ? ` ${outcome.right} of ${outcomes.get("fidelity")!.asked}` : "";
     const both = tool === "fidelity" ? [] : ratios(outcomes.get("fidelity")!, outcome);
