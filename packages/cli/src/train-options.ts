@@ -5,8 +5,8 @@ import { join, resolve } from "node:path";
 import { PASSES } from "@fidelity/alex";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ESTIMATORS } from "@fidelity/furnace";
-import { DEFAULT_ESTIMATOR, GRADIENT_FORMS } from "@fidelity/train";
-import type { GradientForm } from "@fidelity/train";
+import { DEFAULT_ESTIMATOR, GRADIENT_FORMS, OPTIMIZER_NAMES, SCHEDULES } from "@fidelity/train";
+import type { GradientForm, TrainSettings } from "@fidelity/train";
 import type { Command } from "commander";
 import { UsageError, WrongFileError } from "./errors.ts";
 import {
@@ -37,6 +37,9 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly seed: number;
   readonly precision: "f32" | "bf16";
   readonly gradients: GradientForm;
+  readonly optimizer: TrainSettings["optimizer"];
+  readonly schedule: TrainSettings["schedule"];
+  readonly accumulate: number;
   readonly estimator: string;
   readonly recompute?: boolean;
   readonly evalEvery?: number;
@@ -64,6 +67,9 @@ const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "seed",
   "precision",
   "gradients",
+  "optimizer",
+  "schedule",
+  "accumulate",
   "estimator",
   "evalEvery",
 ];
@@ -87,11 +93,18 @@ export function addTrainOptions(command: Command): Command {
     .addOption(integerOption("--steps <count>", "updates of the weights", { max: 1e9 }).default(1000))
     .addOption(numberOption("--learning-rate <number>", "at its peak", { min: 0, max: 100 }).default(3e-3))
     .addOption(integerOption("--warmup <steps>", "steps up to the peak (default: a twentieth)", { min: 0, max: 1e9 }))
+    .addOption(choiceOption("--optimizer <name>", "what takes the steps", OPTIMIZER_NAMES).default("adamw"))
+    .addOption(choiceOption("--schedule <name>", "how the rate goes after the warm-up", SCHEDULES).default("cosine"))
+    .addOption(
+      integerOption("--accumulate <parts>", "parts of a batch, one after the other", { max: 1 << 20 }).default(1),
+    )
     .addOption(choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]).default("f32"))
     .addOption(
-      choiceOption("--gradients <form>", "lazy: embeddings change only the rows of a batch", GRADIENT_FORMS).default(
-        "exact",
-      ),
+      choiceOption(
+        "--gradients <form>",
+        "how they are kept; lazy changes only the rows of a batch",
+        GRADIENT_FORMS,
+      ).default("exact"),
     )
     .addOption(
       choiceOption(
