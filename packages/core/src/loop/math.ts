@@ -10,8 +10,6 @@ import { loopType } from "./ir.ts";
 import type { LoopValue } from "./ir.ts";
 import type { KernelBuilder } from "./builder.ts";
 
-const LN2 = Math.LN2;
-
 /** Sum of coefficients[i] * x^i, by Horner's rule. */
 function polynomial(k: KernelBuilder, x: LoopValue, coefficients: readonly number[]): LoopValue {
   const constants = coefficients.map((coefficient) => k.constant(x.type, coefficient));

@@ -8,7 +8,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { expOf, logOf } from "../../loop/math.ts";
+import { exp2Of, logOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
@@ -65,6 +65,13 @@ interface QueryGroup {
   readonly limit: LoopValue;
   /** Byte offset of the group's vector in `largest`, `totals` and `factors`. */
   readonly state: LoopValue;
+  /** Where the logarithms of the normalisers go. */
+  readonly lse: LoopValue;
+}
+
+/** Whether all keys are one block: then the output is written once, and nothing of it is scaled afterwards. */
+function isSingle({ dims, schedule }: QueryBlock): boolean {
+  return dims.capacity <= schedule.keyBlock;
 }
 
 export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs): void {
@@ -134,68 +141,81 @@ function panelsOfHead(
 function attendBlock(k: KernelBuilder, block: QueryBlock): void {
   const { dims, schedule, limit, queries } = block;
   const { query } = headStrides(dims);
-  clearRows(k, block.o, queries, query, dims.size, block.type.lanes);
   const stateBytes = block.type.lanes * 4;
-  const groups = (body: (group: QueryGroup, row: LoopValue) => void): void =>
+  const groups = (body: (group: QueryGroup) => void): void =>
     rowGroups(k, queries, dims.time, schedule.rows, (row, rows) => {
       const [q, o] = [k.offset(block.q, row, query), k.offset(block.o, row, query)];
       const state = k.mul(k.div(row, k.index(schedule.rows)), k.index(stateBytes));
-      body({ block, rows, q, o, limit: k.add(limit, row), state }, row);
+      body({ block, rows, q, o, limit: k.add(limit, row), state, lse: k.offset(block.lse, row, 4) });
     });
+  if (isSingle(block)) {
+    groups((group) => attendKeys(k, group, k.index(0)));
+    return;
+  }
+  clearRows(k, block.o, queries, query, dims.size, block.type.lanes);
   groups(({ state }) => {
     k.store(k.constant(block.type, MASKED), k.add(block.largest, state));
     k.store(k.constant(block.type, 0), k.add(block.totals, state));
   });
   const visible = k.min(k.add(limit, queries), k.index(dims.capacity));
   k.loop(0, visible, schedule.keyBlock, (firstKey) => groups((group) => attendKeys(k, group, firstKey)));
-  groups((group, row) => finish(k, group, k.offset(block.lse, row, 4)));
+  groups((group) => {
+    finishState(k, group);
+    scaleOutput(k, group);
+  });
 }
 
 /** A block of keys for one group of queries: nothing when they see none of it. */
 function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): void {
   const { block, rows } = group;
-  const { dims, schedule, scores, type } = block;
+  const { dims, schedule } = block;
   const end = k.min(k.add(group.limit, k.index(rows)), k.index(dims.capacity));
   k.if(k.compare("lt", firstKey, end), () => {
     const keys = k.min(k.index(schedule.keyBlock), k.sub(end, firstKey));
     const maxima = writeScores(k, group, firstKey, keys);
-    exponentials(
-      k,
-      group,
-      keys,
-      reduceEach(k, maxima, (a, b) => largerOf(k, a, b)),
-    );
-    const { key } = headStrides(dims);
-    const values = k.offset(block.values, firstKey, key);
-    for (const piece of rowPieces(dims.size, type.lanes, schedule.vectors)) {
-      const offsets = pieceOffsets(piece);
-      const { query } = headStrides(dims);
-      const before = Array.from({ length: rows }, (_, i) => {
-        const factor = k.loadSplat(piece.type, k.add(block.factors, group.state), i * 4);
-        return offsets.map((offset) => k.mul(k.load(piece.type, group.o, i * query + offset), factor));
-      });
-      const operands = {
-        left: scores,
-        leftRowBytes: schedule.keyBlock * 4,
-        leftStepBytes: 4,
-        right: k.add(values, k.index(piece.offset)),
-        rightStepBytes: key,
-      };
-      const sums = multiplyBlock(k, operands, rows, piece, keys, before.flat());
-      sums.forEach((sum, i) => {
-        k.store(sum, group.o, Math.floor(i / piece.count) * query + offsets[i % piece.count]!);
-      });
-    }
+    const largest = reduceEach(k, maxima, (a, b) => largerOf(k, a, b));
+    exponentials(k, group, keys, largest);
+    if (isSingle(block)) finishState(k, group);
+    addValues(k, group, firstKey, keys);
     return [];
   });
 }
 
-/** Writes the masked scores of a group with a block of keys; gives the largest of each query, in lanes. */
+/** The output, by its factors, gains the values of a block of keys by the weights; a single block gives it. */
+function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, keys: LoopValue): void {
+  const { block, rows, o } = group;
+  const { dims, schedule, type } = block;
+  const { query, key } = headStrides(dims);
+  const values = k.offset(block.values, firstKey, key);
+  for (const piece of rowPieces(dims.size, type.lanes, schedule.vectors)) {
+    const offsets = pieceOffsets(piece);
+    const at = (n: number): number => Math.floor(n / piece.count) * query + offsets[n % piece.count]!;
+    const scaled = (read: (n: number) => LoopValue): LoopValue[] =>
+      Array.from({ length: rows }, (_, i) => {
+        const factor = k.loadSplat(piece.type, k.add(block.factors, group.state), i * 4);
+        return offsets.map((_offset, v) => k.mul(read(i * piece.count + v), factor));
+      }).flat();
+    const before = isSingle(block)
+      ? Array.from({ length: rows * piece.count }, () => k.constant(piece.type, 0))
+      : scaled((n) => k.load(piece.type, o, at(n)));
+    const operands = {
+      left: block.scores,
+      leftRowBytes: schedule.keyBlock * 4,
+      leftStepBytes: 4,
+      right: k.add(values, k.index(piece.offset)),
+      rightStepBytes: key,
+    };
+    const sums = multiplyBlock(k, operands, rows, piece, keys, before);
+    (isSingle(block) ? scaled((n) => sums[n]!) : sums).forEach((sum, n) => k.store(sum, o, at(n)));
+  }
+}
+
+/** Writes the masked scores of a group with a block of keys, by log2 e; gives the largest of each query, in lanes. */
 function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, keys: LoopValue): readonly LoopValue[] {
   const { block, rows } = group;
-  const { dims, schedule, type, scores } = block;
+  const { dims, schedule, type } = block;
   const width = schedule.vectors * type.lanes;
-  const [factor, masked] = [k.constant(type, block.scale), k.constant(type, MASKED)];
+  const [factor, masked] = [k.constant(type, block.scale * Math.LOG2E), k.constant(type, MASKED)];
   const limit = k.splat(k.convert(I32, group.limit), type.lanes);
   const lane = laneIndices(k, type.lanes);
   const inits = Array.from({ length: rows }, () => masked);
@@ -211,63 +231,82 @@ function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, k
     };
     const columns = { type, count: vectors };
     const products = multiplyBlock(k, operands, rows, columns, dims.size, zeros);
-    const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
-    const numbers = Array.from({ length: vectors }, (_, v) =>
-      v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes)),
-    );
-    const to = k.offset(scores, at, 4);
-    return maxima.map((max, i) =>
-      numbers.reduce((largest, number, v) => {
-        const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
-        const score = k.select(seen, k.mul(products[i * vectors + v]!, factor), masked);
-        k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
-        return largerOf(k, largest, score);
-      }, max),
+    const scores = products.map((product) => k.mul(product, factor));
+    const to = k.offset(block.scores, at, 4);
+    const store = (scoreOf: (i: number, v: number) => LoopValue): LoopValue[] =>
+      maxima.map((max, i) =>
+        Array.from({ length: vectors }, (_, v) => v).reduce((largest, v) => {
+          const score = scoreOf(i, v);
+          k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
+          return largerOf(k, largest, score);
+        }, max),
+      );
+    const end = k.add(key, k.index(vectors * type.lanes - 1));
+    return k.if(
+      k.compare("le", end, k.min(group.limit, k.index(dims.capacity - 1))),
+      () => store((i, v) => scores[i * vectors + v]!),
+      () => {
+        const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
+        return store((i, v) => {
+          const number = v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes));
+          const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
+          return k.select(seen, scores[i * vectors + v]!, masked);
+        });
+      },
     );
   });
 }
 
-/** Replaces scores by exp(score - largest), where the largest so far may be an earlier one, and brings the state up. */
+/** Replaces scores by 2^(score - largest), where the largest so far may be an earlier one, and brings the state up. */
 function exponentials(k: KernelBuilder, group: QueryGroup, keys: LoopValue, maxima: LoopValue): void {
   const { block, rows, state } = group;
   const { schedule, type, scores } = block;
   const [largestAt, totalsAt, factorsAt] = [block.largest, block.totals, block.factors].map((at) => k.add(at, state));
-  const before = k.load(type, largestAt!);
-  const largest = largerOf(k, before, maxima);
-  const factors = expOf(k, k.sub(before, largest));
+  let [largest, before] = [maxima, k.constant(type, 0)];
+  if (!isSingle(block)) {
+    const old = k.load(type, largestAt!);
+    largest = largerOf(k, old, maxima);
+    const factors = exp2Of(k, k.sub(old, largest));
+    k.store(factors, factorsAt!);
+    before = k.mul(k.load(type, totalsAt!), factors);
+  }
   k.store(largest, largestAt!);
-  k.store(factors, factorsAt!);
   const shifts = Array.from({ length: rows }, (_, i) => k.loadSplat(type, largestAt!, i * 4));
   const zeros = shifts.map(() => k.constant(type, 0));
   const sums = k.for(0, keys, type.lanes, zeros, (key, carried) => {
     const at = k.offset(scores, key, 4);
     return carried.map((sum, i) => {
-      const weight = expOf(k, k.sub(k.load(type, at, i * schedule.keyBlock * 4), shifts[i]!));
+      const weight = exp2Of(k, k.sub(k.load(type, at, i * schedule.keyBlock * 4), shifts[i]!));
       k.store(weight, at, i * schedule.keyBlock * 4);
       return k.add(sum, weight);
     });
   });
   const total = reduceEach(k, sums, (a, b) => k.add(a, b));
-  k.store(k.fma(k.load(type, totalsAt!), factors, total), totalsAt!);
+  k.store(k.add(before, total), totalsAt!);
 }
 
-/** Divides the output by the sums of exponentials, and writes the logarithms of the normalisers. */
-function finish(k: KernelBuilder, group: QueryGroup, lse: LoopValue): void {
-  const { block, rows, state, o } = group;
-  const { dims, type } = block;
-  const { query } = headStrides(dims);
+/** Makes factors of the sums of exponentials, and writes the logarithms of the normalisers. */
+function finishState(k: KernelBuilder, { block, rows, state, lse }: QueryGroup): void {
+  const { type } = block;
   const [totalsAt, factorsAt] = [k.add(block.totals, state), k.add(block.factors, state)];
   const total = k.load(type, totalsAt);
   k.store(k.div(k.constant(type, 1), total), factorsAt);
-  k.store(k.add(k.load(type, k.add(block.largest, state)), logOf(k, total)), totalsAt);
+  const largest = k.load(type, k.add(block.largest, state));
+  k.store(k.fma(largest, k.constant(type, Math.LN2), logOf(k, total)), totalsAt);
   for (const piece of rowPieces(rows, type.lanes, rows)) {
     for (const offset of pieceOffsets(piece)) k.store(k.load(piece.type, totalsAt, offset), lse, offset);
   }
+}
+
+/** The output by its factors. */
+function scaleOutput(k: KernelBuilder, { block, rows, state, o }: QueryGroup): void {
+  const { dims, type } = block;
+  const { query } = headStrides(dims);
   for (const piece of rowPieces(dims.size, type.lanes, dims.size)) {
     for (let i = 0; i < rows; i++) {
-      const inverse = k.loadSplat(piece.type, factorsAt, i * 4);
+      const factor = k.loadSplat(piece.type, k.add(block.factors, state), i * 4);
       for (const offset of pieceOffsets(piece)) {
-        k.store(k.mul(k.load(piece.type, o, i * query + offset), inverse), o, i * query + offset);
+        k.store(k.mul(k.load(piece.type, o, i * query + offset), factor), o, i * query + offset);
       }
     }
   }

@@ -47,7 +47,10 @@ export interface AttentionSchedule {
   readonly keyBlock: number;
 }
 
-/** Blocks of keys such that they and their values stay in the first cache while the queries of a block go over them. */
+/** Keys of a block at most: more of them do not make less of the work that is done once a block. */
+const KEYS = 128;
+
+/** Blocks of keys such that they and their values stay in half of the second cache, from which they come in time. */
 export function chooseAttentionSchedule(
   { time, size }: AttentionDims,
   context: LowerContext,
@@ -57,8 +60,8 @@ export function chooseAttentionSchedule(
   const rows = registers >= 32 ? Math.min(8, lanes) : 4;
   const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
   const width = vectors * lanes;
-  const fitting = Math.floor((cacheBytes.l1 * 3) / 4 / (8 * size));
-  const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(128 / width))) * width;
+  const fitting = Math.floor(cacheBytes.l2 / 2 / (8 * size));
+  const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(KEYS / width))) * width;
   return { rows, vectors, keyBlock, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
 }
 

@@ -8,7 +8,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { expOf, logOf } from "../../loop/math.ts";
+import { exp2Of, logOf } from "../../loop/math.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { clearRows, headStrides, loadPosition } from "./attention_blocks.ts";
@@ -235,7 +235,7 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
     old,
     foldKeys(k, maxima, keys, (a, b) => largerOf(k, a, b)),
   );
-  const factor = expOf(k, k.sub(old, largest));
+  const factor = exp2Of(k, k.sub(old, largest));
   k.store(largest, state);
   k.store(factor, factors);
   const before = k.mul(k.load(type, state, vectorBytes), factor);
@@ -245,7 +245,7 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
   const [total] = k.for(0, k.sub(rows.end, rows.from), step, [before], (first, [partial]) => {
     const at = k.offset(weights, k.div(first, k.index(keys)), vectorBytes);
     const each = Array.from({ length: cut.together }, (_, i) =>
-      expOf(k, k.sub(k.load(type, at, i * vectorBytes), largest)),
+      exp2Of(k, k.sub(k.load(type, at, i * vectorBytes), largest)),
     );
     // Stored key by key, as the values are read.
     each.forEach((weight, i) => k.store(k.shuffle(weight, weight, byKey), at, i * vectorBytes));
@@ -270,11 +270,11 @@ function foldKeys(
   return folded;
 }
 
-/** Writes the scores of a tile, and gives the largest in each lane. */
+/** Writes the scores of a tile by log2 e, so that their exponentials are powers of two; the largest in each lane. */
 function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
   const { cut, from, end, limit, weights } = rows;
   const { type, keys, dims, scale, together } = cut;
-  const [factor, masked] = [k.constant(type, scale), k.constant(type, MASKED)];
+  const [factor, masked] = [k.constant(type, scale * Math.LOG2E), k.constant(type, MASKED)];
   const stride = headStrides(dims).key;
   const step = keys * together;
   const ahead = Math.ceil(AHEAD_BYTES / (step * stride)) * step * stride;
@@ -461,7 +461,7 @@ function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }:
     for (let set = 0; set < cut.sets; set++) {
       const state = stateOf(k, cut, states, keyHead, t, k.index(set));
       const total = foldKeys(k, k.load(type, state, type.lanes * 4), keys, (a, b) => k.add(a, b));
-      const normaliser = k.add(k.load(type, state), logOf(k, total));
+      const normaliser = k.fma(k.load(type, state), k.constant(type, Math.LN2), logOf(k, total));
       const inverse = k.div(k.constant(type, 1), total);
       const height = set === cut.sets - 1 ? cut.lastHeight : cut.height;
       for (let i = 0; i < height; i++) {
@@ -480,7 +480,7 @@ function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }:
 }
 
 /**
- * The results of all blocks of a row together: a chunk is a head of a sequence. A block counts by exp(its largest score
+ * The results of all blocks of a row together: a chunk is a head of a sequence. A block counts by 2^(its largest score
  * - the largest of all).
  */
 function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly BufferHandle[]): void {
@@ -513,7 +513,7 @@ function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly Buffer
         const zeros = offsets.map(() => k.constant(piece.type, 0));
         const [total, ...totals] = k.for(0, count, 1, [k.constant(F32, 0), ...zeros], (block, [before, ...carried]) => {
           const at = k.offset(state, block, blockStates);
-          const factor = expOf(k, k.sub(k.load(F32, at), largest!));
+          const factor = exp2Of(k, k.sub(k.load(F32, at), largest!));
           const lanes = Array.from({ length: keys }, (_, j) => k.load(F32, at, type.lanes * 4 + j * 4));
           const sum = lanes.reduce((a, b) => k.add(a, b));
           const from = k.offset(partial, block, blockSums);
@@ -525,7 +525,7 @@ function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly Buffer
         totals.forEach((value, v) => k.store(k.mul(value, inverse), result, offsets[v]!));
         if (piece.offset === 0) {
           const to = k.offset(k.offset(lse!, k.add(k.mul(sequence, k.index(heads)), head), time * 4), t, 4);
-          k.store(k.add(largest!, logOf(k, total!)), to);
+          k.store(k.fma(largest!, k.constant(F32, Math.LN2), logOf(k, total!)), to);
         }
       }
     });

@@ -6,7 +6,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { expOf } from "../../loop/math.ts";
+import { exp2Of } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
@@ -165,6 +165,8 @@ function writeWeights(
   const [p, ds] = [k.offset(shared.p, row, rowBytes), k.offset(shared.ds, row, rowBytes)];
   const limit = k.splat(k.convert(I32, k.add(block.limit, row)), type.lanes);
   const [scale, zero] = [k.constant(type, shared.scale), k.constant(type, 0)];
+  // exp(x) = 2^(x log2 e).
+  const [scaleOf2, minusLog2] = [k.constant(type, shared.scale * Math.LOG2E), k.constant(type, -Math.LOG2E)];
   const lane = laneIndices(k, type.lanes);
   eachPanel(k, keys, schedule, type.lanes, [], (at, vectors) => {
     const key = k.add(firstKey, at);
@@ -186,9 +188,9 @@ function writeWeights(
     };
     const [pAt, dsAt] = [k.offset(p, at, 4), k.offset(ds, at, 4)];
     const scores = products(q, shared.keyPanels);
+    const shifts = Array.from({ length: rows }, (_, i) => k.mul(k.loadSplat(type, lse, i * 4), minusLog2));
     each((i, v, offset, seen) => {
-      const shift = k.loadSplat(type, lse, i * 4);
-      const weight = expOf(k, k.sub(k.mul(scores[i * vectors + v]!, scale), shift));
+      const weight = exp2Of(k, k.fma(scores[i * vectors + v]!, scaleOf2, shifts[i]!));
       k.store(k.select(seen, weight, zero), pAt, offset);
     });
     const values = products(dO, shared.valuePanels);
