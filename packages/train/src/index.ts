@@ -4,8 +4,8 @@ export * from "./data/index.ts";
 
 export { train } from "./trainer.ts";
 export type { TrainOptions, TrainResult } from "./trainer.ts";
-export { DEFAULT_ESTIMATOR, GRADIENT_FORMS, trainSettings } from "./settings.ts";
-export type { GradientForm, Precision, TrainSettings } from "./settings.ts";
+export { DEFAULT_ESTIMATOR, GRADIENT_FORMS, OPTIMIZER_NAMES, SCHEDULES, trainSettings } from "./settings.ts";
+export type { GradientForm, Precision, ScheduleName, TrainSettings } from "./settings.ts";
 export { evaluateLoss } from "./evaluate.ts";
 export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
 export { Evaluation, TrainStep } from "./step.ts";

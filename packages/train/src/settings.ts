@@ -2,7 +2,8 @@
 // go into the run folder and the checkpoint, and must be the same when a run is resumed. What a run only shows or
 // saves (validation, checkpoints, threads) is not here, because it changes no loss.
 
-import { ESTIMATORS, findEstimator } from "@fidelity/furnace";
+import { ESTIMATORS, OPTIMIZERS } from "@fidelity/furnace";
+import type { OptimizerName } from "@fidelity/furnace";
 import { TrainSettingError } from "./errors.ts";
 
 /** How dense products are computed. Master weights, moments and losses are float32 either way. */
@@ -16,6 +17,16 @@ export type Precision = "f32" | "bf16";
 export const GRADIENT_FORMS = ["exact", "lazy", "dense"] as const;
 export type GradientForm = (typeof GRADIENT_FORMS)[number];
 
+/**
+ * How the learning rate goes after the warm-up: down by a cosine, or "stable": at its peak until a fall in the last tenth
+ * of the run.
+ */
+export const SCHEDULES = ["cosine", "stable"] as const;
+export type ScheduleName = (typeof SCHEDULES)[number];
+
+/** The optimisers that a run can have. */
+export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as readonly OptimizerName[];
+
 export type TrainSettings = {
   readonly steps: number;
   /** Sequences a step. */
@@ -27,8 +38,12 @@ export type TrainSettings = {
   /** The peak, reached at the end of the warm-up. */
   readonly learningRate: number;
   readonly warmupSteps: number;
+  readonly schedule: ScheduleName;
   /** Learning rate of the last step as a share of the peak. */
   readonly finalRatio: number;
+  readonly optimizer: OptimizerName;
+  /** Parts of a batch whose gradients are added up before a step, each computed by itself; divides the batch. */
+  readonly accumulate: number;
   /** Of matrices; gains and bounds do not decay. */
   readonly weightDecay: number;
   readonly beta1: number;
@@ -49,7 +64,10 @@ interface Bounds {
   readonly integer?: boolean;
 }
 
-const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision" | "estimator" | "gradients">, Bounds>> = {
+/** Settings that are words. */
+type TextSetting = "precision" | "estimator" | "gradients" | "optimizer" | "schedule";
+
+const bounds: Readonly<Record<Exclude<keyof TrainSettings, TextSetting>, Bounds>> = {
   steps: { low: 1, high: 1e9, integer: true },
   batchSize: { low: 1, high: 1 << 20, integer: true },
   contextLength: { low: 1, high: 1 << 20, integer: true },
@@ -57,6 +75,7 @@ const bounds: Readonly<Record<Exclude<keyof TrainSettings, "precision" | "estima
   learningRate: { low: 0, high: 100 },
   warmupSteps: { low: 0, high: 1e9, integer: true },
   finalRatio: { low: 0, high: 1 },
+  accumulate: { low: 1, high: 1 << 20, integer: true },
   weightDecay: { low: 0, high: 10 },
   beta1: { low: 0, high: 0.9999999 },
   beta2: { low: 0, high: 0.9999999 },
@@ -80,7 +99,10 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     seed: given.seed ?? 0,
     learningRate: given.learningRate ?? 3e-3,
     warmupSteps: given.warmupSteps ?? Math.ceil(given.steps / 20),
+    schedule: given.schedule ?? "cosine",
     finalRatio: given.finalRatio ?? 0,
+    optimizer: given.optimizer ?? "adamw",
+    accumulate: given.accumulate ?? 1,
     weightDecay: given.weightDecay ?? 0.1,
     beta1: given.beta1 ?? 0.9,
     beta2: given.beta2 ?? 0.99,
@@ -94,12 +116,22 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     const fits = value >= low && value <= high && (integer !== true || Number.isInteger(value));
     if (!fits) refuse(name, `${integer ? "an integer" : "a number"} from ${low} to ${high}`, value);
   }
-  if (settings.precision !== "f32" && settings.precision !== "bf16")
-    refuse("precision", "f32 or bf16", settings.precision);
-  if (!GRADIENT_FORMS.includes(settings.gradients)) refuse("gradients", GRADIENT_FORMS.join(", "), settings.gradients);
-  if (findEstimator(settings.estimator) === undefined)
-    refuse("estimator", ESTIMATORS.map(({ name }) => name).join(", "), settings.estimator);
+  requireWord("precision", ["f32", "bf16"], settings.precision);
+  requireWord("optimizer", OPTIMIZER_NAMES, settings.optimizer);
+  requireWord("schedule", SCHEDULES, settings.schedule);
+  if (settings.batchSize % settings.accumulate !== 0)
+    refuse("accumulate", `a divisor of the batch of ${settings.batchSize}`, settings.accumulate);
+  requireWord("gradients", GRADIENT_FORMS, settings.gradients);
+  requireWord(
+    "estimator",
+    ESTIMATORS.map(({ name }) => name),
+    settings.estimator,
+  );
   return settings;
+}
+
+function requireWord(name: string, known: readonly string[], value: string): void {
+  if (!known.includes(value)) refuse(name, known.join(", "), value);
 }
 
 function refuse(name: string, expected: string, got: unknown): never {

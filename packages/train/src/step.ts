@@ -4,7 +4,7 @@
 
 import { flattenTree, isTensor, isTernary, mapTree, tensorType, trace } from "@fidelity/core";
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
-import { adamW, clipByGlobalNorm, gradients, valueAndGrad } from "@fidelity/furnace";
+import { accumulateGrad, clipByGlobalNorm, gradients, OPTIMIZERS, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
@@ -13,7 +13,7 @@ import { invariant } from "@fidelity/units";
 import { countFlips } from "./flips.ts";
 import { roundProducts } from "./mixed-precision.ts";
 import { recomputeLayers } from "./recompute.ts";
-import type { GradientForm, Precision, TrainSettings } from "./settings.ts";
+import type { Precision, TrainSettings } from "./settings.ts";
 import { estimateWeights, estimationOf, fillNoise } from "./weight-estimation.ts";
 import type { Estimation, EstimationInputs } from "./weight-estimation.ts";
 
@@ -143,12 +143,13 @@ function traceStep(estimation: Estimation, settings: TrainSettings, { recompute 
   const rows = settings.gradients === "lazy" ? "lazy" : "exact";
   const leaves = namedParameters(model.parameters);
   const decaying = new Set(leaves.filter(({ leaf }) => leaf.role !== "norm").map(({ path }) => path));
-  const optimizer = adamW({ weightDecay, beta1, beta2, rows, decayMask: (path) => decaying.has(path) });
+  const decayMask = (path: string): boolean => decaying.has(path);
+  const optimizer = OPTIMIZERS[settings.optimizer]({ weightDecay, beta1, beta2, rows, decayMask });
   const types: unknown = parameterTypes(model.parameters, { packed: false });
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);
   const batch = tensorType("i32", [batchSize, contextLength]);
-  const differentiated = withGradients(trainedLossOf(estimation, precision, recompute), settings.gradients);
+  const differentiated = withGradients(trainedLossOf(estimation, precision, recompute), settings);
   const noiseTypes = noiseLength > 0 ? [tensorType("f32", [noiseLength])] : [];
   const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, scalar, noiseTypes];
   const { graph } = trace(
@@ -169,14 +170,16 @@ function traceStep(estimation: Estimation, settings: TrainSettings, { recompute 
 }
 
 /** A loss with its gradients, in the form that the settings ask for. */
-function withGradients<A extends readonly unknown[]>(loss: (...args: A) => Scalar, form: GradientForm) {
-  return (...args: A): { value: Scalar; all: unknown } => {
-    if (form === "dense") {
-      const { value, grad } = valueAndGrad(loss)(...args);
-      return { value, all: grad };
+function withGradients(trained: ReturnType<typeof trainedLossOf>, settings: TrainSettings) {
+  return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor, given: StepEstimation) => {
+    const loss = (at: unknown, ...batch: [TokenTensor, TokenTensor]): Scalar => trained(at, ...batch, given);
+    if (settings.accumulate > 1 || settings.gradients === "dense") {
+      const of = settings.accumulate > 1 ? accumulateGrad(loss, settings.accumulate) : valueAndGrad(loss);
+      const { value, grad } = of(parameters, tokens, targets);
+      return { value, all: grad as unknown };
     }
-    const { value, gradients: all } = gradients(loss)(...args);
-    return { value, all };
+    const { value, gradients: all } = gradients(loss)(parameters, tokens, targets);
+    return { value, all: all as unknown };
   };
 }
 

@@ -10,7 +10,7 @@ import { FileError } from "@fidelity/barewire/node";
 import { createInterpreter } from "@fidelity/core";
 import { createModel, fillParameter, namedParameters, packParameters } from "@fidelity/models";
 import { Batches, evaluateLoss, NonFiniteLossError, openModel, ResumeMismatchError } from "./index.ts";
-import { train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
+import { OPTIMIZER_NAMES, train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
 import type { TrainOptions, TrainProgress } from "./index.ts";
 import { readLosses, tinyRun } from "./testing.ts";
 
@@ -90,6 +90,31 @@ for (const architecture of ["matmul-free", "llama"] as const) {
     assert.ok(bytes[1] < 0.7 * bytes[0], `${bytes[1]} of ${bytes[0]} bytes`);
   });
 }
+
+for (const optimizer of OPTIMIZER_NAMES) {
+  test(`a run with ${optimizer} goes on from its checkpoint to the same losses`, async () => {
+    const rates = { adamw: 0.02, lion: 0.005, muon: 0.02, soap: 0.02, adafactor: 0.02, sgd: 0.1 };
+    const { settings, ...run } = tinyRun("matmul-free", 6);
+    const full = { ...settings, optimizer, learningRate: rates[optimizer] };
+    const whole = await train({ ...run, settings: full, device });
+    const first = await train({ ...run, settings: { ...full, steps: 1 }, device });
+    assert.ok(whole.loss! < first.loss!, `${whole.loss} after six steps, ${first.loss} after one`);
+    const folder = freshFolder();
+    const stop = new AbortController();
+    const onProgress = ({ step }: TrainProgress): void => void (step === 3 && stop.abort());
+    await train({ ...run, settings: full, device, folder, signal: stop.signal, onProgress });
+    const resumed = await train({ ...run, settings: full, device, folder });
+    assert.deepEqual([resumed.resumedFrom! < 6, resumed.loss], [true, whole.loss]);
+  });
+}
+
+test("a batch in parts has the losses of the whole one", async () => {
+  const { settings, ...run } = tinyRun("llama", 4);
+  const whole = await train({ ...run, settings, device });
+  const parts = await train({ ...run, settings: { ...settings, accumulate: 2 }, device });
+  assert.ok(Math.abs(whole.loss! - parts.loss!) < 1e-4, `${whole.loss} and ${parts.loss}`);
+  assert.throws(() => trainSettings({ ...settings, accumulate: 3 }), TrainSettingError);
+});
 
 test("packed parameters have the loss of the float32 ones, bit for bit", async () => {
   const run = tinyRun("matmul-free", 10);

@@ -4,8 +4,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ContainerError } from "@fidelity/barewire";
 import type { Device, DeviceTensor, TensorType, Tree } from "@fidelity/core";
-import { warmupCosine } from "@fidelity/furnace";
-import type { Schedule } from "@fidelity/furnace";
+import { warmupCosine, warmupStableDecay } from "@fidelity/furnace";
+import type { Schedule, WarmupCosineOptions } from "@fidelity/furnace";
 import { createParameters, fillParameter, freeParameters, namedParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
@@ -19,7 +19,7 @@ import { saveModel } from "./model-file.ts";
 import type { TrainProgress } from "./progress.ts";
 import { RunFolder, RunRecorder } from "./run-folder.ts";
 import { trainSettings } from "./settings.ts";
-import type { TrainSettings } from "./settings.ts";
+import type { ScheduleName, TrainSettings } from "./settings.ts";
 import { Evaluation, TrainStep } from "./step.ts";
 import { estimationOf } from "./weight-estimation.ts";
 
@@ -168,6 +168,11 @@ function checkVocabularies({ model, tokenizer, data }: TrainOptions, { contextLe
   });
 }
 
+const SCHEDULE_OF: Readonly<Record<ScheduleName, (options: WarmupCosineOptions) => Schedule>> = {
+  cosine: warmupCosine,
+  stable: warmupStableDecay,
+};
+
 interface RunParts {
   readonly settings: TrainSettings;
   readonly batches: Batches;
@@ -198,7 +203,7 @@ class Run {
     this.#options = options;
     this.#parts = parts;
     this.#state = parts.state;
-    this.#schedule = warmupCosine({
+    this.#schedule = SCHEDULE_OF[settings.schedule]({
       peak: settings.learningRate,
       warmupSteps: settings.warmupSteps,
       totalSteps: settings.steps,

@@ -50,15 +50,18 @@ export function trainCommand(done: (exitCode: number) => void): Command {
 }
 
 function settingsOf(options: TrainCommandOptions): TrainSettings {
-  const { steps, batch: batchSize, context: contextLength, seed, learningRate, warmup, precision } = options;
-  const { gradients, estimator } = options;
+  const { batch: batchSize, context: contextLength, warmup: warmupSteps } = options;
+  const { steps, seed, learningRate, schedule, optimizer, accumulate, precision, gradients, estimator } = options;
   return trainSettings({
     steps,
     batchSize,
     contextLength,
     seed,
     learningRate,
-    warmupSteps: warmup,
+    warmupSteps,
+    schedule,
+    optimizer,
+    accumulate,
     precision,
     gradients,
     estimator,
