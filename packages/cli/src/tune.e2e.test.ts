@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { Scratch, startFidelity } from "./testing.ts";
+import { fidelity, Scratch, startFidelity } from "./testing.ts";
 
 const scratch = new Scratch();
 after(() => scratch[Symbol.dispose]());
@@ -25,13 +25,17 @@ test("schedules are measured and remembered", async () => {
   assert.equal(first.code, 0, first.stderr);
   const { kernels, results }: Report = JSON.parse(first.stdout);
   assert.ok(kernels > 0);
-  assert.equal(results.length, kernels);
+  assert.ok(results.length > 0 && results.length <= kernels);
   assert.ok(results.every(({ node, speedup }) => node.startsWith("matmul f32") && speedup >= 1));
-  const again = await run(environment, "tune", "--seconds", "60");
-  assert.match(again.stdout, /nothing to tune: all is remembered/);
+  // A busy machine may not have had the time for all of them.
+  const more = await run(environment, "tune", "--seconds", "60", "--json");
+  assert.equal(JSON.parse(more.stdout).kernels, kernels - results.length);
 });
 
-test("where nothing may be kept, there is nothing to do", async () => {
+test("without a model, or where nothing may be kept, it says what to do", async () => {
+  const nothing = await fidelity("tune");
+  assert.equal(nothing.code, 2);
+  assert.match(nothing.stderr, /what is to be tuned\?[^]*--architecture/);
   const { code, stderr } = await run({ ...environment, FIDELITY_CACHE: "off" }, "tune");
   assert.equal(code, 2);
   assert.match(stderr, /no place to remember schedules in/);

@@ -61,6 +61,12 @@ async function tune(model: string | undefined, options: TuneCommandOptions): Pro
       hint: "unset it",
     });
   }
+  if (model === undefined && options.architecture === undefined) {
+    throw new UsageError("what is to be tuned?", {
+      expected: "a model or run folder, or --architecture",
+      hint: "fidelity tune --architecture matmul-free",
+    });
+  }
   const output = createOutput(options.json === true);
   // What is missing is found before anything is measured.
   const { path } = scheduleFile(target);
