@@ -84,7 +84,7 @@ interface PrepareStep extends Pick<Call, "kernel" | "chunks" | "work" | "label">
   readonly sizeBytes: number;
 }
 
-/** Memory that was filled from one value, and how many items of the scope there were then. */
+/** Memory that was filled from one value, and how many items of the scope there were when it was last asked for. */
 interface Prepared {
   readonly view: BufferView;
   readonly place: number;
