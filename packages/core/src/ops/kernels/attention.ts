@@ -79,7 +79,9 @@ export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs)
   const dims = attentionDims(q!.type, keys!.type);
   const { batch, time, heads, size, capacity, groupSize } = dims;
   const enough = batch * heads * Math.ceil(time / QUERIES) >= ENOUGH_CHUNKS;
-  const schedule = chooseAttentionSchedule(dims, context, enough ? QUERIES : QUERIES_OF_FEW);
+  // Keys and values come from the second cache in time.
+  const queries = enough ? QUERIES : QUERIES_OF_FEW;
+  const schedule = chooseAttentionSchedule(dims, context, queries, context.cacheBytes.l2 / 2);
   if (time < schedule.rows) {
     lowerAttentionRows(context, { scale }, dims);
     return;

@@ -50,17 +50,17 @@ export interface AttentionSchedule {
 /** Keys of a block at most: more of them do not make less of the work that is done once a block. */
 const KEYS = 128;
 
-/** Blocks of keys such that they and their values stay in half of the second cache, from which they come in time. */
+/** Blocks of keys such that they and their values stay in `cacheBytes` while the queries of a block go over them. */
 export function chooseAttentionSchedule(
   { time, size }: AttentionDims,
-  context: LowerContext,
+  { lanes, joinsVectors, registers }: LowerContext,
   queries: number,
+  cacheBytes: number,
 ): AttentionSchedule {
-  const { lanes, joinsVectors, registers, cacheBytes } = context;
   const rows = registers >= 32 ? Math.min(8, lanes) : 4;
   const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
   const width = vectors * lanes;
-  const fitting = Math.floor(cacheBytes.l2 / 2 / (8 * size));
+  const fitting = Math.floor(cacheBytes / (8 * size));
   const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(KEYS / width))) * width;
   return { rows, vectors, keyBlock, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
 }

@@ -1,13 +1,14 @@
-// attention_grad as loops: a chunk is one key head of one sequence, and adds up its dk and dv in place, over the heads
-// of its group one after another. Blocks of queries go over blocks of the keys that they see: the weights p and the
-// score cotangents ds of a block go to scratch, from packed keys and values; dq gains the keys by ds; then every key's
-// dk and dv gain the queries by ds and the dO by p.
+// attention_grad as loops: a chunk is one key head of one sequence, or a part of the queries of its group where there
+// are few key heads, and adds up their dk and dv in place; those of the parts are added in order by a call of its own.
+// Blocks of queries go over blocks of the keys that they see: the weights p and the score cotangents ds of a block go
+// to scratch, from packed keys and values; dq gains the keys by ds; then every key's dk and dv gain the queries by ds
+// and the dO by p. How many parts there are follows from the shapes, so no result depends on the number of threads.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { I32, loopType } from "../../loop/ir.ts";
+import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { exp2Of } from "../../loop/math.ts";
-import type { LowerContext } from "../../op.ts";
+import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
 import type { AttentionSchedule, HeadStrides } from "./attention_blocks.ts";
@@ -28,6 +29,10 @@ import { multiplyBlock } from "./register_block.ts";
 
 /** Queries of a block: its p and ds stay in the first cache. */
 const QUERIES = 32;
+/** Chunks that are enough to share among threads, and blocks of queries that a part has at least. */
+const [ENOUGH_CHUNKS, BLOCKS_MIN] = [16, 2];
+/** Elements that a chunk adds up of each part. */
+const SUM_ELEMENTS = 8192;
 
 /** What is the same for all heads of a chunk: addresses of key 0, and scratch [queries, keys] of a block. */
 interface KeyHead {
@@ -63,19 +68,25 @@ export function lowerAttentionGrad(context: LowerContext, { scale }: AttentionAt
   const dims = attentionDims(q!.type, keys!.type);
   const { batch, time, heads, size, capacity, keyHeads, groupSize } = dims;
   const strides = headStrides(dims);
-  const schedule = chooseAttentionSchedule(dims, context, QUERIES);
+  const schedule = chooseAttentionSchedule(dims, context, QUERIES, (context.cacheBytes.l1 * 3) / 4);
   const width = schedule.vectors * context.lanes;
   const [keyPanels, valuePanels] = [1, 2].map((i) =>
     packHeads(context, dims, context.input(i), context.input(6), width),
   );
   const inputs = [0, 1, 3, 4, 5, 6].map((i) => context.input(i));
   const packed = [keyPanels!.buffer, valuePanels!.buffer];
-  const buffers = [...inputs, ...packed, context.result(0), context.result(1), context.result(2)];
+  const queryBlocks = Math.ceil(time / schedule.queryBlock);
+  const parts = partsOf(dims, queryBlocks);
+  const sumBytes = batch * capacity * strides.key;
+  const sums = [1, 2].map((i) => (parts === 1 ? context.result(i) : context.temporary(parts * sumBytes)));
+  const buffers = [...inputs, ...packed, context.result(0), ...sums];
   const work = 10 * batch * heads * time * capacity * size;
-  context.call("attention_grad", batch * keyHeads, work, buffers, (k, bases) => {
+  context.call("attention_grad", batch * keyHeads * parts, work, buffers, (k, bases) => {
     const [qBase, kBase, lse, dO, delta, positionAt, kPanels, vPanels, dqBase, dkBase, dvBase] =
       bases as readonly LoopValue[];
-    const [sequence, keyHead] = [k.div(k.chunk, k.index(keyHeads)), k.rem(k.chunk, k.index(keyHeads))];
+    const part = k.rem(k.chunk, k.index(parts));
+    const row = k.div(k.chunk, k.index(parts));
+    const [sequence, keyHead] = [k.div(row, k.index(keyHeads)), k.rem(row, k.index(keyHeads))];
     const ofKeys = (base: LoopValue): LoopValue => headBase(k, base, sequence, keyHead, capacity, strides.key, size);
     const blockBytes = schedule.queryBlock * schedule.keyBlock * 4;
     const shared: KeyHead = {
@@ -85,31 +96,83 @@ export function lowerAttentionGrad(context: LowerContext, { scale }: AttentionAt
       type: loopType("f32", context.lanes),
       scale,
       keys: ofKeys(kBase!),
-      keyPanels: k.offset(kPanels!, k.chunk, keyPanels!.headBytes),
-      valuePanels: k.offset(vPanels!, k.chunk, valuePanels!.headBytes),
-      dk: ofKeys(dkBase!),
-      dv: ofKeys(dvBase!),
+      keyPanels: k.offset(kPanels!, row, keyPanels!.headBytes),
+      valuePanels: k.offset(vPanels!, row, valuePanels!.headBytes),
+      dk: k.offset(ofKeys(dkBase!), part, sumBytes),
+      dv: k.offset(ofKeys(dvBase!), part, sumBytes),
       p: k.allocateScratch(blockBytes),
       ds: k.allocateScratch(blockBytes),
       position: loadPosition(k, positionAt!),
     };
-    for (const rows of [shared.dk, shared.dv]) clearRows(k, rows, capacity, strides.key, size, context.lanes);
-    k.loop(0, groupSize, 1, (member) => {
-      const head = k.add(k.mul(keyHead, k.index(groupSize)), member);
+    // Of parts, what nobody sees is not read.
+    const cleared = parts === 1 ? capacity : visibleKeysOf(k, dims, shared.position);
+    for (const rows of [shared.dk, shared.dv]) clearRows(k, rows, cleared, strides.key, size, context.lanes);
+    // The heads of the group one after another, block of queries by block: all parts have some of each length.
+    k.loop(part, groupSize * queryBlocks, parts, (item) => {
+      const head = k.add(k.mul(keyHead, k.index(groupSize)), k.rem(item, k.index(groupSize)));
+      const t = k.mul(k.div(item, k.index(groupSize)), k.index(schedule.queryBlock));
       const ofQueries = (base: LoopValue): LoopValue => headBase(k, base, sequence, head, time, strides.query, size);
       const rows = k.add(k.mul(sequence, k.index(heads)), head);
-      k.loop(0, time, schedule.queryBlock, (t) => {
-        queryBlock(k, shared, {
-          q: k.offset(ofQueries(qBase!), t, strides.query),
-          dO: k.offset(ofQueries(dO!), t, strides.query),
-          dq: k.offset(ofQueries(dqBase!), t, strides.query),
-          lse: k.offset(k.offset(lse!, rows, time * 4), t, 4),
-          delta: k.offset(k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4), t, heads * 4),
-          limit: k.add(shared.position, t),
-          queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
-        });
+      queryBlock(k, shared, {
+        q: k.offset(ofQueries(qBase!), t, strides.query),
+        dO: k.offset(ofQueries(dO!), t, strides.query),
+        dq: k.offset(ofQueries(dqBase!), t, strides.query),
+        lse: k.offset(k.offset(lse!, rows, time * 4), t, 4),
+        delta: k.offset(k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4), t, heads * 4),
+        limit: k.add(shared.position, t),
+        queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
       });
     });
+  });
+  if (parts > 1) addParts(context, dims, parts, [context.input(6), ...sums, context.result(1), context.result(2)]);
+}
+
+/** Parts that the queries of a key head are cut into. */
+function partsOf({ batch, keyHeads, groupSize }: AttentionDims, queryBlocks: number): number {
+  const wanted = Math.ceil(ENOUGH_CHUNKS / (batch * keyHeads));
+  return Math.max(1, Math.min(wanted, Math.floor((groupSize * queryBlocks) / BLOCKS_MIN)));
+}
+
+/** Keys that the last query sees. */
+function visibleKeysOf(k: KernelBuilder, { time, capacity }: AttentionDims, position: LoopValue): LoopValue {
+  return k.min(k.add(position, k.index(time)), k.index(capacity));
+}
+
+/** dk and dv from those of the parts, [parts, batch, capacity, key heads, size] each; 0 behind the last visible key. */
+function addParts(context: LowerContext, dims: AttentionDims, parts: number, buffers: readonly BufferHandle[]): void {
+  const { batch, capacity, keyHeads, size } = dims;
+  const row = keyHeads * size;
+  const sumBytes = batch * capacity * row * 4;
+  const rows = Math.max(1, Math.floor(SUM_ELEMENTS / row));
+  const blocks = Math.ceil(capacity / rows);
+  const work = 2 * batch * capacity * row * parts;
+  const type = loopType("f32", context.lanes);
+  context.call("attention_grad_sum", batch * blocks, work, buffers, (k, [positionAt, ...bases]) => {
+    const sequence = k.div(k.chunk, k.index(blocks));
+    const first = k.mul(k.rem(k.chunk, k.index(blocks)), k.index(rows));
+    const end = k.min(k.add(first, k.index(rows)), k.index(capacity));
+    const seen = k.max(first, k.min(end, visibleKeysOf(k, dims, loadPosition(k, positionAt!))));
+    /** Elements of some positions, a vector at a time and then one by one. */
+    const each = (from: LoopValue, to: LoopValue, body: (at: LoopValue, one: LoopType) => void): void => {
+      const start = k.mul(k.add(k.mul(sequence, k.index(capacity)), from), k.index(row));
+      const count = k.mul(k.sub(to, from), k.index(row));
+      const whole = k.sub(count, k.rem(count, k.index(context.lanes)));
+      k.loop(0, whole, context.lanes, (i) => body(k.mul(k.add(start, i), k.index(4)), type));
+      k.loop(whole, count, 1, (i) => body(k.mul(k.add(start, i), k.index(4)), F32));
+    };
+    for (const [from, to] of [
+      [bases[0]!, bases[2]!],
+      [bases[1]!, bases[3]!],
+    ] as const) {
+      each(first, seen, (at, one) => {
+        const values = Array.from({ length: parts }, (_, i) => k.load(one, k.add(from, at), i * sumBytes));
+        k.store(
+          values.reduce((a, b) => k.add(a, b)),
+          k.add(to, at),
+        );
+      });
+      each(seen, end, (at, one) => k.store(k.constant(one, 0), k.add(to, at)));
+    }
   });
 }
 
