@@ -2,11 +2,11 @@
 // gradient / diagonal of the Hessian, which is diagonal: its product with a vector of ones is that diagonal.
 // The nearest centroid is found first, without a derivative: then only one distance a point is differentiated, since
 // the derivative of a minimum is that of the smallest. A scan takes a block of points at a time, whose distances
-// [points, k] stay in the cache.
+// [points, k] stay in the cache; gradient and Hessian share what it finds.
 
 import {
-  add,
   cast,
+  concat,
   div,
   eq,
   gather,
@@ -21,7 +21,6 @@ import {
   sliceAxis,
   splat,
   square,
-  stopGradient,
   sub,
 } from "@fidelity/core";
 import { grad, hvp } from "@fidelity/furnace";
@@ -46,31 +45,37 @@ function nearest(points: F64, centroids: F64): I32 {
   return cast(reduceMax(numbered, 1), "i32") as I32;
 }
 
-/** The sum of squared distances of the points [n, d] to their nearest centroids [k, d]. */
-function cost(centroids: F64, points: F64): Scalar64 {
-  const chosen = gather(centroids, nearest(points, stopGradient(centroids)));
-  return reduceSum(square(sub(points, chosen) as F64));
-}
-
-/** The cost over `blocks` blocks of points [n, d], one after the other, and what is left. */
-function blockedCost(centroids: F64, points: F64): Scalar64 {
-  const [n, d] = [points.shape[0]!, points.shape[1]!];
+/** The same for many points, block by block. */
+function nearestOfAll(points: F64, centroids: F64): I32 {
+  const [n, d] = points.shape as readonly [number, number];
   const size = Math.max(1, Math.min(n, Math.floor(BLOCK_DISTANCES / centroids.shape[0]!)));
   const blocks = Math.floor(n / size);
-  const { carry } = scan(
-    (sum: Scalar64, block: F64) => ({ carry: add(sum, cost(centroids, block)), y: [] }),
-    splat(0, [], "f64"),
+  const { ys } = scan(
+    (carry: [], block: F64) => ({ carry, y: nearest(block, centroids) }),
+    [],
     reshape(rowsOf(points, 0, blocks * size), [blocks, size, d]) as never,
   );
-  return blocks * size === n ? carry : add(carry, cost(centroids, rowsOf(points, blocks * size, n)));
+  const whole = reshape(ys as I32, [blocks * size]) as I32;
+  if (blocks * size === n) return whole;
+  return concat([whole, nearest(rowsOf(points, blocks * size, n), centroids)], 0) as I32;
+}
+
+/** The sum of squared distances of the points [n, d] to the centroids [k, d] of these numbers [n]. */
+function distanceTo(centroids: F64, points: F64, ids: I32): Scalar64 {
+  return reduceSum(square(sub(points, gather(centroids, ids)) as F64));
+}
+
+function cost(centroids: F64, points: F64): Scalar64 {
+  return distanceTo(centroids, points, nearestOfAll(points, centroids));
 }
 
 const rowsOf = (x: F64, from: number, to: number): F64 => sliceAxis(x, 0, from, to) as F64;
 
 function direction(centroids: F64, points: F64): F64 {
-  const slope = grad(blockedCost)(centroids, points) as F64;
+  const ids = nearestOfAll(points, centroids);
+  const costAt = (at: F64): Scalar64 => distanceTo(at, points, ids);
   const ones = splat(1, centroids.shape, "f64") as F64;
-  return div(slope, hvp(blockedCost)([centroids, points], ones as never) as F64);
+  return div(grad(costAt)(centroids) as F64, hvp(costAt)([centroids], ones as never) as F64);
 }
 
 function read(input: unknown): { points: NumberRows; centroids: NumberRows } {
@@ -83,7 +88,7 @@ export const kmeans: Evaluation = {
   cost(input) {
     const { points, centroids } = read(input);
     const types = [f64(centroids.rows, centroids.columns), f64(points.rows, points.columns)];
-    return { types, values: [centroids.values, points.values], fn: blockedCost, answer: oneNumber };
+    return { types, values: [centroids.values, points.values], fn: cost, answer: oneNumber };
   },
   dir(input) {
     const { points, centroids } = read(input);
