@@ -23,6 +23,7 @@ import {
   reduceMax,
   reduceSum,
   rmsNorm,
+  round,
   scan,
   sigmoid,
   silu,
@@ -37,6 +38,7 @@ import {
 } from "@fidelity/core";
 import type { HostTensor, Tensor, TensorType } from "@fidelity/core";
 import { randomHost, seededRandom } from "@fidelity/core/testing";
+import { customJvp } from "../custom_jvp.ts";
 import { grad } from "../vjp.ts";
 import { jvp } from "../jvp.ts";
 import type { BigFloat } from "./bigfloat.ts";
@@ -180,6 +182,16 @@ test("a gradient goes through a function that is partly extended", () => {
     const x = inputs[0]!.data[i]!;
     assert.ok(Math.abs(value - Math.exp(x) * (1 + x)) < 1e-12);
   });
+});
+
+test("a rule of an author's own survives being partly extended", () => {
+  const rounded = customJvp(
+    (x: X) => round(x) as X,
+    (_primals: readonly [X], [tangent]: readonly [X]) => tangent,
+  );
+  const fn = withPrecision(((x: X) => sum(mul(rounded(x), 3))) as never, () => "double-double") as Any;
+  const slope = trace("slope", grad(fn as never) as Any, [vector] as never).graph;
+  assert.deepEqual([...interpret(slope, inputsOf([vector]))[0]!.data], [3, 3, 3, 3, 3, 3]);
 });
 
 test("an op without a form in double-double, or in the oracle, is named", () => {

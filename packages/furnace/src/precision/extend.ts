@@ -56,7 +56,10 @@ export function accumulations(precision: Precision): PrecisionPolicy {
   return ({ op }) => (op.name === "reduce_sum" || op.name === "matmul" ? precision : "keep");
 }
 
-/** The graph with its ops computed as the policy says; parameters and results keep their types. */
+/**
+ * The graph with its ops computed as the policy says; parameters and results keep their types. For graphs that are not
+ * differentiated any more: derivatives of an author's own are gone.
+ */
 export function extendGraph(graph: Graph, policy: PrecisionPolicy): Graph {
   return inTrace(() => {
     const extender = new Extender(policy);
@@ -66,15 +69,15 @@ export function extendGraph(graph: Graph, policy: PrecisionPolicy): Graph {
 }
 
 /**
- * `fn` over trees of tensors with its ops computed as the policy says. Works inside a trace, and before or after
- * `grad`.
+ * `fn` over trees of tensors with its ops computed as the policy says. Works inside a trace, before `grad` or after it.
+ * What has a derivative of its author's (`customVjp`, `customJvp`, `checkpoint`) stays whole, as it is.
  */
 export function withPrecision<A extends readonly unknown[], R>(
   fn: (...args: A) => R,
   policy: PrecisionPolicy,
 ): (...args: A) => R {
   return (...args) => {
-    const extender = new Extender(policy);
+    const extender = new Extender(policy, true);
     const opened = mapTree(args, isTensor, (leaf, path) => {
       const made = parameter(path, leaf.type);
       extender.set(made, leaf);
@@ -128,11 +131,14 @@ const SOURCES = new Set(["parameter", "constant", "splat", "iota"]);
 
 class Extender {
   readonly #policy: PrecisionPolicy;
+  /** Whether ops with derivatives of their own, which their expansions do not have, stay whole. */
+  readonly #keepsRules: boolean;
   readonly #known = new Map<Tensor, Extended>();
   readonly #done = new Set<Node>();
 
-  constructor(policy: PrecisionPolicy) {
+  constructor(policy: PrecisionPolicy, keepsRules = false) {
     this.#policy = policy;
+    this.#keepsRules = keepsRules;
   }
 
   set(tensor: Tensor, stands: Extended): void {
@@ -177,7 +183,14 @@ class Extender {
   }
 
   #results(node: Node): readonly Extended[] {
-    const { lowering } = node.op;
+    const { lowering, derivative } = node.op;
+    if (lowering.kind === "expand" && this.#keepsRules && derivative.kind === "rules") {
+      return emit(
+        node.op,
+        node.inputs.map((input) => this.plain(input)),
+        node.attrs,
+      );
+    }
     if (lowering.kind === "expand") {
       const expansion = lowering.expand(node.inputs, node.attrs);
       return expansion.map((part) => this.#look(part));
@@ -218,7 +231,7 @@ class Extender {
     const body = node.attrs["body"] as Graph;
     const [constants, carries] = [Number(node.attrs["constants"]), Number(node.attrs["carries"])];
     if (node.attrs["limited"] === true && precision !== "keep") throw new NoExtendedRuleError(node, precision);
-    const inner = new Extender(this.#policy);
+    const inner = new Extender(this.#policy, this.#keepsRules);
     const width = (tensor: Tensor): number => (precision === "double-double" && isFloat(tensor.dtype) ? 2 : 1);
     const opened = body.parameters.map((original) => this.#opened(inner, original, precision));
     const results = body.results.map((result) => partsOf(inner.#at(precision, result)));
