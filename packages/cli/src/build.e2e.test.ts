@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { promisify } from "node:util";
 import { hostMachine, searchTools } from "@fidelity/alex/node";
 import { fidelity, Scratch, startFidelity, writeTinyLlama2c } from "./testing.ts";
 
@@ -42,6 +44,40 @@ describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (to
     assert.equal((await startFidelity([...greedy, "--target", "native"], named).ended).stdout, expected);
   });
 
+  test("kernels of a file that was built run without tools", async () => {
+    const file = scratch.write(
+      "kernels.ts",
+      `import { kernel } from "@fidelity/alex/kernels";
+import type { Vector } from "@fidelity/alex/kernels";
+export const scaled = kernel(function scaled(x: Vector<8>, y: Vector<8>, factor: number): void {
+  for (let i = 0; i < 8; i++) y[i] = factor * x[i] + 1;
+});
+`,
+    );
+    const built = await startFidelity(["build", file, "--json"], { env }).ended;
+    assert.equal(built.code, 0, built.stderr);
+    const { folder: kernels, programs } = JSON.parse(built.stdout) as { folder: string; programs: { name: string }[] };
+    assert.deepEqual([kernels, ...programs.map(({ name }) => name)], [`${file}.native`, "scaled"]);
+    const run = `
+      import { createDevice } from "@fidelity/alex/node";
+      import { compileKernel } from "@fidelity/alex/kernels/compile";
+      import { loadKernels } from "@fidelity/alex/kernels/node";
+      const [file, prebuilt, ...words] = process.argv.slice(1);
+      const device = createDevice({ target: "native", threads: 1, prebuilt });
+      const library = await loadKernels(file, words.length > 0 ? { arithmetic: "f64" } : {});
+      const y = new Float32Array(8);
+      (await compileKernel(device, library.get("scaled")))(Float32Array.of(0, 1, 2, 3, 4, 5, 6, 7), y, 3);
+      console.log(y.join(" "));
+      await device.close();`;
+    const node = (...words: string[]) =>
+      promisify(execFile)(process.execPath, ["--input-type=module", "--eval", run, file, kernels, ...words], {
+        env: bare,
+        cwd: import.meta.dirname,
+      });
+    assert.equal((await node()).stdout, "1 4 7 10 13 16 19 22\n");
+    await assert.rejects(node("f64"), /a program was not built ahead of time/, "another program has another key");
+  });
+
   test("what is missing or damaged has a name", async () => {
     const native = [...greedy, "--target", "native"];
     const without = await startFidelity(native, { env: bare }).ended;
@@ -72,6 +108,8 @@ describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (to
       [["build", model, "--cpu", "x86-65"], /^fidelity: there is no such machine\n/],
       [["build", model, "--programs", "stop"], /^fidelity: there is no such program\n/],
       [["build", scratch.at("none.fid")], /^fidelity: cannot read a file: there is no such file/],
+      [["build", scratch.at("none.ts")], /^fidelity: cannot read a file: there is no such file/],
+      [["build", scratch.write("empty.ts", "export {};")], /^fidelity: the file has no kernels\n/],
       [[...greedy, "--pin", "first"], /^fidelity: --pin cannot take this value\n/],
     ];
     for (const [args, message] of wrong) assert.match((await fidelity(...args)).stderr, message);

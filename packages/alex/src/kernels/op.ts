@@ -17,6 +17,7 @@ import type { KernelAnalysis } from "./analysis/analyse.ts";
 import { evaluateKernelIr } from "./ir/evaluate.ts";
 import type { ArrayValues } from "./ir/evaluate.ts";
 import type { KernelArray } from "./ir/kernel_ir.ts";
+import { kernelText } from "./ir/text.ts";
 import { lowerKernel } from "./lower/lower.ts";
 import type { Binding, Positions } from "./lower/lower.ts";
 
@@ -60,6 +61,7 @@ export function kernelOp(analysis: KernelAnalysis, positions: Positions): OpDef 
   return {
     name: `kernel.${ir.name}`,
     summary: `the kernel ${ir.name}, written in TypeScript`,
+    identity: () => `kernel strictSums=${analysis.strictSums} ${kernelText(ir)}`,
     infer: () => results.map(tensorTypeOf),
     evaluate: (values) => evaluate(analysis, bindings, values),
     derivative: { kind: "rules", jvp: () => refuseDerivative(ir.name) },

@@ -226,12 +226,14 @@ export class CpuDevice implements Device {
 
   /** What is run, one after the other: the program, or its items where they are timed. */
   #wholeOrItems({ outline, compiled }: ReadyProgram): Piece[] {
-    const { name, items } = outline;
-    if (this.#debug.level < 3 || items.length === 0) {
-      const members = items.reduce((most, item) => Math.max(most, item.members), 1);
-      return [{ label: name, members, start: 0, compiled }];
-    }
-    return items.map(({ label, members, start = 0 }) => ({ label: `${name}: ${label}`, members, start, compiled }));
+    const { name, members } = outline;
+    if (this.#debug.level < 3 || outline.items.length === 0) return [{ label: name, members, start: 0, compiled }];
+    return outline.items.map(({ label, members, start = 0 }) => ({
+      label: `${name}: ${label}`,
+      members,
+      start,
+      compiled,
+    }));
   }
 
   /** Loads pieces of a program, and makes room for what they work in. */

@@ -1,7 +1,8 @@
 // A graph as numbers and texts that say all that compiling it depends on: what programs are kept by (store.ts). Equal
 // graphs give equal codes, in whatever process and order their nodes were made, and different graphs different ones.
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
-// be told apart by identity: an op that is not in the registry, such as a kernel, or an attribute that is a function.
+// be told apart by identity: an op that is not in the registry and has no text of its own, as kernels have, or an
+// attribute that is a function.
 // A start that finds its program spends most of its time here, in an engine that has not optimised anything yet: that is
 // why a node's words are written in place, and not by a call each.
 
@@ -50,6 +51,9 @@ interface CodeState {
 /** Stands where a node could: nodes are over. */
 const NO_OP = 0xffff_ffff;
 
+/** Stands for the number of an op that has none: its text follows. */
+const UNREGISTERED = 0xffff_fffe;
+
 /** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
 function writeGraph(code: CodeState, { parameters, results }: Graph): boolean {
   const numbers = new NodeNumbers([...parameters, ...results]);
@@ -97,9 +101,9 @@ function writeNodes(code: CodeState, root: Node, numbers: NodeNumbers): boolean 
 }
 
 function writeNode(code: CodeState, { op, inputs, attrs }: Node, byId: Uint32Array): boolean {
-  const number = registry.get(op);
+  const number = registry.get(op) ?? UNREGISTERED;
   // A parameter that is none of the graph's comes from outside, and has no number.
-  if (number === undefined || op.name === "parameter") return false;
+  if ((number === UNREGISTERED && op.identity === undefined) || op.name === "parameter") return false;
   const words = roomFor(code, 3 + 2 * inputs.length);
   let at = code.count;
   words[at++] = number;
@@ -108,6 +112,11 @@ function writeNode(code: CodeState, { op, inputs, attrs }: Node, byId: Uint32Arr
     const { node, index } = inputs[i]!;
     words[at++] = byId[node.id]!;
     words[at++] = index;
+  }
+  if (op.identity !== undefined) {
+    code.count = at;
+    writeText(code, op.identity());
+    return true;
   }
   const keys = Object.keys(attrs);
   words[at++] = keys.length;

@@ -30,6 +30,9 @@ export interface ProgramOutline {
   /** What buffers take of the binding slots, constants included. */
   readonly bindings: readonly { readonly slot: number; readonly sizeBytes: number }[];
   readonly constants: readonly { readonly slot: number; readonly sizeBytes: number; readonly bytes: Uint8Array }[];
+  /** The most members that its widest item can keep busy. */
+  readonly members: number;
+  /** For profiles only. */
   readonly items: readonly OutlineItem[];
 }
 
@@ -44,8 +47,14 @@ const OUTLINE = bare.struct({
   largestBytes: bare.uintSafe,
   bindings: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe })),
   constants: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe, bytes: bare.data })),
-  items: bare.list(bare.struct({ label: bare.str, members: bare.uintSafe, start: bare.optional(bare.uintSafe) })),
+  members: bare.uintSafe,
+  items: bare.data,
 });
+
+/** A message in the message: most of it, and hardly ever looked at. */
+const ITEMS = bare.compile(
+  bare.list(bare.struct({ label: bare.str, members: bare.uintSafe, start: bare.optional(bare.uintSafe) })),
+);
 
 /** A program as it is kept: its outline, and what its target makes code of again: a key, or the code itself. */
 export interface KeptProgram {
@@ -55,13 +64,24 @@ export interface KeptProgram {
 
 const KEPT = bare.compile(bare.struct({ outline: OUTLINE, code: bare.data }));
 
-export function encodeKept(kept: KeptProgram): Uint8Array {
-  return KEPT.encode(kept);
+export function encodeKept({ outline, code }: KeptProgram): Uint8Array {
+  return KEPT.encode({ outline: { ...outline, items: ITEMS.encode(outline.items) }, code });
 }
 
-/** Throws `BareError` when the bytes are no such message. */
+/** Throws `BareError` when the bytes are no such message; the items do so when they are looked at. */
 export function decodeKept(bytes: Uint8Array): KeptProgram {
-  return KEPT.decode(bytes);
+  const { outline, code } = KEPT.decode(bytes);
+  const { items, ...rest } = outline;
+  let decoded: readonly OutlineItem[] | undefined;
+  return {
+    outline: {
+      ...rest,
+      get items() {
+        return (decoded ??= ITEMS.decode(items));
+      },
+    },
+    code,
+  };
 }
 
 /** `starts` are the stages at which runs of single items start, where the code has that. */
@@ -84,6 +104,7 @@ export function outlineOf(program: Program, starts?: readonly number[]): Program
       invariant(placement.kind === "binding", `a constant of ${name} is placed in the arena`);
       return { slot: placement.slot, sizeBytes, bytes };
     }),
+    members: widestMembers(schedule),
     items: schedule.map((item, i) => ({ label: itemLabel(item), members: usefulMembers(item), start: starts?.[i] })),
   };
 }

@@ -134,6 +134,7 @@ test("a kept program is read as it was written", () => {
     largestBytes: 7,
     bindings: [{ slot: 0, sizeBytes: 8 }],
     constants: [{ slot: 3, sizeBytes: 4, bytes: Uint8Array.of(1, 2, 3, 4) }],
+    members: 9,
     items: [
       { label: "first", members: 9, start: 12 },
       { label: "second", members: 1, start: undefined },

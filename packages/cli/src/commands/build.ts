@@ -1,7 +1,9 @@
-// `fidelity build`: native code ahead of time, for several machines, so that the machines that run it need no LLVM.
+// `fidelity build`: native code ahead of time, of a model's programs or of kernels in TypeScript, for several machines, so
+// that the machines that run it need no LLVM.
 
 import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
 import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";
+import { loadKernels } from "@fidelity/alex/kernels/node";
 import { flattenTree, isTensorType } from "@fidelity/core";
 import type { Dtype } from "@fidelity/core";
 import { openSession, parameterTypes } from "@fidelity/models";
@@ -10,6 +12,7 @@ import { describeModel, Evaluation, TrainStep, trainSettings } from "@fidelity/t
 import { Command, Option } from "commander";
 import { nullDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
+import { isKernelFile, noKernels, readText } from "../compile/subjects.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { choiceOption, integerOption, jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
@@ -33,18 +36,20 @@ interface BuildOptions {
 const EXAMPLES = `
 Machines are ${MACHINE_NAMES.join(", ")}, with features behind pluses where their processors have more,
 such as x86-64-v4+avx512vnni; without --cpu it is this one. At run time the best one that the processor can be is taken.
-The folder holds code: it is used where --prebuilt or FIDELITY_PREBUILT names it, and only by the same Fidelity.
+The folder holds code: it is used where --prebuilt, FIDELITY_PREBUILT or createDevice({ prebuilt }) names it, and only
+by the same Fidelity.
 
 Examples:
   fidelity build runs/quickstart
   fidelity build model.fid --out native --cpu x86-64-v3,x86-64-v4,aarch64
   fidelity build runs/notes --programs train --batch 16 --context 128
+  fidelity build src/kernels.ts --cpu x86-64-v3,aarch64
   fidelity generate --model runs/quickstart --target native --prebuilt`;
 
 export function buildCommand(done: (exitCode: number) => void): Command {
   return new Command("build")
-    .description("Compile a model's programs to native code ahead of time, for machines without LLVM.")
-    .argument("<model>", "a model file, a run folder, or a llama2.c checkpoint")
+    .description("Compile a model's programs, or kernels, to native code ahead of time, for machines without LLVM.")
+    .argument("<model>", "a model file, a run folder, a llama2.c checkpoint, or a TypeScript file with kernels")
     .option("--out <folder>", "where the code goes (default: the model's path and .native)")
     .addOption(
       new Option("--cpu <machines>", "machines, with commas between them (default: this one)").argParser(readMachines),
@@ -80,11 +85,12 @@ function readPrograms(text: string): ProgramName[] {
 
 async function build(path: string, options: BuildOptions): Promise<number> {
   const output = createOutput(options.json === true);
-  const file = modelPath(path);
+  const isKernels = isKernelFile(path);
+  const file = isKernels ? path : modelPath(path);
   // What is missing is found before anything is written.
   const toolchain = findToolchain();
   const machines = options.cpu ?? [hostMachine()];
-  const graphs = await graphsOfModel(file, options);
+  const graphs = isKernels ? await graphsOfKernels(file) : await graphsOfModel(file, options);
   const folder = options.out ?? prebuiltBeside(file);
   const writer = new PrebuiltWriter(folder, toolchain);
   const built: BuiltProgram[] = [];
@@ -106,6 +112,15 @@ function formatBuilt(built: readonly BuiltProgram[]): string {
     return [machine, name, formatSize(sizeBytes), formatDuration(timeMs / 1000)];
   });
   return formatTable([["machine", "program", "code", "time"], ...rows], ["left", "left", "right", "right"]);
+}
+
+/** One graph for each kernel of a file, as `compileKernel` of a device hands it in. */
+async function graphsOfKernels(path: string): Promise<Captured[]> {
+  // What cannot be read has a name.
+  readText(path);
+  const { kernels } = await loadKernels(path);
+  if (kernels.length === 0) throw noKernels(path);
+  return kernels.map(({ graph, name, signature: { donations } }) => ({ graph, options: { name, donations } }));
 }
 
 /** The graphs of a model's programs, found on a device that has no memory. */

@@ -79,6 +79,20 @@ export interface Subject {
 
 const KERNEL_EXTENSIONS = new Set([".ts", ".mts", ".cts", ".js", ".mjs"]);
 
+/** Whether a path is that of a program's text, in which kernels are looked for. */
+export function isKernelFile(path: string): boolean {
+  return KERNEL_EXTENSIONS.has(extname(path));
+}
+
+/** What is said of a file without kernels, or without the one that is wanted. */
+export function noKernels(path: string, names = "", wanted?: string): UsageError {
+  return new UsageError(wanted === undefined ? "the file has no kernels" : "the file has no such kernel", {
+    where: path,
+    expected: wanted === undefined ? "functions given to kernel() of @fidelity/alex/kernels" : `one of ${names}`,
+    ...(wanted !== undefined && { got: wanted }),
+  });
+}
+
 /**
  * The programs that a path or the sizes of a model stand for. Throws `FileError`, `KernelError` with every diagnostic
  * of a file, and `UsageError` when neither or both are given.
@@ -95,7 +109,7 @@ export async function openSubjects(
       hint: "give one of them",
     });
   }
-  if (path !== undefined && KERNEL_EXTENSIONS.has(extname(path))) return kernelSubjects(path, options, lower);
+  if (path !== undefined && isKernelFile(path)) return kernelSubjects(path, options, lower);
   if (path !== undefined) return [await fileSubject(modelPath(path), options, lower)];
   if (architecture !== undefined) return [await sizesSubject({ ...options, architecture }, lower)];
   throw new UsageError("what is to be compiled?", {
@@ -109,13 +123,7 @@ function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, lower:
   if (diagnostics.length > 0) throw new KernelError(diagnostics);
   const names = kernels.map(({ name }) => name).join(", ");
   const chosen = kernels.filter(({ name }) => wanted === undefined || name === wanted);
-  if (chosen.length === 0) {
-    throw new UsageError(wanted === undefined ? "the file has no kernels" : "the file has no such kernel", {
-      where: path,
-      expected: wanted === undefined ? "functions given to kernel() of @fidelity/alex/kernels" : `one of ${names}`,
-      ...(wanted !== undefined && { got: wanted }),
-    });
-  }
+  if (chosen.length === 0) throw noKernels(path, names, wanted);
   return chosen.map((kernel) => {
     const { donations } = kernel.signature;
     const stages = compileStages(kernel.graph, { name: kernel.name, donations, ...lower });
@@ -123,7 +131,8 @@ function kernelSubjects(path: string, { kernel: wanted }: SubjectOptions, lower:
   });
 }
 
-function readText(path: string): string {
+/** Throws `FileError`. */
+export function readText(path: string): string {
   try {
     if (existsSync(path) && !statSync(path).isFile()) throw new FileError("read", path, "NOT_REGULAR");
     return readFileSync(path, "utf8");

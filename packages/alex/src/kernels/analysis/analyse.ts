@@ -39,6 +39,8 @@ export interface KernelAnalysis {
   readonly accesses: ReadonlyMap<KernelArray, Access>;
   readonly intents: readonly Intent[];
   readonly problems: readonly Problem[];
+  /** Whether sums keep the order that is written. */
+  readonly strictSums: boolean;
 }
 
 export function analyseKernel(source: KernelIr, options: AnalysisOptions): KernelAnalysis {
@@ -54,7 +56,9 @@ export function analyseKernel(source: KernelIr, options: AnalysisOptions): Kerne
   for (const { stmts } of stages) planVectors(stmts, vectorContext, vectors, scalars);
   const accesses = accessesOf(ir);
   const intents = findIntents({ ir, stages, vectors, scalars, definitions });
-  return { ir, bounds, definitions, stages, vectors, scalars, accesses, intents, problems: first.problems };
+  const { problems } = first;
+  const { strictSums } = options;
+  return { ir, bounds, definitions, stages, vectors, scalars, accesses, intents, problems, strictSums };
 }
 
 /**

@@ -111,8 +111,7 @@ export class PrebuiltWriter {
     if (code === undefined) {
       throw new PrebuiltError("a graph cannot be built ahead of time", {
         where: options.name ?? graph.name,
-        expected: "ops of the registry only",
-        hint: "kernels in TypeScript are made ahead of time by the build plugin: see docs/kernels.md",
+        expected: "ops of the registry and kernels only",
       });
     }
     const target = createNativeTarget({ machine, toolchain: this.#toolchain });
