@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { median, pairedRatios, quantile, summarise } from "./statistics.ts";
+import { mean, median, pairedRatios, quantile, standardError, summarise } from "./statistics.ts";
 
 const samples = fc.array(fc.double({ min: 0.5, max: 1e9, noNaN: true }), { minLength: 1, maxLength: 30 });
 
@@ -36,4 +36,11 @@ test("drift that hits both sides falls out of a paired ratio", () => {
       for (const one of [got.low, got.median, got.high]) assert.ok(Math.abs(one / ratio - 1) < 1e-9);
     }),
   );
+});
+
+test("means and their standard errors", () => {
+  assert.equal(mean([1, 2, 6]), 3);
+  // Deviations -2, -1, 3: variance 14 / 2, over 3 samples.
+  assert.equal(standardError([1, 2, 6]), Math.sqrt(7 / 3));
+  assert.equal(standardError([5, 5]), 0);
 });

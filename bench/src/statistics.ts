@@ -37,3 +37,16 @@ export function pairedRatios(samples: readonly number[], others: readonly number
   invariant(samples.length === others.length, `${samples.length} samples against ${others.length}`);
   return summarise(samples.map((sample, round) => sample / others[round]));
 }
+
+export function mean(samples: readonly number[]): number {
+  invariant(samples.length > 0, "a mean of no samples");
+  return samples.reduce((sum, sample) => sum + sample, 0) / samples.length;
+}
+
+/** The standard error of the mean of at least two samples: their standard deviation (n - 1) over the root of n. */
+export function standardError(samples: readonly number[]): number {
+  invariant(samples.length > 1, "a standard error of one sample");
+  const middle = mean(samples);
+  const squares = samples.reduce((sum, sample) => sum + (sample - middle) ** 2, 0);
+  return Math.sqrt(squares / (samples.length - 1) / samples.length);
+}

@@ -22,7 +22,14 @@ import type { StudyCurve } from "./curves.ts";
 
 const SEEDS = [1, 2, 3] as const;
 const STEPS = 2000;
-const SHARED = { steps: STEPS, batchSize: 12, contextLength: 64, warmupSteps: 100, finalRatio: 0.1 } as const;
+const SHARED = {
+  steps: STEPS,
+  batchSize: 12,
+  contextLength: 64,
+  warmupSteps: 100,
+  finalRatio: 0.1,
+  estimator: "straight-through",
+} as const;
 
 /** One contender, with the peak of its learning rate; see the page for how that was found. */
 interface Contender {
@@ -173,7 +180,8 @@ function page(rows: readonly Row[]): string {
 Characters, 4 layers of width 128, context ${contextLength}, batches of ${batchSize}, ${STEPS} steps:
 the CPU setting of nanoGPT, whose documented validation loss is 1.88. Both models see the same
 batches, ${characters} characters, with AdamW (decay 0.1), ${warmupSteps} steps of warm-up and a
-cosine down to a tenth. Losses are over the whole validation split, in nats a character.
+cosine down to a tenth, and straight-through gradients for ternary weights ([estimators.md](estimators.md) has better
+ones). Losses are over the whole validation split, in nats a character.
 
 ${table(rows)}
 

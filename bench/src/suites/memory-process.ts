@@ -32,7 +32,7 @@ async function run({ target, width, hidden, layers, context, recompute }: Memory
   const before = resident("VmRSS");
   const sizes = { dim: width, hiddenDim: hidden, layerCount: layers, vocabSize: 256 };
   const model = createModel({ architecture: "matmul-free", ...sizes });
-  const settings = trainSettings({ steps: 10, batchSize: 1, contextLength: context });
+  const settings = trainSettings({ steps: 10, batchSize: 1, contextLength: context, estimator: "straight-through" });
   const step = await TrainStep.compile(device, model, settings, { recompute });
   const leaves = namedParameters(model.parameters);
   for (const { path, leaf } of leaves) fillParameter(leaf, path, 1, step.parameters.get(path)!.f32());

@@ -23,7 +23,14 @@ import type { RowPlan } from "../row.ts";
 const BATCH = 16;
 const CONTEXT = 128;
 const STEP_TOKENS = BATCH * CONTEXT;
-const SETTINGS = trainSettings({ steps: 1000, batchSize: BATCH, contextLength: CONTEXT, beta2: 0.95 });
+/** Straight-through gradients, as the peer has them. */
+const SETTINGS = trainSettings({
+  steps: 1000,
+  batchSize: BATCH,
+  contextLength: CONTEXT,
+  beta2: 0.95,
+  estimator: "straight-through",
+});
 const LEARNING_RATE = 1e-3;
 const LONGEST_COUNT = 6;
 const LABEL_COLUMNS = 60;

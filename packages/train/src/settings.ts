@@ -82,13 +82,13 @@ const bounds: Readonly<Record<Exclude<keyof TrainSettings, TextSetting>, Bounds>
   clipNorm: { low: 1e-6, high: 1e9 },
 };
 
-/** The estimator of runs that name none. */
-export const DEFAULT_ESTIMATOR = "straight-through";
+/** The estimator of runs that name none: the best of docs/studies/estimators.md. */
+export const DEFAULT_ESTIMATOR = "reste";
 
 /**
  * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
  * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
- * gradients in the form in which they arise ("exact"), straight-through to ternary weights. Throws
+ * gradients in the form in which they arise ("exact"), by ReSTE to ternary weights. Throws
  * `TrainSettingError` naming the first setting that cannot be.
  */
 export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings, "steps">): TrainSettings {
