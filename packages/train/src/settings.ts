@@ -18,8 +18,8 @@ export const GRADIENT_FORMS = ["exact", "lazy", "dense"] as const;
 export type GradientForm = (typeof GRADIENT_FORMS)[number];
 
 /**
- * How the learning rate goes after the warm-up: down by a cosine, or "stable": at its peak until a fall in the last tenth
- * of the run.
+ * How the learning rate goes after the warm-up: down by a cosine, or "stable": at its peak until a fall in the last
+ * tenth of the run.
  */
 export const SCHEDULES = ["cosine", "stable"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
