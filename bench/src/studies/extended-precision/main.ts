@@ -60,10 +60,18 @@ try {
   const stability = await modelStability(quick, data, transformer(sizes), SEEDS[0], TOLERANCE);
   const files = new Map(pictures(results, stability));
   files.set("extended-precision.md", page(results, stability));
-  files.set("extended-precision.json", `${JSON.stringify(results, null, 1)}\n`);
+  files.set("extended-precision.jsonl", measurements(results));
   mkdirSync(values.out, { recursive: true });
   for (const [name, text] of files) writeFileAtomic(join(values.out, name), [new TextEncoder().encode(text)]);
 } finally {
   await device.close();
   await quick.close();
+}
+
+/** One measurement a line, with the part of the study that it is of. */
+function measurements(results: StudyResults): string {
+  const lines = Object.entries(results).flatMap(([part, all]) =>
+    (all as readonly object[]).map((each) => JSON.stringify({ part, ...each })),
+  );
+  return `${lines.join("\n")}\n`;
 }

@@ -34,10 +34,20 @@ export interface Variant {
   /** Sums and products of matrices in float64, rounded once. */
   readonly wideSums?: boolean;
   readonly wrap?: (optimizer: Optimizer) => Optimizer;
+  /** The number of a first value that is moved by one unit in its last place: what a last bit does to a run. */
+  readonly nudged?: number;
 }
 
 export const VARIANTS: readonly Variant[] = [
   { key: "f32", name: "float32", short: "float32", dtype: "f32" },
+  {
+    key: "f32-nudged",
+    name: "float32, one weight moved by its last bit",
+    short: "one bit moved",
+    dtype: "f32",
+    nudged: 0,
+  },
+  { key: "f32-other", name: "float32, another weight moved so", short: "another bit", dtype: "f32", nudged: 1 },
   { key: "f32-sums", name: "float32, sums in float64", short: "sums in float64", dtype: "f32", wideSums: true },
   { key: "f32-kahan", name: "float32, compensated AdamW", short: "compensated", dtype: "f32", wrap: compensated },
   { key: "f64", name: "float64", short: "float64", dtype: "f64" },
@@ -134,6 +144,7 @@ async function train(
   const loss = device.tensor(program.resultTypes[updated]);
   program.bind(tensors, [...tensors.slice(0, updated), loss]);
   [...firstValues(model, seed).values()].forEach((values, i) => writeTensor(tensors[i], values));
+  if (variant.nudged !== undefined) tensors[0].f32()[variant.nudged] *= 1 + 2 ** -23;
   const validation = await evaluator(device, model, variant, tensors);
   const batches = new Batches(data.tokens, { batchSize: batch, contextLength: context, seed });
   const peak = PEAK[model.name];
