@@ -6,6 +6,7 @@ import os from "node:os";
 import path from "node:path";
 import { decodeTensor, encodeTensor, evaluateProgram, storageBytes } from "@fidelity/core";
 import type {
+  BufferArgument,
   CompileOptions,
   Graph,
   HostTensor,
@@ -99,17 +100,18 @@ export function joinPrograms(
       const at = placement.kind === "binding" ? bindings[placement.slot] : arena + placement.offsetBytes;
       buffers.push({ ...rest, placement: { kind: "arena", offsetBytes: at } });
     }
-    const move = (item: ScheduleItem): ScheduleItem =>
-      item.kind === "loop"
-        ? { ...item, items: item.items.map(move) }
-        : {
-            ...item,
-            calls: item.calls.map((call) => ({
-              ...call,
-              kernel: numbers[call.kernel],
-              args: call.args.map((argument) => ({ ...argument, buffer: firstBuffer + argument.buffer })),
-            })),
-          };
+    const moved = (argument: BufferArgument): BufferArgument => {
+      return { ...argument, buffer: firstBuffer + argument.buffer };
+    };
+    const move = (item: ScheduleItem): ScheduleItem => {
+      if (item.kind === "loop") {
+        const { limit } = item;
+        const ends = limit === undefined ? {} : { limit: { ...limit, cell: moved(limit.cell) } };
+        return { ...item, ...ends, items: item.items.map(move) };
+      }
+      const calls = item.calls.map((call) => ({ ...call, kernel: numbers[call.kernel], args: call.args.map(moved) }));
+      return { ...item, calls };
+    };
     schedule.push(...program.schedule.map(move));
     return { bindings, arena };
   });
