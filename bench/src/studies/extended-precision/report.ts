@@ -168,7 +168,7 @@ bound by memory anyway, and a machine without one gives the same bits.
 ## How to repeat it
 
 \`npm run study:precision -- --data tinyshakespeare.txt\`. Trainings are kept under \`runs/\`, so that a study that was
-stopped goes on; the numbers behind this page are in [extended-precision.jsonl](extended-precision.jsonl). Rows of the
+stopped goes on; the numbers behind this page are in \`extended-precision.jsonl\` beside it. Rows of the
 transformer may change in their fourth digit with the order in which a kernel adds, those of the MatMul-free model in
 their second.
 
