@@ -38,6 +38,9 @@ export function missingOptional(lock: Lock): Map<string, { version: string; dev:
 
 /** The lock entry of a platform package, read from a name such as `@oxlint/binding-linux-x64-musl`; else undefined. */
 export function platformEntry(name: string, version: string, dev: boolean): LockEntry | undefined {
+  if (name.endsWith("-wasm32-wasi")) {
+    return { version, cpu: ["wasm32"], ...(dev && { dev }), license: "MIT", optional: true };
+  }
   const platform = /([a-z]+\d*)-(arm64|arm|x64|ia32|ppc64|riscv64|s390x|loong64)(?:-([a-z]+))?$/.exec(name);
   if (platform === null) return undefined;
   const [, os, cpu, abi] = platform;

@@ -94,6 +94,19 @@ describe("stages", { concurrency: 2 }, () => {
     assert.doesNotMatch(asm, /^\s*\.(loc|cfi)/m);
     assert.match(asm, / # 6:\d+$/m);
   });
+
+  test("ptx, of a kernel and of a model", { skip: needsLlvm }, async () => {
+    const out = scratch.at("scaled.ptx");
+    await printed(file, "--kernel", "scaled", "--emit", "ptx", "--out", out);
+    const [ofKernel, ofModel] = [readFileSync(out, "utf8"), await printed(...TINY, "--emit", "ptx")];
+    for (const ptx of [ofKernel, ofModel]) {
+      assert.match(ptx, /^\.version \d+\.\d+$/m);
+      assert.match(ptx, /^\.target sm_90a?$/m);
+      assert.doesNotMatch(ptx, /\.extern|\bcall/, "nothing is left to a library");
+    }
+    assert.equal(ofKernel.match(/^\.visible \.entry kernel_\d+\(/gm)?.length, 1);
+    assert.ok(ofModel.match(/^\.visible \.entry kernel_\d+\(/gm)!.length > 5);
+  });
 });
 
 describe("decisions", { concurrency: 2 }, () => {

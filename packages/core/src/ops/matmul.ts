@@ -1,9 +1,9 @@
 // matmul: batched matrix products with optional transposition of either operand. Batch dims must be equal; the front
 // end folds a batched left operand into rows when the right one has none.
 //
-// Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow ones
-// are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to the
-// operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32.
+// Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow
+// ones are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to
+// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { Dtype, HalfDtype } from "../dtype.ts";

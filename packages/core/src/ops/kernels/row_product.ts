@@ -1,8 +1,8 @@
 // A few rows times a matrix, y[m, n] = x[m, k] B: what decoding does with every dense weight. It is bound by reading B
 // once, so it packs nothing. Rows of a transposed B are dotted with the rows of x, a few outputs at a time. Rows of a
 // plain B are scaled and added: a chunk is a strip of columns, long enough for a row of it to be one run of memory, and
-// takes a few rows of B at a time while the next ones are fetched; the sums stay in the first cache. Operands of bf16 and
-// f16 become float32 as they are read.
+// takes a few rows of B at a time while the next ones are fetched; the sums stay in the first cache. Operands of bf16
+// and f16 become float32 as they are read.
 
 import type { LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
