@@ -30,6 +30,7 @@ const FUNCTIONS = {
   cuMemAlloc_v2: { arguments: ["pointer", "uint64"], return: "int32" },
   cuMemFree_v2: { arguments: ["pointer"], return: "int32" },
   cuMemcpyHtoD_v2: { arguments: ["pointer", "pointer", "uint64"], return: "int32" },
+  cuMemcpyDtoH_v2: { arguments: ["pointer", "pointer", "uint64"], return: "int32" },
   cuMemHostAlloc: { arguments: ["pointer", "uint64", "uint32"], return: "int32" },
   cuMemHostGetDevicePointer_v2: { arguments: ["pointer", "pointer", "uint32"], return: "int32" },
   cuMemFreeHost: { arguments: ["pointer"], return: "int32" },
@@ -124,6 +125,13 @@ export class CudaDriver {
   upload(address: bigint, bytes: Uint8Array): void {
     this.#check("cuMemcpyHtoD", this.#functions.cuMemcpyHtoD_v2(address, bytes, BigInt(bytes.byteLength)));
     recordCopy({ from: "cpu", to: "gpu", sizeBytes: bytes.byteLength, label: "upload" });
+  }
+
+  /** The unsigned 32-bit number at an address, once everything that was started is done. */
+  readWord(address: bigint): number {
+    const bytes = new Uint8Array(4);
+    this.#check("cuMemcpyDtoH", this.#functions.cuMemcpyDtoH_v2(bytes, address, BigInt(bytes.byteLength)));
+    return new DataView(bytes.buffer).getUint32(0, true);
   }
 
   /** Zeroed memory of the host that the device works on in place. */

@@ -28,9 +28,6 @@ export class CudaError extends FidelityError {
   }
 }
 
-/** A program does what GPUs are not told to do yet. */
-export class CudaUnsupportedError extends FidelityError {}
-
 /** PTX for a program is neither kept nor can be made here. */
 export class PtxMissingError extends FidelityError {
   constructor(program: string, directory: string, cause: Error) {

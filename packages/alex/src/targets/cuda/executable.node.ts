@@ -11,7 +11,7 @@ import { BindError, DeviceClosedError } from "../../runtime/errors.ts";
 import { ALIGNMENT_MAX_BYTES } from "../alignment.ts";
 import type { CudaDriver, CudaModule } from "./driver.node.ts";
 import { planLaunches, runLaunches, scratchBytesOf } from "./launches.ts";
-import type { Launch, LaunchItem } from "./launches.ts";
+import type { Launch, LaunchAddress, LaunchItem } from "./launches.ts";
 import { kernelSymbol, scratchStrideBytes } from "./print-program.ts";
 import { CudaTensor } from "./tensor.node.ts";
 import type { Workspace } from "./workspace.node.ts";
@@ -113,12 +113,13 @@ export class CudaExecutable implements Executable {
     this.#checkReady();
     if (this.#generation !== this.#home.workspace.generation) this.#fillBlocks();
     const { driver } = this.#home;
-    runLaunches(this.#items, (launch, turns) => {
+    const start = (launch: Launch, turns: readonly number[]): void => {
       const block = this.#blocks.get(launch);
       invariant(block !== undefined, "a launch has no arguments");
       if (turns.length > 0) this.#fillBlock(launch, block, turns);
       driver.launch(this.#kernels[launch.kernel], launch.grid, block.address);
-    });
+    };
+    runLaunches(this.#items, start, (cell, turns) => driver.readWord(this.#addressOf(cell, turns)));
   }
 
   #makeBlocks(items: readonly LaunchItem[]): void {
@@ -134,14 +135,14 @@ export class CudaExecutable implements Executable {
   }
 
   #fillBlock({ chunks, addresses }: Launch, { values }: LaunchBlock, turns: readonly number[]): void {
-    const { arenaAddress, scratchAddress } = this.#home.workspace;
     values[0] = BigInt(chunks);
-    values[1] = scratchAddress;
-    addresses.forEach(({ slot, offsetBytes, strideBytes }, i) => {
-      const base = slot === undefined ? arenaAddress : this.#slots[slot];
-      const moved = strideBytes.reduce((sum, stride, depth) => sum + stride * (turns[depth] ?? 0), offsetBytes);
-      values[2 + i] = base + BigInt(moved);
-    });
+    values[1] = this.#home.workspace.scratchAddress;
+    addresses.forEach((address, i) => (values[2 + i] = this.#addressOf(address, turns)));
+  }
+
+  #addressOf({ slot, offsetBytes, strideBytes }: LaunchAddress, turns: readonly number[]): bigint {
+    const base = slot === undefined ? this.#home.workspace.arenaAddress : this.#slots[slot];
+    return base + BigInt(strideBytes.reduce((sum, stride, depth) => sum + stride * (turns[depth] ?? 0), offsetBytes));
   }
 
   /** Copies constants to the device. Gives their memory. */

@@ -2,8 +2,7 @@
 // loops are walked by the host. What is worked out here once, when a program is loaded, is every launch's grid; loops
 // that repeat a launch add their strides to its addresses when they come to it.
 
-import type { KernelCall, Program, ScheduleItem } from "@fidelity/core";
-import { CudaUnsupportedError } from "./errors.ts";
+import type { BufferArgument, KernelCall, LoopLimit, Program, ScheduleItem } from "@fidelity/core";
 
 /** What a GPU can hold, as far as grids depend on it. */
 export interface GridLimits {
@@ -51,34 +50,35 @@ export interface LaunchAddress {
 
 export type LaunchItem =
   | { readonly kind: "launch"; readonly launch: Launch }
-  | { readonly kind: "loop"; readonly count: number; readonly items: readonly LaunchItem[] };
+  | {
+      readonly kind: "loop";
+      readonly count: number;
+      readonly limit?: { readonly keeps: LoopLimit["keeps"]; readonly cell: LaunchAddress };
+      readonly items: readonly LaunchItem[];
+    };
 
-/** The launches of a program, in loops as its schedule has them. Throws `CudaUnsupportedError` for loops with a limit. */
+/** The launches of a program, in loops as its schedule has them. */
 export function planLaunches(program: Program, scratchStrides: readonly number[], limits: GridLimits): LaunchItem[] {
+  const toAddress = ({ buffer, offsetBytes, strideBytes = [] }: BufferArgument): LaunchAddress => {
+    const { placement } = program.buffers[buffer];
+    return placement.kind === "binding"
+      ? { slot: placement.slot, offsetBytes, strideBytes }
+      : { slot: undefined, offsetBytes: placement.offsetBytes + offsetBytes, strideBytes };
+  };
   const toLaunch = ({ kernel, chunks, args }: KernelCall): LaunchItem => ({
     kind: "launch",
     launch: {
       kernel,
       chunks,
       grid: gridOf(chunks, scratchStrides[kernel], limits),
-      addresses: args.map(({ buffer, offsetBytes, strideBytes = [] }) => {
-        const { placement } = program.buffers[buffer];
-        return placement.kind === "binding"
-          ? { slot: placement.slot, offsetBytes, strideBytes }
-          : { slot: undefined, offsetBytes: placement.offsetBytes + offsetBytes, strideBytes };
-      }),
+      addresses: args.map(toAddress),
     },
   });
   const toItems = (item: ScheduleItem): LaunchItem[] => {
     if (item.kind !== "loop") return item.calls.map(toLaunch);
-    // The host walks loops, and would have to wait for every turn to see whether there is another.
-    if (item.limit !== undefined) {
-      throw new CudaUnsupportedError("a loop that ends when it finds out does not run on a GPU", {
-        where: program.name,
-        hint: "run it on the processor, or unroll a fixed number of steps with scan",
-      });
-    }
-    return [{ kind: "loop", count: item.count, items: item.items.flatMap(toItems) }];
+    const { count, limit } = item;
+    const cell = limit && { keeps: limit.keeps, cell: toAddress(limit.cell) };
+    return [{ kind: "loop", count, ...(cell && { limit: cell }), items: item.items.flatMap(toItems) }];
   };
   return program.schedule.flatMap(toItems);
 }
@@ -92,10 +92,14 @@ export function scratchBytesOf(items: readonly LaunchItem[], scratchStrides: rea
   }, 0);
 }
 
-/** Calls `launch` for every launch in order, with the turns of the loops around it, outermost first. */
+/**
+ * Calls `launch` for every launch in order, with the turns of the loops around it, outermost first. `read` gives the
+ * number that ends a loop early: it has to wait for what was launched before.
+ */
 export function runLaunches(
   items: readonly LaunchItem[],
   launch: (launch: Launch, turns: readonly number[]) => void,
+  read: (cell: LaunchAddress, turns: readonly number[]) => number,
   turns: number[] = [],
 ): void {
   for (const item of items) {
@@ -103,11 +107,14 @@ export function runLaunches(
       launch(item.launch, turns);
       continue;
     }
-    turns.push(0);
-    for (let turn = 0; turn < item.count; turn++) {
-      turns[turns.length - 1] = turn;
-      runLaunches(item.items, launch, turns);
+    const { count, limit } = item;
+    const skipped = limit?.keeps === "last" ? Math.max(0, count - read(limit.cell, turns)) : 0;
+    const depth = turns.length;
+    for (let turn = skipped; turn < count; turn++) {
+      if (limit?.keeps === "first" && turn >= read(limit.cell, turns)) break;
+      turns[depth] = turn;
+      runLaunches(item.items, launch, read, turns);
     }
-    turns.pop();
+    turns.length = depth;
   }
 }

@@ -47,7 +47,11 @@ export function bindArena(program: Program): Program {
   };
   const moveItem = (item: ScheduleItem): ScheduleItem =>
     item.kind === "loop"
-      ? { ...item, items: item.items.map(moveItem) }
+      ? {
+          ...item,
+          ...(item.limit && { limit: { ...item.limit, cell: move(item.limit.cell) } }),
+          items: item.items.map(moveItem),
+        }
       : { ...item, calls: item.calls.map((call) => ({ ...call, args: call.args.map(move) })) };
   return {
     ...program,
