@@ -227,8 +227,8 @@ export interface OpDef<A extends Attrs = Attrs> {
   /** Largest error of a compiled float32 result, relative to the largest magnitude in the result. Default 1e-5. */
   readonly tolerance?: number;
   /**
-   * What tells an op that is not in the registry from all others, in any process: programs with it are kept by that. Its
-   * attributes are left out of it.
+   * What tells an op that is not in the registry from all others, in any process: programs with it are kept by that.
+   * Its attributes are left out of it.
    */
   identity?(): string;
 }

@@ -48,7 +48,7 @@ export function requireDifferentiable(what: string, leaves: readonly NamedLeaf<T
     if (tangentType(leaf.type) !== undefined) continue;
     throw new NotDifferentiableError(`${what} of dtype ${leaf.dtype} has no derivative`, {
       where: path || "its root",
-      expected: "f32, f64, bf16, q8 or ternary",
+      expected: "f32, f64, bf16, f16, q8 or ternary",
       got: formatType(leaf.type),
       hint,
     });

@@ -2,9 +2,8 @@
 // graphs give equal codes, in whatever process and order their nodes were made, and different graphs different ones.
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
 // be told apart by identity: an op that is not in the registry and has no text of its own, as kernels have, or an
-// attribute that is a function.
-// A start that finds its program spends most of its time here, in an engine that has not optimised anything yet: that is
-// why a node's words are written in place, and not by a call each.
+// attribute that is a function. A start that finds its program spends most of its time here, in an engine that has not
+// optimised anything yet: that is why a node's words are written in place, and not by a call each.
 
 import { OPS } from "@fidelity/core";
 import type { AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tensor } from "@fidelity/core";

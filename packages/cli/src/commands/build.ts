@@ -1,5 +1,5 @@
-// `fidelity build`: native code ahead of time, of a model's programs or of kernels in TypeScript, for several machines, so
-// that the machines that run it need no LLVM.
+// `fidelity build`: native code ahead of time, of a model's programs or of kernels in TypeScript, for several machines,
+// so that the machines that run it need no LLVM.
 
 import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
 import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";

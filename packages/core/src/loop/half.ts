@@ -1,7 +1,7 @@
 // float16 in 32-bit arithmetic: IEEE 754 binary16 from and to float32, for vectors of any number of lanes, where there
 // is no instruction for it. Infinities, NaN, subnormal numbers and the sign of zero come through; to nearest, ties to
-// even. After F. Giesen's conversions (2012): the exponent is moved by a multiplication, or a rounding addition for what
-// becomes subnormal, so that nothing has to be shifted by a number that depends on the lane.
+// even. After F. Giesen's conversions (2012): the exponent is moved by a multiplication, or a rounding addition for
+// what becomes subnormal, so that nothing has to be shifted by a number that depends on the lane.
 
 import { loopType } from "./ir.ts";
 import type { LoopValue } from "./ir.ts";

@@ -47,8 +47,8 @@ export interface LoopValue {
 
 /**
  * Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed); `min` and `max` of floats
- * give NaN when either is, and either of -0 and 0; `nearest` rounds halves to even; shift counts are i32 scalars, modulo
- * the lane's bits.
+ * give NaN when either is, and either of -0 and 0; `nearest` rounds halves to even; shift counts are i32 scalars,
+ * modulo the lane's bits.
  */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
@@ -73,8 +73,8 @@ export type BinaryOp =
   | "ge";
 
 /**
- * How a memory cell is narrower than the register. Cells of integers are sign- or zero-extended on load and truncated on
- * store; those of f16 hold f32 registers, rounded to nearest, ties to even, on store.
+ * How a memory cell is narrower than the register. Cells of integers are sign- or zero-extended on load and truncated
+ * on store; those of f16 hold f32 registers, rounded to nearest, ties to even, on store.
  */
 export type MemoryKind = "i8" | "u8" | "i16" | "u16" | "f16";
 

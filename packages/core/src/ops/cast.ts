@@ -1,6 +1,6 @@
 // cast: the same numbers in another dtype. Float to i32 and i8 drops the fraction and saturates; i32 to i8 saturates,
-// too; to f32, bf16 and f16 rounds to nearest, ties to even; bool becomes 0 or 1. A cast is where values are rounded, in
-// the reference too: to bf16 or f16 the register holds the rounded number as f32, which the store does not change.
+// too; to f32, bf16 and f16 rounds to nearest, ties to even; bool becomes 0 or 1. A cast is where values are rounded,
+// in the reference too: to bf16 or f16 the register holds the rounded number as f32, which the store does not change.
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";

@@ -1,5 +1,5 @@
-// The product of matrices of signed bytes, exact in i32. The loops are those of a dense product (gemm.ts), over words in
-// the place of numbers: a word is four bytes of the inner dimension where the target multiplies signed bytes with
+// The product of matrices of signed bytes, exact in i32. The loops are those of a dense product (gemm.ts), over words
+// in the place of numbers: a word is four bytes of the inner dimension where the target multiplies signed bytes with
 // unsigned ones in one instruction, and else two of them widened to i16. The former needs bytes of A that are not
 // negative: they are packed with 128 added, and sums of B's columns take that back, since (a + 128) b = a b + 128 b.
 // Both operands are packed once, into panels [panel][step][element] of words; a few rows times a transposed B, as in
