@@ -13,9 +13,9 @@ export const CALL = { kernel: 0, chunks: 1, firstArgument: 2, argumentCount: 3, 
 export const ARGUMENT = { slot: 0, offset: 1, firstStride: 2, strides: 3, columns: 4 } as const;
 export const SEGMENT = { firstOp: 0, ops: 1, nextSegment: 2, nextStage: 3, columns: 4 } as const;
 /**
- * Kinds: calls a to a + b in order; enter a loop at depth a; repeat one at depth a, of b turns, from segment c, while it
- * is below what argument d names, if that is one; enter a loop that keeps its first or its last turns, of b, as many as
- * argument d names, or go to segment c.
+ * Kinds: calls a to a + b in order; enter a loop at depth a; repeat one at depth a, of b turns, from segment c, while
+ * it is below what argument d names, if that is one; enter a loop that keeps its first or its last turns, of b, as many
+ * as argument d names, or go to segment c.
  */
 export const OP = { kind: 0, a: 1, b: 2, c: 3, d: 4, columns: 5 } as const;
 export const OP_KIND = { calls: 0, enter: 1, repeat: 2, enterFirst: 3, enterLast: 4 } as const;
