@@ -94,7 +94,7 @@ export { keepCarries } from "./ops/scan_derivative.ts";
 // The loop IR.
 export * from "./loop/index.ts";
 export { elementLoopType } from "./ops/loop-types.ts";
-export { foldLanes, laneWidths } from "./ops/kernels/lanes.ts";
+export { foldLanes, laneWidths, largerOf } from "./ops/kernels/lanes.ts";
 export { bf16RoundOf, cellBytes, elementSize, loadElement, storeElement } from "./ops/cells.ts";
 export { broadcastStrides } from "./ops/broadcast.ts";
 export { broadcastShapes } from "./ops/elementwise.ts";

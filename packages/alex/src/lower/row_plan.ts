@@ -3,7 +3,7 @@
 // (in the first-level cache) or are read back from the output. Everything else lives in registers.
 // A unit without per-row values is one flat loop over all elements.
 
-import { elementCount, roundUp } from "@fidelity/core";
+import { cellBytes, elementCount, elementSize, roundUp } from "@fidelity/core";
 import type { Node, Tensor, VectorTarget } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
@@ -11,6 +11,8 @@ import { accessOf, isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } 
 
 /** Operations that a transcendental function counts for, in estimates of work. */
 const TRANSCENDENTAL_WORK = 16;
+/** Outputs from this size on are written past the caches. */
+const PAST_CACHES_BYTES = 64 * 2 ** 20;
 const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos"]);
 
 /** How a unit will run: which memory it touches, in which passes, in how many chunks. */
@@ -30,7 +32,11 @@ export interface RowProgram {
   readonly passOf: ReadonlyMap<Tensor, number>;
   /** Full values that a later pass reads again. */
   readonly kept: ReadonlySet<Tensor>;
+  /** Outputs that no cache would hold until they are read: written past the caches, which then need not fetch them. */
+  readonly pastCaches: ReadonlySet<Tensor>;
   readonly passes: number;
+  /** Whether there is enough to compute that memory can be asked for meanwhile. */
+  readonly computes: boolean;
   readonly chunks: number;
   /** Elements of a chunk where there is one row, in chunks. */
   readonly chunkElements: number;
@@ -61,6 +67,7 @@ export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>):
     perRow,
     passOf,
     kept,
+    pastCaches: pastCachesOf(unit, columns, lanes, kept),
     chunkElements,
     rowsPerChunk,
     rowsTogether,
@@ -68,9 +75,18 @@ export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>):
     unroll: unrollOf(unit, columns / lanes, target),
     loads: loadsOf(unit),
     passes,
+    computes: unit.nodes.some((node) => TRANSCENDENTAL.has(node.op.name)),
     chunks: rows === 1 && flat ? Math.ceil(columns / chunkElements) : Math.ceil(rows / rowsPerChunk),
     work: rows * columns * perElement,
   };
+}
+
+/** Large outputs whose rows are whole vectors, so that each vector lies at a multiple of its size: buffers do. */
+function pastCachesOf(unit: FusedUnit, columns: number, lanes: number, kept: ReadonlySet<Tensor>): Set<Tensor> {
+  if (lanes === 1 || columns % lanes !== 0) return new Set();
+  const isLarge = ({ dtype, shape }: Tensor): boolean =>
+    cellBytes(dtype) === elementSize(dtype) && elementCount(shape) * cellBytes(dtype) >= PAST_CACHES_BYTES;
+  return new Set(unit.outputs.filter((tensor) => !isTail(tensor.node) && !kept.has(tensor) && isLarge(tensor)));
 }
 
 /** The ops of a unit that end it with work on whole rows. */

@@ -10,6 +10,7 @@ import {
   foldLanes,
   I32,
   laneWidths,
+  largerOf,
   loadElement,
   loopType,
   storeElement,
@@ -19,6 +20,10 @@ import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } from "../passes/fuse.ts";
 import type { RowProgram } from "./row_plan.ts";
 import { domainAccess, tailsOf } from "./row_plan.ts";
+
+/** Groups of rows of more bytes than this are not asked for ahead: they would not stay in the first cache. */
+const AHEAD_BYTES_MAX = 16 * 1024;
+const LINE_BYTES = 64;
 
 /** Generates the kernel of a row program over buffers [loads..., outputs...]. */
 export function generateRowProgram(k: KernelBuilder, program: RowProgram, buffers: readonly LoopValue[]): void {
@@ -190,7 +195,7 @@ class RowEmitter {
 
   /** All full work of one pass over the columns [first, end). */
   #pass(row: Row, pass: number, first: LoopValue, end: LoopValue): void {
-    const { unit, perRow, passOf, lanes, columns, kept, unroll } = this.#program;
+    const { unit, perRow, passOf, lanes, columns, kept, unroll, computes } = this.#program;
     const isFull = (node: Node): boolean => !perRow.has(node.results[0]!);
     const reductions = unit.nodes.filter(
       (node) => node.op.lowering.kind === "reduce" && passOf.get(node.results[0]!) === pass + 1,
@@ -209,6 +214,7 @@ class RowEmitter {
       const places = Array.from({ length: copies }, (_, copy): Place => {
         return { row, column, ahead: copy * width, lanes: width, values: new Map(), addresses };
       });
+      if (pass === 1 && computes && width === lanes) for (const place of places) this.#prefetch(place);
       // All reads come before all writes: an output may lie in the memory of an input, and engines join neighbouring
       // vectors only if nothing is written between them.
       const values = stored.map((node) => places.map((place) => this.#value(node.results[0]!, place, pass)));
@@ -310,6 +316,18 @@ class RowEmitter {
     return loadElement(this.#k, base.dtype, place.lanes, this.#at(row, place, bytes), place.ahead * bytes);
   }
 
+  /** Asks for what the rows of the next group read: their first pass would do little but wait for it. */
+  #prefetch(place: Place): void {
+    const { loads, columns, rowsTogether } = this.#program;
+    for (const base of loads) {
+      const row = place.row.addresses.get(accessKey(base, "same"));
+      const bytes = cellBytes(base.dtype);
+      const groupBytes = rowsTogether * columns * bytes;
+      if (row === undefined || groupBytes > AHEAD_BYTES_MAX || (place.ahead * bytes) % LINE_BYTES !== 0) continue;
+      this.#k.prefetch(this.#at(row, place, bytes), place.ahead * bytes + groupBytes);
+    }
+  }
+
   #store(tensor: Tensor, value: LoopValue, place: Place): void {
     const scratch = place.row.scratch.get(tensor);
     if (scratch !== undefined) {
@@ -319,6 +337,10 @@ class RowEmitter {
     }
     const bytes = cellBytes(tensor.dtype);
     const row = place.row.addresses.get(accessKey(tensor, "same"))!;
+    if (this.#program.pastCaches.has(tensor) && place.lanes === this.#program.lanes) {
+      this.#k.storeNontemporal(value, this.#at(row, place, bytes), place.ahead * bytes);
+      return;
+    }
     storeElement(this.#k, value, tensor.dtype, this.#at(row, place, bytes), place.ahead * bytes);
   }
 }
@@ -347,7 +369,8 @@ function columnVector(k: KernelBuilder, { column, ahead, lanes }: Place): LoopVa
 
 function combine(k: KernelBuilder, node: Node, a: LoopValue, b: LoopValue): LoopValue {
   const { lowering } = node.op;
-  return lowering.kind === "reduce" && lowering.combine === "max" ? k.max(a, b) : k.add(a, b);
+  if (lowering.kind !== "reduce" || lowering.combine !== "max") return k.add(a, b);
+  return node.attrs["skipsNaN"] === true ? largerOf(k, a, b) : k.max(a, b);
 }
 
 function identity(k: KernelBuilder, node: Node, lanes: number): LoopValue {

@@ -79,16 +79,17 @@ function splitReduction(node: Node, inputs: readonly Tensor[]): readonly Tensor[
 }
 
 function reduceMiddle(node: Node, x: Tensor, outer: number, rows: number, columns: number): Tensor {
-  return emitOne(node.op, [reshape(x, [outer, rows, columns])], { axes: [1] });
+  return emitOne(node.op, [reshape(x, [outer, rows, columns])], { ...node.attrs, axes: [1] });
 }
 
 /** [outer, rows] to [outer, 1]; a single long row is folded first. */
 function reduceRows(node: Node, x: Tensor, outer: number, rows: number): Tensor {
   const isOneRow = x.shape[x.rank - 1] === rows && rows <= WHOLE_ROW_MAX;
-  if (outer > 1 || rows <= ROW_LIMIT || isOneRow) return emitOne(node.op, [reshape(x, [outer, rows])], { axes: [1] });
+  if (outer > 1 || rows <= ROW_LIMIT || isOneRow)
+    return emitOne(node.op, [reshape(x, [outer, rows])], { ...node.attrs, axes: [1] });
   const width = largestDivisor(rows, ROW_LIMIT, x.shape[x.rank - 1]!);
-  if (width === 1) return emitOne(node.op, [reshape(x, [1, rows])], { axes: [1] });
-  const partial = emitOne(node.op, [reshape(x, [rows / width, width])], { axes: [1] });
+  if (width === 1) return emitOne(node.op, [reshape(x, [1, rows])], { ...node.attrs, axes: [1] });
+  const partial = emitOne(node.op, [reshape(x, [rows / width, width])], { ...node.attrs, axes: [1] });
   return reduceRows(node, partial, 1, rows / width);
 }
 

@@ -14,8 +14,11 @@ import type { Untyped } from "./elementwise.ts";
 import { normalizeAxis, sampleShape } from "./elementwise.ts";
 import { reshape } from "./reshape.ts";
 
-/** Distinct axes in ascending order. */
-export type ReduceAttrs = { readonly axes: readonly number[] };
+/**
+ * Distinct axes in ascending order. With `skipsNaN`, a maximum may or may not be NaN where an element is, which is
+ * cheaper: for one that only keeps exponentials small, whose sum will be NaN in any case.
+ */
+export type ReduceAttrs = { readonly axes: readonly number[]; readonly skipsNaN?: true };
 
 export function inferReduce(op: string, inputs: readonly TensorType[], { axes }: ReduceAttrs): TensorType[] {
   const x = inputs[0]!;

@@ -2,12 +2,13 @@
 // that leaves the result, and so its derivative, as it is.
 
 import type { Tensor } from "../graph.ts";
+import { emitOne } from "../graph.ts";
 import { composite } from "./composite.ts";
 import { div } from "./div.ts";
 import { unary } from "./elementwise.ts";
 import { exp } from "./exp.ts";
 import { mul } from "./mul.ts";
-import { reduceMax } from "./reduce_max.ts";
+import { reduceMaxOp } from "./reduce_max.ts";
 import { reduceSum } from "./reduce_sum.ts";
 import { stopGradient } from "./stop_gradient.ts";
 import { sub } from "./sub.ts";
@@ -24,7 +25,7 @@ export const softmaxOp = composite({
 
 /** `x` less its largest number along the last axis. */
 export function shifted(x: Tensor): Tensor {
-  return sub(x, stopGradient(reduceMax(x, -1, true)));
+  return sub(x, stopGradient(emitOne(reduceMaxOp, [x], { axes: [x.rank - 1], skipsNaN: true })));
 }
 
 function softmaxRow(x: Float64Array, y: Float64Array): void {

@@ -30,7 +30,7 @@ import { multiplyBlock } from "./register_block.ts";
 /** Queries of a block: its p and ds stay in the first cache. */
 const QUERIES = 32;
 /** Chunks that are enough to share among threads, and blocks of queries that a part has at least. */
-const [ENOUGH_CHUNKS, BLOCKS_MIN] = [16, 2];
+const [ENOUGH_CHUNKS, BLOCKS_MIN] = [8, 2];
 /** Elements that a chunk adds up of each part. */
 const SUM_ELEMENTS = 8192;
 
