@@ -1,5 +1,5 @@
 // How many codes of each ternary matrix a step changes. The codes are those of the model that would be packed, before
-// the step and after it, so that the numbers mean the same for every estimator. They are computed in the step's program.
+// the step and after it, so that the numbers mean the same for every estimator. The step's program computes them.
 
 import { abs, concat, div, max, mean, min, reduceSum, reshape, round, sub } from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";

@@ -5,8 +5,8 @@
 // the gradient of LSQ (Esser et al. 2020, arXiv 1902.08153). The three levels lie in the middles of equal thirds of
 // [-a, a].
 //
-// a is 1.5 mean |w| of the first master at first, which has the levels and thresholds of `ternarize`. One a stands for a
-// matrix, as packed weights have one scale; the paper has one for each row.
+// a is 1.5 mean |w| of the first master at first, which has the levels and thresholds of `ternarize`. One a stands for
+// a matrix, as packed weights have one scale; the paper has one for each row.
 
 import { div, max, mul, splat, stopGradient, sub, add, ternarize } from "@fidelity/core";
 import { invariant } from "@fidelity/units";

@@ -3,8 +3,8 @@
 //   y_o = sum_i x_i q_oi + b sum over i in D of w_oi,
 // whose gradient, b dL/dy_o, comes on top of the straight-through one.
 //
-// The paper keeps the bias in the finished model, for free, as its layers may have one. Ours have none: b falls linearly
-// from the paper's 1e-3 to 0 over the run, so that nothing is missing when the model is packed.
+// The paper keeps the bias in the finished model, for free, as its layers may have one. Ours have none: b falls
+// linearly from the paper's 1e-3 to 0 over the run, so that nothing is missing when the model is packed.
 
 import { abs, div, lt, mul, reduceSum, select, stopGradient, sub, ternarize } from "@fidelity/core";
 import { absMean, codesOf } from "./estimator.ts";

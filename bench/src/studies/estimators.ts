@@ -1,0 +1,50 @@
+// Three studies in one command, as they share their trainings:
+//
+//   npm run study:estimators -- --data PATH/tinyshakespeare.txt --data PATH/war-and-peace.txt
+//
+// which estimator is best (docs/studies/estimators.md), whether adaptive gradient scaling helps (adaptive-scaling.md),
+// and which schedule of progressive quantisation (progressive-quantisation.md). Trainings are kept under --runs, two at
+// a time on one thread each, so that a study that was stopped goes on where it was. --pages-only draws the pages from
+// the trainings that are there.
+
+import { spawn } from "node:child_process";
+import { parseArgs } from "node:util";
+import { allArms, corpusName, readOutcome, runArms } from "./estimator-runs.ts";
+import { writePages } from "./estimator-pages.ts";
+
+const { values } = parseArgs({
+  options: {
+    data: { type: "string", multiple: true, default: [] },
+    out: { type: "string", default: "docs/studies" },
+    runs: { type: "string", default: "runs/study-estimators" },
+    processes: { type: "string", default: "2" },
+    shard: { type: "string" },
+    "pages-only": { type: "boolean", default: false },
+  },
+});
+if (values.data.length === 0) throw new Error("--data: the path of a text, tinyshakespeare.txt first");
+
+const arms = allArms(values.data.map(corpusName));
+const processes = Number(values.processes);
+if (values.shard !== undefined) {
+  const shard = Number(values.shard);
+  await runArms(
+    arms.filter((_arm, i) => i % processes === shard),
+    values.data,
+    values.runs,
+  );
+} else {
+  if (!values["pages-only"]) await Promise.all(Array.from({ length: processes }, (_, shard) => startShard(shard)));
+  const outcomes = arms.flatMap((arm) => readOutcome(values.runs, arm) ?? []);
+  writePages(outcomes, values.out);
+}
+
+/** This command again, for its share of the trainings. */
+function startShard(shard: number): Promise<void> {
+  const [, script, ...given] = process.argv;
+  const child = spawn(process.execPath, [script, ...given, "--shard", String(shard)], { stdio: "inherit" });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`a share of the study ended with ${code}`))));
+  });
+}
