@@ -5,13 +5,15 @@
 // beside a busy process on every processor.
 //
 // What computes is held against the multiply-add units: a multiply-add counts two operations, and so does every other
-// operation of a vector, which takes the same slot. An exponential is 15 of those: two comparisons with selection,
-// three to find the exponent, two for the remainder, six of the polynomial, a shift, a product.
-//   attention       each visible pair of query and key: 4 size (two products) + 2 x 21 (exponential; scale, two of the
-//                   mask, maximum, difference, sum)
-//   its reverse     10 size (five products) + 2 x 23 (exponential; scale, shift, two masks; difference, two products)
-//   softmax         2 x 19 a number: exponential, maximum, difference, sum, product
-//   cross_entropy   2 x 20 a number: exponential, maximum, difference, sum, the target's comparison and sum
+// operation of a vector, which takes the same slot. An exponential is 13 of those: two bounds, two to find the exponent,
+// two for the remainder, five of the polynomial, a shift, a product; a power of two is 12, its remainder being exact.
+// Masks are not counted, since only keys at the diagonal need them, and a division, which takes longer, is one.
+//   attention       each visible pair of query and key: 4 size (two products) + 2 x 16 (power of two; scale, maximum,
+//                   difference, sum)
+//   its reverse     10 size (five products) + 2 x 16 (power of two; scale and shift, difference, two products)
+//   softmax         2 x 17 a number: exponential, maximum, difference, sum, product
+//   cross_entropy   2 x 18 a number: exponential, maximum, difference, sum, the target's comparison and sum
+//   silu mul        2 x 18 a number: exponential, sign, sum, division, two products
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -304,6 +306,7 @@ function attentions(quick: boolean): KernelCase[] {
   return [
     ...[training, long].flatMap((shape) => [attentionCase(shape), attentionGradCase(shape)]),
     tokenCase(token),
+    ...(quick ? [] : [tokenCase({ ...token, capacity: 32768 })]),
     rowProduct(quick ? 1024 : 8192, 2560, true),
     rowProduct(quick ? 1024 : 8192, 2560, false),
     lossCase(1024, 256),
@@ -319,8 +322,8 @@ function pairsOf({ batch, time, heads, capacity }: AttentionShape): number {
 }
 
 /** Operations of a pair besides those of the products; see above. */
-const [PAIR_OPERATIONS, PAIR_GRAD_OPERATIONS] = [42, 46];
-const [SOFTMAX_OPERATIONS, LOSS_OPERATIONS] = [38, 40];
+const [PAIR_OPERATIONS, PAIR_GRAD_OPERATIONS] = [32, 32];
+const [SOFTMAX_OPERATIONS, LOSS_OPERATIONS, SILU_MUL_OPERATIONS] = [34, 36, 36];
 
 function attentionTypes({ batch, time, heads, size, capacity, keyHeads }: AttentionShape) {
   return {
@@ -452,8 +455,15 @@ function streams(quick: boolean): KernelCase[] {
       : stream("softmax", sizeBytes, 2, 256, ([x]) => softmax(x)),
     stream("rms_norm", sizeBytes, 2, 128, ([x]) => rmsNorm(x)),
     stream("mul", sizeBytes, 3, 512, ([x, y]) => mul(x, y)),
-    stream("silu mul", sizeBytes, 3, 512, ([x, y]) => mul(silu(x), y)),
+    siluMul(sizeBytes),
   ]);
+}
+
+/** In cache, where its operations bind it, and in memory. */
+function siluMul(sizeBytes: number): KernelCase {
+  const inCache = sizeBytes === NEAR_BYTES;
+  const kernelCase = stream("silu mul", sizeBytes, 3, 512, ([x, y]) => mul(silu(x), y));
+  return inCache ? computed(kernelCase, 3, SILU_MUL_OPERATIONS) : kernelCase;
 }
 
 /** A stream in cache that its operations bind: so many for each number of one of its arrays. */
