@@ -109,7 +109,8 @@ equation and its source. The rate was not tuned for any of them.
 ## What it says
 
 **ReSTE is best on both texts**: its difference from straight-through gradients is ${of(main, 0, "reste")} on
-the first and ${of(main, 1, "reste")} on the second, and it is the lower one for every seed. Next is DSQ (${of(main, 0, "dsq")} and
+the first and ${of(main, 1, "reste")} on the second, and it is the lower one for every seed. Next is
+DSQ (${of(main, 0, "dsq")} and
 ${of(main, 1, "dsq")}). Both give larger gradients to masters near a threshold and smaller ones, or none, to masters far
 from it. ReSTE is therefore the default of \`fidelity train\`.
 

@@ -1,5 +1,5 @@
 // The parameters of the model that a run is making. Some estimators train masters that are not yet what `ternarize`
-// takes; what they make of them is computed to tensors beside the masters, and from there on is a model like the others:
+// takes; what they make of them is computed to tensors beside the masters, and from there on is a model like others:
 // validated, saved and packed without knowing how it was trained.
 
 import { flattenTree, isTensor, trace } from "@fidelity/core";
