@@ -8,11 +8,13 @@
 // operation of a vector, which takes the same slot. An exponential is 13 of those: two bounds, two to find the
 // exponent, two for the remainder, five of the polynomial, a shift, a product; a power of two is 12, its remainder
 // being exact. Masks are not counted, since only keys at the diagonal need them, and a division, which takes longer, is
-// one. attention       each visible pair of query and key: 4 size (two products) + 2 x 16 (power of two; scale,
-// maximum, difference, sum) its reverse     10 size (five products) + 2 x 16 (power of two; scale and shift,
-// difference, two products) softmax         2 x 17 a number: exponential, maximum, difference, sum, product
-// cross_entropy   2 x 18 a number: exponential, maximum, difference, sum, the target's comparison and sum silu mul
-// 2 x 18 a number: exponential, sign, sum, division, two products
+// one.
+//   attention       each visible pair of query and key: 4 size (two products) + 2 x 16 (power of two; scale, maximum,
+//                   difference, sum)
+//   its reverse     10 size (five products) + 2 x 16 (power of two; scale and shift, difference, two products)
+//   softmax         2 x 17 a number: exponential, maximum, difference, sum, product
+//   cross_entropy   2 x 18 a number: exponential, maximum, difference, sum, the target's comparison and sum
+//   silu mul        2 x 18 a number: exponential, sign, sum, division, two products
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
