@@ -17,15 +17,15 @@ import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./la
 /** Heads that share a reading of keys and values. */
 const HEADS = 4;
 /** Bytes of all keys of a tile, about, and the least positions of one. */
-const [TILE_BYTES, TILE_MIN] = [192 * 1024, 16];
+const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
 /** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
 const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
 /** Below every score; its exponential is 0. */
 const MASKED = -1e30;
 /** Vectors of head elements whose products are unrolled. */
 const UNROLLED_VECTORS = 16;
-/** How far ahead of their use keys are asked for, at least. */
-const AHEAD_BYTES = 16384;
+/** How far ahead of their use keys are asked for, at least, and how many rows of a head ahead values are. */
+const [AHEAD_BYTES, ROWS_AHEAD] = [65536, 32];
 const LINE_BYTES = 64;
 /** Sums that hide the latency of adding to them. */
 const SUMS_MIN = 8;
@@ -413,7 +413,7 @@ function addValues(k: KernelBuilder, rows: Rows): void {
     const add = (at: number, row: LoopValue, weightAt: LoopValue, partial: readonly LoopValue[]): LoopValue[] => {
       const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
       for (let line = 0; line < piece.count * piece.type.lanes * 4; line += LINE_BYTES)
-        k.prefetch(row, (at + cut.tile) * stride + piece.offset + line);
+        k.prefetch(row, (at + ROWS_AHEAD) * stride + piece.offset + line);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
