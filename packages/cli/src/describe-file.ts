@@ -13,6 +13,8 @@ import {
 import type { ContainerHeader, MemoryMap } from "@fidelity/barewire";
 import { mapFile, readContainerVersions } from "@fidelity/barewire/node";
 import { readLlama2c } from "@fidelity/formats";
+import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/formats";
+import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
 import { architectures } from "@fidelity/models";
 import { identifyFile } from "./identify.ts";
 import type { IdentifiedFile } from "./identify.ts";
@@ -36,6 +38,13 @@ export interface ComponentDescription {
   readonly tensors: readonly TensorDescription[];
 }
 
+/** How many tensors have a type, and their bytes. */
+export interface TypeDescription {
+  readonly dtype: string;
+  readonly tensors: number;
+  readonly sizeBytes: number;
+}
+
 /** One version of a container that was appended to. */
 export interface VersionDescription {
   readonly version: number;
@@ -56,6 +65,8 @@ export interface FileDescription {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly components: readonly ComponentDescription[];
   readonly totals: { readonly tensors: number; readonly elements: number; readonly sizeBytes: number };
+  /** Of a GGUF or safetensors file: how much of it each type has. */
+  readonly types?: readonly TypeDescription[];
   /** Of a container, oldest first. What is described above is the last. */
   readonly versions?: readonly VersionDescription[];
   /** Every byte of a container, where it was asked for. */
@@ -70,8 +81,24 @@ export interface DescribeOptions {
 /** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
 export function describeFile(path: string, options: DescribeOptions = {}): FileDescription {
   const file = identifyFile(path);
-  if (file.format !== "fidelity") return describeLlama2c(file);
-  return describeContainer(path, file.sizeBytes, readContainerVersions(path), options);
+  switch (file.format) {
+    case "fidelity":
+      return describeContainer(path, file.sizeBytes, readContainerVersions(path), options);
+    case "llama2c":
+      return describeLlama2c(file);
+    case "gguf": {
+      using opened = openGguf(path);
+      return describeSource(file, `GGUF, version ${opened.source.version}`, opened.source);
+    }
+    case "safetensors": {
+      using opened = openSafetensors(path);
+      return describeSource(file, "safetensors", opened.source);
+    }
+    case "safetensors-index": {
+      using opened = openSafetensorsIndex(path);
+      return describeSource(file, "safetensors, several files", opened.source);
+    }
+  }
 }
 
 /** Describes a container on a server from its headers. Throws subclasses of `SourceError` and `ContainerError`. */
@@ -128,19 +155,7 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
   using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes });
   using file = mapFile(path, arena);
   const { config, tensors } = readLlama2c(file.region.u8() as Uint8Array, path);
-  // `blocks.3.attention.query.weight` belongs to the component `blocks.3`, `finalNorm.weight` to `finalNorm`.
-  const ids = new Set(tensors.map(({ name }) => componentOf(name)));
-  const components = [...ids].map((id) =>
-    describeComponent(
-      id,
-      id.startsWith("blocks.") ? "block" : id,
-      tensors
-        .filter(({ name }) => componentOf(name) === id)
-        .map(({ name, dtype, shape, sizeBytes, byteOffset }) => {
-          return { name, dtype, layout: "dense", shape, sizeBytes, offsetBytes: byteOffset };
-        }),
-    ),
-  );
+  const components = componentsOf(tensors);
   return {
     path,
     format: "llama2.c checkpoint, version 0",
@@ -151,6 +166,47 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
     components,
     totals: sum(components),
   };
+}
+
+/** Scalars of GGUF's metadata are its configuration; of its arrays the lengths are shown. */
+function describeSource(
+  { path, sizeBytes }: IdentifiedFile,
+  format: string,
+  source: GgufSource | SafetensorsSource,
+): FileDescription {
+  const components = componentsOf(source.tensors);
+  const arrays: [string, string][] = [];
+  for (const [key, value] of source.format === "gguf" ? source.metadata : []) {
+    if (value.type === "array") arrays.push([key, `${value.length} of ${value.elementType}`]);
+  }
+  const dtypes = [...new Set(source.tensors.map(({ dtype }) => dtype))];
+  return {
+    path,
+    format,
+    fileSizeBytes: sizeBytes,
+    config: source.config,
+    metadata: Object.fromEntries(arrays),
+    components,
+    totals: sum(components),
+    types: dtypes.map((dtype) => {
+      const tensors = source.tensors.filter((tensor) => tensor.dtype === dtype);
+      const typeBytes = tensors.reduce((total, tensor) => total + tensor.sizeBytes, 0);
+      return { dtype, tensors: tensors.length, sizeBytes: typeBytes };
+    }),
+  };
+}
+
+function componentsOf(tensors: readonly SourceTensor[]): readonly ComponentDescription[] {
+  const groups = Map.groupBy(tensors, ({ name }) => componentOf(name));
+  return Array.from(groups, ([id, members]) =>
+    describeComponent(
+      id,
+      /\.\d+$/.test(id) ? "block" : id,
+      members.map(({ name, dtype, shape, sizeBytes, byteOffset }) => {
+        return { name, dtype, layout: "dense", shape, sizeBytes, offsetBytes: byteOffset };
+      }),
+    ),
+  );
 }
 
 /** Containers keep the model's configuration in the field `model`, beside the tokenizer's; llama2.c has only that. */
@@ -165,8 +221,9 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null;
 }
 
+/** `blocks.3.attention.query.weight` belongs to `blocks.3`, `model.norm.weight` to `model.norm`. */
 function componentOf(name: string): string {
-  return /^blocks\.\d+|^[^.]+/.exec(name)?.[0] ?? name;
+  return /^[^.\d](?:[^.]*\.)*?\d+(?=\.)|^.+(?=\.[^.]+$)/.exec(name)?.[0] ?? name;
 }
 
 function describeComponent(

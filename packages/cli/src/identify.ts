@@ -10,7 +10,7 @@ const HEAD_BYTES = 64;
 
 export interface IdentifiedFile {
   readonly path: string;
-  readonly format: Exclude<DetectedFormat["format"], "unknown">;
+  readonly format: Exclude<DetectedFormat["format"], "unknown"> | "safetensors-index";
   readonly sizeBytes: number;
 }
 
@@ -20,11 +20,13 @@ export interface IdentifiedFile {
  */
 export function identifyFile(path: string): IdentifiedFile {
   const { head, sizeBytes } = readHead(path);
+  if (path.endsWith(".safetensors.index.json")) return { path, format: "safetensors-index", sizeBytes };
   const { format, seen } = detectFormat(head);
   if (format !== "unknown") return { path, format, sizeBytes };
   throw new WrongFileError("this is not a model that Fidelity reads", {
     where: path,
-    expected: "a model or checkpoint that Fidelity saved, or a llama2.c version 0 checkpoint",
+    expected:
+      "a model or checkpoint that Fidelity saved, a GGUF or safetensors file, or a llama2.c version 0 checkpoint",
     got: seen,
     hint: "fidelity train makes a model of a text; other formats come with later versions",
   });

@@ -1,4 +1,4 @@
-// What show draws of the three kinds of files, and that it reads headers only.
+// What show draws of each kind of file, and that it reads headers only.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -8,6 +8,9 @@ import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { readHeader } from "@fidelity/barewire";
 import { appendContainer } from "@fidelity/barewire/node";
+import { ggufArray } from "@fidelity/formats";
+import type { GgufValue } from "@fidelity/formats";
+import { writeGgufFile, writeSafetensorsFile } from "@fidelity/formats/node";
 import { fidelity, Scratch, SMALL_TEXT, TINY, writeTinyLlama2c } from "./testing.ts";
 
 const scratch = new Scratch();
@@ -69,6 +72,36 @@ describe("show", { concurrency: 2 }, () => {
     assert.equal(description.fileSizeBytes, readFileSync(model).length);
   });
 
+  test("GGUF and safetensors files: types and sums, a tree by the numbers in names", async () => {
+    const tensors = [
+      { name: "model.layers.0.q.weight", dtype: "f32", shape: [2, 32], bytes: () => new Uint8Array(256) },
+      { name: "model.layers.0.k.weight", dtype: "f16", shape: [32], bytes: () => new Uint8Array(64) },
+      { name: "model.norm.weight", dtype: "f32", shape: [], bytes: () => new Uint8Array(4) },
+    ] as const;
+    const metadata = new Map<string, GgufValue>([
+      ["general.architecture", { type: "string", value: "none" }],
+      ["tokens", ggufArray("string", ["a", "b"])],
+    ]);
+    const paths = [scratch.at("model.gguf"), scratch.at("model.safetensors")];
+    const indexPath = scratch.write(
+      "model.safetensors.index.json",
+      JSON.stringify({ weight_map: Object.fromEntries(tensors.map(({ name }) => [name, "model.safetensors"])) }),
+    );
+    writeGgufFile(paths[0], { metadata, tensors });
+    writeSafetensorsFile(paths[1], { metadata: { format: "pt" }, tensors });
+    for (const path of [...paths, indexPath]) {
+      const { components, totals } = await described(path);
+      assert.deepEqual(components.map(({ id }) => id).sort(), ["model.layers.0", "model.norm"]);
+      assert.deepEqual(totals, { tensors: 3, elements: 97, sizeBytes: 324 });
+    }
+    const { code, stdout } = await fidelity("show", paths[0]);
+    assert.equal(code, 0);
+    assert.match(stdout, /^format +GGUF, version 3$/m);
+    assert.match(stdout, /^tokens +2 of string$/m);
+    assert.match(stdout, /^type f16 +1 tensor, 64 B$/m);
+    assert.match(stdout, /k\.weight +f16 +\[32\]/);
+  });
+
   test("tensors are not read: a flipped bit in one changes nothing", async () => {
     const copy = scratch.copy(`${run}/model.fid`, "flipped.fid");
     const before = await described(copy);
@@ -113,7 +146,7 @@ describe("show", { concurrency: 2 }, () => {
   test("another kind of file is refused by what it is", async () => {
     const seen: [content: string | Uint8Array, got: RegExp][] = [
       ["Once upon a time", /plain text \("Once upon a time"/],
-      ["GGUF\u0003\0\0\0", /a GGUF file/],
+      ["PK\u0003\u0004", /a zip archive/],
       ["", /an empty file/],
       [Uint8Array.from({ length: 100 }, (_, i) => 255 - i), /bytes that no known format starts with \(ff fe fd/],
     ];

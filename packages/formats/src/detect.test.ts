@@ -22,8 +22,8 @@ test("known and foreign files are told apart by their first bytes", () => {
     [llama2c, "llama2c", /llama2\.c version 0/],
     [llama2c.subarray(0, 40), "llama2c", /llama2\.c/], // truncated: the reader says how
     [text("FIDELITY\x01\0\0\0"), "fidelity", /Fidelity/],
-    [text("GGUF\x03\0\0\0"), "unknown", /GGUF/],
-    [text('\x40\0\0\0\0\0\0\0{"a"'), "unknown", /safetensors/],
+    [text("GGUF\x03\0\0\0"), "gguf", /GGUF/],
+    [text('\x40\0\0\0\0\0\0\0{"a"'), "safetensors", /safetensors/],
     [text("24ka\x02\0\0\0" + "\0".repeat(40)), "unknown", /version 2/],
     [text("PK\x03\x04rest"), "unknown", /zip/],
     [text("Once upon a time, there was"), "unknown", /plain text \("Once upon/],

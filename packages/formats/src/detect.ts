@@ -1,19 +1,19 @@
 // Which format a file is in, from its first bytes. Formats that this room cannot read are recognised as well, so that
-// the error can say "this is a GGUF file" instead of "unknown".
+// the error can say "this is a zip archive" instead of "unknown".
 
+import { GGUF_MAGIC } from "./gguf.ts";
 import { llama2cHeaderSizeBytes, llama2cVersionedMagic, readLlama2cHeader } from "./llama2c.ts";
 import { FormatError } from "./errors.ts";
 
 /** What `detectFormat` concluded, and the words for what it saw. */
 export interface DetectedFormat {
-  readonly format: "fidelity" | "llama2c" | "unknown";
+  readonly format: "fidelity" | "gguf" | "llama2c" | "safetensors" | "unknown";
   /** A noun phrase for messages: `a GGUF file`, `plain text ("Once upon ...")`. */
   readonly seen: string;
 }
 
 /** Signatures of files that people hand to a model loader by mistake or in hope. */
 const foreignSignatures: readonly (readonly [signature: string, seen: string])[] = [
-  ["GGUF", "a GGUF file"],
   ["PK\x03\x04", "a zip archive, perhaps a PyTorch checkpoint"],
   ["\x1f\x8b", "a gzip archive"],
   ["\x80\x02", "a Python pickle"],
@@ -24,12 +24,13 @@ const foreignSignatures: readonly (readonly [signature: string, seen: string])[]
 export function detectFormat(bytes: Uint8Array): DetectedFormat {
   const head = String.fromCharCode(...bytes.subarray(0, 64));
   if (head.startsWith("FIDELITY")) return { format: "fidelity", seen: "a Fidelity model file" };
+  if (head.startsWith(GGUF_MAGIC)) return { format: "gguf", seen: "a GGUF file" };
   if (bytes.byteLength === 0) return { format: "unknown", seen: "an empty file" };
   for (const [signature, seen] of foreignSignatures) {
     if (head.startsWith(signature)) return { format: "unknown", seen };
   }
   // safetensors: a 64-bit header length, whose upper half is zero, and then JSON.
-  if (/^[^]{4}\0{4}\{/.test(head)) return { format: "unknown", seen: "a safetensors file" };
+  if (/^[^]{4}\0{4}\{/.test(head)) return { format: "safetensors", seen: "a safetensors file" };
   if (/^[\t\n\r\x20-\x7e]*$/.test(head)) {
     return { format: "unknown", seen: `plain text (${JSON.stringify(head.slice(0, 24))}...)` };
   }

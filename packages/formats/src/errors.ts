@@ -14,3 +14,6 @@ export class FileSizeError extends FormatError {}
 
 /** A tensor is missing, has the wrong number of elements, or holds NaN or an infinity. */
 export class InvalidTensorError extends FormatError {}
+
+/** The file is sound, as far as one can see, and of a version or with a type that is not read. */
+export class UnsupportedFormatError extends FormatError {}

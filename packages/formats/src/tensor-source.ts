@@ -1,20 +1,19 @@
 // A model file seen as a list of named tensors over bytes that stay where they are. Every reader in this room presents
 // its format in this one shape, and whoever loads a model never knows which format it was. Nothing is decoded or
-// copied here: `bytes()` is a view into the file, which may be a mapped region.
+// copied before it is asked for: `bytes()` is a view into the file where that is in memory or mapped.
 //
-// Leaves out: block-quantised layouts, which no format in this room holds yet, and big-endian hosts.
+// Leaves out: big-endian hosts.
 
 import { InvalidTensorError } from "./errors.ts";
+import { decodeValues } from "./quants/table.ts";
+import type { SourceDtype } from "./quants/table.ts";
 
 /** A value that JSON and the model container can both hold. */
 export type PlainValue = string | number | boolean;
 
-/** Element types that a source may hold; little-endian, densely packed. */
-export type SourceDtype = "f32" | "f16" | "bf16" | "i32" | "i8" | "u8";
-
 /** One tensor of a file: where it lies, and a view of it. */
 export interface SourceTensor {
-  /** Dotted path in Fidelity's terms, such as `blocks.0.attention.query.weight`. */
+  /** The file's own name; in llama2.c, which has none, a dotted path such as `blocks.0.attention.query.weight`. */
   readonly name: string;
   readonly dtype: SourceDtype;
   /** Row-major: the last axis is contiguous. A linear layer's weight is [out, in]. */
@@ -22,7 +21,7 @@ export interface SourceTensor {
   /** Position of the first byte, counted from the start of the file. */
   readonly byteOffset: number;
   readonly sizeBytes: number;
-  /** A view of the tensor's bytes, never a copy. */
+  /** The tensor's bytes: a view of the file where it is in memory, and read at each call where it is not. */
   bytes(): Uint8Array;
 }
 
@@ -43,6 +42,11 @@ export function findTensor(source: TensorSource, name: string): SourceTensor {
     got: names.length <= 8 ? names.join(", ") : `${names.slice(0, 8).join(", ")}, ...`,
     hint: "check that the file holds the architecture that you are loading",
   });
+}
+
+/** The elements of a tensor of any type as float32, decoded into a new array. Throws `InvalidTensorError`. */
+export function decodeTensorValues(tensor: SourceTensor): Float32Array {
+  return decodeValues(tensor.dtype, tensor.shape, tensor.bytes());
 }
 
 /**

@@ -145,7 +145,7 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
 
 function formatOf(path: string): "fidelity" | "llama2c" {
   const { format, seen } = detectFormat(readHead(path));
-  if (format !== "unknown") return format;
+  if (format === "fidelity" || format === "llama2c") return format;
   throw new ModelFileError("the file is not a model that can be opened", {
     where: path,
     expected: "a Fidelity model file or a llama2.c version 0 checkpoint",

@@ -19,6 +19,7 @@ its headers are fetched.
 Examples:
   fidelity show runs/quickstart
   fidelity show stories260K.bin
+  fidelity show llama.gguf
   fidelity show https://example.org/model.fid
   fidelity show runs/quickstart --map
   fidelity show runs/quickstart --json | jq .totals`;
@@ -26,7 +27,7 @@ Examples:
 export function showCommand(done: (exitCode: number) => void): Command {
   return new Command("show")
     .description("Draw what a model or checkpoint holds: components, tensors, shapes, dtypes, bytes.")
-    .argument("[file]", "a run folder, a model, a checkpoint, a llama2.c checkpoint, or the address of a model")
+    .argument("[file]", "a run folder, a model or checkpoint, a GGUF, safetensors or llama2.c file, or an address")
     .option("--model <file>", "the same, as the other commands take it")
     .option("--map", "also list every range of bytes: roots, headers, tensors, older versions, padding")
     .addOption(jsonOption())
@@ -52,12 +53,16 @@ export function showCommand(done: (exitCode: number) => void): Command {
 
 function formatDescription(description: FileDescription): string {
   const { path, format, fileSizeBytes, architecture, config, metadata, components, totals } = description;
-  const { versions = [], memoryMap } = description;
+  const { types = [], versions = [], memoryMap } = description;
   const facts = [
     ["format", format],
     ...(architecture === undefined ? [] : [["architecture", `${architecture.name}: ${architecture.summary}`]]),
     ...plainEntries(config),
     ...plainEntries(metadata),
+    ...types.map(({ dtype, tensors, sizeBytes }) => [
+      `type ${dtype}`,
+      `${plural(tensors, "tensor")}, ${formatSize(sizeBytes)}`,
+    ]),
   ];
   const children = components.map(componentNode);
   const sums = [plural(totals.tensors, "tensor"), formatCount(totals.elements), formatSize(totals.sizeBytes)];

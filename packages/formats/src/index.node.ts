@@ -1,0 +1,4 @@
+// The public face of the formats room in Node: files on disk. Import the rest from "@fidelity/formats".
+
+export { openGguf, openSafetensors, openSafetensorsIndex, writeGgufFile, writeSafetensorsFile } from "./open.node.ts";
+export type { OpenSource, OpenSourceOptions } from "./open.node.ts";

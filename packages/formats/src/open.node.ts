@@ -1,0 +1,127 @@
+// GGUF and safetensors files on disk, in Node. With an arena the file is mapped into it and tensors are views; without
+// one only the header is read, and each tensor when its bytes are asked for, so that a file of any size opens at once.
+
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { FileError, mapFile, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import type { SharedArena } from "@fidelity/barewire";
+import { MoreBytesNeeded } from "./byte-cursor.ts";
+import { ggufPieces, readGguf } from "./gguf.ts";
+import type { GgufInput, GgufSource, PartialFile } from "./gguf.ts";
+import { joinSafetensors, readSafetensors, readSafetensorsIndex, safetensorsPieces } from "./safetensors.ts";
+import type { SafetensorsInput, SafetensorsSource } from "./safetensors.ts";
+import type { TensorSource } from "./tensor-source.ts";
+
+const FIRST_READ_BYTES = 1 << 20;
+const READ_BYTES_MAX = 2 ** 30; // one system call takes less than 2 GiB
+
+/** A file that is open, and what it holds. Tensors' bytes are asked for before it is disposed. */
+export interface OpenSource<S extends TensorSource> extends Disposable {
+  readonly source: S;
+}
+
+export interface OpenSourceOptions {
+  /** Maps the whole file into this arena, which has room for it; dispose the source before the arena. */
+  readonly arena?: SharedArena;
+}
+
+/** Opens a GGUF file. Throws `FileError`, `OutOfMemoryError` of the arena, and what `readGguf` throws. */
+export function openGguf(path: string, options: OpenSourceOptions = {}): OpenSource<GgufSource> {
+  return openSource(path, readGguf, options);
+}
+
+/** Opens a safetensors file. Throws `FileError`, `OutOfMemoryError` of the arena, and what `readSafetensors` throws. */
+export function openSafetensors(path: string, options: OpenSourceOptions = {}): OpenSource<SafetensorsSource> {
+  return openSource(path, readSafetensors, options);
+}
+
+/** Opens the files of a `model.safetensors.index.json`, which lie beside it, as one. Throws as `openSafetensors`. */
+export function openSafetensorsIndex(path: string, options: OpenSourceOptions = {}): OpenSource<SafetensorsSource> {
+  const index = readSafetensorsIndex(readText(path), path);
+  using opened = new DisposableStack();
+  const source = joinSafetensors(index, (file) => {
+    return opened.use(openSafetensors(join(dirname(path), file), options)).source;
+  });
+  const files = opened.move();
+  return { source, [Symbol.dispose]: () => files.dispose() };
+}
+
+/** Writes a GGUF file tensor by tensor: whole, or what was there stays. Returns its size in bytes. */
+export function writeGgufFile(path: string, input: GgufInput): number {
+  return writeFileAtomic(path, ggufPieces(input));
+}
+
+/** Writes a safetensors file tensor by tensor: whole, or what was there stays. Returns its size in bytes. */
+export function writeSafetensorsFile(path: string, input: SafetensorsInput): number {
+  return writeFileAtomic(path, safetensorsPieces(input));
+}
+
+type Reader<S> = (bytes: Uint8Array, fileName: string, rest?: PartialFile) => S;
+
+function openSource<S extends TensorSource>(
+  path: string,
+  reader: Reader<S>,
+  { arena }: OpenSourceOptions,
+): OpenSource<S> {
+  using opened = new DisposableStack();
+  let source: S;
+  if (arena === undefined) {
+    const descriptor = openFile(path);
+    opened.defer(() => closeSync(descriptor));
+    source = readHead(path, descriptor, reader);
+  } else {
+    const file = opened.use(mapFile(path, arena));
+    source = reader(file.region.u8() as Uint8Array, path); // nothing in this room writes to a source's bytes
+  }
+  const resources = opened.move();
+  return { source, [Symbol.dispose]: () => resources.dispose() };
+}
+
+/** Gives the reader the start of the file, and more of it as long as its header goes on. */
+function readHead<S>(path: string, descriptor: number, reader: Reader<S>): S {
+  const fileSizeBytes = fstatSync(descriptor).size;
+  const read = (byteOffset: number, sizeBytes: number): Uint8Array =>
+    readRange(path, descriptor, byteOffset, sizeBytes);
+  for (let sizeBytes = Math.min(fileSizeBytes, FIRST_READ_BYTES); ;) {
+    try {
+      return reader(read(0, sizeBytes), path, { fileSizeBytes, read });
+    } catch (error) {
+      if (!(error instanceof MoreBytesNeeded)) throw error;
+      sizeBytes = Math.min(fileSizeBytes, Math.max(2 * sizeBytes, error.sizeBytes));
+    }
+  }
+}
+
+function openFile(path: string): number {
+  try {
+    const descriptor = openSync(path, "r");
+    const stats = fstatSync(descriptor);
+    if (stats.isFile()) return descriptor;
+    closeSync(descriptor);
+    throw new FileError("read", path, stats.isDirectory() ? "EISDIR" : "NOT_REGULAR");
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+}
+
+function readRange(path: string, descriptor: number, byteOffset: number, sizeBytes: number): Uint8Array {
+  const bytes = new Uint8Array(sizeBytes);
+  try {
+    for (let at = 0; at < sizeBytes;) {
+      const count = readSync(descriptor, bytes, at, Math.min(sizeBytes - at, READ_BYTES_MAX), byteOffset + at);
+      if (count === 0) throw new FileError("read", path, "TRUNCATED", { got: `${byteOffset + at} bytes` });
+      at += count;
+    }
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+  return bytes;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+}
