@@ -79,7 +79,7 @@ describe("show", { concurrency: 2 }, () => {
       { name: "model.norm.weight", dtype: "f32", shape: [], bytes: () => new Uint8Array(4) },
     ] as const;
     const metadata = new Map<string, GgufValue>([
-      ["general.architecture", { type: "string", value: "none" }],
+      ["general.architecture", { type: "string", value: "no\u001b[2Jne\n" }],
       ["tokens", ggufArray("string", ["a", "b"])],
     ]);
     const paths = [scratch.at("model.gguf"), scratch.at("model.safetensors")];
@@ -97,6 +97,7 @@ describe("show", { concurrency: 2 }, () => {
     const { code, stdout } = await fidelity("show", paths[0]);
     assert.equal(code, 0);
     assert.match(stdout, /^format +GGUF, version 3$/m);
+    assert.match(stdout, /^general\.architecture +no\\u001b\[2Jne\\n$/m);
     assert.match(stdout, /^tokens +2 of string$/m);
     assert.match(stdout, /^type f16 +1 tensor, 64 B$/m);
     assert.match(stdout, /k\.weight +f16 +\[32\]/);

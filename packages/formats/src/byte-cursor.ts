@@ -4,6 +4,17 @@
 
 import { FileSizeError, FormatError, InvalidHeaderError } from "./errors.ts";
 
+const QUOTED_LENGTH_MAX = 100;
+
+/** A name from a file for a message: in quotation marks, control characters escaped, cut where it is long. */
+export function quote(name: string): string {
+  const quoted = JSON.stringify(name.slice(0, QUOTED_LENGTH_MAX)).replaceAll(
+    /\p{Cc}/gu, // those that JSON leaves as they are
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return name.length > QUOTED_LENGTH_MAX ? `${quoted}...` : quoted;
+}
+
 /** The bytes given are a part of the file, and the header goes on after them. */
 export class MoreBytesNeeded extends FormatError {
   readonly sizeBytes: number;

@@ -104,8 +104,9 @@ function handMade(fields: Partial<Record<string, number | bigint>> = {}, entry =
   const put = (count: number, number: number | bigint): void => {
     for (let i = 0; i < count; i++) pieces.push(Number((BigInt(number) >> BigInt(8 * i)) & 255n));
   };
-  const text = (characters: string): void =>
-    pieces.push(...Array.from(characters, (c) => c.charCodeAt(0))) as unknown as void;
+  const text = (characters: string): void => {
+    for (const character of characters) pieces.push(character.charCodeAt(0));
+  };
   text("GGUF");
   put(4, 3);
   put(8, tensors);
@@ -127,7 +128,7 @@ function handMade(fields: Partial<Record<string, number | bigint>> = {}, entry =
 test("hostile headers are refused by name and place before anything is allocated", () => {
   assert.equal(readGguf(handMade()).tensors[0].shape[0], 8);
   const huge = 2n ** 63n;
-  const cases: [Partial<Record<string, number | bigint>>, RegExp, string?][] = [
+  const cases: [fields: Partial<Record<string, number | bigint>>, expected: RegExp, key?: string][] = [
     [{ tensors: huge }, /number of tensors[^]*byte 8/],
     [{ entries: huge }, /number of metadata entries[^]*byte 16/],
     [{ keyLength: huge }, /length of key 0[^]*byte 24/],
@@ -286,4 +287,14 @@ test("llama.cpp's own files: every tensor is finite, and read as a plain loop re
   // Codes are found from values by dividing, so that quantising what was quantised gives the same codes again.
   const again = decodeTensorValues({ ...weight, bytes: () => encodeValues("q4_0", weight.shape, values) });
   assert.deepEqual(again, expected);
+});
+
+test("a name in a message is cut, and cannot steer a terminal", () => {
+  const key = `\u001b[2J\u009b${"k".repeat(1000)}`;
+  const bytes = writeGguf({ metadata: new Map([[key, { type: "u8", value: 1 }]]), tensors: [] });
+  bytes[24 + 8 + new TextEncoder().encode(key).length] = 99; // the type
+  assert.throws(
+    () => readGguf(bytes),
+    (error) => error instanceof InvalidHeaderError && error.message.length < 500 && !/[^\n\P{Cc}]/u.test(error.message),
+  );
 });

@@ -6,7 +6,7 @@
 // allocated (GGUF_LIMITS), names must differ, types be known, and tensors lie aligned, inside of the file and apart.
 // Leaves out: version 1, big-endian files, models split over several files.
 
-import { ByteCursor } from "./byte-cursor.ts";
+import { ByteCursor, quote } from "./byte-cursor.ts";
 import { FileSizeError, InvalidTensorError, UnsupportedFormatError } from "./errors.ts";
 import { concat, GGUF_LIMITS, ggufStringBytes, ggufValueBytes, readGgufValue } from "./gguf-values.ts";
 import type { GgufValue } from "./gguf-values.ts";
@@ -91,7 +91,7 @@ function readVersion(cursor: ByteCursor, bytes: Uint8Array): 2 | 3 {
   cursor.skip(4, "the magic number");
   const magic = String.fromCharCode(...bytes.subarray(0, 4));
   if (magic !== GGUF_MAGIC) {
-    cursor.refuse("is not a GGUF file", `"${GGUF_MAGIC}" as its first bytes`, JSON.stringify(magic), 0);
+    cursor.refuse("is not a GGUF file", `"${GGUF_MAGIC}" as its first bytes`, quote(magic), 0);
   }
   const version = cursor.u32("the version");
   if (version === 2 || version === 3) return version;
@@ -109,8 +109,8 @@ function readMetadata(cursor: ByteCursor, count: number): Map<string, GgufValue>
   for (let i = 0; i < count; i++) {
     const at = cursor.offset;
     const key = cursor.text(`key ${i} of the metadata`, GGUF_LIMITS.keyBytes);
-    if (metadata.has(key)) cursor.refuse("has a key twice", "different keys", JSON.stringify(key), at);
-    metadata.set(key, readGgufValue(cursor, JSON.stringify(key)));
+    if (metadata.has(key)) cursor.refuse("has a key twice", "different keys", quote(key), at);
+    metadata.set(key, readGgufValue(cursor, quote(key)));
   }
   return metadata;
 }
@@ -135,7 +135,7 @@ function readEntries(cursor: ByteCursor, count: number): readonly Entry[] {
   for (let i = 0; i < count; i++) {
     const entry = readEntry(cursor, i);
     if (names.has(entry.name)) {
-      cursor.refuse("has a tensor twice", "different names", JSON.stringify(entry.name), entry.headerOffset);
+      cursor.refuse("has a tensor twice", "different names", quote(entry.name), entry.headerOffset);
     }
     names.add(entry.name);
     entries.push(entry);
@@ -146,7 +146,7 @@ function readEntries(cursor: ByteCursor, count: number): readonly Entry[] {
 function readEntry(cursor: ByteCursor, index: number): Entry {
   const headerOffset = cursor.offset;
   const name = cursor.text(`the name of tensor ${index}`, GGUF_LIMITS.tensorNameBytes);
-  const quoted = JSON.stringify(name);
+  const quoted = quote(name);
   const rankAt = cursor.offset;
   const rank = cursor.u32(`the rank of ${quoted}`);
   if (rank > DIMENSIONS_MAX) {
@@ -180,7 +180,7 @@ function checkPlaces(cursor: ByteCursor, entries: readonly Entry[], dataOffset: 
   const { fileName, fileSizeBytes } = cursor;
   let end = 0;
   for (const { name, offset, sizeBytes, headerOffset } of entries.toSorted((a, b) => a.offset - b.offset)) {
-    const quoted = JSON.stringify(name);
+    const quoted = quote(name);
     if (offset % alignment !== 0) {
       cursor.refuse(`has ${quoted} unaligned`, `an offset by ${alignment}`, String(offset), headerOffset);
     }
@@ -290,7 +290,7 @@ export function writeGguf(input: GgufInput): Uint8Array {
 }
 
 function refusal(name: string, expected: string, got: string): InvalidTensorError {
-  return new InvalidTensorError(`"${name}" cannot be written to a GGUF file`, { expected, got });
+  return new InvalidTensorError(`${quote(name)} cannot be written to a GGUF file`, { expected, got });
 }
 
 function zeros(count: number): Uint8Array {

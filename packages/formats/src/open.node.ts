@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { FileError, mapFile, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { SharedArena } from "@fidelity/barewire";
 import { MoreBytesNeeded } from "./byte-cursor.ts";
+import { InvalidHeaderError } from "./errors.ts";
 import { ggufPieces, readGguf } from "./gguf.ts";
 import type { GgufInput, GgufSource, PartialFile } from "./gguf.ts";
 import { joinSafetensors, readSafetensors, readSafetensorsIndex, safetensorsPieces } from "./safetensors.ts";
@@ -13,6 +14,8 @@ import type { SafetensorsInput, SafetensorsSource } from "./safetensors.ts";
 import type { TensorSource } from "./tensor-source.ts";
 
 const FIRST_READ_BYTES = 1 << 20;
+/** A longer header is refused: the largest vocabularies make some 10^7 bytes. */
+const HEADER_BYTES_MAX = 2 ** 30;
 const READ_BYTES_MAX = 2 ** 30; // one system call takes less than 2 GiB
 
 /** A file that is open, and what it holds. Tensors' bytes are asked for before it is disposed. */
@@ -87,9 +90,18 @@ function readHead<S>(path: string, descriptor: number, reader: Reader<S>): S {
       return reader(read(0, sizeBytes), path, { fileSizeBytes, read });
     } catch (error) {
       if (!(error instanceof MoreBytesNeeded)) throw error;
+      if (error.sizeBytes > HEADER_BYTES_MAX) throw tooLong(path, error.sizeBytes);
       sizeBytes = Math.min(fileSizeBytes, Math.max(2 * sizeBytes, error.sizeBytes));
     }
   }
+}
+
+function tooLong(path: string, sizeBytes: number): InvalidHeaderError {
+  return new InvalidHeaderError(`${path} has a header that is too long`, {
+    where: path,
+    expected: `at most ${HEADER_BYTES_MAX} bytes`,
+    got: `${sizeBytes} bytes or more`,
+  });
 }
 
 function openFile(path: string): number {

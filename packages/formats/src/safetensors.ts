@@ -6,7 +6,7 @@
 // lie inside of the file, and fill it. Leaves out: 8-bit and 4-bit floats, complex numbers, unsigned integers beyond
 // bytes; and keys that JSON has twice, of which the last counts.
 
-import { ByteCursor } from "./byte-cursor.ts";
+import { ByteCursor, quote } from "./byte-cursor.ts";
 import { InvalidHeaderError, InvalidTensorError, UnsupportedFormatError } from "./errors.ts";
 import type { PartialFile, TensorToWrite } from "./gguf.ts";
 import { blockOf, dtypeOfSafetensors, safetensorsNameOf, tensorSizeBytes } from "./quants/table.ts";
@@ -89,7 +89,7 @@ interface Entry {
 }
 
 function readEntry(cursor: ByteCursor, name: string, value: unknown): Entry {
-  const quoted = JSON.stringify(name);
+  const quoted = quote(name);
   const refuse = (expected: string, got: unknown): never =>
     cursor.refuse(`describes tensor ${quoted} wrongly`, expected, JSON.stringify(got) ?? "nothing", 8);
   if (!isRecord(value)) return refuse("an object with dtype, shape and data_offsets", value);
@@ -123,7 +123,7 @@ function checkFilled(cursor: ByteCursor, tensors: readonly SourceTensor[], dataO
   for (const { name, byteOffset, sizeBytes } of tensors) {
     if (byteOffset !== end) {
       const summary = byteOffset < end ? "has tensors that overlap" : "has a gap between its tensors";
-      cursor.refuse(summary, `${JSON.stringify(name)} to begin at ${end}`, `it begins at ${byteOffset}`, byteOffset);
+      cursor.refuse(summary, `${quote(name)} to begin at ${end}`, `it begins at ${byteOffset}`, byteOffset);
     }
     end += sizeBytes;
   }
@@ -169,7 +169,7 @@ export function* safetensorsPieces(input: SafetensorsInput): Generator<Uint8Arra
 }
 
 function refusal(name: string, expected: string, got: string): InvalidTensorError {
-  return new InvalidTensorError(`"${name}" cannot be written to a safetensors file`, { expected, got });
+  return new InvalidTensorError(`${quote(name)} cannot be written to a safetensors file`, { expected, got });
 }
 
 /** Which file each tensor of a model in several files is in, from the text of its index. */
@@ -193,7 +193,7 @@ export function readSafetensorsIndex(text: string, fileName = "the safetensors i
   for (const [name, file] of Object.entries(weightMap)) {
     // A path could lead out of the model's folder.
     if (typeof file !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(file)) {
-      return refuse("names of .safetensors files beside the index", `${JSON.stringify(file)} for "${name}"`);
+      return refuse("names of .safetensors files beside the index", `${JSON.stringify(file)} for ${quote(name)}`);
     }
     files.set(name, file);
   }

@@ -88,8 +88,13 @@ function formatVersions(versions: readonly VersionDescription[]): string {
 
 function componentNode({ id, kind, elements, sizeBytes, tensors }: ComponentDescription): TreeNode {
   return {
-    label: id,
-    cells: [id === kind ? "" : kind, plural(tensors.length, "tensor"), formatCount(elements), formatSize(sizeBytes)],
+    label: printable(id),
+    cells: [
+      id === kind ? "" : printable(kind),
+      plural(tensors.length, "tensor"),
+      formatCount(elements),
+      formatSize(sizeBytes),
+    ],
     children: tensors.map((tensor) => tensorNode(tensor, id)),
   };
 }
@@ -99,7 +104,7 @@ function tensorNode(
   componentId: string,
 ): TreeNode {
   return {
-    label: name.startsWith(`${componentId}.`) ? name.slice(componentId.length + 1) : name,
+    label: printable(name.startsWith(`${componentId}.`) ? name.slice(componentId.length + 1) : name),
     cells: [
       layout === "dense" ? dtype : `${dtype}, ${layout}`,
       `[${shape.join(", ")}]`,
@@ -109,12 +114,18 @@ function tensorNode(
   };
 }
 
+/** Text of a file for a terminal: control characters, which could steer it, are escaped, and long texts cut. */
+function printable(text: string): string {
+  const cut = text.length > 60 ? `${text.slice(0, 57)}...` : text;
+  const escape = (control: string): string => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return cut.replaceAll("\n", "\\n").replaceAll(/\p{Cc}/gu, escape);
+}
+
 /** The fields of a value as rows, nested ones with dotted names; long texts are cut. */
 function plainEntries(value: unknown, prefix = ""): [string, string][] {
   if (typeof value !== "object" || value === null) return [];
   return Object.entries(value).flatMap(([name, field]): [string, string][] => {
     if (typeof field === "object" && field !== null) return plainEntries(field, `${prefix}${name}.`);
-    const text = String(field).replaceAll("\n", "\\n");
-    return [[`${prefix}${name}`, text.length > 60 ? `${text.slice(0, 57)}...` : text]];
+    return [[printable(`${prefix}${name}`), printable(String(field))]];
   });
 }
