@@ -49,7 +49,7 @@ export async function memory(bench: Bench): Promise<void> {
     sources.push({ name: `torch ${kind}`, sample });
   }
   const plan = (source: string, peer: string, name: string): RowPlan => ({
-    id: `memory/matmul-free-${width}x${layers}/${bench.target}/${source}${peer === "torch hand" ? "/against-hand" : ""}`,
+    id: `memory/matmul-free-${width}x${layers}/${bench.target}/${source}${peer.replace("torch ", "/against-")}`,
     unit: "MiB",
     source,
     scale: MIB,

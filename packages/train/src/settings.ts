@@ -11,8 +11,8 @@ export type Precision = "f32" | "bf16";
 
 /**
  * Whether gradients are kept in the form in which they arise. "exact" keeps an embedding's as the rows that a batch
- * has, and updates all rows as their dense gradient would; "lazy" leaves rows that a batch does not have alone, with their
- * moments and their decay, for less work; "dense" makes tensors of all gradients.
+ * has, and updates all rows as their dense gradient would; "lazy" leaves rows that a batch does not have alone, with
+ * their moments and their decay, for less work; "dense" makes tensors of all gradients.
  */
 export const GRADIENT_FORMS = ["exact", "lazy", "dense"] as const;
 export type GradientForm = (typeof GRADIENT_FORMS)[number];

@@ -6,8 +6,8 @@
 // The paper quantises to two levels. Ternary codes change at two places, |w| = s / 2, and the power function stands at
 // both: r = 2 |u| - 1 with u = w / s, so that the levels 0 and 1 of |u| are its -1 and 1.
 
-import { abs, add, div, exp, log, lt, max, min, mul, neg, select, sub, ternarize } from "@fidelity/core";
-import { absMean, graft } from "./estimator.ts";
+import { abs, add, div, exp, log, lt, max, mul, select, sub, ternarize } from "@fidelity/core";
+import { absMean, scaleGradient } from "./estimator.ts";
 import type { Estimator, Float } from "./estimator.ts";
 
 /** o at the end of the run. */
@@ -21,19 +21,20 @@ export const reste: Estimator = {
   name: "reste",
   summary: "the gradient of a power function that sharpens during the run (ReSTE)",
   estimate({ weight, progress }) {
-    const scale = absMean(weight);
     const order = add(mul(progress, LAST_ORDER - 1), 1) as Float;
-    return { weight: ternarize(graft(weight, mul(powerStairs(div(weight, scale) as Float, order), scale))) };
+    const u = div(weight, absMean(weight)) as Float;
+    return { weight: ternarize(scaleGradient(weight, powerSlope(u, order))) };
   },
 };
 
-/** Ternary stairs of `u` whose rises are power functions of order `order` >= 1, a scalar. */
-export function powerStairs(u: Float, order: Float): Float {
-  const r = sub(mul(abs(u), 2), 1) as Float;
-  const size = min(abs(r), REACH);
-  const root = exp(div(log(max(size, CHORD)), order));
-  const chord = mul(size, exp(mul(sub(div(1, order), 1), Math.log(CHORD))));
-  const risen = select(lt(size, CHORD), chord, root);
-  const height = add(mul(select(lt(r, 0), neg(risen), risen), 0.5), 0.5);
-  return select(lt(u, 0), neg(height), height) as Float;
+/**
+ * The derivative by `u` of ternary stairs whose rises are power functions of order `order` >= 1, a scalar:
+ * |r|^(1/o - 1) / o with r = 2 |u| - 1, that of the chord where |r| is below m, and 0 beyond t. Written out, since it
+ * enters a program once for each matrix.
+ */
+export function powerSlope(u: Float, order: Float): Float {
+  const size = abs(sub(mul(abs(u), 2), 1)) as Float;
+  const power = exp(mul(log(max(size, CHORD)), sub(div(1, order), 1)));
+  const slope = mul(power, select(lt(size, CHORD), 1, div(1, order) as Float)) as Float;
+  return select(lt(size, REACH), slope, 0) as Float;
 }

@@ -103,7 +103,7 @@ export class LibraryCache {
           ? []
           : [{ key: name.slice(0, -this.#suffix.length), sizeBytes: stat.size, usedMs: stat.mtimeMs }];
       })
-      // The newest by name: a file system's clock for writes may be some milliseconds behind the one that `touch` reads.
+      // The newest by name: a file system's clock for writes may be some milliseconds behind that of `touch`.
       .sort((a, b) => Number(b.key === newest) - Number(a.key === newest) || b.usedMs - a.usedMs);
     let totalBytes = 0;
     for (const { key, sizeBytes } of libraries) {
