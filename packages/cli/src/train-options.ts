@@ -42,6 +42,7 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly accumulate: number;
   readonly estimator: string;
   readonly recompute?: boolean;
+  readonly watch?: boolean;
   readonly evalEvery?: number;
   readonly emitAfter?: string;
   readonly target: Target;
@@ -113,6 +114,7 @@ export function addTrainOptions(command: Command): Command {
         ESTIMATORS.map(({ name }) => name),
       ).default(DEFAULT_ESTIMATOR),
     )
+    .option("--watch", "if the loss stops being a number, say which op made the first one; slower, takes more memory")
     .option("--recompute", "compute activations again in the backward pass: less memory, more work, the same losses")
     .addOption(integerOption("--eval-every <steps>", "validate this often (default: 20 times a run)", { max: 1e9 }))
     .addOption(seedOption())

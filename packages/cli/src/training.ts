@@ -51,7 +51,7 @@ export function vocabularyOf(corpus: TextCorpus, name: VocabularyName): Tokenize
 }
 
 /** Everything that a run is made of. */
-export interface RunPlan extends Pick<TrainOptions, "settings" | "validation" | "recompute"> {
+export interface RunPlan extends Pick<TrainOptions, "settings" | "validation" | "recompute" | "watch"> {
   readonly device: Device;
   readonly model: Model;
   readonly tokenizer: Tokenizer;

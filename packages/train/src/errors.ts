@@ -9,18 +9,30 @@ export class TrainError extends FidelityError {}
 /** A setting of a run that cannot be, such as a batch of no rows. */
 export class TrainSettingError extends TrainError {}
 
+interface NonFinite {
+  readonly what: string;
+  readonly value: number;
+  readonly where: string | undefined;
+  readonly origin: string | undefined;
+}
+
 /** The loss or the gradient stopped being a number. `step` is the one at fault, counted from 1. */
 export class NonFiniteLossError extends TrainError {
   readonly step: number;
 
-  constructor(step: number, what: string, value: number, where: string | undefined) {
-    super(`training diverged: the ${what} of step ${step} is ${value}`, {
+  /** What made the first NaN or Inf, where the run was watched. */
+  readonly origin: string | undefined;
+
+  constructor(step: number, { what, value, where, origin }: NonFinite) {
+    const traced = origin === undefined ? "" : `\n  ${origin.replaceAll("\n", "\n  ")}`;
+    super(`training diverged: the ${what} of step ${step} is ${value}${traced}`, {
       where,
       expected: "a finite number",
       got: String(value),
       hint: "use a lower learning rate or a longer warm-up, or check the data; the last checkpoint is whole",
     });
     this.step = step;
+    this.origin = origin;
   }
 }
 

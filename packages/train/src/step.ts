@@ -2,8 +2,26 @@
 // and moments donated, so that they are updated where they lie. Evaluation is a program of its own, and the same one
 // for float32 and for packed parameters.
 
-import { flattenTree, isTensor, isTernary, mapTree, tensorType, trace } from "@fidelity/core";
-import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree, TypedTensorType } from "@fidelity/core";
+import {
+  decodeTensor,
+  findNonFinite,
+  flattenTree,
+  formatNonFinite,
+  isTensor,
+  isTernary,
+  mapTree,
+} from "@fidelity/core";
+import { tensorType, trace } from "@fidelity/core";
+import type {
+  Device,
+  DeviceTensor,
+  Executable,
+  Graph,
+  Tensor,
+  TensorType,
+  Tree,
+  TypedTensorType,
+} from "@fidelity/core";
 import { accumulateGrad, clipByGlobalNorm, gradients, OPTIMIZERS, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
@@ -39,8 +57,12 @@ export class TrainStep {
   readonly #progress: DeviceTensor;
   readonly #noise: DeviceTensor | undefined;
   readonly #settings: TrainSettings;
+  /** Everything that the program reads, in its order. */
+  readonly #inputs: readonly DeviceTensor[];
+  readonly #watched: { readonly graph: Graph; start: readonly Uint8Array[] | undefined } | undefined;
 
-  private constructor(device: Device, executable: Executable, { estimation, momentNames, settings }: StepParts) {
+  private constructor(device: Device, executable: Executable, parts: StepParts) {
+    const { estimation, momentNames, settings, watched } = parts;
     const types = executable.parameterTypes;
     const paths = namedParameters(estimation.model.parameters).map(({ path }) => path);
     const tensors = types.map((type) => device.tensor(type));
@@ -49,6 +71,8 @@ export class TrainStep {
     this.executable = executable;
     this.estimation = estimation;
     this.#settings = settings;
+    this.#inputs = tensors;
+    this.#watched = watched === undefined ? undefined : { graph: watched, start: undefined };
     this.parameters = group(0);
     this.moments = new Map(momentNames.map((name, i) => [name, group(i + 1)]));
     const updatedCount = (1 + momentNames.length) * paths.length;
@@ -76,7 +100,8 @@ export class TrainStep {
     const updatedCount = (1 + momentNames.length) * namedParameters(estimation.model.parameters).length;
     const donations = Array.from({ length: updatedCount }, (_, i) => ({ parameter: i, result: i }));
     const executable = await device.compile(graph, { name: "train_step", donations });
-    return new TrainStep(device, executable, { estimation, momentNames, settings });
+    const watched = options.watch === true ? graph : undefined;
+    return new TrainStep(device, executable, { estimation, momentNames, settings, watched });
   }
 
   /** Runs step number `step`, counted from 1, on the tokens and targets as they are. */
@@ -86,7 +111,21 @@ export class TrainStep {
     const { steps, seed } = this.#settings;
     this.#progress.f32()[0] = Math.fround(step - 1) * Math.fround(1 / steps);
     if (this.#noise !== undefined) fillNoise(seed, step, this.#noise.f32());
+    if (this.#watched !== undefined) this.#watched.start = this.#inputs.map((tensor) => tensor.bytes().slice());
     await this.executable.runAsync();
+  }
+
+  /**
+   * What made the NaN or Inf of the last run, for a person; undefined where the step was not compiled with `watch`.
+   * Interprets the step, which takes long.
+   */
+  originOfNonFinite(): string | undefined {
+    const { graph, start } = this.#watched ?? {};
+    if (graph === undefined || start === undefined) return undefined;
+    const inputs = this.#inputs.map(({ type }, i) => decodeTensor(type, start[i]));
+    const origin = findNonFinite(graph, inputs);
+    if (origin !== undefined) return formatNonFinite(origin);
+    return "op by op in the interpreter the step stays finite: it overflows by the compiled program's rounding only";
   }
 
   /** Loss of the last run, in nats a token. */
@@ -117,12 +156,15 @@ export class TrainStep {
 export interface StepOptions {
   /** Keep one activation a layer and compute the others again: less memory, about 15 % more work. False by default. */
   readonly recompute?: boolean;
+  /** Remember what each step starts from, so that `originOfNonFinite` can tell; a second copy of all that is updated. */
+  readonly watch?: boolean;
 }
 
 interface StepParts {
   readonly estimation: Estimation;
   readonly momentNames: readonly string[];
   readonly settings: TrainSettings;
+  readonly watched: Graph | undefined;
 }
 
 // The structure of a model's trees is not in the types, and needs not be: tracing finds it in the values.

@@ -223,11 +223,19 @@ test("a run that diverges stops with the step, and the last checkpoint is whole"
   const folder = freshFolder();
   const run = tinyRun("llama");
   const settings = { ...run.settings, learningRate: 100, warmupSteps: 0, weightDecay: 10 };
-  const noise = { ...run, settings: { ...settings, steps: 2000 }, device, folder, checkpoint: { everySteps: 1 } };
+  const noise = {
+    ...run,
+    settings: { ...settings, steps: 2000 },
+    device,
+    folder,
+    watch: true,
+    checkpoint: { everySteps: 1 },
+  };
   await assert.rejects(train(noise), (error) => {
     assert.ok(error instanceof NonFiniteLossError, String(error));
     assert.match(error.message, /training diverged: the (loss|gradient norm) of step \d+ is (NaN|-?Infinity)/);
     assert.match(error.message, /lower learning rate/);
+    assert.match(error.origin ?? "", /^\w+ .*made the first (NaN|-?Infinity): f32\[.*\nout of .*\ntrail /s);
     return true;
   });
   using saved = await openModel(join(folder, "checkpoint.fid"), device);

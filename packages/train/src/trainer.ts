@@ -42,6 +42,8 @@ export interface TrainOptions {
   readonly keepBest?: boolean;
   /** Keep one activation a layer and compute the others again: less memory, more work, the same losses. */
   readonly recompute?: boolean;
+  /** When the loss or the gradient stops being a number, say which op made the first one; takes a second copy of all. */
+  readonly watch?: boolean;
   /** Stops the run after the step in progress, with a checkpoint. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: TrainProgress) => void;
@@ -282,8 +284,9 @@ class Run {
 
   #requireFinite(step: number, loss: number, gradientNorm: number): void {
     const where = this.#parts.folder?.path;
-    if (!Number.isFinite(loss)) throw new NonFiniteLossError(step, "loss", loss, where);
-    if (!Number.isFinite(gradientNorm)) throw new NonFiniteLossError(step, "gradient norm", gradientNorm, where);
+    const [what, value] = Number.isFinite(loss) ? ["gradient norm", gradientNorm] : ["loss", loss];
+    if (Number.isFinite(value)) return;
+    throw new NonFiniteLossError(step, { what, value, where, origin: this.#parts.step.originOfNonFinite() });
   }
 
   async #validate(): Promise<number> {

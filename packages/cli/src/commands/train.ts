@@ -97,6 +97,7 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
       folder,
       validation: { everySteps: options.evalEvery },
       recompute: options.recompute,
+      watch: options.watch,
     };
     const { result, exitCode } = await runTraining(plan, output);
     const modelSizeBytes = result.isFinished ? await saveFinished(plan, result) : undefined;
