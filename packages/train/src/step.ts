@@ -156,7 +156,7 @@ export class TrainStep {
 export interface StepOptions {
   /** Keep one activation a layer and compute the others again: less memory, about 15 % more work. False by default. */
   readonly recompute?: boolean;
-  /** Remember what each step starts from, so that `originOfNonFinite` can tell; a second copy of all that is updated. */
+  /** Remember what each step starts from, so that `originOfNonFinite` can tell: a second copy of what is updated. */
   readonly watch?: boolean;
 }
 

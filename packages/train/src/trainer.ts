@@ -42,7 +42,7 @@ export interface TrainOptions {
   readonly keepBest?: boolean;
   /** Keep one activation a layer and compute the others again: less memory, more work, the same losses. */
   readonly recompute?: boolean;
-  /** When the loss or the gradient stops being a number, say which op made the first one; takes a second copy of all. */
+  /** When the loss or the gradient stops being a number, say which op made the first one; a second copy of all. */
   readonly watch?: boolean;
   /** Stops the run after the step in progress, with a checkpoint. */
   readonly signal?: AbortSignal;
