@@ -1,0 +1,79 @@
+// Every architecture's names in other programs' files, and the model that such a file holds.
+
+import { architectures, createModel } from "../architectures.ts";
+import type { Model } from "../model.ts";
+import { nearestName } from "../nearest.ts";
+import { namedParameters } from "../parameters.ts";
+import { llamaNaming } from "./llama.ts";
+import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
+import { ForeignModelError, textOf } from "./naming.ts";
+
+/** By the architecture that `createModel` builds. */
+export const namings: Readonly<Record<string, Naming>> = {
+  llama: llamaNaming,
+};
+
+/** The kinds of file that have namings. */
+export type ForeignFormat = keyof Naming;
+
+const architectureKeys: Readonly<Record<ForeignFormat, string>> = {
+  gguf: "general.architecture",
+  huggingFace: "model_type",
+};
+
+/** A file's model, and where each of its parameters comes from. */
+export interface ForeignImport {
+  readonly model: Model;
+  /** By path, in the model's order. */
+  readonly origins: ReadonlyMap<string, ParameterOrigin>;
+}
+
+/** What can be read: the names that files of a format may give, each with the architecture that it is here. */
+export function knownForeignNames(format: ForeignFormat): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(namings).flatMap(([architecture, naming]) =>
+      (naming[format]?.names ?? []).map((name): [string, string] => [name, architecture]),
+    ),
+  );
+}
+
+/**
+ * Builds the model that a file describes and finds its parameters' tensors. Throws `ForeignModelError` for an
+ * architecture that is not known, with the nearest one that is, for metadata that is missing and tensors that are not
+ * there; and what `createModel` throws.
+ */
+export function importModel(format: ForeignFormat, file: ForeignModel): ForeignImport {
+  const naming = namingOf(format, file);
+  const model = createModel(naming.config(file));
+  const origins = new Map<string, ParameterOrigin>();
+  for (const { path, leaf } of namedParameters(model.parameters)) {
+    const origin = naming.origin(path, model.config);
+    const missing = origin?.names.find((name) => file.shape(name) === undefined);
+    if (origin !== undefined && missing === undefined) {
+      origins.set(path, origin);
+      continue;
+    }
+    throw new ForeignModelError(`the file lacks a tensor of the ${model.architecture} model that it describes`, {
+      where: file.where,
+      expected: `"${missing ?? path}" for ${path} [${leaf.shape.join(", ")}]`,
+      got: "no tensor of that name",
+      hint: "the file is incomplete, or a variant of the architecture that is not supported",
+    });
+  }
+  return { model, origins };
+}
+
+function namingOf(format: ForeignFormat, file: ForeignModel): FileNaming {
+  const name = textOf(file, architectureKeys[format]);
+  const known = knownForeignNames(format);
+  const architecture = known.get(name);
+  const naming = architecture === undefined ? undefined : namings[architecture][format];
+  if (naming !== undefined) return naming;
+  const nearest = nearestName(name, [...known.keys()]);
+  throw new ForeignModelError(`the architecture "${name}" is not known`, {
+    where: `${file.where}, ${architectureKeys[format]}`,
+    expected: [...known.keys()].join(", "),
+    got: JSON.stringify(name),
+    hint: `the nearest is "${nearest}" (${architectures[known.get(nearest)!].summary})`,
+  });
+}
