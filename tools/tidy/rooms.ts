@@ -14,15 +14,25 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   alex: ["core", "barewire", "units"],
   models: ["core", "barewire", "units"],
   formats: ["core", "barewire", "units"],
-  train: ["furnace", "alex", "models", "formats", "core", "barewire", "units"],
-  cli: ["train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
-  bench: ["cli", "train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
-  examples: ["cli", "train", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
+  run: ["alex", "models", "formats", "core", "barewire", "units"],
+  train: ["run", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
+  cli: ["train", "run", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
+  bench: ["cli", "train", "run", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
+  examples: ["cli", "train", "run", "furnace", "alex", "models", "formats", "core", "barewire", "units"],
   tools: [],
 };
 
 /** The rooms that also run in a browser. */
-export const BROWSER_ROOMS: readonly string[] = ["units", "barewire", "core", "furnace", "alex", "models", "formats"];
+export const BROWSER_ROOMS: readonly string[] = [
+  "units",
+  "barewire",
+  "core",
+  "furnace",
+  "alex",
+  "models",
+  "formats",
+  "run",
+];
 
 /** An arrow between rooms that goes up or sideways, or round the front door of a room. */
 export function floors(repo: Repo): Finding[] {

@@ -4,7 +4,8 @@
 import type { Device } from "@fidelity/core";
 import { ByteTokenizer, CharacterTokenizer, countParameters, createModel } from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
-import { ProgressDisplay, saveModel, train } from "@fidelity/train";
+import { saveModel } from "@fidelity/run/node";
+import { ProgressDisplay, train } from "@fidelity/train";
 import type { RunFolder, TextCorpus, TokenData, TrainOptions, TrainResult } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";

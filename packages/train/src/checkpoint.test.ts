@@ -7,7 +7,9 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { ChecksumError, TruncatedContainerError } from "@fidelity/barewire";
-import { ModelFileError, saveModel, train } from "./index.ts";
+import { ModelFileError } from "@fidelity/run";
+import { saveModel } from "@fidelity/run/node";
+import { train } from "./index.ts";
 import type { TrainProgress } from "./index.ts";
 import { readLosses, tinyRun } from "./testing.ts";
 

@@ -10,10 +10,10 @@ import type { ContainerHeader, Metadata } from "@fidelity/barewire";
 import { readContainerHeader, toFileError, writeContainerFile } from "@fidelity/barewire/node";
 import type { DeviceTensor } from "@fidelity/core";
 import type { DeviceParameters, Model, PlainConfig, Tokenizer, TokenizerSpec } from "@fidelity/models";
+import { ModelFileError } from "@fidelity/run";
+import { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, versions, withContainer } from "@fidelity/run/node";
 import type { TokenData } from "./data/index.ts";
-import { ModelFileError, ResumeMismatchError } from "./errors.ts";
-import { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.ts";
-import { versions } from "./provenance.ts";
+import { ResumeMismatchError } from "./errors.ts";
 import type { TrainSettings } from "./settings.ts";
 
 /** Everything that must be the same for a run to go on. Plain JSON. */

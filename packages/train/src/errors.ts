@@ -51,9 +51,6 @@ export class ResumeMismatchError extends TrainError {
   }
 }
 
-/** A file that should be a checkpoint or a model is a container of another kind, or lacks what it needs. */
-export class ModelFileError extends TrainError {}
-
 function show(value: unknown): string {
   const text = JSON.stringify(value) ?? "nothing";
   return text.length <= 60 ? text : `${text.slice(0, 57)}...`;

@@ -11,15 +11,13 @@ export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
 export { Evaluation, TrainStep } from "./step.ts";
 export type { EvaluateOptions } from "./step.ts";
 
-export { describeModel, OpenModel, openModel, saveModel } from "./model-file.ts";
-export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.ts";
 export { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
 export type { RunIdentity, RunState, RunTensors } from "./checkpoint.ts";
 export { RunFolder } from "./run-folder.ts";
 export type { MetricsRow } from "./metrics.ts";
-export { machine, versions } from "./provenance.ts";
-export type { Machine, Versions } from "./provenance.ts";
-export { ModelFileError, NonFiniteLossError, ResumeMismatchError, TrainError, TrainSettingError } from "./errors.ts";
+export { machine } from "./provenance.ts";
+export type { Machine } from "./provenance.ts";
+export { NonFiniteLossError, ResumeMismatchError, TrainError, TrainSettingError } from "./errors.ts";
 
 export { escapeHtml, roundTicks } from "./chart.ts";
 export { formatCount, formatDuration, formatLoss, formatSmall } from "./format.ts";

@@ -5,12 +5,13 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { Device } from "@fidelity/core";
+import { versions } from "@fidelity/run/node";
 import type { RunIdentity, RunState } from "./checkpoint.ts";
 import { MetricsFile } from "./metrics.ts";
 import type { MetricsRow } from "./metrics.ts";
 import { renderPage, RunCurves } from "./page.ts";
 import type { PageInput } from "./page.ts";
-import { machine, versions } from "./provenance.ts";
+import { machine } from "./provenance.ts";
 
 /** The paths of a run folder. */
 export class RunFolder {

@@ -8,7 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
-import { describeModel, train } from "./index.ts";
+import { describeModel } from "@fidelity/run/node";
+import { train } from "./index.ts";
 import type { TrainProgress } from "./index.ts";
 import { readLosses, tinyRun } from "./testing.ts";
 

@@ -9,9 +9,9 @@ import type { Estimator, Master } from "@fidelity/furnace";
 import { findEstimator } from "@fidelity/furnace";
 import { namedParameters, randomPurpose, RandomStream } from "@fidelity/models";
 import type { Model, ParameterSpec } from "@fidelity/models";
+import { OPTIMIZER_PREFIX } from "@fidelity/run/node";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
-import { OPTIMIZER_PREFIX } from "./parameter-file.ts";
 
 type Float = Tensor<Shape, "f32">;
 

@@ -21,7 +21,8 @@ import {
   parameterTypes,
 } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
-import { describeModel, openModel, TrainStep, trainSettings } from "@fidelity/train";
+import { describeModel, openModel } from "@fidelity/run/node";
+import { TrainStep, trainSettings } from "@fidelity/train";
 import type { Option } from "commander";
 import { nullDevice, recordingDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";

@@ -1,5 +1,5 @@
-// Llama and Mistral in files. GGUF: architecture "llama", whose query and key rows are permuted so that rotary pairs are
-// adjacent. Hugging Face: model types "llama" and "mistral", with pairs in halves.
+// Llama and Mistral in files. GGUF: architecture "llama", whose query and key rows are permuted so that rotary pairs
+// are adjacent. Hugging Face: model types "llama" and "mistral", with pairs in halves.
 
 import type { FileNaming, ForeignModel, Naming } from "./naming.ts";
 import { flagOf, integerOf, numberOf, originsByPattern } from "./naming.ts";

@@ -31,8 +31,8 @@ import {
   tensorInput,
   withContainer,
   withMappedFile,
-} from "./parameter-file.ts";
-import { versions } from "./provenance.ts";
+} from "./parameter-file.node.ts";
+import { versions } from "./versions.node.ts";
 
 export interface SaveModelInput {
   readonly device: Device;

@@ -11,11 +11,18 @@ import { FileError, readContainerHeader, writeContainerFile } from "@fidelity/ba
 import { createInterpreter } from "@fidelity/core";
 import type { Device, TernaryDtype } from "@fidelity/core";
 import { writeLlama2c } from "@fidelity/formats";
-import { ArchitectureError, createModel, createParameters, fillParameter, namedParameters } from "@fidelity/models";
+import {
+  ArchitectureError,
+  CharacterTokenizer,
+  createModel,
+  createParameters,
+  fillParameter,
+  namedParameters,
+} from "@fidelity/models";
 import { packParameters, parameterTypes, writeVocabularyFile } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
-import { describeModel, ModelFileError, openModel, saveModel } from "./index.ts";
-import { tinyRun } from "./testing.ts";
+import { ModelFileError } from "./index.ts";
+import { describeModel, openModel, saveModel } from "./index.node.ts";
 
 const base = mkdtempSync(join(tmpdir(), "fidelity-model-"));
 const wasm = createDevice({ threads: 2 });
@@ -23,7 +30,14 @@ after(async () => {
   await wasm.close();
   rmSync(base, { recursive: true });
 });
-const { model, tokenizer } = tinyRun();
+const tokenizer = CharacterTokenizer.fromTexts(["she sells sea shells by the sea shore"]);
+const model = createModel({
+  architecture: "matmul-free",
+  dim: 16,
+  hiddenDim: 32,
+  layerCount: 2,
+  vocabSize: tokenizer.vocabSize,
+});
 
 function initialised(device: Device, of: Model): DeviceParameters {
   const specs = new Map(namedParameters(of.parameters).map(({ path, leaf }) => [path, leaf]));
@@ -118,11 +132,10 @@ test("a container that does not fit its architecture is refused with both sides"
     { config: { ...saved, model: { ...plain, dim: 32 } } },
     /"embedding\.weight" does not fit(.|\n)*another architecture/,
   );
-  await refused(
-    { config: { ...saved, model: tinyRun("llama").model.config } },
-    /is missing(.|\n)*another architecture/,
-  );
-  await refused({ config: { ...saved, model: { architecture: "mamba" } } }, /unknown architecture/, ArchitectureError);
+  const { vocabSize } = tokenizer;
+  const other = { architecture: "llama", dim: 16, layerCount: 2, headCount: 2, contextLength: 16, vocabSize };
+  await refused({ config: { ...saved, model: other } }, /is missing(.|\n)*another architecture/);
+  await refused({ config: { ...saved, model: { architecture: "perceptron" } } }, /unknown architecture/, ArchitectureError);
   await refused({ config: { ...saved, tokenizer: { kind: "byte" } } }, /tokenizer does not belong(.|\n)*256 tokens/);
   await refused({ config: [] }, /holds no model/);
 });

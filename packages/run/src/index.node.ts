@@ -1,0 +1,7 @@
+// What opens and saves model files on disk.
+
+export { describeModel, OpenModel, openModel, saveModel } from "./model-file.node.ts";
+export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
+export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";
+export { versions } from "./versions.node.ts";
+export type { Versions } from "./versions.node.ts";
