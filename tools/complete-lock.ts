@@ -36,6 +36,9 @@ export function missingOptional(lock: Lock): Map<string, { version: string; dev:
   return missing;
 }
 
+/** Systems by the names that some packages give them. */
+const SYSTEMS: Readonly<Record<string, string>> = { mac: "darwin", win: "win32" };
+
 /** The lock entry of a platform package, read from a name such as `@oxlint/binding-linux-x64-musl`; else undefined. */
 export function platformEntry(name: string, version: string, dev: boolean): LockEntry | undefined {
   if (name.endsWith("-wasm32-wasi")) {
@@ -43,7 +46,8 @@ export function platformEntry(name: string, version: string, dev: boolean): Lock
   }
   const platform = /([a-z]+\d*)-(arm64|arm|x64|ia32|ppc64|riscv64|s390x|loong64)(?:-([a-z]+))?$/.exec(name);
   if (platform === null) return undefined;
-  const [, os, cpu, abi] = platform;
+  const [, system, cpu, abi] = platform;
+  const os = SYSTEMS[system] ?? system;
   const entry: LockEntry = { version, cpu: [cpu], license: "MIT", optional: true, os: [os] };
   if (dev) entry.dev = true;
   if (os === "linux" && abi !== undefined) entry.libc = [abi.startsWith("musl") ? "musl" : "glibc"];
