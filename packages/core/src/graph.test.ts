@@ -13,6 +13,7 @@ import { exp } from "./ops/exp.ts";
 import { matmul } from "./ops/matmul.ts";
 import { mul } from "./ops/mul.ts";
 import { neg } from "./ops/neg.ts";
+import { pad } from "./ops/pad.ts";
 import { reduceSum } from "./ops/reduce_sum.ts";
 import { reshape } from "./ops/reshape.ts";
 import { splat } from "./ops/splat.ts";
@@ -34,6 +35,19 @@ test("the same op on the same inputs is one node", () => {
     assert.equal(constant([1, -0], [2]), constant([1, -0], [2]));
     assert.notEqual(constant([1, -0], [2]), constant([1, 0], [2]));
     assert.notEqual(parameter("x", vector), parameter("x", vector));
+  });
+});
+
+test("nodes of one hash are told apart", () => {
+  inTrace(() => {
+    const x = parameter("x", vector);
+    // The hash sums attributes, so that it is the same for both.
+    const [a, b] = [pad(x, [1], [2]), pad(x, [2], [1])];
+    assert.notEqual(a, b);
+    assert.deepEqual([pad(x, [1], [2]), pad(x, [2], [1])], [a, b]);
+    const all = Array.from({ length: 2000 }, (_none, i) => mul(x, i / 7));
+    assert.equal(new Set(all).size, all.length);
+    assert.ok(all.every((node, i) => node === mul(x, i / 7)));
   });
 });
 

@@ -95,7 +95,8 @@ export class TraceError extends FidelityError {}
 
 /** The scope in which nodes are made unique. */
 class Trace {
-  readonly interned = new Map<string, Node>();
+  /** By their hashes. */
+  readonly interned = new Map<number, Node>();
 }
 
 let current: Trace | undefined;
@@ -115,19 +116,64 @@ export function inTrace<R>(body: () => R): R {
   }
 }
 
-function attrKey(value: AttrValue): string {
-  if (typeof value === "number") return numberKey(value);
-  if (typeof value !== "object") return typeof value === "string" ? JSON.stringify(value) : String(value);
-  if (Array.isArray(value)) return `[${value.map(attrKey).join(",")}]`;
-  if (value instanceof Float64Array && value.length <= 8) return `f64[${Array.from(value, numberKey).join(",")}]`;
-  let id = objectIds.get(value);
-  if (id === undefined) objectIds.set(value, (id = nextObjectId++));
-  return `@${id}`;
+const float = new Float64Array(1);
+const floatWords = new Int32Array(float.buffer);
+
+/** Two hashes as one, in which their order counts. */
+function mix(hash: number, value: number): number {
+  const product = Math.imul(hash ^ value, 0x9e37_79b1);
+  return product ^ (product >>> 15);
 }
 
-/** 0 and -0 are different numbers to an op. */
-function numberKey(value: number): string {
-  return Object.is(value, -0) ? "-0" : String(value);
+/** Equal for values that are one by `sameAttr`. */
+function hashAttr(value: AttrValue): number {
+  if (typeof value === "number") {
+    float[0] = value;
+    return mix(floatWords[0]!, floatWords[1]!);
+  }
+  let hash = 1;
+  if (typeof value === "string") {
+    for (let i = 0; i < value.length; i++) hash = mix(hash, value.charCodeAt(i));
+  } else if (typeof value === "boolean") hash = value ? 2 : 3;
+  else if (isShort(value)) for (let i = 0; i < value.length; i++) hash = mix(hash, hashAttr(value[i]!));
+  else hash = objectId(value);
+  return hash;
+}
+
+/** Whether two attributes are the same to an op. 0 and -0 are different numbers, graphs and data one only if shared. */
+function sameAttr(a: AttrValue, b: AttrValue): boolean {
+  if (Object.is(a, b)) return true;
+  if (!isShort(a) || !isShort(b) || Array.isArray(a) !== Array.isArray(b) || a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!sameAttr(a[i]!, b[i]!)) return false;
+  return true;
+}
+
+/** Lists, and data of a few numbers: what is looked into. */
+function isShort(value: AttrValue): value is readonly (number | boolean)[] | Float64Array {
+  return Array.isArray(value) || (value instanceof Float64Array && value.length <= 8);
+}
+
+function objectId(value: object): number {
+  let id = objectIds.get(value);
+  if (id === undefined) objectIds.set(value, (id = nextObjectId++));
+  return id;
+}
+
+/** The sum over attributes, so that their order does not count. */
+function hashNode(op: OpDef<never>, inputs: readonly Tensor[], attrs: Attrs): number {
+  let hash = objectId(op);
+  for (let i = 0; i < inputs.length; i++) hash = mix(mix(hash, inputs[i]!.node.id), inputs[i]!.index);
+  for (const key of Object.keys(attrs)) hash = (hash + hashAttr(attrs[key]!)) | 0;
+  return hash;
+}
+
+function isNodeOf(node: Node, op: OpDef<never>, inputs: readonly Tensor[], attrs: Attrs): boolean {
+  if ((node.op as unknown) !== op || node.inputs.length !== inputs.length) return false;
+  for (let i = 0; i < inputs.length; i++) if (node.inputs[i] !== inputs[i]) return false;
+  const keys = Object.keys(attrs);
+  if (keys.length !== Object.keys(node.attrs).length) return false;
+  for (const key of keys) if (!(key in node.attrs) || !sameAttr(attrs[key]!, node.attrs[key]!)) return false;
+  return true;
 }
 
 /**
@@ -142,22 +188,21 @@ export function emit<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], a
   }
   const simplified = op.simplify?.(inputs, attrs);
   if (simplified !== undefined) return simplified;
-  const inputKey = inputs.map((input) => `${input.node.id}.${input.index}`).join(",");
-  const attributeKey = Object.keys(attrs)
-    .sort()
-    .map((key) => `${key}=${attrKey(attrs[key]!)}`)
-    .join(";");
-  const key = `${op.name}|${inputKey}|${attributeKey}`;
-  const found = current.interned.get(key);
-  if (found !== undefined) return found.results;
+  // Nodes whose hashes are equal stand at the next numbers that are free.
+  const { interned } = current;
+  let hash = hashNode(op, inputs, attrs);
+  for (let found = interned.get(hash); found !== undefined; found = interned.get(hash)) {
+    if (isNodeOf(found, op, inputs, attrs)) return found.results;
+    hash = (hash + 1) | 0;
+  }
   const types = op.infer(
     inputs.map((input) => input.type),
     attrs,
   );
   const results: Tensor[] = [];
   const node: Node = { id: nextNodeId++, op: op as unknown as OpDef, inputs: [...inputs], attrs, results };
-  for (const [index, type] of types.entries()) results.push(new Tensor(node, index, Object.freeze(type)));
-  current.interned.set(key, node);
+  for (let i = 0; i < types.length; i++) results.push(new Tensor(node, i, Object.freeze(types[i]!)));
+  interned.set(hash, node);
   return results;
 }
 

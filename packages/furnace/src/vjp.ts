@@ -206,7 +206,13 @@ function reverseMode<P, R, X>(name: string, fn: (primal: P) => { value: R; aux: 
       substitute(instantiate(transposeLinear(derivatives, tangents, cotangents), parameters), map),
     pullVariants(cotangents) {
       const variants = transposeWith(VARIANTS, derivatives, tangents, cotangents.map(dense));
-      return variants.map((variant) => variant && withParts(variant, substitute(partsOf(variant), map)));
+      // All at once: each substitution walks all that its roots depend on.
+      const parts = variants.map((variant) => (variant === undefined ? [] : partsOf(variant)));
+      const actual = substitute(parts.flat(), map);
+      let next = 0;
+      return variants.map(
+        (variant, i) => variant && withParts(variant, actual.slice(next, (next += parts[i]!.length))),
+      );
     },
   };
 }
