@@ -31,8 +31,11 @@ export type Batching =
   | { readonly kind: "source" }
   /** It treats leading axes alike: the same op with the axis in front of every input. */
   | { readonly kind: "rows" }
-  /** The first axis of its tensors is a batch already, which takes the examples in; its scalars hold for all of it. */
-  | { readonly kind: "fold" }
+  /**
+   * The first axis of its tensors is a batch already, which takes the examples in; its scalars hold for all of it, and so
+   * do the inputs whose numbers are in `shared`.
+   */
+  | { readonly kind: "fold"; readonly shared: readonly number[] }
   /** As what it expands to. */
   | { readonly kind: "expand" }
   /** It has no form for many examples, and says why. */
@@ -92,7 +95,7 @@ function batchNode(node: Node, inputs: readonly Batched[], size: number, roots: 
     case "rows":
       return asBatched(emit(node.op, everyExample(inputs, size), node.attrs));
     case "fold":
-      return foldExamples(node, inputs, size);
+      return foldExamples(node, inputs, size, batching.shared);
     case "refuse":
       throw new BatchError(`${name} cannot be batched: ${batching.reason}`, {
         where: trailTo(node, roots),
@@ -132,13 +135,19 @@ export function moveAxis(x: Tensor, from: number, to: number): Tensor {
 }
 
 /** Examples into the first axis of every tensor, the op once, and out of it again. */
-function foldExamples(node: Node, inputs: readonly Batched[], size: number): readonly Batched[] {
-  if (inputs.some(({ batched }, i) => batched && node.inputs[i]!.rank === 0)) return oneByOne(node, inputs, size);
+function foldExamples(
+  node: Node,
+  inputs: readonly Batched[],
+  size: number,
+  shared: readonly number[],
+): readonly Batched[] {
+  const hasBatch = node.inputs.map(({ rank }, i) => rank > 0 && !shared.includes(i));
+  if (inputs.some(({ batched }, i) => batched && !hasBatch[i])) return oneByOne(node, inputs, size);
   const folded = everyExample(
-    inputs.filter((_input, i) => node.inputs[i]!.rank > 0),
+    inputs.filter((_input, i) => hasBatch[i]),
     size,
   ).map((x) => reshape(x, [size * x.shape[1]!, ...x.shape.slice(2)]));
-  const operands = inputs.map((input, i) => (node.inputs[i]!.rank === 0 ? input.value : folded.shift()!));
+  const operands = inputs.map((input, i) => (hasBatch[i] ? folded.shift()! : input.value));
   return asBatched(
     emit(node.op, operands, node.attrs).map((result, i) => reshape(result, [size, ...node.results[i]!.shape])),
   );

@@ -19,7 +19,9 @@ import {
 } from "./batch_indexing.ts";
 
 const ROWS: Batching = { kind: "rows" };
-const FOLD: Batching = { kind: "fold" };
+const FOLD: Batching = { kind: "fold", shared: [] };
+/** The rates of a selective scan hold for all sequences. */
+const FOLD_BUT_A: Batching = { kind: "fold", shared: [1] };
 const EXPAND: Batching = { kind: "expand" };
 const SOURCE: Batching = { kind: "source" };
 
@@ -74,6 +76,9 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   floor: ROWS,
   gather: rules(batchGather),
   gelu: ROWS,
+  generalized_delta_rule: FOLD,
+  generalized_delta_rule_grad: FOLD,
+  generalized_delta_rule_tangent: EXPAND,
   iota: SOURCE,
   le: ROWS,
   linear_recurrence: FOLD,
@@ -107,6 +112,9 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   scatter_add: rules(batchScatterAdd),
   scatter_rows: rules(batchScatterRows),
   select: ROWS,
+  selective_scan: FOLD_BUT_A,
+  selective_scan_grad: FOLD_BUT_A,
+  selective_scan_tangent: EXPAND,
   sigmoid: ROWS,
   silu: ROWS,
   sin: ROWS,

@@ -34,6 +34,8 @@ import { expOp } from "./exp.ts";
 import { floorOp } from "./floor.ts";
 import { gatherOp } from "./gather.ts";
 import { geluOp } from "./gelu.ts";
+import { generalizedDeltaRuleOp } from "./generalized_delta_rule.ts";
+import { generalizedDeltaRuleGradOp, generalizedDeltaRuleTangentOp } from "./generalized_delta_rule_grad.ts";
 import { iotaOp } from "./iota.ts";
 import { leOp } from "./le.ts";
 import { linearRecurrenceOp } from "./linear_recurrence.ts";
@@ -67,6 +69,8 @@ import { scanOp } from "./scan.ts";
 import { scatterAddOp } from "./scatter_add.ts";
 import { scatterRowsOp } from "./scatter_rows.ts";
 import { selectOp } from "./select.ts";
+import { selectiveScanOp } from "./selective_scan.ts";
+import { selectiveScanGradOp, selectiveScanTangentOp } from "./selective_scan_grad.ts";
 import { sigmoidOp } from "./sigmoid.ts";
 import { siluOp } from "./silu.ts";
 import { sinOp } from "./sin.ts";
@@ -123,6 +127,9 @@ const TABLE = {
   floor: floorOp,
   gather: gatherOp,
   gelu: geluOp,
+  generalized_delta_rule: generalizedDeltaRuleOp,
+  generalized_delta_rule_grad: generalizedDeltaRuleGradOp,
+  generalized_delta_rule_tangent: generalizedDeltaRuleTangentOp,
   iota: iotaOp,
   le: leOp,
   linear_recurrence: linearRecurrenceOp,
@@ -156,6 +163,9 @@ const TABLE = {
   scatter_add: scatterAddOp,
   scatter_rows: scatterRowsOp,
   select: selectOp,
+  selective_scan: selectiveScanOp,
+  selective_scan_grad: selectiveScanGradOp,
+  selective_scan_tangent: selectiveScanTangentOp,
   sigmoid: sigmoidOp,
   silu: siluOp,
   sin: sinOp,
