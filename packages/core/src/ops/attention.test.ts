@@ -9,6 +9,7 @@ import type { OpDef } from "../op.ts";
 import { ShapeMismatchError } from "../op.ts";
 import { graphOf, randomHost, relativeError, seededRandom } from "../testing.ts";
 import { tensorType, trace } from "../trace.ts";
+import type { AttentionAttrs } from "./attention.ts";
 import { attention, attentionOp } from "./attention.ts";
 import { attentionGradOp } from "./attention_grad.ts";
 import { runKernels } from "./kernels/testing.ts";
@@ -26,6 +27,9 @@ interface Sizes {
   readonly S: number;
   readonly G: number;
   readonly position: number;
+  /** Size of a value, D unless said. */
+  readonly E?: number;
+  readonly options?: Partial<AttentionAttrs>;
 }
 
 /** Odd sizes, one query, a head size below a vector, groups, a cache longer than what is seen, blocks of queries. */
@@ -40,38 +44,59 @@ const SIZES: readonly Sizes[] = [
   { B: 1, T: 11, H: 1, D: 5, S: 150, G: 1, position: 133 },
   // More heads to a group than go together, and a cache that is full.
   { B: 1, T: 2, H: 7, D: 5, S: 37, G: 1, position: 36 },
+  // Windows: within a block and over several, of one key and wider than what there is, few queries and many.
+  { B: 2, T: 37, H: 2, D: 7, S: 171, G: 1, position: 130, options: { window: 9 } },
+  { B: 1, T: 45, H: 1, D: 3, S: 300, G: 1, position: 250, options: { window: 150, softcap: 2 } },
+  { B: 1, T: 70, H: 2, D: 6, S: 70, G: 2, position: 0, E: 3, options: { window: 1 } },
+  { B: 1, T: 20, H: 1, D: 5, S: 30, G: 1, position: 3, options: { window: 100 } },
+  { B: 1, T: 3, H: 3, D: 9, S: 40, G: 1, position: 20, E: 20, options: { window: 5 } },
+  // Positions behind the cache count as its last one.
+  { B: 1, T: 9, H: 1, D: 5, S: 12, G: 1, position: 8, options: { window: 4 } },
+  { B: 1, T: 2, H: 1, D: 5, S: 12, G: 1, position: 30, options: { window: 4 } },
+  // Values of another size, capped scores, queries that see what comes after them.
+  { B: 1, T: 19, H: 4, D: 7, S: 23, G: 2, position: 2, E: 12, options: { softcap: 0.7 } },
+  { B: 2, T: 40, H: 2, D: 5, S: 50, G: 1, position: 6, E: 8, options: { causal: false } },
+  { B: 1, T: 3, H: 2, D: 20, S: 9, G: 1, position: 1, E: 35, options: { causal: false, softcap: 3 } },
 ];
 
 /** Few queries over a cache of several blocks: the last query sees one more of them than the first, and one nobody. */
 const LONG: readonly Sizes[] = [
   { B: 1, T: 2, H: 2, D: 3, S: 600, G: 1, position: 255 },
   { B: 2, T: 1, H: 3, D: 20, S: 270, G: 3, position: 269 },
+  { B: 1, T: 1, H: 2, D: 5, S: 1100, G: 1, position: 900, options: { window: 300 } },
+  { B: 1, T: 3, H: 1, D: 5, S: 800, G: 1, position: 511, E: 17, options: { window: 2, softcap: 1 } },
+  { B: 1, T: 2, H: 4, D: 9, S: 600, G: 2, position: 254, options: { causal: false } },
 ];
 
-function inputsOf({ B, T, H, D, S, G, position }: Sizes, seed: number): HostTensor[] {
+function inputsOf({ B, T, H, D, S, G, position, E = D }: Sizes, seed: number): HostTensor[] {
   const random = seededRandom(seed);
-  const [q, k, v] = [type(B, T, H, D), type(B, S, G, D), type(B, S, G, D)].map((one) => randomHost(one, random));
+  const [q, k, v] = [type(B, T, H, D), type(B, S, G, D), type(B, S, G, E)].map((one) => randomHost(one, random));
   return [q!, k!, v!, at(position)];
 }
 
-/** softmax(scale q k^T) of the visible keys: [B, H, T, S], zero elsewhere; and log sum exp. */
+/** softmax of the scores of the visible keys: [B, H, T, S], zero elsewhere; their slopes; and log sum exp. */
 function weights(
-  { B, T, H, D, S, G, position }: Sizes,
+  { B, T, H, D, S, G, position, options = {} }: Sizes,
   [q, k]: readonly HostTensor[],
   scale: number,
-): { p: number[][][][]; lse: number[] } {
+): { p: number[][][][]; lse: number[]; slopes: Map<string, number> } {
   const lse: number[] = [];
+  const slopes = new Map<string, number>();
+  const { window = Infinity, softcap, causal = true } = options;
   const p = Array.from({ length: B }, (_, b) =>
     Array.from({ length: H }, (_, h) =>
       Array.from({ length: T }, (_, t) => {
         const row = Array.from({ length: S }, (_, s) => {
-          if (s > position + t) return 0;
+          const last = Math.min(position + (causal ? t : T - 1), S - 1);
+          if (s > last || s <= last - window) return 0;
           let sum = 0;
           for (let d = 0; d < D; d++) {
             sum +=
               q!.data[((b * T + t) * H + h) * D + d]! * k!.data[((b * S + s) * G + Math.floor((h * G) / H)) * D + d]!;
           }
-          return Math.exp(scale * sum);
+          const bounded = softcap === undefined ? 0 : Math.tanh((scale * sum) / softcap);
+          slopes.set([b, h, t, s].join(), scale * (1 - bounded ** 2));
+          return Math.exp(softcap === undefined ? scale * sum : softcap * bounded);
         });
         const total = row.reduce((a, b) => a + b, 0);
         lse.push(Math.log(total));
@@ -79,19 +104,20 @@ function weights(
       }),
     ),
   );
-  return { p, lse };
+  return { p, lse, slopes };
 }
 
 void test("attention: weighted sums of visible values, and the log of the normaliser", () => {
   for (const sizes of [...SIZES, ...LONG]) {
-    const { B, T, H, D, S, G } = sizes;
+    const { B, T, H, D, S, G, E = D } = sizes;
     const inputs = inputsOf(sizes, 1);
     const scale = 1 / Math.sqrt(D);
+    const attrs = { scale, ...sizes.options };
     const { p, lse } = weights(sizes, inputs, scale);
-    const expected = new Float64Array(B * T * H * D).map((_zero, i) => {
-      const [d, h, t, b] = [i % D, Math.floor(i / D) % H, Math.floor(i / D / H) % T, Math.floor(i / D / H / T)];
+    const expected = new Float64Array(B * T * H * E).map((_zero, i) => {
+      const [d, h, t, b] = [i % E, Math.floor(i / E) % H, Math.floor(i / E / H) % T, Math.floor(i / E / H / T)];
       return p[b]![h]![t]!.reduce(
-        (sum, weight, s) => sum + weight * inputs[2]!.data[((b * S + s) * G + Math.floor((h * G) / H)) * D + d]!,
+        (sum, weight, s) => sum + weight * inputs[2]!.data[((b * S + s) * G + Math.floor((h * G) / H)) * E + d]!,
         0,
       );
     });
@@ -100,13 +126,13 @@ void test("attention: weighted sums of visible values, and the log of the normal
         graphOf(
           op,
           inputs.map((x) => x.type),
-          { scale },
+          attrs,
         ),
         inputs,
       ),
-      runKernels(op, inputs, { scale }, 4),
-      runKernels(op, inputs, { scale }, 8),
-      runKernels(op, inputs, { scale }, 16),
+      runKernels(op, inputs, attrs, 4),
+      runKernels(op, inputs, attrs, 8),
+      runKernels(op, inputs, attrs, 16),
     ];
     for (const [way, [o, normaliser]] of ways.entries()) {
       assert.ok(relativeError(o!.data, expected) < 2e-6, `${JSON.stringify(sizes)}, way ${way}`);
@@ -117,13 +143,14 @@ void test("attention: weighted sums of visible values, and the log of the normal
 
 void test("attention_grad: the derivative of softmax attention", () => {
   for (const sizes of SIZES) {
-    const { B, T, H, D, S, G } = sizes;
+    const { B, T, H, D, S, G, E = D } = sizes;
     const [q, k, v, position] = inputsOf(sizes, 2) as [HostTensor, HostTensor, HostTensor, HostTensor];
     const random = seededRandom(9);
-    const dO = randomHost(q.type, random);
+    const dO = randomHost(type(B, T, H, E), random);
     const delta = randomHost(type(B, T, H), random);
     const scale = 0.3;
-    const { p, lse } = weights(sizes, [q, k], scale);
+    const attrs = { scale, ...sizes.options };
+    const { p, lse, slopes } = weights(sizes, [q, k], scale);
     const [dq, dk, dv] = [q, k, v].map((x) => new Float64Array(x.data.length)) as [
       Float64Array,
       Float64Array,
@@ -133,16 +160,17 @@ void test("attention_grad: the derivative of softmax attention", () => {
       for (let h = 0; h < H; h++)
         for (let t = 0; t < T; t++)
           for (let s = 0; s < S; s++) {
-            const query = ((b * T + t) * H + h) * D;
-            const key = ((b * S + s) * G + Math.floor((h * G) / H)) * D;
+            const [queryRow, keyRow] = [(b * T + t) * H + h, (b * S + s) * G + Math.floor((h * G) / H)];
+            const [query, output, key, value] = [queryRow * D, queryRow * E, keyRow * D, keyRow * E];
+            const slope = slopes.get([b, h, t, s].join()) ?? 0;
             const weight = p[b]![h]![t]![s]!;
             let dp = -delta.data[(b * T + t) * H + h]!;
-            for (let d = 0; d < D; d++) dp += dO.data[query + d]! * v.data[key + d]!;
+            for (let d = 0; d < E; d++) dp += dO.data[output + d]! * v.data[value + d]!;
             for (let d = 0; d < D; d++) {
-              dq[query + d]! += scale * weight * dp * k.data[key + d]!;
-              dk[key + d]! += scale * weight * dp * q.data[query + d]!;
-              dv[key + d]! += weight * dO.data[query + d]!;
+              dq[query + d]! += slope * weight * dp * k.data[key + d]!;
+              dk[key + d]! += slope * weight * dp * q.data[query + d]!;
             }
+            for (let d = 0; d < E; d++) dv[value + d]! += weight * dO.data[output + d]!;
           }
     const normaliser: HostTensor = { type: type(B, H, T), data: Float64Array.from(lse) };
     const inputs = [q, k, v, normaliser, dO, delta, position];
@@ -151,13 +179,13 @@ void test("attention_grad: the derivative of softmax attention", () => {
         graphOf(
           gradOp,
           inputs.map((x) => x.type),
-          { scale },
+          attrs,
         ),
         inputs,
       ),
-      runKernels(gradOp, inputs, { scale }, 4),
-      runKernels(gradOp, inputs, { scale }, 8),
-      runKernels(gradOp, inputs, { scale }, 16),
+      runKernels(gradOp, inputs, attrs, 4),
+      runKernels(gradOp, inputs, attrs, 8),
+      runKernels(gradOp, inputs, attrs, 16),
     ];
     for (const results of ways) {
       [dq, dk, dv].forEach((expected, i) =>
@@ -170,16 +198,20 @@ void test("attention_grad: the derivative of softmax attention", () => {
 void test("a sequence token by token over a cache is the sequence at once, and later keys do not matter", () => {
   const sizes: Sizes = { B: 1, T: 6, H: 2, D: 5, S: 8, G: 1, position: 0 };
   const [q, k, v] = inputsOf(sizes, 3) as [HostTensor, HostTensor, HostTensor];
-  const [whole] = runKernels(op, [q, k, v, at(0)], { scale: 0.4 });
-  for (let t = 0; t < sizes.T; t++) {
-    const row = sizes.H * sizes.D;
-    const one: HostTensor = { type: type(1, 1, sizes.H, sizes.D), data: q.data.slice(t * row, (t + 1) * row) };
-    const hidden = (x: HostTensor): HostTensor => ({
-      type: x.type,
-      data: x.data.map((value, i) => (i >= (t + 1) * sizes.D ? NaN : value)),
-    });
-    const [step] = runKernels(op, [one, hidden(k), hidden(v), at(t)], { scale: 0.4 });
-    assert.ok(relativeError(step!.data, whole!.data.slice(t * row, (t + 1) * row)) < 1e-6);
+  for (const window of [undefined, 3]) {
+    const attrs = { scale: 0.4, ...(window !== undefined && { window }) };
+    const [whole] = runKernels(op, [q, k, v, at(0)], attrs);
+    for (let t = 0; t < sizes.T; t++) {
+      const row = sizes.H * sizes.D;
+      const one: HostTensor = { type: type(1, 1, sizes.H, sizes.D), data: q.data.slice(t * row, (t + 1) * row) };
+      const first = (t + 1 - (window ?? Infinity)) * sizes.D;
+      const hidden = (x: HostTensor): HostTensor => ({
+        type: x.type,
+        data: x.data.map((value, i) => (i >= (t + 1) * sizes.D || i < first ? NaN : value)),
+      });
+      const [step] = runKernels(op, [one, hidden(k), hidden(v), at(t)], attrs);
+      assert.ok(relativeError(step!.data, whole!.data.slice(t * row, (t + 1) * row)) < 1e-6);
+    }
   }
 });
 
@@ -199,9 +231,9 @@ void test("the front end keeps the shape of the queries and refuses what does no
   ]);
   assert.deepEqual(graph.results[0]!.shape, [2, 3, 4, 8]);
   assert.equal(graph.results[0]!.node.attrs["scale"], 1 / Math.sqrt(8));
-  const refuse = (types: readonly TensorType[], problem: RegExp): void => {
+  const refuse = (types: readonly TensorType[], problem: RegExp, options: Partial<AttentionAttrs> = {}): void => {
     assert.throws(
-      () => graphOf(op, types, { scale: 1 }),
+      () => graphOf(op, types, { scale: 1, ...options }),
       (error) => error instanceof ShapeMismatchError && problem.test(error.message),
     );
   };
@@ -209,4 +241,8 @@ void test("the front end keeps the shape of the queries and refuses what does no
   refuse([type(2, 3, 4, 8), type(2, 7, 2, 6), type(2, 7, 2, 6), at(0).type], /head sizes differ/);
   refuse([type(2, 3, 4, 8), type(2, 7, 2, 8), type(2, 6, 2, 8), at(0).type], /keys and values differ/);
   refuse([type(2, 3, 4, 8), type(2, 7, 2, 8), type(2, 7, 2, 8), type()], /position/);
+  const fitting = [type(2, 3, 4, 8), type(2, 7, 2, 8), type(2, 7, 2, 5), at(0).type];
+  for (const window of [0, 1.5, -1]) refuse(fitting, /the window is/, { window });
+  refuse(fitting, /the window is/, { window: 2, causal: false });
+  for (const softcap of [0, NaN]) refuse(fitting, /scores are capped at/, { softcap });
 });

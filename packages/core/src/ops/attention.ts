@@ -1,6 +1,9 @@
-// attention: causal scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762) over a cache, with grouped
-// heads (Ainslie et al. 2023, arXiv 2305.13245). Query t of head h sees keys 0..position + t of key head h / (H/G):
+// attention: scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762) over a cache, with grouped heads
+// (Ainslie et al. 2023, arXiv 2305.13245). Query t of head h sees keys 0..position + t of key head h / (H/G):
 //   s = scale q . k,  lse = log sum exp s,  p = exp(s - lse),  o = sum p v
+// or, of those, the last `window` ones (Beltagy et al. 2020, arXiv 2004.05150; Jiang et al. 2023, arXiv 2310.06825), or,
+// where attention is not causal, what the last query sees. Scores may be capped: cap tanh(s / cap) (Gemma 2, arXiv
+// 2408.00118). Values may have another size than keys (DeepSeek-V2, arXiv 2405.04434).
 // The logarithm of the normaliser is a second result, so that the reverse pass recomputes p instead of storing it (Dao
 // 2023, FlashAttention-2, arXiv 2307.08691). Left out: other masks, dropout, and bf16 caches.
 
@@ -14,44 +17,59 @@ import { attentionTangent } from "./attention_tangent.ts";
 import { lowerAttention } from "./kernels/attention.ts";
 import { requirePosition } from "./rope.ts";
 
-export type AttentionAttrs = { readonly scale: number };
+export type AttentionAttrs = {
+  readonly scale: number;
+  /** Keys that a query sees at most, itself included; all that are not later unless said. */
+  readonly window?: number;
+  /** Bound of the scores; none unless said. */
+  readonly softcap?: number;
+  /** Whether queries see no later keys; they do not unless said. */
+  readonly causal?: boolean;
+};
 
 /** Sizes of an attention: `groupSize` query heads share a key head. */
 export interface AttentionDims {
   readonly batch: number;
   readonly time: number;
   readonly heads: number;
+  /** Elements of a query and of a key, and of a value and of what comes out. */
   readonly size: number;
+  readonly valueSize: number;
   readonly capacity: number;
   readonly keyHeads: number;
   readonly groupSize: number;
 }
 
-export function attentionDims(q: TensorType, k: TensorType): AttentionDims {
+export function attentionDims(q: TensorType, v: TensorType): AttentionDims {
   const [batch, time, heads, size] = q.shape as [number, number, number, number];
-  const [, capacity, keyHeads] = k.shape as [number, number, number];
-  return { batch, time, heads, size, capacity, keyHeads, groupSize: heads / keyHeads };
+  const [, capacity, keyHeads, valueSize] = v.shape as [number, number, number, number];
+  return { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize: heads / keyHeads };
+}
+
+/** The type of what comes out: [batch, time, heads, value size]. */
+export function attentionOutput(q: TensorType, v: TensorType): TensorType {
+  return { dtype: "f32", shape: [...q.shape.slice(0, 3), v.shape[3]!] };
 }
 
 export const attentionOp: OpDef<AttentionAttrs> = {
   name: "attention",
   summary: "o = softmax(scale q k^T, keys 0..position + t) v, and the log of its normaliser",
-  infer(inputs) {
-    const [q, , , position] = inputs as [TensorType, TensorType, TensorType, TensorType];
-    requireHeads("attention", inputs);
+  infer(inputs, attrs) {
+    const [q, , v, position] = inputs as [TensorType, TensorType, TensorType, TensorType];
+    requireHeads("attention", inputs, attrs);
     requirePosition("attention", position, inputs);
-    return [q, { dtype: "f32", shape: [q.shape[0]!, q.shape[2]!, q.shape[1]!] }];
+    return [attentionOutput(q, v), { dtype: "f32", shape: [q.shape[0]!, q.shape[2]!, q.shape[1]!] }];
   },
-  evaluate([q, k, v, position], { scale }, [oType, lseType]) {
-    const dims = attentionDims(q!.type, k!.type);
-    const o = new Float64Array(q!.data.length);
+  evaluate([q, k, v, position], attrs, [oType, lseType]) {
+    const dims = attentionDims(q!.type, v!.type);
+    const o = new Float64Array(elementCount(oType!.shape));
     const lse = new Float64Array(elementCount(lseType!.shape));
-    forEachQuery(dims, position!.data[0]!, ({ query, keys, row }) => {
-      const scores = keys.map((key) => scale * dot(q!.data, query, k!.data, key, dims.size));
+    forEachQuery(dims, attrs, position!.data[0]!, ({ query, output, keys, values, row }) => {
+      const scores = keys.map((key) => scoreOf(attrs, dot(q!.data, query, k!.data, key, dims.size)).score);
       const largest = Math.max(...scores);
       const weights = scores.map((score) => Math.exp(score - largest));
       const total = weights.reduce((sum, weight) => sum + weight, 0);
-      keys.forEach((key, s) => accumulate(o, query, v!.data, key, weights[s]! / total, dims.size));
+      values.forEach((value, s) => accumulate(o, output, v!.data, value, weights[s]! / total, dims.valueSize));
       lse[row] = largest + Math.log(total);
     });
     return [
@@ -66,54 +84,90 @@ export const attentionOp: OpDef<AttentionAttrs> = {
   },
   lowering: { kind: "kernel", lower: lowerAttention },
   sample(draw) {
-    const { q, kv, scale, range } = sampleAttention(draw);
+    const { q, k, v, attrs, range } = sampleAttention(draw);
     return {
-      inputs: [q, kv, kv, { dtype: "i32", shape: [] }],
-      attrs: { scale },
+      inputs: [q, k, v, { dtype: "i32", shape: [] }],
+      attrs,
       ranges: [undefined, undefined, undefined, range],
     };
   },
 };
 
-/** Requires f32 queries [B, T, H, D], and keys and values [B, S, G, D] where G divides H; the first three inputs. */
-export function requireHeads(op: string, inputs: readonly TensorType[]): void {
+/**
+ * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E] where G divides H, the first three inputs,
+ * and attributes that mean something.
+ */
+export function requireHeads(op: string, inputs: readonly TensorType[], attrs: AttentionAttrs): void {
   const [q, k, v] = inputs as [TensorType, TensorType, TensorType];
   for (const input of [q, k, v]) {
     const heads = input.dtype === "f32" && input.shape.length === 4 && elementCount(input.shape) > 0;
     requireShape(heads, op, "takes f32 tensors [batch, time, heads, size]", inputs);
   }
   requireShape(
-    k.shape.every((dim, axis) => dim === v.shape[axis]),
+    k.shape.slice(0, 3).every((dim, axis) => dim === v.shape[axis]),
     op,
     "keys and values differ",
     inputs,
   );
-  const { heads, keyHeads } = attentionDims(q, k);
+  const { heads, keyHeads } = attentionDims(q, v);
   const fits = q.shape[0] === k.shape[0] && q.shape[3] === k.shape[3] && heads % keyHeads === 0;
   requireShape(fits, op, "batch or head sizes differ, or the key heads do not divide the heads", inputs);
+  const { window, softcap, causal = true } = attrs;
+  const windowFits = window === undefined || (Number.isSafeInteger(window) && window > 0 && window < 2 ** 31 && causal);
+  requireShape(
+    windowFits,
+    op,
+    `the window is ${window}`,
+    inputs,
+    "give a whole number of keys, and leave the attention causal",
+  );
+  requireShape(softcap === undefined || softcap > 0, op, `scores are capped at ${softcap}`, inputs);
 }
 
-/** One query of the reference loops: element offsets of its vector and of the keys it sees, and its row in lse. */
+/** The score of a product of a query and a key, and its derivative by the product. */
+export function scoreOf({ scale, softcap }: AttentionAttrs, product: number): { score: number; slope: number } {
+  if (softcap === undefined) return { score: scale * product, slope: scale };
+  const bounded = Math.tanh((scale * product) / softcap);
+  return { score: softcap * bounded, slope: scale * (1 - bounded * bounded) };
+}
+
+/** One query of the reference loops: where its vectors are, and the keys and values that it sees, in elements. */
 export interface ReferenceQuery {
   readonly query: number;
+  readonly output: number;
   readonly keys: readonly number[];
+  readonly values: readonly number[];
   /** In [B, H, T]. */
   readonly row: number;
   /** In [B, T, H]. */
   readonly timeRow: number;
 }
 
-/** Visits every query. A position beyond the capacity sees the whole cache. */
-export function forEachQuery(dims: AttentionDims, position: number, visit: (query: ReferenceQuery) => void): void {
-  const { batch, time, heads, size, capacity, keyHeads, groupSize } = dims;
+/** Visits every query. A position beyond the capacity counts as that of the cache's last key. */
+export function forEachQuery(
+  dims: AttentionDims,
+  { window = Infinity, causal = true }: AttentionAttrs,
+  position: number,
+  visit: (query: ReferenceQuery) => void,
+): void {
+  const { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize } = dims;
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       for (let t = 0; t < time; t++) {
         const timeRow = (b * time + t) * heads + h;
-        const visible = Math.min(position + t + 1, capacity);
-        const firstKey = (b * capacity * keyHeads + Math.floor(h / groupSize)) * size;
-        const keys = Array.from({ length: visible }, (_, s) => firstKey + s * keyHeads * size);
-        visit({ query: timeRow * size, keys, row: (b * heads + h) * time + t, timeRow });
+        const visible = Math.min(position + (causal ? t : time - 1) + 1, capacity);
+        const first = Math.max(0, visible - window);
+        const keyRows = Array.from({ length: visible - first }, (_, s) => {
+          return (b * capacity + first + s) * keyHeads + Math.floor(h / groupSize);
+        });
+        visit({
+          query: timeRow * size,
+          output: timeRow * valueSize,
+          keys: keyRows.map((row) => row * size),
+          values: keyRows.map((row) => row * valueSize),
+          row: (b * heads + h) * time + t,
+          timeRow,
+        });
       }
     }
   }
@@ -138,34 +192,49 @@ export function accumulate(
   for (let d = 0; d < size; d++) y[yAt + d]! += factor * x[xAt + d]!;
 }
 
-/** Random small types whose queries all see at least one key, and the range of positions. */
+/** Random small types whose queries all see at least one key, attributes, and the range of positions. */
 export function sampleAttention(draw: CaseDraw): {
   readonly q: TensorType;
-  readonly kv: TensorType;
-  readonly scale: number;
+  readonly k: TensorType;
+  readonly v: TensorType;
+  readonly attrs: AttentionAttrs;
   readonly range: NonNullable<OpCase["ranges"]>[number];
 } {
   const [batch, time, keyHeads, size] = [draw.int(1, 2), draw.int(1, 11), draw.int(1, 2), draw.int(1, 21)];
   const before = draw.int(0, 6);
+  const kv = (last: number): TensorType => ({ dtype: "f32", shape: [batch, time + before, keyHeads, last] });
   const q: TensorType = { dtype: "f32", shape: [batch, time, keyHeads * draw.int(1, 3), size] };
-  const kv: TensorType = { dtype: "f32", shape: [batch, time + before, keyHeads, size] };
-  return { q, kv, scale: 1 / Math.sqrt(size), range: [0, before] };
+  const mask = draw.pick<Partial<AttentionAttrs>>([{}, { window: draw.int(1, 7) }, { causal: false }]);
+  const cap = draw.pick<Partial<AttentionAttrs>>([{}, { softcap: 1.5 }]);
+  return {
+    q,
+    k: kv(size),
+    v: kv(draw.pick([size, draw.int(1, 21)])),
+    attrs: { scale: 1 / Math.sqrt(size), ...mask, ...cap },
+    range: [0, before],
+  };
 }
 
 export interface AttentionOptions {
   /** Factor of the scores, 1 / sqrt(head size) by default. */
   readonly scale?: number;
+  /** Keys that a query sees at most, the last of them its own; all up to its own by default. Only where causal. */
+  readonly window?: number;
+  /** Scores s, after the scale, become softcap tanh(s / softcap); unbounded by default. */
+  readonly softcap?: number;
+  /** Whether query t sees no key behind position + t, true by default; else all see what the last one sees. */
+  readonly causal?: boolean;
 }
 
 /** The results of `attention`. */
-export interface AttentionResult<Q extends Shape> {
-  /** [batch, time, heads, size]. */
-  readonly output: Tensor<Q, "f32">;
+export interface AttentionResult<O extends Shape> {
+  /** [batch, time, heads, value size]. */
+  readonly output: Tensor<O, "f32">;
   /** log sum exp of the scores, [batch, heads, time]. */
   readonly logSumExp: Tensor<Shape, "f32">;
 }
 
-/** The result's shape is that of the queries `Q`; batch and head size must be those of the keys `K`. */
+/** Queries `Q` beside keys `K`: batch and head size must be the same; `Q` where they are. */
 export type AttentionShape<Q extends Shape, K extends Shape> = number extends Q["length"] | K["length"]
   ? Shape
   : Q extends readonly [infer B extends Dim, Dim, Dim, infer D extends Dim]
@@ -180,19 +249,53 @@ export type AttentionShape<Q extends Shape, K extends Shape> = number extends Q[
       : ShapeError<`attention: keys ${ShowShape<K>} are not [batch, capacity, heads, size]`>
     : ShapeError<`attention: queries ${ShowShape<Q>} are not [batch, time, heads, size]`>;
 
+/** Values `V` beside keys `K`: the same but for the head size. */
+export type AttentionValues<K extends Shape, V extends Shape> = number extends K["length"] | V["length"]
+  ? Shape
+  : K extends readonly [infer B extends Dim, infer S extends Dim, infer G extends Dim, Dim]
+    ? V extends readonly [infer ValueB extends Dim, infer ValueS extends Dim, infer ValueG extends Dim, Dim]
+      ? [SameDim<B, ValueB>, SameDim<S, ValueS>, SameDim<G, ValueG>] extends [infer Batch, infer Steps, infer Heads]
+        ? [Batch] extends [never]
+          ? ShapeError<`attention: batches differ: ${B} and ${ValueB}`>
+          : [Steps] extends [never]
+            ? ShapeError<`attention: capacities differ: ${S} and ${ValueS}`>
+            : [Heads] extends [never]
+              ? ShapeError<`attention: key heads differ: ${G} and ${ValueG}`>
+              : V
+        : never
+      : ShapeError<`attention: values ${ShowShape<V>} are not [batch, capacity, heads, size]`>
+    : Shape;
+
+/** The result's shape: that of the queries `Q`, with the head size of the values `V`. */
+export type AttentionOutput<Q extends Shape, V extends Shape> = number extends Q["length"] | V["length"]
+  ? Shape
+  : Q extends readonly [infer B extends Dim, infer T extends Dim, infer H extends Dim, infer D extends Dim]
+    ? V extends readonly [Dim, Dim, Dim, infer E extends Dim]
+      ? [D, E] extends [E, D]
+        ? Q
+        : readonly [B, T, H, E]
+      : Shape
+    : Shape;
+
 /**
- * Causal attention of queries `q` [batch, time, heads, size] over a cache of keys and values
- * [batch, capacity, key heads, size]; key heads divide heads. Query t sees the keys 0..position + t, or the whole cache
- * if that is beyond it.
- * @throws ShapeMismatchError when shapes do not fit.
+ * Attention of queries `q` [batch, time, heads, size] over a cache of keys [batch, capacity, key heads, size] and values
+ * [batch, capacity, key heads, value size]; key heads divide heads. Query t sees the keys 0..position + t, or those of
+ * them that the options leave; a position beyond the cache counts as its last one.
+ * @throws ShapeMismatchError when shapes do not fit, or an option is out of range.
  */
-export function attention<Q extends Shape, K extends Shape>(
+export function attention<Q extends Shape, K extends Shape, V extends Shape>(
   q: Tensor<Q, "f32">,
   k: Checked<AttentionShape<Q, K>, Tensor<K, "f32">>,
-  v: Tensor<NoInfer<K>, "f32">,
+  v: Checked<AttentionValues<K, V>, Tensor<V, "f32">>,
   position: Tensor<readonly [], "i32">,
-  { scale = 1 / Math.sqrt(q.shape[q.rank - 1] ?? 1) }: AttentionOptions = {},
-): AttentionResult<Q> {
-  const [output, logSumExp] = emit(attentionOp, [q, k as Tensor, v, position], { scale });
-  return { output, logSumExp } as unknown as AttentionResult<Q>;
+  { scale = 1 / Math.sqrt(q.shape[q.rank - 1] ?? 1), window, softcap, causal = true }: AttentionOptions = {},
+): AttentionResult<AttentionOutput<Q, V>> {
+  const attrs: AttentionAttrs = {
+    scale,
+    ...(window !== undefined && { window }),
+    ...(softcap !== undefined && { softcap }),
+    ...(!causal && { causal }),
+  };
+  const [output, logSumExp] = emit(attentionOp, [q, k as Tensor, v as Tensor, position], attrs);
+  return { output, logSumExp } as unknown as AttentionResult<AttentionOutput<Q, V>>;
 }

@@ -1,17 +1,23 @@
 // What attention's derivatives are made of when they are rewritten to products: heads before time, key heads repeated
-// for the heads of their group, and the causal weights.
+// for the heads of their group, scores with their slopes, and the weights of what is seen.
 
 import type { Shape } from "@fidelity/units";
 import type { Tensor } from "../graph.ts";
+import type { AttentionAttrs } from "./attention.ts";
 import { add } from "./add.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { exp } from "./exp.ts";
 import { iota } from "./iota.ts";
 import { le } from "./le.ts";
+import { logicalAnd } from "./logical_and.ts";
+import { lt } from "./lt.ts";
+import { min } from "./min.ts";
+import { mul } from "./mul.ts";
 import { reduceSum } from "./reduce_sum.ts";
 import { reshape } from "./reshape.ts";
 import { select } from "./select.ts";
 import { sub } from "./sub.ts";
+import { tanh } from "./tanh.ts";
 import { transpose } from "./transpose.ts";
 
 /** [B, T, H, D] to [B, H, T, D]. */
@@ -39,6 +45,23 @@ export function sumHeads(x: Tensor, keyHeads: number): Tensor<Shape, "f32"> {
   return reduceSum(grouped, [2]);
 }
 
+/** What attention does with the products of queries and keys. */
+export interface AttentionScores {
+  readonly scores: Tensor<Shape, "f32">;
+  /** Something times the slopes of the scores by the products. */
+  bySlope(x: Tensor): Tensor<Shape, "f32">;
+  /** tanh(scale product / cap), where scores are capped. */
+  readonly bounded: Tensor<Shape, "f32"> | undefined;
+}
+
+export function attentionScores(products: Tensor<Shape, "f32">, { scale, softcap }: AttentionAttrs): AttentionScores {
+  const scaled = (x: Tensor): Tensor<Shape, "f32"> => mul(x as Tensor<Shape, "f32">, scale);
+  if (softcap === undefined) return { scores: scaled(products), bySlope: scaled, bounded: undefined };
+  const bounded = tanh(mul(products, scale / softcap));
+  const slope = scaled(sub(1, mul(bounded, bounded)));
+  return { scores: mul(bounded, softcap), bySlope: (x) => mul(x as Tensor<Shape, "f32">, slope), bounded };
+}
+
 /** An exponent whose exponential is zero in float32. */
 const NOWHERE = -1e4;
 
@@ -46,10 +69,18 @@ const NOWHERE = -1e4;
  * exp(scores - lse) of the keys that each query sees, and 0 of the others: scores [B, H, T, S], lse [B, H, T]. The mask
  * lies inside the exponential, so that masked scores, however large, have neither weight nor derivative.
  */
-export function attentionWeights(scores: Tensor, lse: Tensor, position: Tensor): Tensor<Shape, "f32"> {
+export function attentionWeights(
+  scores: Tensor,
+  lse: Tensor,
+  position: Tensor,
+  { window, causal = true }: AttentionAttrs,
+): Tensor<Shape, "f32"> {
   const [, , time, capacity] = scores.shape as [number, number, number, number];
-  const last: Tensor<Shape, "i32"> = add(reshape(iota([time]), [time, 1]), position as Tensor<Shape, "i32">);
-  const visible = le(iota([time, capacity]) as Tensor<Shape, "i32">, last);
+  const at = position as Tensor<Shape, "i32">;
+  const last = causal ? add(reshape(iota([time]), [time, 1]), at) : add(at, time - 1);
+  const keys = iota([time, capacity]) as Tensor<Shape, "i32">;
+  const visible = le(keys, last as Tensor<Shape, "i32">) as Tensor<Shape, "bool">;
+  const seen = window === undefined ? visible : logicalAnd(visible, lt(sub(min(last, capacity - 1), window), keys));
   const exponent = sub(scores as Tensor<Shape, "f32">, reshape(lse as Tensor<Shape, "f32">, [...lse.shape, 1]));
-  return exp(select(visible as Tensor<Shape, "bool">, exponent, NOWHERE));
+  return exp(select(seen as Tensor<Shape, "bool">, exponent, NOWHERE));
 }

@@ -1,5 +1,6 @@
 // attention_tangent: the tangents of attention's results, linear in those of its queries, keys and values:
-//   ds = scale (dq . k + q . dk),  dlse = sum p ds,  do = sum p ds v + sum p dv - dlse o,   p = exp(s - lse)
+//   ds = slope (dq . k + q . dk),  dlse = sum p ds,  do = sum p ds v + sum p dv - dlse o,   p = exp(s - lse)
+// where the slope is that of the score by q . k.
 // Reverse mode never computes it: its transpose is attention_grad. Forward and nested modes rewrite it to products.
 
 import type { Shape } from "@fidelity/units";
@@ -8,9 +9,18 @@ import { emit, emitOne } from "../graph.ts";
 import type { MaybeTensor, OpDef } from "../op.ts";
 import { add } from "./add.ts";
 import type { AttentionAttrs } from "./attention.ts";
-import { accumulate, attentionDims, dot, forEachQuery, requireHeads, sampleAttention } from "./attention.ts";
+import {
+  accumulate,
+  attentionDims,
+  attentionOutput,
+  dot,
+  forEachQuery,
+  requireHeads,
+  sampleAttention,
+  scoreOf,
+} from "./attention.ts";
 import { attentionGradOp } from "./attention_grad.ts";
-import { attentionWeights, headsFirst, headsLast, repeatHeads } from "./attention_parts.ts";
+import { attentionScores, attentionWeights, headsFirst, headsLast, repeatHeads } from "./attention_parts.ts";
 import { matmulOp } from "./matmul.ts";
 import { mul } from "./mul.ts";
 import { reduceSum } from "./reduce_sum.ts";
@@ -33,27 +43,28 @@ export interface AttentionValues {
 /** Inputs: q, k, v, o, lse, dq, dk, dv, position. */
 export const attentionTangentOp: OpDef<AttentionAttrs> = {
   name: "attention_tangent",
-  summary: "do = sum p (ds v + dv) - dlse o, dlse = sum p ds, ds = scale (dq k + q dk)",
-  infer(inputs) {
-    requireHeads("attention_tangent", inputs);
-    requireHeads("attention_tangent", inputs.slice(5));
+  summary: "do = sum p (ds v + dv) - dlse o, dlse = sum p ds, ds = slope (dq k + q dk)",
+  infer(inputs, attrs) {
+    requireHeads("attention_tangent", inputs, attrs);
+    requireHeads("attention_tangent", inputs.slice(5), attrs);
     requirePosition("attention_tangent", inputs[8]!, inputs);
     return [inputs[3]!, inputs[4]!];
   },
-  evaluate([q, k, v, o, lse, dq, dk, dv, position], { scale }, [oType, lseType]) {
-    const dims = attentionDims(q!.type, k!.type);
-    const { size } = dims;
+  evaluate([q, k, v, o, lse, dq, dk, dv, position], attrs, [oType, lseType]) {
+    const dims = attentionDims(q!.type, v!.type);
+    const { size, valueSize } = dims;
     const dO = new Float64Array(o!.data.length);
     const dLse = new Float64Array(lse!.data.length);
-    forEachQuery(dims, position!.data[0]!, ({ query, keys, row }) => {
-      for (const key of keys) {
-        const p = Math.exp(scale * dot(q!.data, query, k!.data, key, size) - lse!.data[row]!);
-        const ds = scale * (dot(dq!.data, query, k!.data, key, size) + dot(q!.data, query, dk!.data, key, size));
-        accumulate(dO, query, v!.data, key, p * ds, size);
-        accumulate(dO, query, dv!.data, key, p, size);
+    forEachQuery(dims, attrs, position!.data[0]!, ({ query, output, keys, values, row }) => {
+      keys.forEach((key, s) => {
+        const { score, slope } = scoreOf(attrs, dot(q!.data, query, k!.data, key, size));
+        const p = Math.exp(score - lse!.data[row]!);
+        const ds = slope * (dot(dq!.data, query, k!.data, key, size) + dot(q!.data, query, dk!.data, key, size));
+        accumulate(dO, output, v!.data, values[s]!, p * ds, valueSize);
+        accumulate(dO, output, dv!.data, values[s]!, p, valueSize);
         dLse[row]! += p * ds;
-      }
-      accumulate(dO, query, o!.data, query, -dLse[row]!, size);
+      });
+      accumulate(dO, output, o!.data, output, -dLse[row]!, valueSize);
     });
     return [
       { type: oType!, data: dO },
@@ -77,11 +88,12 @@ export const attentionTangentOp: OpDef<AttentionAttrs> = {
   },
   lowering: { kind: "expand", expand: expandTangent },
   sample(draw) {
-    const { q, kv, scale, range } = sampleAttention(draw);
+    const { q, k, v, attrs, range } = sampleAttention(draw);
+    const o = attentionOutput(q, v);
     const lse: TensorType = { dtype: "f32", shape: [q.shape[0]!, q.shape[2]!, q.shape[1]!] };
     return {
-      inputs: [q, kv, kv, q, lse, q, kv, kv, { dtype: "i32", shape: [] }],
-      attrs: { scale },
+      inputs: [q, k, v, o, lse, q, k, v, { dtype: "i32", shape: [] }],
+      attrs,
       ranges: [...Array<undefined>(4), [1, 4], ...Array<undefined>(3), range],
     };
   },
@@ -102,17 +114,19 @@ export function attentionTangent(
 }
 
 /** What both orders of tangents need, with heads before time and keys repeated for each head of their group. */
-function tangentParts(inputs: readonly Tensor[], { scale }: AttentionAttrs) {
+function tangentParts(inputs: readonly Tensor[], attrs: AttentionAttrs) {
   const [q, k, v, o, lse, dq, dk, dv, position] = inputs as readonly Tensor[];
   const heads = q!.shape[2]!;
   const keys = (x: Tensor): Tensor => repeatHeads(headsFirst(x), heads);
-  const scores = (queries: Tensor, by: Tensor): Tensor => mul(matmulOf(queries, by, true), scale);
   const [q_, k_, v_, o_] = [headsFirst(q!), keys(k!), keys(v!), headsFirst(o!)];
   const [dq_, dk_, dv_] = [headsFirst(dq!), keys(dk!), keys(dv!)];
-  const p = attentionWeights(scores(q_, k_), lse!, position!);
-  const ds = add(scores(dq_, k_), scores(q_, dk_));
+  const { scores, bySlope, bounded } = attentionScores(matmulOf(q_, k_, true), attrs);
+  const p = attentionWeights(scores, lse!, position!, attrs);
+  const changes = add(matmulOf(dq_, k_, true), matmulOf(q_, dk_, true));
+  const ds = bySlope(changes);
   const pds = mul(p, ds);
-  return { q: q_, k: k_, v: v_, o: o_, dq: dq_, dk: dk_, dv: dv_, p, ds, pds, dLse: rowSums(pds), keys, scores };
+  const values = { q: q_, k: k_, v: v_, o: o_, dq: dq_, dk: dk_, dv: dv_ };
+  return { ...values, bySlope, bounded, changes, p, ds, pds, dLse: rowSums(pds), keys };
 }
 
 function expandTangent(inputs: readonly Tensor[], attrs: AttentionAttrs): readonly Tensor[] {
@@ -127,13 +141,20 @@ function secondTangent(
   tangents: readonly MaybeTensor[],
   attrs: AttentionAttrs,
 ): readonly Tensor[] {
-  const { q, k, v, o, dq, dk, dv, p, ds, pds, dLse, keys, scores } = tangentParts(inputs, attrs);
+  const { q, k, v, o, dq, dk, dv, p, ds, pds, dLse, keys, bySlope, bounded, changes } = tangentParts(inputs, attrs);
   const tangent = (i: number): Tensor => tangents[i] ?? zerosLike(inputs[i]!);
   const [q1, o1, dq1] = [headsFirst(tangent(0)), headsFirst(tangent(3)), headsFirst(tangent(5))];
   const [k1, v1, dk1, dv1] = [keys(tangent(1)), keys(tangent(2)), keys(tangent(6)), keys(tangent(7))];
   const lse1 = reshape(tangent(4), [...inputs[4]!.shape, 1]);
-  const p1 = mul(p, sub(add(scores(q1, k), scores(q, k1)), lse1));
-  const ds1 = add(add(scores(dq1, k), scores(dq, k1)), add(scores(q1, dk), scores(q, dk1)));
+  const products = (a: Tensor, b: Tensor, c: Tensor, d: Tensor): Tensor<Shape, "f32"> =>
+    add(matmulOf(a, b, true), matmulOf(c, d, true));
+  const scores1 = bySlope(products(q1, k, q, k1));
+  const p1 = mul(p, sub(scores1, lse1));
+  const linear1 = bySlope(add(products(dq1, k, dq, k1), products(q1, dk, q, dk1)));
+  // The slope scale (1 - b^2) has the tangent -2 b / cap (scale s'), as b has that of the score over the cap.
+  const { scale, softcap = 1 } = attrs;
+  const bend = bounded === undefined ? undefined : mul(mul(bounded, (-2 * scale) / softcap), scores1);
+  const ds1 = bend === undefined ? linear1 : add(linear1, mul(bend, changes));
   const pds1 = add(mul(p1, ds), mul(p, ds1));
   const dLse1 = rowSums(pds1);
   const values = add(add(matmulOf(pds1, v), matmulOf(pds, v1)), add(matmulOf(p1, dv), matmulOf(p, dv1)));

@@ -2,7 +2,7 @@
 // one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before
 // by a call of its own, into scores in scratch, and add the values by their exponentials to the output. The largest
 // score so far and the sum of exponentials of each query are kept beside, and the output is scaled when a larger score
-// turns up. Keys and values behind the last visible one are never read. Few queries have kernels of their own:
+// turns up. Blocks of keys that nobody sees are never read. Few queries have kernels of their own:
 // attention_decode.ts.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
@@ -22,14 +22,25 @@ import {
   loadPosition,
   packHeads,
   rowGroups,
-  visibleKeys,
 } from "./attention_blocks.ts";
 import { lowerAttentionRows } from "./attention_decode.ts";
+import type { AttentionMask } from "./attention_mask.ts";
+import {
+  alignDown,
+  attentionMask,
+  endOfKeys,
+  firstOfKeys,
+  keysOfQuery,
+  laterLimit,
+  LEAST,
+  limitOf,
+  MASKED,
+  scoreOfProduct,
+  visibleKeys,
+} from "./attention_mask.ts";
 import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 import { multiplyBlock } from "./register_block.ts";
 
-/** Below every score; its exponential is 0. A score that is NaN makes its row's sum NaN, whatever the largest is. */
-const MASKED = -1e30;
 /** Queries of a block where there are enough blocks, and fewer where there are not. */
 const [QUERIES, QUERIES_OF_FEW] = [128, 32];
 const ENOUGH_CHUNKS = 16;
@@ -39,7 +50,7 @@ interface QueryBlock {
   readonly dims: AttentionDims;
   readonly schedule: AttentionSchedule;
   readonly type: LoopType;
-  readonly scale: number;
+  readonly mask: AttentionMask;
   readonly q: LoopValue;
   readonly panels: LoopValue;
   readonly values: LoopValue;
@@ -74,19 +85,21 @@ function isSingle({ dims, schedule }: QueryBlock): boolean {
   return dims.capacity <= schedule.keyBlock;
 }
 
-export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs): void {
-  const [q, keys] = context.node.inputs;
-  const dims = attentionDims(q!.type, keys!.type);
-  const { batch, time, heads, size, capacity, groupSize } = dims;
+export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): void {
+  const [q, , values] = context.node.inputs;
+  const dims = attentionDims(q!.type, values!.type);
+  const mask = attentionMask(attrs, dims);
+  const { batch, time, heads, size, valueSize, capacity, groupSize } = dims;
   const enough = batch * heads * Math.ceil(time / QUERIES) >= ENOUGH_CHUNKS;
   // Keys and values come from the second cache in time.
   const queries = enough ? QUERIES : QUERIES_OF_FEW;
   const schedule = chooseAttentionSchedule(dims, context, queries, context.cacheBytes.l2 / 2);
   if (time < schedule.rows) {
-    lowerAttentionRows(context, { scale }, dims);
+    lowerAttentionRows(context, mask, dims);
     return;
   }
-  const panels = packHeads(context, dims, context.input(1), context.input(3), schedule.vectors * context.lanes);
+  const width = schedule.vectors * context.lanes;
+  const panels = packHeads(context, dims, mask, context.input(1), size, context.input(3), width);
   const blocks = Math.ceil(time / schedule.queryBlock);
   const buffers = [
     context.input(0),
@@ -96,7 +109,7 @@ export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs)
     context.result(0),
     context.result(1),
   ];
-  const work = 4 * batch * heads * time * capacity * size;
+  const work = 2 * batch * heads * time * keysOfQuery(mask) * (size + valueSize);
   context.call("attention", batch * heads * blocks, work, buffers, (k, bases) => {
     const [qBase, vBase, positionAt, panelsBase, oBase, lseBase] = bases as readonly LoopValue[];
     // Later queries see more keys: their blocks come first, so that none is left to one thread at the end.
@@ -106,19 +119,19 @@ export function lowerAttention(context: LowerContext, { scale }: AttentionAttrs)
     const keyHead = k.div(head, k.index(groupSize));
     const strides = headStrides(dims);
     const stateBytes = Math.ceil(schedule.queryBlock / schedule.rows) * context.lanes * 4;
-    const ofQueries = (base: LoopValue): LoopValue =>
-      k.offset(headBase(k, base, sequence, head, time, strides.query, size), t, strides.query);
+    const ofQueries = (base: LoopValue, strideBytes: number, elements: number): LoopValue =>
+      k.offset(headBase(k, base, sequence, head, time, strideBytes, elements), t, strideBytes);
     attendBlock(k, {
       dims,
       schedule,
       type: loopType("f32", context.lanes),
-      scale,
-      q: ofQueries(qBase!),
+      mask,
+      q: ofQueries(qBase!, strides.query, size),
       panels: panelsOfHead(k, panelsBase!, panels, dims, sequence, keyHead),
-      values: headBase(k, vBase!, sequence, keyHead, capacity, strides.key, size),
-      o: ofQueries(oBase!),
+      values: headBase(k, vBase!, sequence, keyHead, capacity, strides.value, valueSize),
+      o: ofQueries(oBase!, strides.output, valueSize),
       lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
-      limit: k.add(loadPosition(k, positionAt!), t),
+      limit: limitOf(k, mask, loadPosition(k, positionAt!), t),
       queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
       scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
       largest: k.allocateScratch(stateBytes),
@@ -141,26 +154,28 @@ function panelsOfHead(
 
 /** All visible keys for one block of queries. */
 function attendBlock(k: KernelBuilder, block: QueryBlock): void {
-  const { dims, schedule, limit, queries } = block;
-  const { query } = headStrides(dims);
+  const { dims, mask, schedule, limit, queries } = block;
+  const { query, output } = headStrides(dims);
   const stateBytes = block.type.lanes * 4;
   const groups = (body: (group: QueryGroup) => void): void =>
     rowGroups(k, queries, dims.time, schedule.rows, (row, rows) => {
-      const [q, o] = [k.offset(block.q, row, query), k.offset(block.o, row, query)];
+      const [q, o] = [k.offset(block.q, row, query), k.offset(block.o, row, output)];
       const state = k.mul(k.div(row, k.index(schedule.rows)), k.index(stateBytes));
-      body({ block, rows, q, o, limit: k.add(limit, row), state, lse: k.offset(block.lse, row, 4) });
+      body({ block, rows, q, o, limit: laterLimit(k, mask, limit, row), state, lse: k.offset(block.lse, row, 4) });
     });
+  const start = alignDown(k, firstOfKeys(k, mask, limit), schedule.vectors * block.type.lanes);
   if (isSingle(block)) {
-    groups((group) => attendKeys(k, group, k.index(0)));
+    groups((group) => attendKeys(k, group, start));
     return;
   }
-  clearRows(k, block.o, queries, query, dims.size, block.type.lanes);
+  clearRows(k, block.o, queries, output, dims.valueSize, block.type.lanes);
   groups(({ state }) => {
-    k.store(k.constant(block.type, MASKED), k.add(block.largest, state));
+    k.store(k.constant(block.type, LEAST), k.add(block.largest, state));
     k.store(k.constant(block.type, 0), k.add(block.totals, state));
   });
-  const visible = k.min(k.add(limit, queries), k.index(dims.capacity));
-  k.loop(0, visible, schedule.keyBlock, (firstKey) => groups((group) => attendKeys(k, group, firstKey)));
+  k.loop(start, endOfKeys(k, mask, limit, queries), schedule.keyBlock, (firstKey) =>
+    groups((group) => attendKeys(k, group, firstKey)),
+  );
   groups((group) => {
     finishState(k, group);
     scaleOutput(k, group);
@@ -170,9 +185,14 @@ function attendBlock(k: KernelBuilder, block: QueryBlock): void {
 /** A block of keys for one group of queries: nothing when they see none of it. */
 function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): void {
   const { block, rows } = group;
-  const { dims, schedule } = block;
-  const end = k.min(k.add(group.limit, k.index(rows)), k.index(dims.capacity));
-  k.if(k.compare("lt", firstKey, end), () => {
+  const { mask, schedule } = block;
+  const end = endOfKeys(k, mask, group.limit, k.index(rows));
+  let seen = k.compare("lt", firstKey, end);
+  if (mask.window !== undefined) {
+    const behind = k.add(firstKey, k.index(schedule.keyBlock));
+    seen = k.binary("and", seen, k.compare("lt", firstOfKeys(k, mask, group.limit), behind));
+  }
+  k.if(seen, () => {
     const keys = k.min(k.index(schedule.keyBlock), k.sub(end, firstKey));
     const maxima = writeScores(k, group, firstKey, keys);
     const largest = reduceEach(k, maxima, (a, b) => largerOf(k, a, b));
@@ -187,11 +207,11 @@ function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): v
 function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, keys: LoopValue): void {
   const { block, rows, o } = group;
   const { dims, schedule, type } = block;
-  const { query, key } = headStrides(dims);
-  const values = k.offset(block.values, firstKey, key);
-  for (const piece of rowPieces(dims.size, type.lanes, schedule.vectors)) {
+  const { output, value } = headStrides(dims);
+  const values = k.offset(block.values, firstKey, value);
+  for (const piece of rowPieces(dims.valueSize, type.lanes, schedule.vectors)) {
     const offsets = pieceOffsets(piece);
-    const at = (n: number): number => Math.floor(n / piece.count) * query + offsets[n % piece.count]!;
+    const at = (n: number): number => Math.floor(n / piece.count) * output + offsets[n % piece.count]!;
     const scaled = (read: (n: number) => LoopValue): LoopValue[] =>
       Array.from({ length: rows }, (_, i) => {
         const factor = k.loadSplat(piece.type, k.add(block.factors, group.state), i * 4);
@@ -205,7 +225,7 @@ function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, key
       leftRowBytes: schedule.keyBlock * 4,
       leftStepBytes: 4,
       right: k.add(values, k.index(piece.offset)),
-      rightStepBytes: key,
+      rightStepBytes: value,
     };
     const sums = multiplyBlock(k, operands, rows, piece, keys, before);
     (isSingle(block) ? scaled((n) => sums[n]!) : sums).forEach((sum, n) => k.store(sum, o, at(n)));
@@ -215,10 +235,9 @@ function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, key
 /** Writes the masked scores of a group with a block of keys, by log2 e; gives the largest of each query, in lanes. */
 function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, keys: LoopValue): readonly LoopValue[] {
   const { block, rows } = group;
-  const { dims, schedule, type } = block;
+  const { dims, mask, schedule, type } = block;
   const width = schedule.vectors * type.lanes;
-  const [factor, masked] = [k.constant(type, block.scale * Math.LOG2E), k.constant(type, MASKED)];
-  const limit = k.splat(k.convert(I32, group.limit), type.lanes);
+  const [score, masked] = [scoreOfProduct(k, mask, type), k.constant(type, MASKED)];
   const lane = laneIndices(k, type.lanes);
   const inits = Array.from({ length: rows }, () => masked);
   return eachPanel(k, keys, schedule, type.lanes, inits, (at, vectors, maxima) => {
@@ -233,25 +252,30 @@ function writeScores(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, k
     };
     const columns = { type, count: vectors };
     const products = multiplyBlock(k, operands, rows, columns, dims.size, zeros);
-    const scores = products.map((product) => k.mul(product, factor));
+    const scores = products.map(score);
     const to = k.offset(block.scores, at, 4);
     const store = (scoreOf: (i: number, v: number) => LoopValue): LoopValue[] =>
       maxima.map((max, i) =>
         Array.from({ length: vectors }, (_, v) => v).reduce((largest, v) => {
-          const score = scoreOf(i, v);
-          k.store(score, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
-          return largerOf(k, largest, score);
+          const one = scoreOf(i, v);
+          k.store(one, to, i * schedule.keyBlock * 4 + v * type.lanes * 4);
+          return largerOf(k, largest, one);
         }, max),
       );
     const end = k.add(key, k.index(vectors * type.lanes - 1));
+    let whole = k.compare("le", end, k.min(group.limit, k.index(dims.capacity - 1)));
+    if (mask.window !== undefined) {
+      const last = laterLimit(k, mask, group.limit, k.index(rows - 1));
+      whole = k.binary("and", whole, k.compare("le", firstOfKeys(k, mask, last), key));
+    }
     return k.if(
-      k.compare("le", end, k.min(group.limit, k.index(dims.capacity - 1))),
+      whole,
       () => store((i, v) => scores[i * vectors + v]!),
       () => {
         const first = k.add(lane, k.splat(k.convert(I32, key), type.lanes));
         return store((i, v) => {
           const number = v === 0 ? first : k.add(first, k.constant(first.type, v * type.lanes));
-          const seen = visibleKeys(k, number, limit, i, dims.capacity, width);
+          const seen = visibleKeys(k, mask, number, group.limit, i, width);
           return k.select(seen, scores[i * vectors + v]!, masked);
         });
       },
@@ -303,12 +327,12 @@ function finishState(k: KernelBuilder, { block, rows, state, lse }: QueryGroup):
 /** The output by its factors. */
 function scaleOutput(k: KernelBuilder, { block, rows, state, o }: QueryGroup): void {
   const { dims, type } = block;
-  const { query } = headStrides(dims);
-  for (const piece of rowPieces(dims.size, type.lanes, dims.size)) {
+  const { output } = headStrides(dims);
+  for (const piece of rowPieces(dims.valueSize, type.lanes, dims.valueSize)) {
     for (let i = 0; i < rows; i++) {
       const factor = k.loadSplat(piece.type, k.add(block.factors, state), i * 4);
       for (const offset of pieceOffsets(piece)) {
-        k.store(k.mul(k.load(piece.type, o, i * query + offset), factor), o, i * query + offset);
+        k.store(k.mul(k.load(piece.type, o, i * output + offset), factor), o, i * output + offset);
       }
     }
   }

@@ -6,6 +6,8 @@ import { I32, INDEX, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
+import type { AttentionMask } from "./attention_mask.ts";
+import { alignDown, firstOfKeys, limitOf } from "./attention_mask.ts";
 import { packPanel } from "./gemm_pack.ts";
 import { pieceOffsets, rowPieces } from "./lanes.ts";
 
@@ -13,10 +15,17 @@ import { pieceOffsets, rowPieces } from "./lanes.ts";
 export interface HeadStrides {
   readonly query: number;
   readonly key: number;
+  readonly value: number;
+  readonly output: number;
 }
 
-export function headStrides({ heads, keyHeads, size }: AttentionDims): HeadStrides {
-  return { query: heads * size * 4, key: keyHeads * size * 4 };
+export function headStrides({ heads, keyHeads, size, valueSize }: AttentionDims): HeadStrides {
+  return {
+    query: heads * size * 4,
+    key: keyHeads * size * 4,
+    value: keyHeads * valueSize * 4,
+    output: heads * valueSize * 4,
+  };
 }
 
 /** The address of time step 0 of a head in [batch, steps, heads, size]. */
@@ -52,7 +61,7 @@ const KEYS = 128;
 
 /** Blocks of keys such that they and their values stay in `cacheBytes` while the queries of a block go over them. */
 export function chooseAttentionSchedule(
-  { time, size }: AttentionDims,
+  { time, size, valueSize }: AttentionDims,
   { lanes, joinsVectors, registers }: LowerContext,
   queries: number,
   cacheBytes: number,
@@ -60,7 +69,7 @@ export function chooseAttentionSchedule(
   const rows = registers >= 32 ? Math.min(8, lanes) : 4;
   const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
   const width = vectors * lanes;
-  const fitting = Math.floor(cacheBytes / (8 * size));
+  const fitting = Math.floor(cacheBytes / (4 * (size + valueSize)));
   const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(KEYS / width))) * width;
   return { rows, vectors, keyBlock, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
 }
@@ -77,16 +86,18 @@ export interface HeadPanels {
 /** Panels that one chunk packs. */
 const PANELS_PER_CHUNK = 8;
 
-/** Packs the visible keys or values of all heads; what is behind them stays unset. */
+/** Packs the visible keys or values, of `size` elements, of all heads; those that nobody sees stay unset. */
 export function packHeads(
   context: LowerContext,
-  dims: AttentionDims,
+  { batch, keyHeads }: AttentionDims,
+  mask: AttentionMask,
   rows: BufferHandle,
+  size: number,
   position: BufferHandle,
   width: number,
 ): HeadPanels {
-  const { batch, time, capacity, keyHeads, size } = dims;
-  const strides = headStrides(dims);
+  const { time, capacity } = mask;
+  const strideBytes = keyHeads * size * 4;
   const panels = Math.ceil(capacity / width);
   const headBytes = panels * width * size * 4;
   const buffer = context.temporary(batch * keyHeads * headBytes);
@@ -97,15 +108,17 @@ export function packHeads(
     const [from, positionAt, to] = bases as readonly [LoopValue, LoopValue, LoopValue];
     const head = k.div(k.chunk, k.index(perHead));
     const [sequence, keyHead] = [k.div(head, k.index(keyHeads)), k.rem(head, k.index(keyHeads))];
-    const source = headBase(k, from, sequence, keyHead, capacity, strides.key, size);
+    const source = headBase(k, from, sequence, keyHead, capacity, strideBytes, size);
     const target = k.offset(to, head, headBytes);
     const first = k.mul(k.rem(k.chunk, k.index(perHead)), k.index(PANELS_PER_CHUNK * width));
-    const visible = k.min(k.add(loadPosition(k, positionAt), k.index(time)), k.index(capacity));
+    const at = loadPosition(k, positionAt);
+    const visible = k.min(k.add(at, k.index(time)), k.index(capacity));
     const end = k.min(k.add(first, k.index(PANELS_PER_CHUNK * width)), visible);
-    k.loop(first, end, width, (key) => {
-      const panel = { from: k.offset(source, key, strides.key), to: k.offset(target, key, size * 4) };
+    const start = alignDown(k, firstOfKeys(k, mask, limitOf(k, mask, at, k.index(0))), width);
+    k.loop(mask.window === undefined ? first : k.max(first, start), end, width, (key) => {
+      const panel = { from: k.offset(source, key, strideBytes), to: k.offset(target, key, size * 4) };
       const pack = (count: number) => (): readonly LoopValue[] => {
-        packPanel(k, { ...panel, strides: { element: strides.key, depth: 4 }, count, width, depth: size }, vector);
+        packPanel(k, { ...panel, strides: { element: strideBytes, depth: 4 }, count, width, depth: size }, vector);
         return [];
       };
       const rest = capacity % width;
@@ -165,22 +178,4 @@ export function rowGroups(
   const whole = k.sub(count, k.rem(count, k.index(rows)));
   k.loop(0, whole, rows, (row) => body(row, rows));
   if (total % rows > 0) k.loop(whole, count, rows, (row) => body(row, total % rows));
-}
-
-/**
- * Which keys a group of queries sees, as masks: query i sees key s when s - i <= `limit`, the number of the last key
- * that query 0 sees, and there is such a key.
- */
-export function visibleKeys(
-  k: KernelBuilder,
-  keys: LoopValue,
-  limit: LoopValue,
-  row: number,
-  capacity: number,
-  width: number,
-): LoopValue {
-  const type = keys.type;
-  const moved = row === 0 ? keys : k.sub(keys, k.constant(type, row));
-  const seen = k.compare("le", moved, limit);
-  return capacity % width === 0 ? seen : k.binary("and", seen, k.compare("lt", keys, k.constant(type, capacity)));
 }

@@ -10,8 +10,10 @@ import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { exp2Of, logOf } from "../../loop/math.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
-import type { AttentionAttrs, AttentionDims } from "../attention.ts";
+import type { AttentionDims } from "../attention.ts";
 import { clearRows, headStrides, loadPosition } from "./attention_blocks.ts";
+import type { AttentionMask } from "./attention_mask.ts";
+import { endOfKeys, firstOfKeys, keysOfQuery, LEAST, limitOf, MASKED, scoreOfProduct } from "./attention_mask.ts";
 import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 
 /** Heads that share a reading of keys and values. */
@@ -20,8 +22,6 @@ const HEADS = 4;
 const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
 /** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
 const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
-/** Below every score; its exponential is 0. */
-const MASKED = -1e30;
 /** Vectors of head elements whose products are unrolled. */
 const UNROLLED_VECTORS = 16;
 /** How far ahead of their use keys are asked for, at least, and how many rows of a head ahead values are. */
@@ -37,7 +37,7 @@ const SUMS_MIN = 8;
 interface Cut {
   readonly dims: AttentionDims;
   readonly type: LoopType;
-  readonly scale: number;
+  readonly mask: AttentionMask;
   /** Sets of heads of a group, the first ones of `height` and the last one of `lastHeight`. */
   readonly sets: number;
   readonly height: number;
@@ -52,7 +52,7 @@ interface Cut {
   readonly blocks: number;
 }
 
-function cutOf(dims: AttentionDims, scale: number, { lanes, registers, joinsVectors }: LowerContext): Cut {
+function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
   const { groupSize, capacity } = dims;
   const sets = Math.ceil(groupSize / HEADS);
   const height = Math.ceil(groupSize / sets);
@@ -65,7 +65,7 @@ function cutOf(dims: AttentionDims, scale: number, { lanes, registers, joinsVect
   const type = loopType("f32", lanes);
   const accumulators = registers / 2;
   const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
-  return { dims, type, scale, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
+  return { dims, type, mask, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
 }
 
 /** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
@@ -77,31 +77,32 @@ function stateOf(k: KernelBuilder, cut: Cut, states: LoopValue, keyHead: LoopVal
   return k.offset(states, k.add(k.mul(row, k.index(cut.sets)), set), stateBytes(cut));
 }
 
-/** Keys that query `t` sees. */
-function visibleOf(k: KernelBuilder, { capacity }: AttentionDims, position: LoopValue, t: LoopValue): LoopValue {
-  return k.min(k.add(k.add(position, t), k.index(1)), k.index(capacity));
+/** The first key that query `t` sees, and one behind the last one. */
+function seenBy(k: KernelBuilder, { mask }: Cut, position: LoopValue, t: LoopValue): readonly [LoopValue, LoopValue] {
+  const limit = limitOf(k, mask, position, t);
+  return [firstOfKeys(k, mask, limit), endOfKeys(k, mask, limit, k.index(1))];
 }
 
-export function lowerAttentionRows(context: LowerContext, { scale }: AttentionAttrs, dims: AttentionDims): void {
-  const cut = cutOf(dims, scale, context);
+export function lowerAttentionRows(context: LowerContext, mask: AttentionMask, dims: AttentionDims): void {
+  const cut = cutOf(dims, mask, context);
   if (cut.blocks === 1) attendShort(context, cut);
   else attendLong(context, cut);
 }
 
-const workOf = ({ batch, heads, time, capacity, size }: AttentionDims): number =>
-  4 * batch * heads * time * capacity * size;
+const workOf = ({ dims: { batch, heads, time, size, valueSize }, mask }: Cut): number =>
+  2 * batch * heads * time * keysOfQuery(mask) * (size + valueSize);
 
 /** A short cache: a chunk is a key head of a sequence, and writes the results. */
 function attendShort(context: LowerContext, cut: Cut): void {
-  const { batch, time, heads, size, keyHeads } = cut.dims;
+  const { batch, time, heads, valueSize, keyHeads } = cut.dims;
   const buffers = [...[0, 1, 2, 3].map((i) => context.input(i)), context.result(0), context.result(1)];
-  context.call("attention_rows", batch * keyHeads, workOf(cut.dims), buffers, (k, bases) => {
+  context.call("attention_rows", batch * keyHeads, workOf(cut), buffers, (k, bases) => {
     const [q, keys, values, positionAt, o, lse] = bases as readonly LoopValue[];
     const [sequence, keyHead] = [k.div(k.chunk, k.index(keyHeads)), k.rem(k.chunk, k.index(keyHeads))];
     const states = k.allocateScratch(keyHeads * time * cut.sets * stateBytes(cut));
     const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
     const range = { first: k.index(0), keyHead, keyHeadEnd: k.add(keyHead, k.index(1)) };
-    const sums = k.offset(o!, sequence, time * heads * size * 4);
+    const sums = k.offset(o!, sequence, time * heads * valueSize * 4);
     attendBlock(k, { cut, ...reads, ...range, sums, states });
     finishBlock(k, cut, { states, sums, lse: k.offset(lse!, sequence, heads * time * 4), keyHead });
   });
@@ -109,19 +110,19 @@ function attendShort(context: LowerContext, cut: Cut): void {
 
 /** A long cache: a chunk is a block of positions with all key heads. */
 function attendLong(context: LowerContext, cut: Cut): void {
-  const { batch, time, heads, size, keyHeads } = cut.dims;
+  const { batch, time, heads, valueSize, keyHeads } = cut.dims;
   const inputs = [0, 1, 2, 3].map((i) => context.input(i));
   const chunks = batch * cut.blocks;
-  const sums = context.temporary(chunks * time * heads * size * 4);
+  const sums = context.temporary(chunks * time * heads * valueSize * 4);
   const states = context.temporary(chunks * keyHeads * time * cut.sets * stateBytes(cut));
-  context.call("attention_rows", chunks, workOf(cut.dims), [...inputs, sums, states], (k, bases) => {
+  context.call("attention_rows", chunks, workOf(cut), [...inputs, sums, states], (k, bases) => {
     const [q, keys, values, positionAt, sumsAt, statesAt] = bases as readonly LoopValue[];
     const sequence = k.div(k.chunk, k.index(cut.blocks));
     const first = k.mul(k.rem(k.chunk, k.index(cut.blocks)), k.index(cut.block));
     const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
     const range = { first, keyHead: k.index(0), keyHeadEnd: k.index(keyHeads) };
     const writes = {
-      sums: k.offset(sumsAt!, k.chunk, time * heads * size * 4),
+      sums: k.offset(sumsAt!, k.chunk, time * heads * valueSize * 4),
       states: k.offset(statesAt!, k.chunk, keyHeads * time * cut.sets * stateBytes(cut)),
     };
     attendBlock(k, { cut, ...reads, ...range, ...writes });
@@ -142,7 +143,7 @@ interface Block {
   readonly first: LoopValue;
   readonly keyHead: LoopValue;
   readonly keyHeadEnd: LoopValue;
-  /** [time, heads, size] of the sequence and block, and the states of all its sets. */
+  /** [time, heads, value size] of the sequence and block, and the states of all its sets. */
   readonly sums: LoopValue;
   readonly states: LoopValue;
 }
@@ -154,11 +155,10 @@ interface Rows {
   readonly q: LoopValue;
   readonly sums: LoopValue;
   readonly state: LoopValue;
-  /** Positions of the tile from and to before, the last key that the query sees, and the last one of the tile. */
+  /** Positions of the tile from and to before, and the last key that the query sees. */
   readonly from: LoopValue;
   readonly end: LoopValue;
   readonly limit: LoopValue;
-  readonly last: LoopValue;
   /** Of position 0 of the key head. */
   readonly keys: LoopValue;
   readonly values: LoopValue;
@@ -169,58 +169,81 @@ interface Rows {
 
 /** Sums of values by exponentials of scores less the largest, and what was the largest, for all queries. */
 function attendBlock(k: KernelBuilder, block: Block): void {
-  const { cut, keyHead, keyHeadEnd, sequence, first, position } = block;
-  const { dims, type } = cut;
-  const { time, size, capacity, keyHeads, groupSize } = dims;
+  const { cut, sequence, position } = block;
+  const { dims, mask, type } = cut;
+  const { time, size, valueSize, capacity, keyHeads } = dims;
   const strides = headStrides(dims);
   const weights = k.allocateScratch((cut.tile / cut.keys) * type.lanes * 4);
   const factors = k.allocateScratch(type.lanes * 4);
-  const visible = visibleOf(k, dims, position, k.index(time - 1));
-  const end = k.min(k.add(first, k.index(cut.block)), visible);
-  const eachSet = (body: (set: LoopValue, height: number, head: LoopValue, t: LoopValue, keyHead: LoopValue) => void) =>
-    k.loop(keyHead, keyHeadEnd, 1, (g) =>
-      k.loop(0, time, 1, (t) => {
-        const run = (set: LoopValue, height: number): void =>
-          body(set, height, k.add(k.mul(g, k.index(groupSize)), k.mul(set, k.index(cut.height))), t, g);
-        const whole = cut.height === cut.lastHeight ? cut.sets : cut.sets - 1;
-        if (whole === 1) run(k.index(0), cut.height);
-        else k.loop(0, whole, 1, (set) => run(set, cut.height));
-        if (whole < cut.sets) run(k.index(whole), cut.lastHeight);
-      }),
-    );
+  const [firstSeen] = seenBy(k, cut, position, k.index(0));
+  const [, visible] = seenBy(k, cut, position, k.index(time - 1));
+  const first = mask.window === undefined ? block.first : k.max(block.first, firstSeen);
+  const end = k.min(k.add(block.first, k.index(cut.block)), visible);
   k.if(k.compare("lt", first, end), () => {
-    eachSet((set, height, head, t, g) => {
-      const state = stateOf(k, cut, block.states, g, t, set);
-      k.store(k.constant(type, MASKED), state);
+    eachSet(k, block, ({ set, height, head, t, keyHead }) => {
+      const state = stateOf(k, cut, block.states, keyHead, t, set);
+      k.store(k.constant(type, LEAST), state);
       k.store(k.constant(type, 0), state, type.lanes * 4);
-      const sums = k.offset(k.offset(block.sums, t, strides.query), head, size * 4);
-      clearRows(k, sums, height, size * 4, size, type.lanes);
+      const sums = k.offset(k.offset(block.sums, t, strides.output), head, valueSize * 4);
+      clearRows(k, sums, height, valueSize * 4, valueSize, type.lanes);
     });
     k.loop(first, end, cut.tile, (from) => {
       const tileEnd = k.min(k.add(from, k.index(cut.tile)), end);
-      eachSet((set, height, head, t, g) => {
-        const ofHead = (base: LoopValue): LoopValue =>
-          k.offset(k.offset(base, sequence, capacity * keyHeads * size * 4), g, size * 4);
+      eachSet(k, block, ({ set, height, head, t, keyHead }) => {
+        const ofHead = (base: LoopValue, elements: number): LoopValue =>
+          k.offset(k.offset(base, sequence, capacity * keyHeads * elements * 4), keyHead, elements * 4);
         const q = k.offset(k.offset(block.q, sequence, time * strides.query), t, strides.query);
-        attendTile(k, {
+        const [firstOfQuery, endOfQuery] = seenBy(k, cut, position, t);
+        const rows: Rows = {
           cut,
           height,
           q: k.offset(q, head, size * 4),
-          sums: k.offset(k.offset(block.sums, t, strides.query), head, size * 4),
-          state: stateOf(k, cut, block.states, g, t, set),
-          from,
+          sums: k.offset(k.offset(block.sums, t, strides.output), head, valueSize * 4),
+          state: stateOf(k, cut, block.states, keyHead, t, set),
+          from: mask.window === undefined ? from : k.max(from, firstOfQuery),
           end: tileEnd,
-          limit: k.sub(visibleOf(k, dims, position, t), k.index(1)),
-          last: k.sub(tileEnd, k.index(1)),
-          keys: ofHead(block.keys),
-          values: ofHead(block.values),
+          limit: k.sub(endOfQuery, k.index(1)),
+          keys: ofHead(block.keys, size),
+          values: ofHead(block.values, valueSize),
           weights,
           factors,
-        });
+        };
+        const attend = (): readonly LoopValue[] => {
+          attendTile(k, rows);
+          return [];
+        };
+        if (mask.window === undefined) attend();
+        else k.if(k.compare("lt", rows.from, tileEnd), attend);
       });
     });
     return [];
   });
+}
+
+/** A set of heads and a query: its number, its heads and the first of them, and their key head. */
+interface HeadSet {
+  readonly set: LoopValue;
+  readonly height: number;
+  readonly head: LoopValue;
+  readonly t: LoopValue;
+  readonly keyHead: LoopValue;
+}
+
+/** Visits the sets of all queries and of a block's key heads. */
+function eachSet(k: KernelBuilder, { cut, keyHead, keyHeadEnd }: Block, visit: (set: HeadSet) => void): void {
+  const { time, groupSize } = cut.dims;
+  k.loop(keyHead, keyHeadEnd, 1, (g) =>
+    k.loop(0, time, 1, (t) => {
+      const run = (set: LoopValue, height: number): void => {
+        const head = k.add(k.mul(g, k.index(groupSize)), k.mul(set, k.index(cut.height)));
+        visit({ set, height, head, t, keyHead: g });
+      };
+      const whole = cut.height === cut.lastHeight ? cut.sets : cut.sets - 1;
+      if (whole === 1) run(k.index(0), cut.height);
+      else k.loop(0, whole, 1, (set) => run(set, cut.height));
+      if (whole < cut.sets) run(k.index(whole), cut.lastHeight);
+    }),
+  );
 }
 
 /** Scores of a tile, their exponentials, and the values by them. */
@@ -273,8 +296,8 @@ function foldKeys(
 /** Writes the scores of a tile by log2 e, so that their exponentials are powers of two; the largest in each lane. */
 function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
   const { cut, from, end, limit, weights } = rows;
-  const { type, keys, dims, scale, together } = cut;
-  const [factor, masked] = [k.constant(type, scale * Math.LOG2E), k.constant(type, MASKED)];
+  const { type, keys, dims, mask, together } = cut;
+  const [scoreOf, masked] = [scoreOfProduct(k, mask, type), k.constant(type, MASKED)];
   const stride = headStrides(dims).key;
   const step = keys * together;
   const ahead = Math.ceil(AHEAD_BYTES / (step * stride)) * step * stride;
@@ -283,8 +306,7 @@ function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
     scores.forEach((score, i) => k.store(score, to, i * type.lanes * 4));
     return [scores.reduce((a, b) => largerOf(k, a, b), before)];
   };
-  const scored = (right: readonly RowAddress[]): LoopValue[] =>
-    dotRows(k, rows, right, ahead).map((product) => k.mul(product, factor));
+  const scored = (right: readonly RowAddress[]): LoopValue[] => dotRows(k, rows, right, ahead).map(scoreOf);
   // Keys that are all seen, a few at a time.
   const seenHere = k.sub(k.min(k.max(k.add(limit, k.index(1)), from), end), from);
   const whole = k.sub(seenHere, k.rem(seenHere, k.index(step)));
@@ -296,8 +318,8 @@ function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
   // Others are masked, and those behind the tile's last one repeat it.
   const integers = loopType("i32", type.lanes);
   const key = k.binary("and", laneIndices(k, type.lanes), k.constant(integers, keys - 1));
-  const lastSeen = k.splat(k.convert(I32, limit), type.lanes);
   const last = k.sub(end, k.index(1));
+  const lastSeen = k.splat(k.convert(I32, k.min(limit, last)), type.lanes);
   const [total] = k.for(whole, k.sub(end, from), step, [largest!], (at, [before]) => {
     const first = k.add(from, at);
     const right = Array.from({ length: step }, (_, j) => {
@@ -399,16 +421,16 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
 function addValues(k: KernelBuilder, rows: Rows): void {
   const { cut, height, from, end, weights, factors, sums } = rows;
   const { type, keys, dims, accumulators } = cut;
-  const { size } = dims;
-  const stride = headStrides(dims).key;
+  const { valueSize } = dims;
+  const stride = headStrides(dims).value;
   const values = k.offset(rows.values, from, stride);
   const count = k.sub(end, from);
   const weightBytes = (type.lanes / keys) * 4;
-  for (const piece of rowPieces(size, type.lanes, Math.max(1, Math.floor(accumulators / height)))) {
+  for (const piece of rowPieces(valueSize, type.lanes, Math.max(1, Math.floor(accumulators / height)))) {
     const offsets = pieceOffsets(piece);
     const before = Array.from({ length: height }, (_, i) => {
       const factor = k.loadSplat(piece.type, factors, i * keys * 4);
-      return offsets.map((offset) => k.mul(k.load(piece.type, sums, i * size * 4 + offset), factor));
+      return offsets.map((offset) => k.mul(k.load(piece.type, sums, i * valueSize * 4 + offset), factor));
     }).flat();
     const add = (at: number, row: LoopValue, weightAt: LoopValue, partial: readonly LoopValue[]): LoopValue[] => {
       const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
@@ -439,7 +461,7 @@ function addValues(k: KernelBuilder, rows: Rows): void {
     const rest = [row!, weightAt!, ...joined];
     const [, , ...totals] = ways === 1 ? rest : loop(whole, count, rest, 1);
     totals.forEach((value, n) => {
-      k.store(value, sums, Math.floor(n / offsets.length) * size * 4 + offsets[n % offsets.length]!);
+      k.store(value, sums, Math.floor(n / offsets.length) * valueSize * 4 + offsets[n % offsets.length]!);
     });
   }
 }
@@ -455,7 +477,7 @@ interface Finish {
 /** Divides the sums by those of exponentials, and writes the logarithms of the normalisers. */
 function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }: Finish): void {
   const { dims, type, keys } = cut;
-  const { time, size, groupSize } = dims;
+  const { time, valueSize, groupSize } = dims;
   const strides = headStrides(dims);
   k.loop(0, time, 1, (t) => {
     for (let set = 0; set < cut.sets; set++) {
@@ -467,8 +489,8 @@ function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }:
       for (let i = 0; i < height; i++) {
         const head = k.add(k.mul(keyHead, k.index(groupSize)), k.index(set * cut.height + i));
         k.store(k.extract(normaliser, i * keys), k.offset(k.offset(lse, head, time * 4), t, 4));
-        const row = k.offset(k.offset(sums, t, strides.query), head, size * 4);
-        for (const piece of rowPieces(size, type.lanes, size)) {
+        const row = k.offset(k.offset(sums, t, strides.output), head, valueSize * 4);
+        for (const piece of rowPieces(valueSize, type.lanes, valueSize)) {
           const factor = k.splat(k.extract(inverse, i * keys), piece.type.lanes);
           for (const offset of pieceOffsets(piece)) {
             k.store(k.mul(k.load(piece.type, row, offset), factor), row, offset);
@@ -485,8 +507,8 @@ function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }:
  */
 function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly BufferHandle[]): void {
   const { dims, type, keys } = cut;
-  const { batch, time, heads, size, keyHeads, groupSize } = dims;
-  const work = 2 * batch * heads * time * cut.blocks * size;
+  const { batch, time, heads, valueSize, keyHeads, groupSize } = dims;
+  const work = 2 * batch * heads * time * cut.blocks * valueSize;
   context.call("attention_combine", batch * heads, work, buffers, (k, bases) => {
     const [positionAt, sums, states, o, lse] = bases as readonly LoopValue[];
     const [sequence, head] = [k.div(k.chunk, k.index(heads)), k.rem(k.chunk, k.index(heads))];
@@ -494,33 +516,40 @@ function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly Buffer
     const [set, i] = [k.div(member, k.index(cut.height)), k.rem(member, k.index(cut.height))];
     const position = loadPosition(k, positionAt!);
     const blockStates = keyHeads * time * cut.sets * stateBytes(cut);
-    const blockSums = time * heads * size * 4;
+    const blockSums = time * heads * valueSize * 4;
     const firstBlock = k.mul(sequence, k.index(cut.blocks));
     k.loop(0, time, 1, (t) => {
-      const visible = visibleOf(k, dims, position, t);
+      const [firstSeen, visible] = seenBy(k, cut, position, t);
+      const first = k.div(firstSeen, k.index(cut.block));
       const count = k.div(k.add(visible, k.index(cut.block - 1)), k.index(cut.block));
-      const row = k.offset(k.mul(t, k.index(heads * size * 4)), head, size * 4);
+      const row = k.offset(k.mul(t, k.index(heads * valueSize * 4)), head, valueSize * 4);
       const largestAt = k.offset(k.offset(states!, firstBlock, blockStates), i, keys * 4);
       const state = stateOf(k, cut, largestAt, keyHead, t, set);
-      const [largest] = k.for(0, count, 1, [k.constant(F32, MASKED)], (block, [before]) => [
+      const [largest] = k.for(first, count, 1, [k.constant(F32, MASKED)], (block, [before]) => [
         largerOf(k, before!, k.load(F32, k.offset(state, block, blockStates))),
       ]);
       // Every piece finds the sum of exponentials again, which is less than keeping the factors would be.
       const partial = k.add(k.offset(sums!, firstBlock, blockSums), row);
       const result = k.add(k.offset(o!, sequence, blockSums), row);
-      for (const piece of rowPieces(size, type.lanes, cut.accumulators)) {
+      for (const piece of rowPieces(valueSize, type.lanes, cut.accumulators)) {
         const offsets = pieceOffsets(piece);
         const zeros = offsets.map(() => k.constant(piece.type, 0));
-        const [total, ...totals] = k.for(0, count, 1, [k.constant(F32, 0), ...zeros], (block, [before, ...carried]) => {
-          const at = k.offset(state, block, blockStates);
-          const factor = exp2Of(k, k.sub(k.load(F32, at), largest!));
-          const lanes = Array.from({ length: keys }, (_, j) => k.load(F32, at, type.lanes * 4 + j * 4));
-          const sum = lanes.reduce((a, b) => k.add(a, b));
-          const from = k.offset(partial, block, blockSums);
-          const weight = k.splat(factor, piece.type.lanes);
-          const next = carried.map((value, v) => k.fma(weight, k.load(piece.type, from, offsets[v]!), value));
-          return [k.fma(factor, sum, before!), ...next];
-        });
+        const [total, ...totals] = k.for(
+          first,
+          count,
+          1,
+          [k.constant(F32, 0), ...zeros],
+          (block, [before, ...carried]) => {
+            const at = k.offset(state, block, blockStates);
+            const factor = exp2Of(k, k.sub(k.load(F32, at), largest!));
+            const lanes = Array.from({ length: keys }, (_, j) => k.load(F32, at, type.lanes * 4 + j * 4));
+            const sum = lanes.reduce((a, b) => k.add(a, b));
+            const from = k.offset(partial, block, blockSums);
+            const weight = k.splat(factor, piece.type.lanes);
+            const next = carried.map((value, v) => k.fma(weight, k.load(piece.type, from, offsets[v]!), value));
+            return [k.fma(factor, sum, before!), ...next];
+          },
+        );
         const inverse = k.splat(k.div(k.constant(F32, 1), total!), piece.type.lanes);
         totals.forEach((value, v) => k.store(k.mul(value, inverse), result, offsets[v]!));
         if (piece.offset === 0) {
