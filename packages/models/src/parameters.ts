@@ -13,13 +13,16 @@ import { RandomStream } from "./random.ts";
 
 /**
  * What a parameter is for. `ternary` weights may be packed to 2 bits; `dense` and `embedding` matrices stay float32;
- * `norm` stands for gains and bounds, one number a channel, which weight decay leaves alone.
+ * `norm` stands for gains, biases and bounds, one number a channel, which weight decay leaves alone.
  */
 export type ParameterRole = "ternary" | "dense" | "norm" | "embedding";
 
 /** The distribution of the first values. */
 export type ParameterInit =
   | { readonly kind: "normal"; readonly std: number }
+  | { readonly kind: "uniform"; readonly low: number; readonly high: number }
+  /** log(1), log(2), ... along the last axis, so that rates are 1, 2, ...: S4D-Real (Gu et al. 2022, arXiv 2206.11893). */
+  | { readonly kind: "log-ramp" }
   | { readonly kind: "ones" }
   | { readonly kind: "zeros" };
 
@@ -61,6 +64,16 @@ export function gain(channels: number): ParameterSpec<"norm"> {
   return { dtype: "f32", shape: [channels], init: { kind: "ones" }, role: "norm" };
 }
 
+/** Numbers a channel that are not gains: biases, rates, thresholds; 0 at first unless `init` says otherwise. */
+export function channels(shape: readonly number[], init: ParameterInit = { kind: "zeros" }): ParameterSpec<"norm"> {
+  return { dtype: "f32", shape, init, role: "norm" };
+}
+
+/** One number a channel, 0 at first: a bias. */
+export function offsets(channels: number): ParameterSpec<"norm"> {
+  return { dtype: "f32", shape: [channels], init: { kind: "zeros" }, role: "norm" };
+}
+
 export function isParameterSpec(value: unknown): value is ParameterSpec {
   return isTensorType(value) && "role" in value && "init" in value;
 }
@@ -95,6 +108,14 @@ export function fillParameter(spec: ParameterSpec, path: string, seed: number, o
     case "zeros":
       out.fill(0);
       return;
+    case "uniform":
+      new RandomStream(seed, pathNumber(path)).fillUniform(out, spec.init.low, spec.init.high);
+      return;
+    case "log-ramp": {
+      const length = spec.shape.at(-1)!;
+      for (let i = 0; i < out.length; i++) out[i] = Math.log(1 + (i % length));
+      return;
+    }
     case "normal":
       new RandomStream(seed, pathNumber(path)).fillNormal(out, 0, spec.init.std);
       return;
