@@ -8,6 +8,7 @@ import { compileCommand } from "./commands/compile.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
+import { logitsCommand } from "./commands/logits.ts";
 import { profileActivationCommand } from "./commands/profile-activation.ts";
 import { gradbenchCommand } from "./commands/gradbench.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
@@ -26,6 +27,7 @@ const COMMANDS: readonly CommandFactory[] = [
   trainCommand,
   generateCommand,
   evalCommand,
+  logitsCommand,
   showCommand,
   buildCommand,
   compileCommand,

@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { FileError } from "@fidelity/barewire/node";
+import { isHuggingFaceModel } from "@fidelity/run/node";
 import { RunFolder } from "@fidelity/train";
 import { WrongFileError } from "./errors.ts";
 
@@ -11,20 +12,20 @@ export function prebuiltBeside(file: string): string {
 }
 
 /**
- * The model file that a path stands for: itself, or in a run folder the finished model, the best so far, or else the
+ * The model that a path stands for: itself, a folder of Hugging Face included; or in a run folder the finished model, the best so far, or else the
  * last checkpoint. Throws `FileError` where there is nothing, and `WrongFileError` for a folder without a model.
  */
 export function modelPath(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats === undefined) throw new FileError("read", path, "ENOENT");
-  if (!stats.isDirectory()) return path;
+  if (!stats.isDirectory() || isHuggingFaceModel(path)) return path;
   const folder = new RunFolder(path);
   const found = [folder.model, folder.best, folder.checkpoint].find((file) => existsSync(file));
   if (found !== undefined) return found;
   const names = readdirSync(path);
   throw new WrongFileError("there is no model in this folder", {
     where: path,
-    expected: "the folder of a training run, with model.fid or checkpoint.fid",
+    expected: "a training run's model.fid or checkpoint.fid, or config.json with safetensors",
     got: names.length === 0 ? "an empty folder" : `${names.slice(0, 5).join(", ")}${names.length > 5 ? ", ..." : ""}`,
     hint: "train one: fidelity train --data PATH --out FOLDER",
   });

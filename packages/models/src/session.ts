@@ -49,7 +49,7 @@ export async function openSession(
   const limit = sessionLimit(model, capacity);
   const programs = new SessionPrograms(model, parameters, device, limit);
   try {
-    return new Session(model, programs, await programs.compile(1), limit, chunkLength);
+    return new Session(model, programs, await programs.compile(1, true), limit, chunkLength);
   } catch (error) {
     programs.free();
     throw error;
@@ -68,17 +68,17 @@ function sessionLimit(model: Model, capacity: number | undefined): number {
   });
 }
 
-/** A program with the tensor that it takes its tokens from. */
+/** A program with the tensor that it takes its tokens from, and the logits [1, length, vocabulary] where it has them. */
 interface SessionProgram {
   readonly executable: Executable;
   readonly tokens: DeviceTensor;
+  readonly logits: DeviceTensor | undefined;
 }
 
 /** The memory of a session, and programs bound to it. */
 class SessionPrograms {
   readonly state: readonly DeviceTensor[];
   readonly position: DeviceTensor;
-  readonly logits: DeviceTensor;
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
@@ -94,7 +94,6 @@ class SessionPrograms {
     try {
       this.state = flattenTree(this.#stateTypes, isTensorType).map(({ leaf }) => this.#allocate(leaf));
       this.position = this.#allocate({ dtype: "i32", shape: [] });
-      this.logits = this.#allocate({ dtype: "f32", shape: [1, 1, model.vocabSize] });
     } catch (error) {
       this.free();
       throw error;
@@ -107,8 +106,8 @@ class SessionPrograms {
     return tensor;
   }
 
-  /** The program that reads `length` tokens; it gives logits if that is one. */
-  async compile(length: number): Promise<SessionProgram> {
+  /** The program that reads `length` tokens, and the logits after each of them if they are wanted. */
+  async compile(length: number, withLogits: boolean): Promise<SessionProgram> {
     const tokensType: TensorType = { dtype: "i32", shape: [1, length] };
     const types = mapParameters(this.#model.parameters, (_spec, path) => this.#parameters.get(path)!.type);
     const positionType: TensorType = { dtype: "i32", shape: [] };
@@ -124,7 +123,7 @@ class SessionPrograms {
       (parameters, tokens, state, position) => {
         const past = { state: state as Tree<Tensor>, position: position as Tensor<readonly [], "i32"> };
         const result = this.#model.forward(parameters as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past);
-        return length === 1 ? result : { state: result.state };
+        return withLogits ? { logits: result.logits, state: result.state } : { state: result.state };
       },
       inputTypes,
     );
@@ -138,14 +137,18 @@ class SessionPrograms {
     const executable = await this.#device.compile(traced.graph, { donations });
     this.#owned.push(executable);
     const tokens = this.#allocate(tokensType);
+    const logits = withLogits
+      ? this.#allocate(traced.graph.results[traced.resultPaths.indexOf("logits")].type)
+      : undefined;
     const inputs = [...orderedParameters(this.#model, this.#parameters), tokens, ...this.state, this.position];
     const results = traced.resultPaths.map((path, result) => {
       const donation = donations.find((candidate) => candidate.result === result);
-      invariant(donation !== undefined || path === "logits", `the result ${path} has no tensor`);
-      return donation === undefined ? this.logits : inputs[donation.parameter];
+      const tensor = donation === undefined ? logits : inputs[donation.parameter];
+      invariant(tensor !== undefined, `the result ${path} has no tensor`);
+      return tensor;
     });
     executable.bind(inputs, results);
-    return { executable, tokens };
+    return { executable, tokens, logits };
   }
 
   free(): void {
@@ -162,6 +165,8 @@ export class Session {
   readonly #programs: SessionPrograms;
   readonly #step: SessionProgram;
   #chunk: SessionProgram | undefined;
+  /** What `read` compiled, by the number of tokens. */
+  readonly #readers = new Map<number, SessionProgram>();
   #position = 0;
   // Views are taken again when the memory under them has moved, which empties them.
   #tokenView: Int32Array;
@@ -176,7 +181,7 @@ export class Session {
     this.#step = step;
     this.#tokenView = step.tokens.i32();
     this.#positionView = programs.position.i32();
-    this.#logitsView = programs.logits.f32();
+    this.#logitsView = step.logits!.f32();
   }
 
   /** Number of tokens read so far. */
@@ -199,7 +204,7 @@ export class Session {
     if (this.#tokenView.length === 0) this.#tokenView = this.#step.tokens.i32();
     this.#tokenView[0] = token;
     this.#run(this.#step, 1);
-    if (this.#logitsView.length === 0) this.#logitsView = this.#programs.logits.f32();
+    if (this.#logitsView.length === 0) this.#logitsView = this.#step.logits!.f32();
     return this.#logitsView;
   }
 
@@ -208,24 +213,31 @@ export class Session {
    * read if it does not fit or holds what is no token. An empty one throws `TokenRangeError`.
    */
   async prefill(tokens: ArrayLike<number>): Promise<Float32Array> {
-    if (tokens.length === 0) {
-      throw new TokenRangeError("the prompt is empty", {
-        expected: "at least one token",
-        hint: "start with the token that begins a text, or with a newline",
-      });
-    }
-    this.#requireRoom(tokens.length);
-    for (let i = 0; i < tokens.length; i++) this.#requireToken(tokens[i]);
+    this.#requirePrompt(tokens);
     let read = 0;
     // The last token is left to `step`, which gives logits.
     for (; tokens.length - read > this.chunkLength; read += this.chunkLength) {
-      const chunk = (this.#chunk ??= await this.#programs.compile(this.chunkLength));
+      const chunk = (this.#chunk ??= await this.#programs.compile(this.chunkLength, false));
       const view = chunk.tokens.i32();
       for (let i = 0; i < this.chunkLength; i++) view[i] = tokens[read + i];
       this.#run(chunk, this.chunkLength);
     }
     for (; read < tokens.length - 1; read++) this.step(tokens[read]);
     return this.step(tokens[read]);
+  }
+
+  /**
+   * Reads tokens at once and gives the logits after each of them, [tokens, vocabulary]: a view that the next reading of
+   * as many overwrites. A program is compiled for each number of tokens. Throws as `prefill`.
+   */
+  async read(tokens: ArrayLike<number>): Promise<Float32Array> {
+    this.#requirePrompt(tokens);
+    if (tokens.length === 1) return this.step(tokens[0]);
+    const reader = this.#readers.get(tokens.length) ?? (await this.#programs.compile(tokens.length, true));
+    this.#readers.set(tokens.length, reader);
+    reader.tokens.i32().set(tokens);
+    this.#run(reader, tokens.length);
+    return reader.logits!.f32();
   }
 
   /**
@@ -273,6 +285,17 @@ export class Session {
       got: `${this.#position} tokens and ${count} more`,
       hint: "generate fewer tokens, shorten the prompt, or use a recurrent model, which has no limit",
     });
+  }
+
+  #requirePrompt(tokens: ArrayLike<number>): void {
+    if (tokens.length === 0) {
+      throw new TokenRangeError("the prompt is empty", {
+        expected: "at least one token",
+        hint: "start with the token that begins a text, or with a newline",
+      });
+    }
+    this.#requireRoom(tokens.length);
+    for (let i = 0; i < tokens.length; i++) this.#requireToken(tokens[i]);
   }
 
   #requireToken(token: number): void {

@@ -1,5 +1,6 @@
 // What opens and saves model files on disk.
 
+export { isHuggingFaceModel } from "./foreign-file.node.ts";
 export { describeModel, OpenModel, openModel, saveModel } from "./model-file.node.ts";
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
 export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";

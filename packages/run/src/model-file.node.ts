@@ -1,6 +1,6 @@
 // Model files: saving, and opening for use. On a device whose tensors lie in a shared memory the file is mapped into
-// that memory and its tensors are used where they lie; on others they are copied. Opening also reads llama2.c
-// checkpoints, whose tokenizer is a file of its own.
+// that memory and its tensors are used where they lie; on others they are copied. Opening also reads the files of other
+// programs: llama2.c checkpoints, whose tokenizer is a file of its own, GGUF, and the folders of Hugging Face.
 
 import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -14,13 +14,18 @@ import {
   createModel,
   createParameters,
   freeParameters,
+  importModel,
   namedParameters,
   packParameters,
   parameterTypes,
   SentencePieceTokenizer,
 } from "@fidelity/models";
-import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
+import type { DeviceParameters, ForeignImport, Model, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
+import { isHuggingFaceModel, openGgufModel, openHuggingFaceModel } from "./foreign-file.node.ts";
+import type { ForeignFile } from "./foreign-file.node.ts";
+import { importParameters } from "./foreign-parameters.ts";
+import type { ImportOptions } from "./foreign-parameters.ts";
 import {
   checkVocabulary,
   componentOf,
@@ -75,7 +80,7 @@ export interface TensorInfo {
 /** What a model file says about itself; no tensor is read for it. */
 export interface ModelInfo {
   readonly path: string;
-  readonly format: "fidelity" | "llama2c";
+  readonly format: "fidelity" | "llama2c" | "gguf" | "safetensors";
   /** A checkpoint holds the state of the optimiser as well. */
   readonly kind: "model" | "checkpoint";
   readonly model: Model;
@@ -88,7 +93,7 @@ export interface ModelInfo {
   readonly tensors: readonly TensorInfo[];
 }
 
-export interface OpenModelOptions {
+export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
   /** A llama2.c tokenizer file; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a llama2.c model. */
   readonly tokenizer?: string;
   /** Whether checksums are verified, which reads every byte once. True by default. */
@@ -134,21 +139,28 @@ export class OpenModel implements Disposable {
  * `FormatError` for a damaged llama2.c file.
  */
 export async function openModel(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
-  return formatOf(path) === "llama2c" ? openLlama2c(path, device, options) : openFidelity(path, device, options);
+  const format = formatOf(path);
+  if (format === "fidelity") return openFidelity(path, device, options);
+  return format === "llama2c" ? openLlama2c(path, device, options) : openForeign(path, format, device, options);
 }
 
 /** Reads what `openModel` would open, without a device. Throws what that throws; no tensor's checksum is verified. */
 export function describeModel(path: string, options: OpenModelOptions = {}): ModelInfo {
-  if (formatOf(path) === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
-  return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
+  const format = formatOf(path);
+  if (format === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
+  if (format === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
+  using file = format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
+  return foreignInfo(file, importModel(file.format, file.described), options);
 }
 
-function formatOf(path: string): "fidelity" | "llama2c" {
+function formatOf(path: string): ModelInfo["format"] {
+  if (isHuggingFaceModel(path)) return "safetensors";
   const { format, seen } = detectFormat(readHead(path));
-  if (format === "fidelity" || format === "llama2c") return format;
+  if (format !== "unknown") return format;
   throw new ModelFileError("the file is not a model that can be opened", {
     where: path,
-    expected: "a Fidelity model file or a llama2.c version 0 checkpoint",
+    expected:
+      "a Fidelity model file, GGUF, a folder with config.json and safetensors, or a llama2.c version 0 checkpoint",
     got: seen,
     hint: "give the model.fid of a run folder, or train one with `fidelity train`",
   });
@@ -267,4 +279,38 @@ function readTokenizer(path: string, model: Model): Tokenizer {
   const tokenizer = new SentencePieceTokenizer(file, basename(path));
   checkVocabulary(path, model, tokenizer);
   return tokenizer;
+}
+
+function openForeign(
+  path: string,
+  format: "gguf" | "safetensors",
+  device: Device,
+  options: OpenModelOptions,
+): OpenModel {
+  using file = format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
+  const imported = importModel(file.format, file.described);
+  const info = foreignInfo(file, imported, options);
+  const parameters = importParameters(imported, file.tensors, device, options);
+  const isPacked = [...parameters.values()].some(({ type }) => isTernary(type.dtype));
+  return new OpenModel({ ...info, isPacked }, parameters, "read", () => freeParameters(parameters));
+}
+
+/** What a file of another program holds, under the names that parameters have here. */
+function foreignInfo(file: ForeignFile, { model, origins }: ForeignImport, options: OpenModelOptions): ModelInfo {
+  const tensors = namedParameters(model.parameters).map(({ path: name, leaf }): TensorInfo => {
+    const sources = origins.get(name)!.names.map((source) => file.tensors.get(source)!);
+    const sizeBytes = sources.reduce((sum, source) => sum + source.sizeBytes, 0);
+    return { name, component: componentOf(name).id, dtype: sources[0].dtype, shape: leaf.shape, sizeBytes };
+  });
+  return {
+    path: file.path,
+    format: file.format === "gguf" ? "gguf" : "safetensors",
+    kind: "model",
+    model,
+    tokenizer: options.tokenizer === undefined ? undefined : readTokenizer(options.tokenizer, model),
+    isPacked: false,
+    fileSizeBytes: file.fileSizeBytes,
+    metadata: {},
+    tensors,
+  };
 }

@@ -135,7 +135,11 @@ test("a container that does not fit its architecture is refused with both sides"
   const { vocabSize } = tokenizer;
   const other = { architecture: "llama", dim: 16, layerCount: 2, headCount: 2, contextLength: 16, vocabSize };
   await refused({ config: { ...saved, model: other } }, /is missing(.|\n)*another architecture/);
-  await refused({ config: { ...saved, model: { architecture: "perceptron" } } }, /unknown architecture/, ArchitectureError);
+  await refused(
+    { config: { ...saved, model: { architecture: "perceptron" } } },
+    /unknown architecture/,
+    ArchitectureError,
+  );
   await refused({ config: { ...saved, tokenizer: { kind: "byte" } } }, /tokenizer does not belong(.|\n)*256 tokens/);
   await refused({ config: [] }, /holds no model/);
 });

@@ -20,6 +20,8 @@ export interface ForeignModel {
   get(key: string): unknown;
   /** The shape of a tensor, outermost axis first; undefined where there is none of this name. */
   shape(name: string): readonly number[] | undefined;
+  /** The type in which a tensor's values are stored, such as "f16" or "tq2_0"; undefined where there is none. */
+  dtype(name: string): string | undefined;
   /** The values of a small tensor that belongs to the configuration, such as the factors of rotary frequencies. */
   values(name: string): Float32Array;
 }

@@ -1,0 +1,148 @@
+// `fidelity logits`: what a model computes for given tokens, as raw float32, so that anyone can compare it with what
+// another program computes.
+
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { toFileError } from "@fidelity/barewire/node";
+import { openSession } from "@fidelity/models";
+import type { Session } from "@fidelity/models";
+import { openModel } from "@fidelity/run/node";
+import { Command } from "commander";
+import { EXIT_OK, UsageError } from "../errors.ts";
+import { openDevice } from "../open-model.ts";
+import { jsonOption, required, targetOption, threadsOption } from "../options.ts";
+import type { Target } from "../options.ts";
+import { createOutput } from "../output.ts";
+import { modelPath } from "../run-folder.ts";
+import { plural } from "../table.ts";
+
+interface LogitsOptions {
+  readonly tokens?: string;
+  readonly out?: string;
+  readonly oneByOne?: boolean;
+  readonly target: Target;
+  readonly threads: number;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+The tokens are a JSON array of ids, read in one batch; or an object with "tokens", read in one batch, and
+"continuation", whose ids are read one at a time after them. The output is little-endian float32, one row of logits
+after each token; of an encoder such as BERT, each token's embedding from the last layer.
+
+Examples:
+  echo "[1, 5, 9]" > tokens.json
+  fidelity logits model.gguf --tokens tokens.json --out logits.f32
+  fidelity logits model.gguf --tokens tokens.json --out logits.f32 --one-by-one --target native --threads 2`;
+
+export function logitsCommand(done: (exitCode: number) => void): Command {
+  return new Command("logits")
+    .description("Write the logits that a model gives after each of some tokens, as raw float32.")
+    .argument("<model>", "a model of any format: a run folder, GGUF, safetensors, llama2.c")
+    .option("--tokens <file>", "the token ids, as JSON")
+    .option("--out <file>", "where the logits go")
+    .option("--one-by-one", "read every token by itself, as decoding does")
+    .addOption(targetOption())
+    .addOption(threadsOption())
+    .addOption(jsonOption())
+    .addHelpText("after", EXAMPLES)
+    .action(async (model: string, options: LogitsOptions) => done(await logits(model, options)));
+}
+
+async function logits(model: string, options: LogitsOptions): Promise<number> {
+  const output = createOutput(options.json === true);
+  const path = required(options.tokens, "--tokens <file>", "the token ids, as JSON");
+  const out = required(options.out, "--out <file>", "where the logits go");
+  const { tokens, continuation } = readTokens(path);
+  const all = [...tokens, ...continuation];
+  const batches = options.oneByOne === true ? all.map((token) => [token]) : [tokens, ...continuation.map((id) => [id])];
+  const device = openDevice(options.target, options.threads);
+  try {
+    using opened = await openModel(modelPath(model), device);
+    const session = await openSession(opened.model, opened.parameters, device, { capacity: all.length });
+    try {
+      const columns = await writeLogits(out, session, batches);
+      output.line(`${out}: ${plural(all.length, "row")} of ${columns} float32`);
+      output.result({ model, out, shape: [all.length, columns] });
+    } finally {
+      session.close();
+    }
+  } finally {
+    await device.close();
+  }
+  return EXIT_OK;
+}
+
+/** Writes row after row beside the file, which then takes its place. Gives the number of columns. */
+async function writeLogits(path: string, session: Session, batches: readonly (readonly number[])[]): Promise<number> {
+  const beside = `${path}.part`;
+  const descriptor = attempt(path, () => openSync(beside, "w"));
+  let columns = 0;
+  try {
+    try {
+      for (const batch of batches) {
+        const rows = await session.read(batch);
+        columns = rows.length / batch.length;
+        const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
+        attempt(path, () => writeAll(descriptor, bytes));
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+    attempt(path, () => renameSync(beside, path));
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
+  }
+  return columns;
+}
+
+function writeAll(descriptor: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.byteLength; at += writeSync(descriptor, bytes, at));
+}
+
+function attempt<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw toFileError(error, "write", path);
+  }
+}
+
+interface TokenFile {
+  readonly tokens: readonly number[];
+  readonly continuation: readonly number[];
+}
+
+function readTokens(path: string): TokenFile {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw toFileError(error, "read", path);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw noTokens(path, error instanceof Error ? error.message : "no JSON");
+  }
+  if (isTokenList(value)) return { tokens: value, continuation: [] };
+  if (typeof value === "object" && value !== null && "tokens" in value && isTokenList(value.tokens)) {
+    const continuation = "continuation" in value ? value.continuation : [];
+    if (isTokenList(continuation)) return { tokens: value.tokens, continuation };
+  }
+  throw noTokens(path, text.slice(0, 40));
+}
+
+/** Ids that are out of the vocabulary are refused by the session. */
+function isTokenList(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((token) => Number.isInteger(token));
+}
+
+function noTokens(path: string, got: string): UsageError {
+  return new UsageError("the file holds no token ids", {
+    where: path,
+    expected: `a JSON array such as [1, 5, 9], or { "tokens": [1, 5], "continuation": [9] }`,
+    got,
+  });
+}

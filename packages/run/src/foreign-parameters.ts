@@ -1,0 +1,119 @@
+// Parameters of a model made of another program's tensors. Ternary weights are packed if the file's values are ternary
+// with one scale a matrix; everything else is float32, whatever the file has.
+
+import { elementCount, encodeTensor, sameShape } from "@fidelity/core";
+import type { Device, DeviceTensor } from "@fidelity/core";
+import { decodeTensorValues, InvalidTensorError } from "@fidelity/formats";
+import type { SourceTensor } from "@fidelity/formats";
+import { freeParameters, namedParameters } from "@fidelity/models";
+import type { ForeignImport, ParameterOrigin, ParameterSpec } from "@fidelity/models";
+
+/** How far an import has come. */
+export interface ImportProgress {
+  readonly parameter: string;
+  readonly bytesDone: number;
+  readonly bytesTotal: number;
+}
+
+export interface ImportOptions {
+  readonly onProgress?: (progress: ImportProgress) => void;
+  /** Whether NaN and infinities are looked for. True by default. */
+  readonly verify?: boolean;
+}
+
+/**
+ * Makes a model's parameters on a device, one after the other. Throws `InvalidTensorError` for a tensor that does not
+ * fit or holds what is no number, and frees what was made.
+ */
+export function importParameters(
+  { model, origins }: ForeignImport,
+  tensors: ReadonlyMap<string, SourceTensor>,
+  device: Device,
+  { onProgress, verify = true }: ImportOptions = {},
+): Map<string, DeviceTensor> {
+  const leaves = namedParameters(model.parameters);
+  const sizeOf = (path: string): number =>
+    origins.get(path)!.names.reduce((sum, name) => sum + tensors.get(name)!.sizeBytes, 0);
+  const bytesTotal = leaves.reduce((sum, { path }) => sum + sizeOf(path), 0);
+  let bytesDone = 0;
+  const made = new Map<string, DeviceTensor>();
+  try {
+    for (const { path, leaf } of leaves) {
+      const origin = origins.get(path)!;
+      const sources = origin.names.map((name) => tensors.get(name)!);
+      made.set(path, makeParameter(device, leaf, origin, sources, verify));
+      bytesDone += sizeOf(path);
+      onProgress?.({ parameter: path, bytesDone, bytesTotal });
+    }
+  } catch (error) {
+    freeParameters(made);
+    throw error;
+  }
+  return made;
+}
+
+function makeParameter(
+  device: Device,
+  leaf: ParameterSpec,
+  origin: ParameterOrigin,
+  sources: readonly SourceTensor[],
+  verify: boolean,
+): DeviceTensor {
+  const [first] = sources;
+  if (origin.read === undefined && !sameShape(longAxes(first.shape), longAxes(leaf.shape))) {
+    throw doesNotFit(first, leaf);
+  }
+  const decoded = sources.map(decodeTensorValues);
+  const values = origin.read === undefined ? decoded[0] : origin.read(decoded);
+  if (values.length !== elementCount(leaf.shape)) throw doesNotFit(first, leaf);
+  if (verify) requireFinite(first, values);
+  const scale = leaf.role === "ternary" ? ternaryScale(values) : undefined;
+  if (scale !== undefined) return packTernary(device, leaf, values, scale);
+  const tensor = device.tensor({ dtype: "f32", shape: leaf.shape });
+  tensor.f32().set(values);
+  return tensor;
+}
+
+/** Axes of length 1 are kept by some programs and dropped by others. */
+function longAxes(shape: readonly number[]): number[] {
+  return shape.filter((extent) => extent !== 1);
+}
+
+function doesNotFit({ name, dtype, shape }: SourceTensor, leaf: ParameterSpec): InvalidTensorError {
+  return new InvalidTensorError(`tensor "${name}" does not fit the model that its file describes`, {
+    expected: `[${leaf.shape.join(", ")}]`,
+    got: `${dtype} [${shape.join(", ")}]`,
+    hint: "the file's metadata and tensors contradict each other; convert the model again",
+  });
+}
+
+function requireFinite({ name, shape }: SourceTensor, values: Float32Array): void {
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isFinite(values[i])) continue;
+    throw new InvalidTensorError(`tensor "${name}" holds a value that is not finite`, {
+      where: `element ${i} of shape [${shape.join(", ")}]`,
+      expected: "finite numbers",
+      got: String(values[i]),
+      hint: "the file is damaged or its training diverged; fetch it again",
+    });
+  }
+}
+
+/** s where all values are -s, 0 or s; undefined where they are not. */
+function ternaryScale(values: Float32Array): number | undefined {
+  let scale = 0;
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i]);
+    if (magnitude === 0 || magnitude === scale) continue;
+    if (scale !== 0) return undefined;
+    scale = magnitude;
+  }
+  return scale;
+}
+
+function packTernary(device: Device, { shape }: ParameterSpec, values: Float32Array, scale: number): DeviceTensor {
+  const type = { dtype: "ternary", shape } as const;
+  const tensor = device.tensor(type);
+  encodeTensor({ type, data: Float64Array.from(values, Math.sign), scales: Float64Array.of(scale) }, tensor.bytes());
+  return tensor;
+}
