@@ -33,6 +33,7 @@ export type {
 export { createParameters, freeParameters, packParameters, ParameterMismatchError } from "./device_parameters.ts";
 export type { DeviceParameters } from "./device_parameters.ts";
 
+export { logitsOf } from "./logits.ts";
 export { languageModelLoss } from "./loss.ts";
 export type { LanguageModelLoss } from "./loss.ts";
 export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";

@@ -3,8 +3,7 @@
 
 import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { toFileError } from "@fidelity/barewire/node";
-import { openSession } from "@fidelity/models";
-import type { Session } from "@fidelity/models";
+import { logitsOf } from "@fidelity/models";
 import { openModel } from "@fidelity/run/node";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
@@ -58,31 +57,26 @@ async function logits(model: string, options: LogitsOptions): Promise<number> {
   const device = openDevice(options.target, options.threads);
   try {
     using opened = await openModel(modelPath(model), device);
-    const session = await openSession(opened.model, opened.parameters, device, { capacity: all.length });
-    try {
-      const columns = await writeLogits(out, session, batches);
-      output.line(`${out}: ${plural(all.length, "row")} of ${columns} float32`);
-      output.result({ model, out, shape: [all.length, columns] });
-    } finally {
-      session.close();
-    }
+    const values = await writeFloats(out, logitsOf(opened.model, opened.parameters, device, batches));
+    const shape = [all.length, values / all.length];
+    output.line(`${out}: ${plural(all.length, "row")} of ${shape[1]} float32`);
+    output.result({ model, out, shape });
   } finally {
     await device.close();
   }
   return EXIT_OK;
 }
 
-/** Writes row after row beside the file, which then takes its place. Gives the number of columns. */
-async function writeLogits(path: string, session: Session, batches: readonly (readonly number[])[]): Promise<number> {
+/** Writes piece after piece beside the file, which then takes its place. Gives the number of values. */
+async function writeFloats(path: string, pieces: AsyncIterable<Float32Array>): Promise<number> {
   const beside = `${path}.part`;
   const descriptor = attempt(path, () => openSync(beside, "w"));
-  let columns = 0;
+  let count = 0;
   try {
     try {
-      for (const batch of batches) {
-        const rows = await session.read(batch);
-        columns = rows.length / batch.length;
-        const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
+      for await (const piece of pieces) {
+        count += piece.length;
+        const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
         attempt(path, () => writeAll(descriptor, bytes));
       }
     } finally {
@@ -93,7 +87,7 @@ async function writeLogits(path: string, session: Session, batches: readonly (re
     rmSync(beside, { force: true });
     throw error;
   }
-  return columns;
+  return count;
 }
 
 function writeAll(descriptor: number, bytes: Uint8Array): void {
