@@ -16,9 +16,22 @@ export interface BlockType {
    * cannot hold is rounded to it.
    */
   decode(bytes: DataView, target: Float32Array): void;
-  /** Bytes from numbers, for the types whose method is deterministic. `bytes` begins as zeros. */
-  readonly encode?: (values: Float32Array, bytes: DataView) => void;
+  /**
+   * Bytes from numbers, for the types that are written. `bytes` begins as zeros. `importance`, where the type
+   * `takesImportance`, says how much each column of the last axis counts.
+   */
+  readonly encode?: (values: Float32Array, bytes: DataView, importance?: Float32Array) => void;
+  readonly takesImportance?: boolean;
 }
+
+/** Encodes the block from element `start` on to the bytes from `at` on; `importance` has an element for each of it. */
+export type EncodeBlock = (
+  values: Float32Array,
+  start: number,
+  bytes: DataView,
+  at: number,
+  importance?: Float32Array,
+) => void;
 
 /** A type whose blocks stand alone, from what is done with one: `at` its first byte, `start` its first element. */
 export function blockType(
@@ -26,7 +39,8 @@ export function blockType(
   blockElements: number,
   blockBytes: number,
   decodeBlock: (bytes: DataView, at: number, target: Float32Array, start: number) => void,
-  encodeBlock?: (values: Float32Array, start: number, bytes: DataView, at: number) => void,
+  encodeBlock?: EncodeBlock,
+  takesImportance = false,
 ): BlockType {
   const decode = (bytes: DataView, target: Float32Array): void => {
     for (let at = 0, start = 0; start < target.length; at += blockBytes, start += blockElements) {
@@ -34,23 +48,46 @@ export function blockType(
     }
   };
   if (encodeBlock === undefined) return { name, blockElements, blockBytes, decode };
-  const encode = (values: Float32Array, bytes: DataView): void => {
+  const encode = (values: Float32Array, bytes: DataView, importance?: Float32Array): void => {
+    requireBelow(BEYOND_BLOCKS, values, name);
     for (let at = 0, start = 0; start < values.length; at += blockBytes, start += blockElements) {
-      encodeBlock(values, start, bytes, at);
+      const column = importance === undefined ? 0 : start % importance.length;
+      encodeBlock(values, start, bytes, at, importance?.subarray(column, column + blockElements));
     }
   };
-  return { name, blockElements, blockBytes, decode, encode };
+  return { name, blockElements, blockBytes, decode, encode, takesImportance };
 }
 
-/** `values` without NaN and infinities, for which no code exists. Throws `InvalidTensorError`. */
-export function requireFinite(values: Float32Array, typeName: string): void {
-  const index = values.findIndex((value) => !Number.isFinite(value));
-  if (index < 0) return;
+/** No block type holds as much, and sums of cubes of less are finite in float32. */
+const BEYOND_BLOCKS = 2 ** 32;
+
+/** Refuses NaN, infinities and what is not below `bound`, for which no code exists. Throws `InvalidTensorError`. */
+export function requireBelow(bound: number, values: Float32Array, typeName: string): void {
+  let index = 0;
+  while (index < values.length && Math.abs(values[index]) < bound) index++;
+  if (index === values.length) return;
+  if (Number.isFinite(values[index])) throw tooLarge(values[index], typeName);
   throw new InvalidTensorError(`${typeName} cannot hold a value that is not finite`, {
     where: `element ${index}`,
     expected: "finite numbers",
     got: String(values[index]),
     hint: "keep the tensor in f32, f16 or bf16, or find out where training diverged",
+  });
+}
+
+/** Writes a block's factor as float16, and gives what it became. Throws `InvalidTensorError` where it has none. */
+export function writeFactor(bytes: DataView, at: number, factor: number, typeName: string): number {
+  const rounded = Math.f16round(factor);
+  if (!(Math.abs(rounded) < Infinity)) throw tooLarge(factor, typeName);
+  bytes.setFloat16(at, rounded, true);
+  return rounded;
+}
+
+function tooLarge(value: number, typeName: string): InvalidTensorError {
+  return new InvalidTensorError(`values are too large for ${typeName}, whose blocks have a float16 factor`, {
+    expected: "a factor of at most 65504",
+    got: `${value}`,
+    hint: "keep the tensor in f32 or bf16",
   });
 }
 

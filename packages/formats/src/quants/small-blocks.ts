@@ -3,10 +3,11 @@
 // the reference method of quantising are those of ggml-common.h and ggml-quants.c in ggml-org/llama.cpp.
 //
 // Quantising calculates in float32, one rounding an operation, so that its bytes are those of the reference method.
-// Leaves out: quantising with importance weights, and to IQ4_NL, whose method is a search.
+// Leaves out: quantising with importance weights. IQ4_NL is in iq4-nl.ts.
 
-import { blockType, inverse, requireFinite, roundHalfAway } from "./block-type.ts";
+import { blockType, inverse, roundHalfAway, writeFactor } from "./block-type.ts";
 import type { BlockType } from "./block-type.ts";
+import { farthest } from "./fits.ts";
 
 const ELEMENTS = 32;
 const HALF = 16;
@@ -22,12 +23,10 @@ export const q8_0 = blockType(
     for (let i = 0; i < ELEMENTS; i++) target[start + i] = d * bytes.getInt8(at + 2 + i);
   },
   (values, start, bytes, at) => {
-    const block = values.subarray(start, start + ELEMENTS);
-    requireFinite(block, "q8_0");
-    const d = fround(Math.abs(farthest(block)) / 127);
+    const d = fround(Math.abs(farthest(values, start, ELEMENTS)) / 127);
     const id = inverse(d);
-    bytes.setFloat16(at, d, true);
-    for (let i = 0; i < ELEMENTS; i++) bytes.setInt8(at + 2 + i, roundHalfAway(fround(block[i] * id)));
+    writeFactor(bytes, at, d, "q8_0");
+    for (let i = 0; i < ELEMENTS; i++) bytes.setInt8(at + 2 + i, roundHalfAway(fround(values[start + i] * id)));
   },
 );
 
@@ -42,15 +41,6 @@ export const q4_1 = shifted("q4_1", 4);
 
 /** x = d q + m, with 5 bits. Bytes: d, m, the 32 fifth bits, 16 pairs of codes. */
 export const q5_1 = shifted("q5_1", 5);
-
-/** The 16 levels of IQ4_NL: near 0 they lie closer together than far from it. */
-const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-
-/** x = d levels[q], with 4 bits. Bytes: d, 16 pairs of codes. */
-export const iq4_nl = blockType("iq4_nl", ELEMENTS, 2 + HALF, (bytes, at, target, start) => {
-  const d = bytes.getFloat16(at, true);
-  for (let i = 0; i < ELEMENTS; i++) target[start + i] = d * levels[nibble(bytes, at + 2, i)];
-});
 
 /** Codes around a middle. The element farthest from 0 gets the code 0, and its value is as exact as the scale is. */
 function centred(name: string, bits: 4 | 5): BlockType {
@@ -69,10 +59,9 @@ function centred(name: string, bits: 4 | 5): BlockType {
     },
     (values, start, bytes, at) => {
       const block = values.subarray(start, start + ELEMENTS);
-      requireFinite(block, name);
-      const d = fround(farthest(block) / -middle);
+      const d = fround(farthest(values, start, ELEMENTS) / -middle);
       const id = inverse(d);
-      bytes.setFloat16(at, d, true);
+      writeFactor(bytes, at, d, name);
       const code = (x: number): number => Math.min(2 * middle - 1, fround(fround(x * id) + middle + 0.5) | 0);
       writeCodes(block, code, bytes, at + codesAt, bits);
     },
@@ -97,21 +86,19 @@ function shifted(name: string, bits: 4 | 5): BlockType {
     },
     (values, start, bytes, at) => {
       const block = values.subarray(start, start + ELEMENTS);
-      requireFinite(block, name);
-      const m = block.reduce((a, b) => Math.min(a, b));
-      const d = fround(fround(block.reduce((a, b) => Math.max(a, b)) - m) / codeMax);
+      let [m, most] = [block[0], block[0]];
+      for (const x of block) {
+        if (x < m) m = x; // of 0 and -0 the first counts
+        if (x > most) most = x;
+      }
+      const d = fround(fround(most - m) / codeMax);
       const id = inverse(d);
-      bytes.setFloat16(at, d, true);
-      bytes.setFloat16(at + 2, m, true);
+      writeFactor(bytes, at, d, name);
+      writeFactor(bytes, at + 2, m, name);
       const code = (x: number): number => Math.min(codeMax, fround(fround(fround(x - m) * id) + 0.5) | 0);
       writeCodes(block, code, bytes, at + codesAt, bits);
     },
   );
-}
-
-/** The first of the elements that are farthest from 0, with its sign. */
-function farthest(block: Float32Array): number {
-  return block.reduce((far, x) => (Math.abs(x) > Math.abs(far) ? x : far), 0);
 }
 
 /** The lower four bits of element `i`'s code. */

@@ -2,9 +2,10 @@
 
 import { InvalidTensorError } from "../errors.ts";
 import type { BlockType } from "./block-type.ts";
+import { iq4_nl } from "./iq4-nl.ts";
 import { q2_k, q3_k, q4_k, q5_k, q6_k } from "./k-blocks.ts";
 import { bf16, bool, f16, f32, f64, i16, i32, i64, i8, u8 } from "./plain.ts";
-import { iq4_nl, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./small-blocks.ts";
+import { q4_0, q4_1, q5_0, q5_1, q8_0 } from "./small-blocks.ts";
 import { i2_s, tq1_0, tq2_0 } from "./ternary.ts";
 
 /** A type with its number in GGUF and its name in safetensors, where it has one there. */
@@ -119,11 +120,17 @@ export function decodeValues(dtype: SourceDtype, shape: readonly number[], bytes
 }
 
 /**
- * The bytes of a tensor in `dtype`: those of llama.cpp's reference method, for I2_S of bitnet.cpp's. Throws
- * `InvalidTensorError` where the type has no deterministic method, the shape does not fit, or a value is not finite.
+ * The bytes of a tensor in `dtype`: those that llama.cpp writes, for I2_S those of bitnet.cpp. Throws
+ * `InvalidTensorError` where the type is not written, the shape does not fit, or a value is not finite or too large.
+ * @param importance how much each column of the last axis counts, for K types and IQ4_NL; none is negative
  */
-export function encodeValues(dtype: SourceDtype, shape: readonly number[], values: Float32Array): Uint8Array {
-  const { encode } = rows[dtype].type;
+export function encodeValues(
+  dtype: SourceDtype,
+  shape: readonly number[],
+  values: Float32Array,
+  importance?: Float32Array,
+): Uint8Array {
+  const { encode, takesImportance } = rows[dtype].type;
   if (encode === undefined) {
     throw new InvalidTensorError(`nothing is written as ${dtype}`, {
       expected: `one of ${SOURCE_DTYPES.filter((name) => rows[name].type.encode !== undefined).join(", ")}`,
@@ -135,8 +142,14 @@ export function encodeValues(dtype: SourceDtype, shape: readonly number[], value
   if (sizeBytes === undefined || elements !== values.length) {
     throw wrongSize(dtype, shape, `${values.length} elements`);
   }
+  if (importance !== undefined && (takesImportance !== true || importance.length !== shape.at(-1))) {
+    throw new InvalidTensorError(`this importance cannot be used for ${dtype}`, {
+      expected: takesImportance === true ? `${shape.at(-1)} columns` : "none, or a K type or iq4_nl",
+      got: `${importance.length} columns`,
+    });
+  }
   const bytes = new Uint8Array(sizeBytes);
-  encode(values, new DataView(bytes.buffer));
+  encode(values, new DataView(bytes.buffer), importance);
   return bytes;
 }
 

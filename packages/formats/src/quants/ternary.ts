@@ -4,8 +4,9 @@
 //
 // Leaves out: the I2_S layout of bitnet.cpp's ARM builds, which nothing in a file tells from the other.
 
-import { blockType, inverse, requireFinite, roundHalfAway } from "./block-type.ts";
+import { blockType, inverse, requireBelow, roundHalfAway, writeFactor } from "./block-type.ts";
 import type { BlockType } from "./block-type.ts";
+import { farthest } from "./fits.ts";
 
 const ELEMENTS = 256;
 
@@ -94,7 +95,7 @@ export const i2_s: BlockType = {
     }
   },
   encode(values, bytes) {
-    requireFinite(values, "i2_s");
+    requireBelow(Infinity, values, "i2_s");
     const code = (x: number): number => (Math.abs(x) < I2S_ZERO ? 1 : x > 0 ? 2 : 0);
     for (let e = 0; e < values.length; e++) {
       const at = 32 * Math.floor(e / 128) + (e & 31);
@@ -106,13 +107,12 @@ export const i2_s: BlockType = {
 
 /** Writes a block's scale and gives the code, 0 to 2, of an element. */
 function ternaryCodes(block: Float32Array, name: string, bytes: DataView, at: number): (x: number) => number {
-  requireFinite(block, name);
   const d = magnitude(block);
   const id = inverse(d);
-  bytes.setFloat16(at, d, true);
+  writeFactor(bytes, at, d, name);
   return (x) => roundHalfAway(Math.fround(x * id)) + 1;
 }
 
 function magnitude(values: Float32Array): number {
-  return values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  return Math.abs(farthest(values, 0, values.length));
 }

@@ -1,0 +1,81 @@
+// llama.cpp's own quantising, for tests: the library `libggml-base` that comes with node-llama-cpp's prebuilt binaries,
+// called in this process. It is built for any processor of its kind, so that each operation rounds to float32.
+
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { loadFfi } from "@fidelity/barewire/node";
+
+/** llama.cpp's functions. Arrays must not be empty. */
+export interface Ggml {
+  /** The bytes that llama.cpp writes for rows of numbers in a type, by its number in GGUF. */
+  quantize(
+    type: number,
+    values: Float32Array,
+    columns: number,
+    sizeBytes: number,
+    importance?: Float32Array,
+  ): Uint8Array;
+  /** The numbers that it reads from bytes; `name` as in its functions: `q4_K`, `tq1_0`. */
+  dequantize(name: string, bytes: Uint8Array, count: number): Float32Array;
+  /** Float32 as float16 and as bfloat16: bits. */
+  halves(values: Float32Array): Uint16Array;
+  brains(values: Float32Array): Uint16Array;
+}
+
+/** Loads the library, or tells why it cannot be had: no prebuilt binary for this system, or no `node:ffi`. */
+export function loadGgml():
+  | { readonly ggml: Ggml; readonly reason?: undefined }
+  | { ggml?: undefined; reason: string } {
+  const { ffi, reason } = loadFfi();
+  if (ffi === undefined) return { reason };
+  const platform = `linux-${process.arch}`;
+  const path = libraryPath(platform);
+  if (path === undefined) return { reason: `node-llama-cpp has no prebuilt library for ${platform} here` };
+  const pointer = "pointer" as const;
+  const row = { arguments: [pointer, pointer, "int64"], return: "void" } as const;
+  const { functions } = ffi.dlopen(path, {
+    ggml_quantize_chunk: {
+      arguments: ["int32", pointer, pointer, "int64", "int64", "int64", pointer],
+      return: "uint64",
+    },
+    ggml_fp32_to_fp16_row: row,
+    ggml_fp32_to_bf16_row_ref: row,
+  } as const);
+  const address = (view: NodeJS.ArrayBufferView | undefined): bigint =>
+    view === undefined ? 0n : ffi.getRawPointer(view);
+  const bitsBy = (convert: typeof functions.ggml_fp32_to_fp16_row) => (values: Float32Array) => {
+    const bits = new Uint16Array(values.length);
+    convert(address(values), address(bits), BigInt(values.length));
+    return bits;
+  };
+  const ggml: Ggml = {
+    quantize(type, values, columns, sizeBytes, importance) {
+      const bytes = new Uint8Array(sizeBytes);
+      const [rows, width] = [BigInt(values.length / columns), BigInt(columns)];
+      functions.ggml_quantize_chunk(type, address(values), address(bytes), 0n, rows, width, address(importance));
+      return bytes;
+    },
+    dequantize(name, bytes, count) {
+      const target = new Float32Array(count);
+      const decode = ffi.dlopen(path, { [`dequantize_row_${name}`]: row } as const).functions;
+      decode[`dequantize_row_${name}`](address(bytes), address(target), BigInt(count));
+      return target;
+    },
+    halves: bitsBy(functions.ggml_fp32_to_fp16_row),
+    brains: bitsBy(functions.ggml_fp32_to_bf16_row_ref),
+  };
+  return { ggml };
+}
+
+function libraryPath(platform: string): string | undefined {
+  const require = createRequire(import.meta.url);
+  let folder: string;
+  try {
+    folder = dirname(dirname(require.resolve(`@node-llama-cpp/${platform}`)));
+  } catch {
+    return undefined;
+  }
+  const path = join(folder, "bins", platform, "libggml-base.so");
+  return existsSync(path) ? path : undefined;
+}
