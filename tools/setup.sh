@@ -10,6 +10,9 @@ missing=()
 command -v mlir-opt-19 >/dev/null || missing+=(mlir-19-tools)
 command -v llc-19 >/dev/null || missing+=(llvm-19)
 command -v ld.lld-19 >/dev/null || missing+=(lld-19)
+# What computes f128: Clang's library, or that of a GCC that is there.
+compgen -G "/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.builtins-*.a" >/dev/null ||
+  compgen -G "/usr/lib/gcc/*/*/libgcc.a" >/dev/null || missing+=(libclang-rt-19-dev)
 command -v qemu-aarch64 >/dev/null || missing+=(qemu-user)
 command -v chromium >/dev/null || missing+=(chromium)
 if [ "${1:-}" = bench ]; then

@@ -58,6 +58,18 @@ function pairCases(): BitCase[] {
   return [...sampled, ...edges, ...both];
 }
 
+/** The same ops asked for in a format that a target may lack: double-double then. */
+function wideCases(): BitCase[] {
+  return PAIR_OPS.flatMap((op) =>
+    (["f80", "f128"] as const).map((format) => {
+      const opCase = drawCase(op, 4);
+      const attrs = { ...opCase.attrs, format };
+      const inputs = randomInputs(opCase, seededRandom(4));
+      return { name: `${op.name} in ${format}`, graph: graphOf(op, opCase.inputs, attrs), inputs };
+    }),
+  );
+}
+
 function sumCases(): BitCase[] {
   const random = seededRandom(3);
   const sums = (["f32", "f64"] as const).flatMap((dtype) =>
@@ -104,7 +116,8 @@ function assertSameBits({ name, graph, inputs }: BitCase, results: readonly Host
 }
 
 test("wasm has the interpreter's bits", () => {
-  for (const each of [...pairCases(), ...sumCases()]) assertSameBits(each, runCompiled(each.graph, each.inputs));
+  const cases = [...pairCases(), ...wideCases(), ...sumCases()];
+  for (const each of cases) assertSameBits(each, runCompiled(each.graph, each.inputs));
 });
 
 test("sums over many blocks are carried between them", () => {

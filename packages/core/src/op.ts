@@ -6,7 +6,7 @@ import type { Attrs, Node, Tensor, TensorType } from "./graph.ts";
 import { formatType } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
 import type { KernelBuilder } from "./loop/builder.ts";
-import type { LoopValue } from "./loop/ir.ts";
+import type { LoopValue, WideFloat } from "./loop/ir.ts";
 
 /** A tensor or nothing: the derivative of what does not depend on the inputs is known to be zero, and never built. */
 export type MaybeTensor = Tensor | undefined;
@@ -69,6 +69,8 @@ export interface VectorTarget {
   readonly halves?: boolean;
   /** Whether the second operand of `dot4` may be any unsigned bytes, and not only 0..127; not unless said. */
   readonly dot4Unsigned?: boolean;
+  /** Floats wider than float64 that there are in registers; none unless said. */
+  readonly wideFloats?: readonly WideFloat[];
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
   readonly cacheBytes?: CacheBytes;
   /**
@@ -105,6 +107,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     tiles: false,
     halves: false,
     dot4Unsigned: false,
+    wideFloats: [],
     cacheBytes: DEFAULT_CACHE_BYTES,
     chunkElements: DEFAULT_CHUNK_ELEMENTS,
     ...target,

@@ -15,6 +15,7 @@ import type {
   Schedule,
   Tensor,
   VectorTarget,
+  WideFloat,
 } from "@fidelity/core";
 import { buildKernel, completeTarget, encodeTensor, roundUp, sameType, storageBytes } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
@@ -328,6 +329,7 @@ class NodeContext implements LowerContext {
   readonly tiles: boolean;
   readonly halves: boolean;
   readonly dot4Unsigned: boolean;
+  readonly wideFloats: readonly WideFloat[];
   readonly cacheBytes: CacheBytes;
   readonly chunkElements: number;
   readonly inPlace: boolean;
@@ -348,6 +350,7 @@ class NodeContext implements LowerContext {
     this.tiles = tiles;
     this.halves = target.halves;
     this.dot4Unsigned = target.dot4Unsigned;
+    this.wideFloats = target.wideFloats;
     this.cacheBytes = cacheBytes;
     this.chunkElements = chunkElements;
     this.#scope = scope;

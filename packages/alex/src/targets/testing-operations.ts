@@ -105,7 +105,17 @@ class CaseMaker {
     this.#floats = [F32, F64, f32, f64];
     this.#integers = [I32, i8, i16, i32];
     this.#numbers = [...this.#floats, ...this.#integers, INDEX];
-    this.#at = { f32: 0, mask: 0, f64: part, i32: 2 * part, index: 2 * part, i16: 3 * part, i8: 3 * part };
+    this.#at = {
+      f32: 0,
+      mask: 0,
+      f64: part,
+      i32: 2 * part,
+      index: 2 * part,
+      i16: 3 * part,
+      i8: 3 * part,
+      f80: part,
+      f128: part,
+    };
   }
 
   #add(about: string, what: string, generate: Generate): void {

@@ -1,6 +1,6 @@
 // A slow interpreter of the loop IR over a plain buffer: what every target's output is compared with. It does one lane
-// at a time in JavaScript numbers; float32 results are rounded after each operation, and `fma` rounds twice.
-// Left out: speed, threads (chunks run in order), and traps beyond DataView's for addresses outside the memory.
+// at a time in JavaScript numbers; float32 results are rounded after each operation, and `fma` rounds twice. Left out:
+// wide floats, speed, threads (chunks run in order), and traps beyond DataView's for addresses outside the memory.
 
 import { InternalError, invariant } from "@fidelity/units";
 import { TILE, formatLoopType } from "./ir.ts";
@@ -21,11 +21,22 @@ import type { BufferArgument, KernelCall, Program, ScheduleItem } from "./progra
 type Lanes = readonly number[];
 type ValueInst = Extract<LoopInst, { readonly result: LoopValue }>;
 
-/** Bytes of one element in memory; masks have none. */
+/** Bytes of one element in memory; masks and wide floats have none. */
 export function kindBytes(kind: LoopKind): number {
-  const sizes: Readonly<Record<LoopKind, number>> = { index: 4, i8: 1, i16: 2, i32: 4, f32: 4, f64: 8, mask: 0 };
-  return sizes[kind];
+  return KIND_BYTES[kind];
 }
+
+const KIND_BYTES: Readonly<Record<LoopKind, number>> = {
+  index: 4,
+  i8: 1,
+  i16: 2,
+  i32: 4,
+  f32: 4,
+  f64: 8,
+  f80: 0,
+  f128: 0,
+  mask: 0,
+};
 
 /** Runs one chunk of a kernel. Addresses are byte offsets into `memory`. */
 export function evaluateKernel(
@@ -262,6 +273,9 @@ function wrapLane(kind: LoopKind, value: number): number {
       return value;
     case "mask":
       return value === 0 ? 0 : 1;
+    case "f80":
+    case "f128":
+      throw new InternalError(`${kind} has no arithmetic in JavaScript`);
   }
 }
 
@@ -347,7 +361,9 @@ function readCell(view: DataView, address: number, cell: LoopKind | MemoryKind):
     case "f64":
       return view.getFloat64(address, true);
     case "mask":
-      throw new InternalError("masks are not stored in memory");
+    case "f80":
+    case "f128":
+      throw new InternalError(`${cell} is not stored in memory`);
   }
 }
 
@@ -369,7 +385,9 @@ function writeCell(view: DataView, address: number, cell: LoopKind | MemoryKind,
     case "f64":
       return view.setFloat64(address, value, true);
     case "mask":
-      throw new InternalError("masks are not stored in memory");
+    case "f80":
+    case "f128":
+      throw new InternalError(`${cell} is not stored in memory`);
   }
 }
 

@@ -8,9 +8,14 @@
  * Element kinds. `index` is an address or a counter in bytes or elements, a scalar: unsigned in division, comparison,
  * min and max, and of 32 or 64 bits, as the target's addresses are: nothing may depend on where it wraps, but that
  * adding a negative distance goes back. In memory it has 32 bits. Integers wrap. Scalars of i8 and i16 are only moved
- * and converted. `mask` is a comparison's result.
+ * and converted. `mask` is a comparison's result. The wide floats are scalars that live in registers only: what there
+ * is of them is conversion from and to f64, neg, add, sub, mul, div, comparisons, select, and being carried by loops.
+ * Not every target has them: `VectorTarget.wideFloats` says which.
  */
-export type LoopKind = "index" | "i8" | "i16" | "i32" | "f32" | "f64" | "mask";
+export type LoopKind = "index" | "i8" | "i16" | "i32" | "f32" | "f64" | WideFloat | "mask";
+
+/** IEEE's extended format of the x87 unit, with 64 bits, and the quadruple one, with 113. */
+export type WideFloat = "f80" | "f128";
 
 /** A scalar (`lanes` 1) or a vector type. Types are interned: compare them with `===`. */
 export interface LoopType {
@@ -99,7 +104,7 @@ export type LoopInst =
     }
   /**
    * Value conversion: integer to float (signed), float to i32 (truncating, saturating, NaN to 0), f32 to f64 and back,
-   * i32 to index and back, scalar i8 and i16 to i32 (signed) and back (the low bits).
+   * i32 to index and back, scalar i8 and i16 to i32 (signed) and back (the low bits), f64 to wide floats and back.
    */
   | { readonly op: "convert"; readonly a: LoopValue; readonly result: LoopValue }
   /** The same bits under another type of the same size. */

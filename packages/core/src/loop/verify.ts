@@ -26,12 +26,26 @@ export function verifyKernel(kernel: Kernel): void {
   new KernelVerifier(kernel).verify();
 }
 
-const KIND_BITS: Readonly<Record<LoopKind, number>> = { index: 32, i8: 8, i16: 16, i32: 32, f32: 32, f64: 64, mask: 0 };
+const KIND_BITS: Readonly<Record<LoopKind, number>> = {
+  index: 32,
+  i8: 8,
+  i16: 16,
+  i32: 32,
+  f32: 32,
+  f64: 64,
+  f80: 80,
+  f128: 128,
+  mask: 0,
+};
 const isFloat = (type: LoopType): boolean => type.kind === "f32" || type.kind === "f64";
+const isWide = (type: LoopType): boolean => type.kind === "f80" || type.kind === "f128";
 const isByteOrShort = (type: LoopType): boolean => type.kind === "i8" || type.kind === "i16";
 const isInteger = (type: LoopType): boolean => type.kind === "i32" || type.kind === "index" || isByteOrShort(type);
 /** Scalars of i8 and i16 are only moved and converted; arithmetic is on i32. */
 const hasArithmetic = (type: LoopType): boolean => type.lanes > 1 || !isByteOrShort(type);
+
+/** What there is of wide floats beside neg, select and conversions. */
+const WIDE_OPS: readonly string[] = ["add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge"];
 
 const NARROWED: Readonly<Partial<Record<LoopKind, LoopKind>>> = { i32: "i16", i16: "i8", f64: "f32" };
 const WIDENED: Readonly<Partial<Record<LoopKind, LoopKind>>> = { i8: "i16", i16: "i32", f32: "f64" };
@@ -79,7 +93,7 @@ class KernelVerifier {
     if (!Number.isInteger(type.lanes) || type.lanes < 1 || loopType(type.kind, type.lanes) !== type) {
       this.#fail(`value %${id} has no interned type`);
     }
-    this.#check(type.kind !== "index" || type.lanes === 1, "index is scalar");
+    this.#check((type.kind !== "index" && !isWide(type)) || type.lanes === 1, `${type.kind} is scalar`);
     this.#types[id] = type;
     this.#visible[id] = true;
   }
@@ -152,7 +166,7 @@ class KernelVerifier {
   #memory(inst: Extract<LoopInst, { readonly op: "load" | "store" }>, type: LoopType): void {
     this.#address(inst);
     const { memory } = inst;
-    this.#check(type.kind !== "mask", "masks are not in memory");
+    this.#check(type.kind !== "mask" && !isWide(type), `${type.kind} is not in memory`);
     if (inst.op === "store" && inst.nontemporal === true) {
       this.#check(type.lanes > 1 && inst.memory === undefined, "stores past the caches are of whole vectors");
     }
@@ -248,6 +262,7 @@ class KernelVerifier {
 
   #constant(type: LoopType, value: number): void {
     if (isFloat(type)) return;
+    this.#check(!isWide(type), `constants of ${type.kind} are converted from f64`);
     const [low, high] =
       type.kind === "mask" ? [0, 1] : [-(2 ** (KIND_BITS[type.kind] - 1)), 2 ** KIND_BITS[type.kind] - 1];
     if (!Number.isInteger(value) || value < low || value > high) {
@@ -261,6 +276,7 @@ class KernelVerifier {
 
   #unary(op: "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not", type: LoopType): void {
     if (op === "not") return this.#check(!isFloat(type) && hasArithmetic(type), "not is of masks and integers");
+    if (isWide(type)) return this.#check(op === "neg", `${op} is not defined for ${type.kind}`);
     const integersToo = op === "neg" || op === "abs";
     const legal =
       isFloat(type) || (integersToo && type.kind !== "mask" && type.kind !== "index" && hasArithmetic(type));
@@ -275,6 +291,7 @@ class KernelVerifier {
     const compares = op === "eq" || op === "ne" || op === "lt" || op === "le" || op === "gt" || op === "ge";
     this.#checkType(inst.result, compares ? loopType("mask", type.lanes) : type);
     const bits = op === "and" || op === "or" || op === "xor";
+    if (isWide(type)) return this.#check(WIDE_OPS.includes(op), `${op} is not defined for ${type.kind}`);
     if (type.kind === "mask") return this.#check(bits, `${op} is not defined for masks`);
     this.#check(hasArithmetic(type), `${op} of ${formatLoopType(type)}: convert to i32 first`);
     if (bits || shift) return this.#check(isInteger(type), `${op} is of integers`);
@@ -290,14 +307,16 @@ class KernelVerifier {
       scalarIntegers ||
       (signedInteger(from) && isFloat(to)) ||
       (isFloat(from) && to.kind === "i32") ||
-      (isFloat(from) && isFloat(to));
+      (isFloat(from) && isFloat(to)) ||
+      (from.kind === "f64" && isWide(to)) ||
+      (isWide(from) && to.kind === "f64");
     if (!legal || from.lanes !== to.lanes) {
       this.#fail(`no conversion from ${formatLoopType(from)} to ${formatLoopType(to)}`);
     }
   }
 
   #bitcast(from: LoopType, to: LoopType): void {
-    const plain = (type: LoopType): boolean => type.kind !== "mask" && type.kind !== "index";
+    const plain = (type: LoopType): boolean => type.kind !== "mask" && type.kind !== "index" && !isWide(type);
     const same = KIND_BITS[from.kind] * from.lanes === KIND_BITS[to.kind] * to.lanes;
     if (!plain(from) || !plain(to) || !same) {
       this.#fail(`no bitcast from ${formatLoopType(from)} to ${formatLoopType(to)}`);

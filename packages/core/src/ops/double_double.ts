@@ -1,17 +1,21 @@
 // double_double: elementwise functions of numbers that are the sum of two float64 tensors (hi, lo), about 106 bits;
 // see precision/double_double.ts for the arithmetic. One op for all of them, `fn` says which. Inputs are [hi, lo] of
 // each operand, results [hi, lo]. The reference and the kernels run the same algorithm, operation by operation, so
-// values have the same bits on every target, for every width of vectors. What is differentiated is the function of hi
-// + lo, in float64: for derivatives in double-double, differentiate first and extend the derivative's graph
-// (furnace's `doubleDouble`).
+// values have the same bits on every target, for every width of vectors. With `format` they are computed in f80 or
+// f128 (precision/wide.ts) on a target that has that, and as before where it does not. What is differentiated is the
+// function of hi + lo, in float64: for derivatives in double-double, differentiate first and extend the derivative's
+// graph (furnace's `doubleDouble`).
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit, sameShape } from "../graph.ts";
+import type { KernelBuilder } from "../loop/builder.ts";
 import { loopType } from "../loop/ir.ts";
-import type { LoopValue } from "../loop/ir.ts";
+import type { LoopValue, WideFloat } from "../loop/ir.ts";
 import type { LowerContext, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { NUMBER_ARITHMETIC, loopArithmetic } from "../precision/arithmetic.ts";
+import type { ExtendedFormat } from "../precision/wide.ts";
+import { WideFunctions } from "../precision/wide.ts";
 import type { Pair } from "../precision/double_double.ts";
 import {
   DOUBLE_DOUBLE_BINARY,
@@ -34,7 +38,19 @@ import { sqrt } from "./sqrt.ts";
 import { sub } from "./sub.ts";
 import { tanh } from "./tanh.ts";
 
-export type DoubleDoubleAttrs = { readonly fn: DoubleDoubleName };
+/** `format`: in which to compute where the target has it. */
+export type WideAttrs = { readonly format?: WideFloat };
+export type DoubleDoubleAttrs = WideAttrs & { readonly fn: DoubleDoubleName };
+
+/** The attribute that says how numbers of more digits are computed. */
+export function wideAttrs(format: ExtendedFormat): WideAttrs {
+  return format === "double-double" ? {} : { format };
+}
+
+/** The format to compute in on this target, or undefined for pairs of float64. */
+export function wideFormat({ wideFloats }: LowerContext, { format }: WideAttrs): WideFloat | undefined {
+  return format !== undefined && wideFloats.includes(format) ? format : undefined;
+}
 
 /** Two tensors of one shape that stand for their sum. */
 export type TensorPair = Pair<Tensor>;
@@ -132,26 +148,28 @@ function apply<T, M>(functions: DoubleDoubleFunctions<T, M>, fn: DoubleDoubleNam
   return functions[fn](a, b);
 }
 
-function lowerDoubleDouble(context: LowerContext, { fn }: DoubleDoubleAttrs): void {
+function lowerDoubleDouble(context: LowerContext, attrs: DoubleDoubleAttrs): void {
+  const { fn } = attrs;
+  const format = wideFormat(context, attrs);
   const { inputs, results } = context.node;
   const count = elementCount(results[0]!.shape);
   if (count === 0) return;
   const perChunk = context.chunkElements / 8;
   const chunks = Math.ceil(count / perChunk);
   const buffers = [...inputs.map((_x, i) => context.input(i)), context.result(0), context.result(1)];
-  context.call(`double_double_${fn}`, chunks, count * WORK[fn], buffers, (k, addresses) => {
+  context.call(`${format ?? "double_double"}_${fn}`, chunks, count * WORK[fn], buffers, (k, addresses) => {
     const first = k.mul(k.chunk, k.index(perChunk));
     const end = k.min(k.index(count), k.add(first, k.index(perChunk)));
     let at = first;
-    for (const lanes of laneWidths(context.lanes / 2)) {
+    for (const lanes of format === undefined ? laneWidths(context.lanes / 2) : [1]) {
       const stop = lanes === 1 ? end : k.sub(end, k.rem(k.sub(end, at), k.index(lanes)));
-      const functions = new DoubleDoubleFunctions(loopArithmetic(k, lanes));
+      const compute = format === undefined ? inPairs(k, lanes, fn) : inFormat(k, format, fn);
       k.loop(at, stop, lanes, (i) => {
         const place = (which: number): LoopValue => k.offset(addresses[which]!, i, 8);
         const load = (which: number): LoopValue => k.load(loopType("f64", lanes), place(which));
         const operands = inputs.map((_x, which) => load(which));
         const a = { hi: operands[0]!, lo: operands[1]! };
-        const y = apply(functions, fn, a, operands.length > 2 ? { hi: operands[2]!, lo: operands[3]! } : a);
+        const y = compute(a, operands.length > 2 ? { hi: operands[2]!, lo: operands[3]! } : a);
         k.store(y.hi, place(inputs.length));
         k.store(y.lo, place(inputs.length + 1));
       });
@@ -160,12 +178,31 @@ function lowerDoubleDouble(context: LowerContext, { fn }: DoubleDoubleAttrs): vo
   });
 }
 
-/** `fn` of one or two pairs of float64 tensors of one shape. */
-export function doubleDoubleMap(fn: DoubleDoubleName, ...operands: readonly TensorPair[]): TensorPair {
+type PairFunction = (a: Pair<LoopValue>, b: Pair<LoopValue>) => Pair<LoopValue>;
+
+function inPairs(k: KernelBuilder, lanes: number, fn: DoubleDoubleName): PairFunction {
+  const functions = new DoubleDoubleFunctions(loopArithmetic(k, lanes));
+  return (a, b) => apply(functions, fn, a, b);
+}
+
+function inFormat(k: KernelBuilder, format: WideFloat, fn: DoubleDoubleName): PairFunction {
+  const functions = new WideFunctions(k, format);
+  return (a, b) => functions.toPair(functions[fn](functions.fromPair(a), functions.fromPair(b)));
+}
+
+/**
+ * `fn` of one or two pairs of float64 tensors of one shape. In f80 or f128 on targets that have them; elsewhere, and
+ * by the interpreter, in double-double.
+ */
+export function doubleDoubleMap(
+  fn: DoubleDoubleName,
+  operands: readonly TensorPair[],
+  format: ExtendedFormat = "double-double",
+): TensorPair {
   const [hi, lo] = emit(
     doubleDoubleOp,
     operands.flatMap((pair) => [pair.hi, pair.lo]),
-    { fn },
+    { fn, ...wideAttrs(format) },
   );
   return { hi: hi!, lo: lo! };
 }

@@ -1,25 +1,30 @@
 // double_double_matmul: batched matrix products of pairs of float64 tensors, [batch, m, k] times [batch, k, n], in
 // double-double (precision/double_double.ts). Each element's terms are added one after the other in order of k, so
 // that the bits depend neither on the width of vectors nor on the number of threads. Vectors run along n. Left out:
-// register blocks and packed operands; the arithmetic takes fifty times what its loads do.
+// register blocks and packed operands; the arithmetic takes fifty times what its loads do. In f80 or f128, on targets
+// that have it (precision/wide.ts), an element is rounded to a pair once.
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
 import { loopType } from "../loop/ir.ts";
-import type { LoopValue } from "../loop/ir.ts";
+import type { KernelBuilder } from "../loop/builder.ts";
+import type { LoopValue, WideFloat } from "../loop/ir.ts";
 import type { LowerContext, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { NUMBER_ARITHMETIC, loopArithmetic } from "../precision/arithmetic.ts";
 import { DoubleDouble } from "../precision/double_double.ts";
+import type { Pair } from "../precision/double_double.ts";
+import type { ExtendedFormat } from "../precision/wide.ts";
+import { WideFunctions } from "../precision/wide.ts";
 import { add } from "./add.ts";
 import type { TensorPair } from "./double_double.ts";
-import { normalisedPairs, requirePairs } from "./double_double.ts";
-import type { NoAttrs } from "./elementwise.ts";
+import type { WideAttrs } from "./double_double.ts";
+import { normalisedPairs, requirePairs, wideAttrs, wideFormat } from "./double_double.ts";
 import { laneWidths } from "./kernels/lanes.ts";
 import { matmul } from "./matmul.ts";
 import { splat } from "./splat.ts";
 
-export const doubleDoubleMatmulOp: OpDef<NoAttrs> = {
+export const doubleDoubleMatmulOp: OpDef<WideAttrs> = {
   name: "double_double_matmul",
   summary: "hi + lo = sum over k of (a_hi + a_lo)[p, i, k] (b_hi + b_lo)[p, k, j] to about 106 bits",
   infer(inputs) {
@@ -67,14 +72,15 @@ export const doubleDoubleMatmulOp: OpDef<NoAttrs> = {
   },
 };
 
-function lowerProduct(context: LowerContext): void {
+function lowerProduct(context: LowerContext, attrs: WideAttrs): void {
+  const format = wideFormat(context, attrs);
   const [batch, m, n] = context.node.results[0]!.shape as [number, number, number];
   const inner = context.node.inputs[0]!.shape[2]!;
   const rows = batch * m;
   if (rows * n === 0) return;
   const work = rows * n * inner * 52;
   const buffers = [0, 1, 2, 3].map((i) => context.input(i)).concat(context.result(0), context.result(1));
-  const name = "double_double_matmul";
+  const name = `${format ?? "double_double"}_matmul`;
   // A chunk is one row of the result.
   context.call(name, rows, work, buffers, (k, [aHi, aLo, bHi, bLo, yHi, yLo]) => {
     const row = k.chunk;
@@ -84,30 +90,54 @@ function lowerProduct(context: LowerContext): void {
     const y = { hi: k.offset(yHi!, row, n * 8), lo: k.offset(yLo!, row, n * 8) };
     let at: LoopValue = k.index(0);
     let done = 0;
-    for (const lanes of laneWidths(context.lanes / 2)) {
+    for (const lanes of format === undefined ? laneWidths(context.lanes / 2) : [1]) {
       const stop = k.index(n - ((n - done) % lanes));
       done = n - ((n - done) % lanes);
-      const on = new DoubleDouble(loopArithmetic(k, lanes));
       const type = loopType("f64", lanes);
       k.loop(at, stop, lanes, (column) => {
-        const zero = k.constant(type, 0);
-        const [hi, lo] = k.for(0, inner, 1, [zero, zero], (l, [sumHi, sumLo]) => {
-          const left = (base: LoopValue): LoopValue => k.loadSplat(type, k.offset(base, l, 8));
-          const right = (base: LoopValue): LoopValue => k.load(type, k.offset(k.offset(base, l, n * 8), column, 8));
-          const product = on.mul({ hi: left(a.hi), lo: left(a.lo) }, { hi: right(b.hi), lo: right(b.lo) });
-          const sum = on.add({ hi: sumHi!, lo: sumLo! }, product);
-          return [sum.hi, sum.lo];
-        });
-        k.store(hi!, k.offset(y.hi, column, 8));
-        k.store(lo!, k.offset(y.lo, column, 8));
+        const left = (base: LoopValue, l: LoopValue): LoopValue => k.loadSplat(type, k.offset(base, l, 8));
+        const right = (base: LoopValue, l: LoopValue): LoopValue =>
+          k.load(type, k.offset(k.offset(base, l, n * 8), column, 8));
+        const terms: Terms = (l) => [
+          { hi: left(a.hi, l), lo: left(a.lo, l) },
+          { hi: right(b.hi, l), lo: right(b.lo, l) },
+        ];
+        const sum = format === undefined ? pairDot(k, lanes, inner, terms) : wideDot(k, format, inner, terms);
+        k.store(sum.hi, k.offset(y.hi, column, 8));
+        k.store(sum.lo, k.offset(y.lo, column, 8));
       });
       at = stop;
     }
   });
 }
 
-/** The products of pairs of float64 tensors [batch, m, k] and [batch, k, n]. */
-export function doubleDoubleMatmul(a: TensorPair, b: TensorPair): TensorPair {
-  const [hi, lo] = emit(doubleDoubleMatmulOp, [a.hi, a.lo, b.hi, b.lo], {});
+/** The factors of term `l` of an element. */
+type Terms = (l: LoopValue) => readonly [Pair<LoopValue>, Pair<LoopValue>];
+
+function pairDot(k: KernelBuilder, lanes: number, inner: number, terms: Terms): Pair<LoopValue> {
+  const on = new DoubleDouble(loopArithmetic(k, lanes));
+  const zero = k.constant(loopType("f64", lanes), 0);
+  const [hi, lo] = k.for(0, inner, 1, [zero, zero], (l, [sumHi, sumLo]) => {
+    const sum = on.add({ hi: sumHi!, lo: sumLo! }, on.mul(...terms(l)));
+    return [sum.hi, sum.lo];
+  });
+  return { hi: hi!, lo: lo! };
+}
+
+function wideDot(k: KernelBuilder, format: WideFloat, inner: number, terms: Terms): Pair<LoopValue> {
+  const on = new WideFunctions(k, format);
+  const [sum] = k.for(0, inner, 1, [on.constant(0)], (l, [before]) => {
+    const [a, b] = terms(l);
+    return [on.add(before!, on.mul(on.fromPair(a), on.fromPair(b)))];
+  });
+  return on.toPair(sum!);
+}
+
+/**
+ * The products of pairs of float64 tensors [batch, m, k] and [batch, k, n]. In f80 or f128 on targets that have them;
+ * elsewhere, and by the interpreter, in double-double.
+ */
+export function doubleDoubleMatmul(a: TensorPair, b: TensorPair, format: ExtendedFormat = "double-double"): TensorPair {
+  const [hi, lo] = emit(doubleDoubleMatmulOp, [a.hi, a.lo, b.hi, b.lo], wideAttrs(format));
   return { hi: hi!, lo: lo! };
 }

@@ -1,22 +1,25 @@
-// double_double_sum: sums along the last axis, which stays with size 1, in double-double
-// (precision/double_double.ts). Element i of a row goes to partial sum i modulo 8, and the partial sums are added in
-// order at the end: an order that vectors of 2, 4 and 8 lanes keep, so that the bits do not depend on the target.
+// double_double_sum: sums along the last axis, which stays with size 1, in double-double (precision/double_double.ts).
+// Element i of a row goes to partial sum i modulo 8, and the partial sums are added in order at the end: an order that
+// vectors of 2, 4 and 8 lanes keep, so that the bits do not depend on the target. In f80 or f128, on targets that have
+// it (precision/wide.ts), a row is added in order and rounded to a pair once.
 
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
 import { loopType } from "../loop/ir.ts";
-import type { LoopValue } from "../loop/ir.ts";
+import type { LoopValue, WideFloat } from "../loop/ir.ts";
 import type { KernelBuilder } from "../loop/builder.ts";
 import type { LowerContext, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { NUMBER_ARITHMETIC, loopArithmetic } from "../precision/arithmetic.ts";
 import { DoubleDouble } from "../precision/double_double.ts";
 import type { Pair } from "../precision/double_double.ts";
+import type { ExtendedFormat } from "../precision/wide.ts";
+import { WideFunctions } from "../precision/wide.ts";
 import { elementCount } from "../storage.ts";
 import { add } from "./add.ts";
 import type { TensorPair } from "./double_double.ts";
-import { normalisedPairs, requirePairs } from "./double_double.ts";
-import type { NoAttrs } from "./elementwise.ts";
+import type { WideAttrs } from "./double_double.ts";
+import { normalisedPairs, requirePairs, wideAttrs, wideFormat } from "./double_double.ts";
 import { sampleShape } from "./elementwise.ts";
 import { reduceSum } from "./reduce_sum.ts";
 import { splat } from "./splat.ts";
@@ -24,7 +27,7 @@ import { splat } from "./splat.ts";
 /** Partial sums of a row: as many as the widest vectors have lanes. */
 const PARTIAL_SUMS = 8;
 
-export const doubleDoubleSumOp: OpDef<NoAttrs> = {
+export const doubleDoubleSumOp: OpDef<WideAttrs> = {
   name: "double_double_sum",
   summary: "hi + lo = sum over j of (x_hi + x_lo)[..., j] to about 106 bits",
   infer(inputs) {
@@ -66,7 +69,8 @@ export const doubleDoubleSumOp: OpDef<NoAttrs> = {
   },
 };
 
-function lowerSum(context: LowerContext): void {
+function lowerSum(context: LowerContext, attrs: WideAttrs): void {
+  const format = wideFormat(context, attrs);
   const [hi] = context.node.inputs;
   const columns = hi!.shape.at(-1)!;
   const rows = elementCount(hi!.shape) / Math.max(columns, 1);
@@ -74,13 +78,16 @@ function lowerSum(context: LowerContext): void {
   const rowsPerChunk = Math.max(1, Math.ceil(context.chunkElements / 8 / Math.max(columns, 1)));
   const buffers = [context.input(0), context.input(1), context.result(0), context.result(1)];
   const chunks = Math.ceil(rows / rowsPerChunk);
-  context.call("double_double_sum", chunks, rows * columns * 22, buffers, (k, [xHi, xLo, yHi, yLo]) => {
-    const scratch = k.allocateScratch(2 * PARTIAL_SUMS * 8);
+  context.call(`${format ?? "double_double"}_sum`, chunks, rows * columns * 22, buffers, (k, [xHi, xLo, yHi, yLo]) => {
+    const scratch = format === undefined ? k.allocateScratch(2 * PARTIAL_SUMS * 8) : k.scratch;
     const first = k.mul(k.chunk, k.index(rowsPerChunk));
     const end = k.min(k.index(rows), k.add(first, k.index(rowsPerChunk)));
     k.loop(first, end, 1, (row) => {
       const from = { hi: k.offset(xHi!, row, columns * 8), lo: k.offset(xLo!, row, columns * 8) };
-      const total = rowSum(k, from, columns, scratch, Math.min(context.lanes / 2, PARTIAL_SUMS));
+      const total =
+        format === undefined
+          ? rowSum(k, from, columns, scratch, Math.min(context.lanes / 2, PARTIAL_SUMS))
+          : wideRowSum(k, from, columns, format);
       k.store(total.hi, k.offset(yHi!, row, 8));
       k.store(total.lo, k.offset(yLo!, row, 8));
     });
@@ -128,8 +135,20 @@ function rowSum(
   return total!;
 }
 
-/** The sum of a pair of float64 tensors along the last axis, which stays with size 1. */
-export function doubleDoubleSum({ hi, lo }: TensorPair): TensorPair {
-  const [sumHi, sumLo] = emit(doubleDoubleSumOp, [hi, lo], {});
+function wideRowSum(k: KernelBuilder, from: Pair<LoopValue>, columns: number, format: WideFloat): Pair<LoopValue> {
+  const on = new WideFunctions(k, format);
+  const load = (base: LoopValue, i: LoopValue): LoopValue => k.load(loopType("f64"), k.offset(base, i, 8));
+  const [sum] = k.for(0, columns, 1, [on.constant(0)], (i, [before]) => {
+    return [on.add(before!, on.fromPair({ hi: load(from.hi, i), lo: load(from.lo, i) }))];
+  });
+  return on.toPair(sum!);
+}
+
+/**
+ * The sum of a pair of float64 tensors along the last axis, which stays with size 1. In f80 or f128 on targets that
+ * have them; elsewhere, and by the interpreter, in double-double.
+ */
+export function doubleDoubleSum({ hi, lo }: TensorPair, format: ExtendedFormat = "double-double"): TensorPair {
+  const [sumHi, sumLo] = emit(doubleDoubleSumOp, [hi, lo], wideAttrs(format));
   return { hi: sumHi!, lo: sumLo! };
 }

@@ -1,8 +1,8 @@
-// Computing a function in more precision than its tensors have: a transformation of graphs that keeps some ops as
-// they are and computes others in float64, in double-double, or with exact accumulation, rounding where one meets the
-// other. `doubleDouble` extends everything; `withPrecision` what a policy chooses. Since derivatives are graphs, what
-// is extended after `grad`, `jvp` or `vjp` is the derivative itself, in every op of it: the derivative of a
-// double-double computation is a double-double computation.
+// Computing a function in more precision than its tensors have: a transformation of graphs that keeps some ops as they
+// are and computes others in float64, in double-double (or f80 or f128, where native code has them), or with exact
+// accumulation, rounding where one meets the other. `doubleDouble` extends everything; `withPrecision` what a policy
+// chooses. Since derivatives are graphs, what is extended after `grad`, `jvp` or `vjp` is the derivative itself, in
+// every op of it: the derivative of a double-double computation is a double-double computation.
 //
 // A tensor is known by what stands for it: itself, a float64 tensor, or a pair. Composite ops (softmax, rms_norm,
 // ...) are taken apart first, loops have their bodies extended. Left out: linear algebra and packed weights in
@@ -21,17 +21,21 @@ import {
   sumExact,
   topologicalOrder,
 } from "@fidelity/core";
-import type { Attrs, Graph, Node, Tensor, TensorPair, TensorType } from "@fidelity/core";
+import type { Attrs, ExtendedFormat, Graph, Node, Tensor, TensorPair, TensorType } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import { toPair } from "./double_double.ts";
 import type { Extended } from "./extend_rules.ts";
 import { PAIR_RULES } from "./extend_rules.ts";
 
 /**
- * How an op is computed: in its tensors' own dtype; in float64; in double-double; or, for sums and products of
- * matrices, exactly, rounded once to the dtype of its result.
+ * How an op is computed: in its tensors' own dtype; in float64; in double-double; in f80 or f128, where native code has
+ * them, and in double-double elsewhere; or, for sums and products of matrices, exactly, rounded once to the dtype of
+ * its result.
  */
-export type Precision = "keep" | "f64" | "double-double" | "exact";
+export type Precision = "keep" | "f64" | ExtendedFormat | "exact";
+
+const isPaired = (precision: Precision): precision is ExtendedFormat =>
+  precision === "double-double" || precision === "f80" || precision === "f128";
 
 /** Chooses for each op with a float result; called for what composite ops expand to, not for them. */
 export type PrecisionPolicy = (node: Node) => Precision;
@@ -106,14 +110,16 @@ const isPairOrTensor = (value: unknown): value is Tensor | TensorPair =>
 
 /**
  * `fn`, a function over float64 or float32 tensors, in double-double: its arguments are tensors, taken as exact, or
- * pairs, its results pairs. `doubleDouble(grad(f))` is the gradient in double-double.
+ * pairs, its results pairs. `doubleDouble(grad(f))` is the gradient in double-double. With a `format` it is computed in
+ * f80 or f128 by native code that has it, each op rounded to a pair.
  * @throws NoExtendedRuleError that names an op without such a form
  */
 export function doubleDouble<A extends readonly unknown[], R>(
   fn: (...args: A) => R,
+  format: ExtendedFormat = "double-double",
 ): (...args: PairOrTensorTree<A> & readonly unknown[]) => PairTree<R> {
   return (...args) => {
-    const extender = new Extender(() => "double-double");
+    const extender = new Extender(() => format);
     const opened = mapTree(args, isPairOrTensor, (leaf, path) => {
       const type = "lo" in leaf ? leaf.hi.type : leaf.type;
       const made = parameter(path, type);
@@ -170,7 +176,7 @@ class Extender {
   #at(precision: Precision, tensor: Tensor): Extended {
     if (!isFloat(tensor.dtype)) return this.plain(tensor);
     if (precision === "f64") return this.#float64(tensor);
-    return precision === "double-double" ? this.pair(tensor) : this.plain(tensor);
+    return isPaired(precision) ? this.pair(tensor) : this.plain(tensor);
   }
 
   #visit(node: Node): void {
@@ -199,26 +205,21 @@ class Extender {
       node.results.some(({ dtype }) => isFloat(dtype)) || comparesFloats(node) ? this.#policy(node) : "keep";
     if (node.op.name === "scan") return this.#scan(node, precision);
     // A cast between float dtypes would round what is to be kept.
-    const isExtended = precision === "f64" || precision === "double-double";
+    const isExtended = precision === "f64" || isPaired(precision);
     if (isExtended && node.op.name === "cast" && isFloat(node.inputs[0]!.dtype) && isFloat(node.results[0]!.dtype)) {
       return [this.#look(node.inputs[0]!)];
     }
     const inputs = node.inputs.map((input) => this.#at(precision, input));
-    switch (precision) {
-      case "double-double":
-        return this.#pairs(node, inputs);
-      case "exact":
-        return [exactly(node, inputs as Tensor[])];
-      default:
-        return emit(node.op, inputs as Tensor[], precision === "f64" ? inFloat64(node.attrs) : node.attrs);
-    }
+    if (isPaired(precision)) return this.#pairs(node, inputs, precision);
+    if (precision === "exact") return [exactly(node, inputs as Tensor[])];
+    return emit(node.op, inputs as Tensor[], precision === "f64" ? inFloat64(node.attrs) : node.attrs);
   }
 
-  #pairs(node: Node, inputs: readonly Extended[]): readonly Extended[] {
-    const rule = PAIR_RULES[node.op.name];
+  #pairs(node: Node, inputs: readonly Extended[], format: ExtendedFormat): readonly Extended[] {
+    const rule = PAIR_RULES[format][node.op.name];
     if (rule !== undefined) return rule(inputs, node.attrs, node);
     // Integers made into numbers, and numbers into integers, need no more digits.
-    if (node.op.name !== "cast") throw new NoExtendedRuleError(node, "double-double");
+    if (node.op.name !== "cast") throw new NoExtendedRuleError(node, format);
     return emit(
       node.op,
       node.inputs.map((input) => this.plain(input)),
@@ -232,7 +233,7 @@ class Extender {
     const [constants, carries] = [Number(node.attrs["constants"]), Number(node.attrs["carries"])];
     if (node.attrs["limited"] === true && precision !== "keep") throw new NoExtendedRuleError(node, precision);
     const inner = new Extender(this.#policy, this.#keepsRules);
-    const width = (tensor: Tensor): number => (precision === "double-double" && isFloat(tensor.dtype) ? 2 : 1);
+    const width = (tensor: Tensor): number => (isPaired(precision) && isFloat(tensor.dtype) ? 2 : 1);
     const opened = body.parameters.map((original) => this.#opened(inner, original, precision));
     const results = body.results.map((result) => partsOf(inner.#at(precision, result)));
     const count = (tensors: readonly Tensor[]): number => tensors.reduce((sum, tensor) => sum + width(tensor), 0);
@@ -252,7 +253,7 @@ class Extender {
 
   /** Parameters of an extended body that stand for one of the body's. */
   #opened(inner: Extender, original: Tensor, precision: Precision): readonly Tensor[] {
-    const isExtended = isFloat(original.dtype) && (precision === "f64" || precision === "double-double");
+    const isExtended = isFloat(original.dtype) && (precision === "f64" || isPaired(precision));
     const type: TensorType = isExtended ? { dtype: "f64", shape: original.shape } : original.type;
     const hi = parameter("carry", type);
     if (!isExtended || precision === "f64") {

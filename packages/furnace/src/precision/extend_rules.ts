@@ -1,6 +1,6 @@
-// How each op is computed in double-double: one line an op. Inputs are pairs where they are float tensors, and as
-// they are otherwise; so are results. What is not here is either composite, and taken apart first, or has no such
-// form.
+// How each op is computed in double-double, or in a format that is wider than float64: one line an op. Inputs are
+// pairs where they are float tensors, and as they are otherwise; so are results. What is not here is either composite,
+// and taken apart first, or has no such form.
 
 import {
   broadcastTo,
@@ -18,9 +18,10 @@ import {
   splat,
   transpose,
 } from "@fidelity/core";
-import type { Attrs, Node, Tensor, TensorPair } from "@fidelity/core";
+import type { Attrs, ExtendedFormat, Node, Tensor, TensorPair } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
-import { movePair, pairs, toPair } from "./double_double.ts";
+import type { Pairs } from "./double_double.ts";
+import { movePair, pairsIn, toPair } from "./double_double.ts";
 
 /** What stands for a tensor: itself, or a pair. */
 export type Extended = Tensor | TensorPair;
@@ -50,10 +51,10 @@ const moves: PairRule = (inputs, attrs, node) => {
   return [{ hi: part("hi"), lo: part("lo") }];
 };
 
-const sigmoid = (x: TensorPair): TensorPair => pairs.div(1, pairs.add(1, pairs.exp(pairs.neg(x))));
+const sigmoid = (pairs: Pairs, x: TensorPair): TensorPair => pairs.div(1, pairs.add(1, pairs.exp(pairs.neg(x))));
 
 /** x^n by squaring for whole n, else e^(n log x). */
-function power(x: TensorPair, exponent: number): TensorPair {
+function power(pairs: Pairs, x: TensorPair, exponent: number): TensorPair {
   if (!Number.isInteger(exponent) || Math.abs(exponent) > 64) return pairs.exp(pairs.mul(pairs.log(x), exponent));
   let result = toPair(1, x.hi.shape);
   let square = x;
@@ -65,7 +66,7 @@ function power(x: TensorPair, exponent: number): TensorPair {
 }
 
 /** Rows that are added into a table by their numbers: the product of the matrix of who goes where with the rows. */
-function scatterAdd(ids: Tensor, updates: TensorPair, rows: number): TensorPair {
+function scatterAdd(pairs: Pairs, ids: Tensor, updates: TensorPair, rows: number): TensorPair {
   const count = elementCount(ids.shape);
   const columns = updates.hi.shape.at(-1)!;
   const numbered = broadcastTo(reshape(iota([rows]) as Tensor, [rows, 1]), [rows, count]);
@@ -78,7 +79,7 @@ function scatterAdd(ids: Tensor, updates: TensorPair, rows: number): TensorPair 
 }
 
 /** h_t = f_t h_{t-1} + x_t along axis 1, as a loop. */
-function recurrence(f: TensorPair, x: TensorPair, first: TensorPair, reverse = false): TensorPair {
+function recurrence(pairs: Pairs, f: TensorPair, x: TensorPair, first: TensorPair, reverse = false): TensorPair {
   const timeFirst = (part: Tensor): Tensor => transpose(part, [1, 0, 2] as never) as Tensor;
   const step = (h: TensorPair, at: { f: TensorPair; x: TensorPair }): { carry: TensorPair; y: TensorPair } => {
     const next = pairs.add(pairs.mul(at.f, h), at.x);
@@ -90,16 +91,19 @@ function recurrence(f: TensorPair, x: TensorPair, first: TensorPair, reverse = f
 }
 
 /** l_t = c_t + f_{t+1} l_{t+1}: the gates come one step later. */
-function recurrenceAdjoint(f: TensorPair, c: TensorPair): TensorPair {
+function recurrenceAdjoint(pairs: Pairs, f: TensorPair, c: TensorPair): TensorPair {
   const [batch, time, channels] = c.hi.shape as [number, number, number];
   const later = movePair(f, (part) => {
     const none = splat(0, [batch, 1, channels], "f64") as Tensor;
     return time === 1 ? none : concat([slice(part, [0, 1, 0], [batch, time, channels]) as Tensor, none], 1);
   });
-  return recurrence(later, c, toPair(0, [batch, channels]), true);
+  return recurrence(pairs, later, c, toPair(0, [batch, channels]), true);
 }
 
-export const PAIR_RULES: Readonly<Record<string, PairRule>> = {
+/** The rules of a format, by the name of the op. */
+export type PairRules = Readonly<Record<string, PairRule>>;
+
+const rulesOf = (pairs: Pairs): PairRules => ({
   abs: unary(pairs.abs),
   add: binary(pairs.add),
   after: moves,
@@ -115,8 +119,8 @@ export const PAIR_RULES: Readonly<Record<string, PairRule>> = {
   floor: unary(pairs.floor),
   gather: moves,
   le: binary((a, b) => emitOne(OPS.logical_not, [pairs.lt(b, a)], {})),
-  linear_recurrence: ([f, x, first]) => [recurrence(pair(f), pair(x), pair(first))],
-  linear_recurrence_adjoint: ([f, c]) => [recurrenceAdjoint(pair(f), pair(c))],
+  linear_recurrence: ([f, x, first]) => [recurrence(pairs, pair(f), pair(x), pair(first))],
+  linear_recurrence_adjoint: ([f, c]) => [recurrenceAdjoint(pairs, pair(f), pair(c))],
   log: unary(pairs.log),
   lt: binary(pairs.lt),
   matmul: ([a, b], { transposeA, transposeB }) => [
@@ -127,15 +131,15 @@ export const PAIR_RULES: Readonly<Record<string, PairRule>> = {
   mul: binary(pairs.mul),
   neg: unary(pairs.neg),
   pad: moves,
-  pow: ([x], { exponent }) => [power(pair(x), Number(exponent))],
+  pow: ([x], { exponent }) => [power(pairs, pair(x), Number(exponent))],
   reduce_max: ([x], { axes }) => [pairs.largest(pair(x), numbers(axes))],
   reduce_sum: ([x], { axes }) => [pairs.sum(pair(x), numbers(axes), true)],
   reshape: moves,
   round: unary(pairs.nearest),
   rsqrt: unary((x) => pairs.div(1, pairs.sqrt(x))),
-  scatter_add: ([ids, updates], { rows }) => [scatterAdd(plain(ids), pair(updates), Number(rows))],
+  scatter_add: ([ids, updates], { rows }) => [scatterAdd(pairs, plain(ids), pair(updates), Number(rows))],
   select: ([mask, a, b]) => [pairs.select(plain(mask), pair(a), pair(b))],
-  sigmoid: unary(sigmoid),
+  sigmoid: unary((x) => sigmoid(pairs, x)),
   sin: unary(pairs.sin),
   slice: moves,
   sqrt: unary(pairs.sqrt),
@@ -143,4 +147,10 @@ export const PAIR_RULES: Readonly<Record<string, PairRule>> = {
   sub: binary(pairs.sub),
   tanh: unary(pairs.tanh),
   transpose: moves,
+});
+
+export const PAIR_RULES: Readonly<Record<ExtendedFormat, PairRules>> = {
+  "double-double": rulesOf(pairsIn("double-double")),
+  f80: rulesOf(pairsIn("f80")),
+  f128: rulesOf(pairsIn("f128")),
 };

@@ -21,6 +21,7 @@ import type { Toolchain } from "./toolchain.node.ts";
 export type { NativeMachine } from "./machine.ts";
 export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf, vectorsOf } from "./machine.ts";
 export { hostMachine } from "./machine.node.ts";
+export { CompilerLibraryMissingError, findCompilerLibrary } from "./compiler_library.node.ts";
 export { NativeTargetError } from "./print-operation.ts";
 export { printModules } from "./print-program.ts";
 export {

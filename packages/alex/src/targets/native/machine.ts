@@ -95,7 +95,7 @@ export function machineOf(name: string): NativeMachine {
 }
 
 /** What kernel generators know of a machine. */
-export function vectorsOf({ lanes, registers, features }: NativeMachine): VectorTarget {
+export function vectorsOf({ architecture, lanes, registers, features }: NativeMachine): VectorTarget {
   return {
     lanes,
     registers,
@@ -104,6 +104,8 @@ export function vectorsOf({ lanes, registers, features }: NativeMachine): Vector
     tiles: features.has("amx-int8"),
     halves: features.has("f16c") || features.has("neon"),
     dot4Unsigned: features.has("avx512vnni") || features.has("avxvnni"),
+    // f80 is the x87 unit's; f128 is calls of a compiler's library, which there is for every architecture.
+    wideFloats: architecture === "x86-64" ? ["f80", "f128"] : ["f128"],
     dot4: !features.has("ssse3") || features.has("avx512vnni") || features.has("avxvnni"),
   };
 }

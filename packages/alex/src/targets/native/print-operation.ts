@@ -10,7 +10,7 @@ import type { PureInst } from "../uses.ts";
 import { printDot2, printDot4 } from "./dot4.ts";
 import { printLookup } from "./print-lookup.ts";
 import type { CodeMachine } from "./machine.ts";
-import { LANE_BITS, constantAttribute, isFloat, mlirType, vectorOf } from "./print-type.ts";
+import { LANE_BITS, constantAttribute, isFloat, isWide, mlirType, vectorOf } from "./print-type.ts";
 
 /** A program uses what the native target does not have. */
 export class NativeTargetError extends FidelityError {}
@@ -266,6 +266,10 @@ function printConvert(inst: Inst<"convert">, out: Printer): string {
   const to = inst.result.type;
   const types = `${mlirType(from)} to ${mlirType(to)}`;
   const cast = (name: string): string => out.define(`arith.${name} ${out.name(inst.a)} : ${types}`);
+  if (isWide(from) || isWide(to)) {
+    // Not the arith dialect's: its folded constants would be written as decimal text, and read as float64.
+    return out.define(`llvm.${isWide(to) ? "fpext" : "fptrunc"} ${out.name(inst.a)} : ${types}`);
+  }
   if (isFloat(from) && isFloat(to)) return cast(LANE_BITS[from.kind] < LANE_BITS[to.kind] ? "extf" : "truncf");
   if (isFloat(to)) return cast("sitofp");
   if (isFloat(from)) {

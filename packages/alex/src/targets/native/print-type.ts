@@ -9,6 +9,8 @@ const ELEMENTS: Readonly<Record<LoopKind, string>> = {
   i32: "i32",
   f32: "f32",
   f64: "f64",
+  f80: "f80",
+  f128: "f128",
   mask: "i1",
 };
 
@@ -20,6 +22,8 @@ export const LANE_BITS: Readonly<Record<LoopKind, number>> = {
   i32: 32,
   f32: 32,
   f64: 64,
+  f80: 80,
+  f128: 128,
   mask: 1,
 };
 
@@ -33,7 +37,8 @@ export function vectorOf(element: string, lanes: number): string {
   return lanes === 1 ? element : `vector<${lanes}x${element}>`;
 }
 
-export const isFloat = ({ kind }: LoopType): boolean => kind === "f32" || kind === "f64";
+export const isWide = ({ kind }: LoopType): boolean => kind === "f80" || kind === "f128";
+export const isFloat = (type: LoopType): boolean => type.kind === "f32" || type.kind === "f64" || isWide(type);
 
 /** The value of an `arith.constant`, with its type; a vector has the number in every lane. */
 export function constantAttribute(type: LoopType, value: number): string {

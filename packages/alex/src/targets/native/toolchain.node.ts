@@ -7,8 +7,8 @@
 //   ld.lld          object files to one shared library
 //
 // Every stage writes a file of a temporary directory and the next one reads it; the directory stays when a stage fails,
-// for the reader of the error. Nothing of a C compiler or library is needed. Left out: other versions of LLVM, whose
-// dialects differ from one to the next.
+// for the reader of the error. Nothing of a C compiler or library is needed, but by f128 (compiler_library.node.ts). Left
+// out: other versions of LLVM, whose dialects differ from one to the next.
 
 import { execFile } from "node:child_process";
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
@@ -17,6 +17,7 @@ import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { FidelityError } from "@fidelity/units";
+import { librariesFor } from "./compiler_library.node.ts";
 import type { NativeMachine } from "./machine.ts";
 import { LOWERING } from "./print-program.ts";
 
@@ -141,7 +142,7 @@ export type StageTimes = Map<string, number>;
 
 /**
  * Compiles modules side by side, as many at a time as the machine runs, and links them. Gives the library's bytes.
- * @throws ToolFailedError
+ * @throws ToolFailedError; CompilerLibraryMissingError for f128 without what computes it
  */
 export async function buildLibrary(
   toolchain: Toolchain,
@@ -149,13 +150,21 @@ export async function buildLibrary(
   modules: readonly string[],
   times?: StageTimes,
 ): Promise<Uint8Array> {
+  const libraries = librariesFor(modules, machine);
   return inDirectory(async (directory) => {
     const build = new Build(toolchain, machine, directory, times);
     const objects = await build.objects(modules);
     const exports = path.join(directory, "exports");
     await writeFile(exports, "{ global: run; local: *; };\n");
     const library = path.join(directory, "library.so");
-    await build.stage("ld.lld", [...LINK_FLAGS, `--version-script=${exports}`, "-o", library, ...objects]);
+    await build.stage("ld.lld", [
+      ...LINK_FLAGS,
+      `--version-script=${exports}`,
+      "-o",
+      library,
+      ...objects,
+      ...libraries,
+    ]);
     return readFile(library);
   });
 }
@@ -166,11 +175,12 @@ export async function buildExecutable(
   machine: NativeMachine,
   modules: readonly string[],
 ): Promise<Uint8Array> {
+  const libraries = librariesFor(modules, machine);
   return inDirectory(async (directory) => {
     const build = new Build(toolchain, machine, directory);
     const objects = await build.objects(modules);
     const program = path.join(directory, "program");
-    await build.stage("ld.lld", ["-static", "--gc-sections", "-o", program, ...objects]);
+    await build.stage("ld.lld", ["-static", "--gc-sections", "-o", program, ...objects, ...libraries]);
     return readFile(program);
   });
 }

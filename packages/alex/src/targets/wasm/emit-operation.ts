@@ -28,7 +28,17 @@ export interface OperandStack {
 type StoreInst = Extract<LoopInst, { readonly op: "store" }>;
 type Inst<Op extends LoopInst["op"]> = Extract<LoopInst, { readonly op: Op }>;
 
-const LANE_BITS: Readonly<Record<LoopKind, number>> = { index: 32, i8: 8, i16: 16, i32: 32, f32: 32, f64: 64, mask: 0 };
+const LANE_BITS: Readonly<Record<LoopKind, number>> = {
+  index: 32,
+  i8: 8,
+  i16: 16,
+  i32: 32,
+  f32: 32,
+  f64: 64,
+  f80: 80,
+  f128: 128,
+  mask: 0,
+};
 
 /** The SIMD shape of a vector type, such as f32x4; a mask has the integer shape with as many lanes. */
 export function vectorShape(type: LoopType): string {
@@ -44,6 +54,9 @@ export function vectorShape(type: LoopType): string {
 /** The WebAssembly type that holds a loop type. */
 export function wasmType(type: LoopType): ValueType {
   if (type.lanes > 1) return vectorShape(type) === "" ? VALUE.i32 : VALUE.v128;
+  if (type.kind === "f80" || type.kind === "f128") {
+    throw new WasmTargetError(`the wasm target has no ${type.kind}`, { hint: "use double-double" });
+  }
   return type.kind === "f32" ? VALUE.f32 : type.kind === "f64" ? VALUE.f64 : VALUE.i32;
 }
 
