@@ -14,7 +14,19 @@ import { accessOf, isInline, NODE_LIMIT, operandsOf, resolveAlias, rowsAndColumn
 export const LARGE_CHUNKS = 4;
 /** Vectors below this width make a transcendental function dearer than the memory for its result. */
 const WIDE_LANES = 8;
-const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos", "pow", "gelu", "softplus"]);
+const TRANSCENDENTAL = new Set([
+  "exp",
+  "log",
+  "tanh",
+  "erf",
+  "sigmoid",
+  "silu",
+  "sin",
+  "cos",
+  "pow",
+  "gelu",
+  "softplus",
+]);
 
 /** Units in the same order, of which the fused ones compute again what they need not read. */
 export function recompute(graph: Graph, units: readonly Unit[], target: VectorTarget): Unit[] {

@@ -4,6 +4,7 @@
 import type { Node, Tensor } from "../graph.ts";
 import { emit, emitOne } from "../graph.ts";
 import type { OpName } from "../ops/index.ts";
+import { add } from "../ops/add.ts";
 import { matmulOp } from "../ops/matmul.ts";
 import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
@@ -48,6 +49,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   attention_grad: FOLD,
   attention_tangent: FOLD,
   broadcast: SHIFTED_SHAPE,
+  call: EXPAND,
   cast: ROWS,
   checkpoint: rules(batchCheckpoint),
   checkpoint_name: ROWS,
@@ -72,14 +74,17 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   dynamic_update_slice: rules(batchDynamicUpdateSlice),
   eigh: ROWS,
   eq: ROWS,
+  erf: ROWS,
   exp: ROWS,
   floor: ROWS,
   gather: rules(batchGather),
   gelu: ROWS,
+  gelu_exact: ROWS,
   generalized_delta_rule: FOLD,
   generalized_delta_rule_grad: FOLD,
   generalized_delta_rule_tangent: EXPAND,
   iota: SOURCE,
+  layer_norm: rules(batchNorm),
   le: ROWS,
   linear_recurrence: FOLD,
   linear_recurrence_adjoint: FOLD,
@@ -104,7 +109,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   reduce_sum: SHIFTED_AXES,
   relu: ROWS,
   reshape: SHIFTED_SHAPE,
-  rms_norm: rules(batchRmsNorm),
+  rms_norm: rules(batchNorm),
   rope: FOLD,
   round: ROWS,
   rsqrt: ROWS,
@@ -163,16 +168,19 @@ function batchMatmul(inputs: readonly Batched[], size: number, node: Node): read
   return asBatched([emitOne(matmulOp, everyExample(inputs, size), node.attrs as never)]);
 }
 
-/** One weight for all rows stays in the op; a weight an example is a product beside it. */
-function batchRmsNorm(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
-  const [x, weight] = inputs as readonly [Batched, Batched?];
-  if (weight?.batched !== true) {
-    return asBatched(emit(node.op, weight === undefined ? [x.value] : [x.value, weight.value], node.attrs));
+/** A weight and a bias for all rows stay in the op; those of an example are a product and a sum beside it. */
+function batchNorm(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const [x, ...columns] = inputs as readonly [Batched, ...Batched[]];
+  if (columns.every(({ batched }) => !batched)) {
+    return asBatched(emit(node.op, [x.value, ...columns.map(({ value }) => value)], node.attrs));
   }
   const normalized = emitOne(node.op, everyExample([x], size), node.attrs);
-  const columns = weight.value.shape[1]!;
-  const ones = Array<number>(normalized.rank - 2).fill(1);
-  return asBatched([mulRows(normalized, reshape(weight.value, [size, ...ones, columns]))]);
+  const [weight, bias] = columns.map(({ value, batched }) => {
+    const ones = Array<number>(normalized.rank - 2).fill(1);
+    return batched ? reshape(value, [size, ...ones, value.shape[1]!]) : value;
+  });
+  const scaled = mulRows(normalized, weight!);
+  return asBatched([bias === undefined ? scaled : add(scaled, bias as never)]);
 }
 
 /** x, with or without examples, after whatever it waits for. */

@@ -208,6 +208,38 @@ export function tanhOf(k: KernelBuilder, x: LoopValue): LoopValue {
   return k.select(k.compare("lt", magnitude, constant(0.625)), small, large);
 }
 
+/** erf(x) / x in x^2, |x| < 1, and e^(x^2) erfc(x) in 1 / (1 + x / 2) up to where erf is 1: minimax (Remez). */
+const ERF32 = {
+  near: [1.12837912249, -0.376123261867, 0.112801801124, -0.0267113113295, 0.00491755144913, -5.63142230927e-4],
+  far: [-0.0128216641811, 0.387787540881, -0.0495349289062, 0.71020463147, -0.0330845642299],
+};
+const ERF64 = {
+  near: [
+    1.12837916709551257, -0.376126389031835195, 0.112837916709441847, -0.0268661706431114685, 0.00522397760611848683,
+    -8.54832592931515984e-4, 1.20552935769207514e-4, -1.49247123023920797e-5, 1.64471315758963405e-6,
+    -1.62063137929187996e-7, 1.37109805425345561e-8, -7.77946875031240617e-10,
+  ],
+  far: [
+    -3.47780895689610097e-6, 0.28219655519597497, 0.280735240429286886, 0.257817603490041266, 0.116469050262673775,
+    0.315314460193475078, -0.656135816552162217, 1.28124154313101609, -2.02036898740406107, 1.96334208945686838,
+    -1.13722294062762298, 0.368970947501096763, -0.0523568970737592586,
+  ],
+};
+
+/** The error function. */
+export function erfOf(k: KernelBuilder, x: LoopValue): LoopValue {
+  const constant = (value: number): LoopValue => k.constant(x.type, value);
+  const { near, far } = x.type.kind === "f32" ? ERF32 : ERF64;
+  const magnitude = k.unary("abs", x);
+  const square = k.mul(x, x);
+  const small = k.mul(x, polynomial(k, square, near));
+  const t = k.div(constant(1), k.fma(magnitude, constant(0.5), constant(1)));
+  const rest = k.mul(expOf(k, k.unary("neg", square)), polynomial(k, t, far));
+  const positive = k.sub(constant(1), rest);
+  const large = k.select(k.compare("lt", x, constant(0)), k.unary("neg", positive), positive);
+  return k.select(k.compare("lt", magnitude, constant(1)), small, large);
+}
+
 /** The sine; accurate to |x| of 1e6 at least. */
 export function sinOf(k: KernelBuilder, x: LoopValue): LoopValue {
   return sine(k, x, 0);

@@ -6,7 +6,7 @@ import { buildKernel } from "./builder.ts";
 import type { KernelBuilder } from "./builder.ts";
 import { F32, F64, I32, INDEX, loopType } from "./ir.ts";
 import type { LoopInst, LoopValue } from "./ir.ts";
-import { cosOf, expOf, logOf, sigmoidOf, sinOf, tanhOf } from "./math.ts";
+import { cosOf, erfOf, expOf, logOf, sigmoidOf, sinOf, tanhOf } from "./math.ts";
 import type { BufferArgument, KernelCall, Program } from "./program.ts";
 import { LoopVerifyError, verifyKernel } from "./verify.ts";
 import { verifyProgram } from "./verify-program.ts";
@@ -37,7 +37,7 @@ function rejectsInst(pattern: RegExp, make: (a: LoopValue) => LoopInst): void {
 
 test("accepts loops, branches and every elementary function in all its types", () => {
   for (const type of [F32, F64, f32x4, loopType("f64", 2), loopType("f32", 8)]) {
-    for (const apply of [expOf, logOf, tanhOf, sigmoidOf, sinOf, cosOf]) {
+    for (const apply of [expOf, logOf, tanhOf, erfOf, sigmoidOf, sinOf, cosOf]) {
       const kernel = buildKernel("good", 1, (k, [a]) => {
         k.loop(k.chunk, 10, 2, (i) => {
           const positive = k.compare("gt", i, k.index(3));

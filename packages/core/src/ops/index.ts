@@ -8,6 +8,7 @@ import { attentionOp } from "./attention.ts";
 import { attentionGradOp } from "./attention_grad.ts";
 import { attentionTangentOp } from "./attention_tangent.ts";
 import { broadcastOp } from "./broadcast.ts";
+import { callOp } from "./call.ts";
 import { castOp } from "./cast.ts";
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
@@ -30,13 +31,16 @@ import { dynamicSliceOp } from "./dynamic_slice.ts";
 import { dynamicUpdateSliceOp } from "./dynamic_update_slice.ts";
 import { eighOp } from "./eigh.ts";
 import { eqOp } from "./eq.ts";
+import { erfOp } from "./erf.ts";
 import { expOp } from "./exp.ts";
 import { floorOp } from "./floor.ts";
 import { gatherOp } from "./gather.ts";
 import { geluOp } from "./gelu.ts";
+import { geluExactOp } from "./gelu_exact.ts";
 import { generalizedDeltaRuleOp } from "./generalized_delta_rule.ts";
 import { generalizedDeltaRuleGradOp, generalizedDeltaRuleTangentOp } from "./generalized_delta_rule_grad.ts";
 import { iotaOp } from "./iota.ts";
+import { layerNormOp } from "./layer_norm.ts";
 import { leOp } from "./le.ts";
 import { linearRecurrenceOp } from "./linear_recurrence.ts";
 import { linearRecurrenceAdjointOp } from "./linear_recurrence_adjoint.ts";
@@ -99,6 +103,7 @@ const TABLE = {
   attention_grad: attentionGradOp,
   attention_tangent: attentionTangentOp,
   broadcast: broadcastOp,
+  call: callOp,
   cast: castOp,
   checkpoint: checkpointOp,
   checkpoint_name: checkpointNameOp,
@@ -123,14 +128,17 @@ const TABLE = {
   dynamic_update_slice: dynamicUpdateSliceOp,
   eigh: eighOp,
   eq: eqOp,
+  erf: erfOp,
   exp: expOp,
   floor: floorOp,
   gather: gatherOp,
   gelu: geluOp,
+  gelu_exact: geluExactOp,
   generalized_delta_rule: generalizedDeltaRuleOp,
   generalized_delta_rule_grad: generalizedDeltaRuleGradOp,
   generalized_delta_rule_tangent: generalizedDeltaRuleTangentOp,
   iota: iotaOp,
+  layer_norm: layerNormOp,
   le: leOp,
   linear_recurrence: linearRecurrenceOp,
   linear_recurrence_adjoint: linearRecurrenceAdjointOp,

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cosOf, exp2Of, expOf, logOf, loopType, sigmoidOf, sinOf, tanhOf } from "@fidelity/core";
-import type { KernelBuilder, LoopKind, LoopType, LoopValue } from "@fidelity/core";
+import { cosOf, erfOf, exp2Of, expOf, logOf, loopType, OPS, sigmoidOf, sinOf, tanhOf } from "@fidelity/core";
+import type { KernelBuilder, LoopKind, LoopType, LoopValue, TensorType } from "@fidelity/core";
 import { mapByKernel } from "./testing.node.ts";
 
 interface Case {
@@ -20,6 +20,7 @@ interface Case {
   readonly edges: readonly number[];
 }
 
+const SCALAR: TensorType = { dtype: "f64", shape: [] };
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 const angle = (u: number, i: number): number => (2 * u - 1) * [1, 10, 1e3, 1e6][i % 4];
 
@@ -56,6 +57,15 @@ const CASES: readonly Case[] = [
     argument: (u, i) => (2 * u - 1) * [0.01, 0.7, 10][i % 3],
     ulps: [2, 3],
     edges: [0, Infinity, -Infinity, NaN, 100, -100, 1e-30],
+  },
+  {
+    name: "erf",
+    apply: erfOf,
+    exact: (x) => OPS.erf.evaluate([{ type: SCALAR, data: Float64Array.of(x) }], {}, [SCALAR])[0]!.data[0]!,
+    argument: (u, i) => (2 * u - 1) * [0.01, 1.5, 7][i % 3],
+    // Of float64, some are those of the reference.
+    ulps: [2.5, 8],
+    edges: [0, Infinity, -Infinity, NaN, 100, -100, 1e-30, 1, -1],
   },
   {
     name: "sigmoid",
