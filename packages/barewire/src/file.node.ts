@@ -17,6 +17,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { FidelityError } from "@fidelity/units";
 import { writeContainer } from "./container/write.ts";
@@ -99,6 +100,36 @@ export function writeFileAtomic(path: string, pieces: Iterable<Uint8Array>): num
     } finally {
       closeSync(descriptor);
     }
+  } catch (error) {
+    throw toFileError(error, "write", path);
+  }
+}
+
+/**
+ * `writeFileAtomic` for pieces that take long to make: other work of the process, such as hearing Ctrl-C, goes on
+ * between them. Also throws the signal's reason.
+ */
+export async function writeFileGradually(
+  path: string,
+  pieces: Iterable<Uint8Array>,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<number> {
+  try {
+    const replacement = new Replacement(path);
+    let sizeBytes = 0;
+    try {
+      for (const piece of pieces) {
+        writeAll(replacement.descriptor, piece);
+        sizeBytes += piece.length;
+        await nextTurn();
+        signal?.throwIfAborted();
+      }
+    } catch (error) {
+      replacement.abort();
+      throw error;
+    }
+    replacement.commit();
+    return sizeBytes;
   } catch (error) {
     throw toFileError(error, "write", path);
   }

@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { benchCommand } from "./commands/bench.ts";
 import { buildCommand } from "./commands/build.ts";
 import { compileCommand } from "./commands/compile.ts";
+import { convertCommand } from "./commands/convert.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
@@ -29,6 +30,7 @@ const COMMANDS: readonly CommandFactory[] = [
   evalCommand,
   logitsCommand,
   showCommand,
+  convertCommand,
   buildCommand,
   compileCommand,
   tuneCommand,

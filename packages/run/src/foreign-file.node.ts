@@ -7,7 +7,7 @@ import { toFileError } from "@fidelity/barewire/node";
 import { decodeTensorValues } from "@fidelity/formats";
 import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
 import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
-import type { ForeignFormat, ForeignModel } from "@fidelity/models";
+import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
 
 /** What a Hugging Face folder calls its parts. */
@@ -23,12 +23,18 @@ export interface ForeignFile extends Disposable {
   readonly path: string;
   readonly fileSizeBytes: number;
   readonly described: ForeignModel;
+  /** The file's own tokenizer, or the one beside it; undefined where there is none. */
+  tokenizer(): Tokenizer | undefined;
   /** Tensors by name. */
   readonly tensors: ReadonlyMap<string, SourceTensor>;
 }
 
-/** Opens a GGUF file. Throws what `openGguf` throws. */
-export function openGgufModel(path: string): ForeignFile {
+/** Opens a file of another program. Throws as the readers of `formats` do, and `ModelFileError`. */
+export function openForeignModel(path: string, format: "gguf" | "safetensors"): ForeignFile {
+  return format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
+}
+
+function openGgufModel(path: string): ForeignFile {
   using opened = new DisposableStack();
   const { source } = opened.use(openGguf(path));
   const lookup = (key: string): unknown => ggufValue(source, key);
@@ -49,11 +55,8 @@ export function isHuggingFaceModel(path: string): boolean {
   );
 }
 
-/**
- * Opens a folder with config.json and safetensors, or the safetensors file or index in one. Throws `ModelFileError`
- * where a part is missing, and what the readers of `formats` throw.
- */
-export function openHuggingFaceModel(path: string): ForeignFile {
+/** A folder with config.json and safetensors, or the safetensors file or index in one. */
+function openHuggingFaceModel(path: string): ForeignFile {
   const folder = existsSync(join(path, CONFIG_FILE)) ? path : dirname(path);
   const config = readConfig(join(folder, CONFIG_FILE));
   const weights = folder === path ? weightsIn(folder) : path;
@@ -123,5 +126,13 @@ function foreignFile(
     (end, { byteOffset, sizeBytes }) => Math.max(end, byteOffset + sizeBytes),
     0,
   );
-  return { format, path, fileSizeBytes, described, tensors, [Symbol.dispose]: () => opened.dispose() };
+  return {
+    format,
+    path,
+    fileSizeBytes,
+    described,
+    tensors,
+    tokenizer: () => undefined,
+    [Symbol.dispose]: () => opened.dispose(),
+  };
 }

@@ -100,7 +100,7 @@ function requireFinite({ name, shape }: SourceTensor, values: Float32Array): voi
 }
 
 /** s where all values are -s, 0 or s; undefined where they are not. */
-function ternaryScale(values: Float32Array): number | undefined {
+export function ternaryScale(values: Float32Array): number | undefined {
   let scale = 0;
   for (let i = 0; i < values.length; i++) {
     const magnitude = Math.abs(values[i]);

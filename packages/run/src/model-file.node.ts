@@ -22,7 +22,7 @@ import {
 } from "@fidelity/models";
 import type { DeviceParameters, ForeignImport, Model, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
-import { isHuggingFaceModel, openGgufModel, openHuggingFaceModel } from "./foreign-file.node.ts";
+import { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 import type { ForeignFile } from "./foreign-file.node.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
@@ -149,11 +149,12 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
   const format = formatOf(path);
   if (format === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
   if (format === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
-  using file = format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
+  using file = openForeignModel(path, format);
   return foreignInfo(file, importModel(file.format, file.described), options);
 }
 
-function formatOf(path: string): ModelInfo["format"] {
+/** Which kind of model file a path is. Throws `FileError`, and `ModelFileError` where it is none. */
+export function formatOf(path: string): ModelInfo["format"] {
   if (isHuggingFaceModel(path)) return "safetensors";
   const { format, seen } = detectFormat(readHead(path));
   if (format !== "unknown") return format;
@@ -180,7 +181,8 @@ function readHead(path: string): Uint8Array {
   }
 }
 
-function fidelityInfo(path: string, header: ContainerHeader, options: OpenModelOptions) {
+/** What a container of Fidelity holds, and the type of each parameter as it is stored. */
+export function fidelityInfo(path: string, header: ContainerHeader, options: OpenModelOptions) {
   const stored = storedModel(path, header);
   const { model, types } = stored;
   const tokenizer = options.tokenizer === undefined ? stored.tokenizer : readTokenizer(options.tokenizer, model);
@@ -241,7 +243,8 @@ function openLlama2c(path: string, device: Device, options: OpenModelOptions): O
   });
 }
 
-function llama2cParts(path: string, region: Region<"mapped", "r">, options: OpenModelOptions) {
+/** What a llama2.c file holds. */
+export function llama2cParts(path: string, region: Region<"mapped", "r">, options: OpenModelOptions) {
   const source = readLlama2c(region.u8() as Uint8Array, path);
   const model = createModel(source.config);
   const tokenizerPath = options.tokenizer ?? tokenizerBeside(path, model.vocabSize);
@@ -287,7 +290,7 @@ function openForeign(
   device: Device,
   options: OpenModelOptions,
 ): OpenModel {
-  using file = format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
+  using file = openForeignModel(path, format);
   const imported = importModel(file.format, file.described);
   const info = foreignInfo(file, imported, options);
   const parameters = importParameters(imported, file.tensors, device, options);
@@ -307,7 +310,7 @@ function foreignInfo(file: ForeignFile, { model, origins }: ForeignImport, optio
     format: file.format === "gguf" ? "gguf" : "safetensors",
     kind: "model",
     model,
-    tokenizer: options.tokenizer === undefined ? undefined : readTokenizer(options.tokenizer, model),
+    tokenizer: options.tokenizer === undefined ? file.tokenizer() : readTokenizer(options.tokenizer, model),
     isPacked: false,
     fileSizeBytes: file.fileSizeBytes,
     metadata: {},

@@ -20,7 +20,7 @@ export const OPTIMIZER_PREFIX = "optimizer.";
  * How a tensor of each dtype is laid out: `ternary2x16` and `ternary5x16` are core's storage of `ternary` and
  * `ternary5`, with the scale at the end.
  */
-const layouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary5x16" } as const;
+export const tensorLayouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary5x16" } as const;
 
 /** The part of the model that a tensor belongs to: a block (`blocks.0`), or what its path begins with (`head`). */
 export function componentOf(name: string): ContainerComponent {
@@ -41,7 +41,7 @@ export function tensorInput(name: string, tensor: DeviceTensor): TensorInput {
     component: componentOf(name).id,
     dtype: type.dtype,
     shape: type.shape,
-    layout: isTernary(type.dtype) ? layouts[type.dtype] : layouts.f32,
+    layout: isTernary(type.dtype) ? tensorLayouts[type.dtype] : tensorLayouts.f32,
     bytes: () => tensor.bytes().subarray(0, storageBytes(type)),
   };
 }
@@ -114,7 +114,7 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
 function storedType({ shape, role }: ParameterSpec, entry: TensorEntry): TensorType | undefined {
   const isPacked = isDtype(entry.dtype) && isTernary(entry.dtype) && role === "ternary";
   const dtype = isPacked ? (entry.dtype as TernaryDtype) : "f32";
-  const fits = entry.dtype === dtype && entry.layout === layouts[dtype] && sameShape(entry.shape, shape);
+  const fits = entry.dtype === dtype && entry.layout === tensorLayouts[dtype] && sameShape(entry.shape, shape);
   return fits && entry.sizeBytes === storageBytes({ dtype, shape }) ? { dtype, shape } : undefined;
 }
 
@@ -131,21 +131,20 @@ function listNames(entries: ReadonlyMap<string, TensorEntry>): string {
 
 /** The tensors of a container in memory of its own while `use` copies from them. Verifies all checksums. */
 export function withContainer<T>(path: string, use: (container: OpenContainer) => T): T {
-  return withArenaFor(path, (arena) => {
-    using container = openContainer(path, arena);
-    return use(container);
-  });
+  using arena = arenaFor(path);
+  using container = openContainer(path, arena);
+  return use(container);
 }
 
 /** The bytes of a file in memory of its own while `use` copies from them. */
 export function withMappedFile<T>(path: string, use: (file: MappedFile) => T): T {
-  return withArenaFor(path, (arena) => {
-    using file = mapFile(path, arena);
-    return use(file);
-  });
+  using arena = arenaFor(path);
+  using file = mapFile(path, arena);
+  return use(file);
 }
 
-function withArenaFor<T>(path: string, use: (arena: SharedArena) => T): T {
+/** An arena that a file can be mapped into. Throws `FileError`. */
+export function arenaFor(path: string): SharedArena {
   let sizeBytes: number;
   try {
     sizeBytes = statSync(path).size;
@@ -153,8 +152,7 @@ function withArenaFor<T>(path: string, use: (arena: SharedArena) => T): T {
     throw toFileError(error, "read", path);
   }
   // A page for what comes before the first allocation, and one for the alignment of the file's.
-  using arena = SharedArena.create({ initialBytes: 0, maximumBytes: sizeBytes + 3 * WASM_PAGE_BYTES });
-  return use(arena);
+  return SharedArena.create({ initialBytes: 0, maximumBytes: sizeBytes + 3 * WASM_PAGE_BYTES });
 }
 
 /** Copies a stored tensor to a device's. Both have the same type. */

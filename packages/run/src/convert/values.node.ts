@@ -1,0 +1,91 @@
+// The numbers of a model's parameters, whatever file they are in, one parameter at a time: what a conversion reads. No
+// device is needed, and no more memory than the largest parameter takes.
+
+import { mapFile, openContainer } from "@fidelity/barewire/node";
+import { decodeTensor, hostValues } from "@fidelity/core";
+import { decodeTensorValues, findTensor } from "@fidelity/formats";
+import { importModel, namedParameters } from "@fidelity/models";
+import type { Model, Tokenizer } from "@fidelity/models";
+import { openForeignModel } from "../foreign-file.node.ts";
+import type { ForeignFile } from "../foreign-file.node.ts";
+import { fidelityInfo, formatOf, llama2cParts } from "../model-file.node.ts";
+import type { ModelInfo, OpenModelOptions } from "../model-file.node.ts";
+import { arenaFor } from "../parameter-file.node.ts";
+
+/** A parameter in a file. */
+export interface StoredParameter {
+  readonly dtype: string;
+  readonly sizeBytes: number;
+  /** Its values, row-major, decoded anew at each call. */
+  values(): Float32Array;
+}
+
+/** A model whose parameters are read from a file. */
+export interface StoredValues extends Disposable {
+  readonly format: ModelInfo["format"];
+  readonly model: Model;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly fileSizeBytes: number;
+  /** By path, in the model's order. */
+  readonly parameters: ReadonlyMap<string, StoredParameter>;
+}
+
+/** Opens a model file of any format. Throws what `openModel` throws. */
+export function openValues(path: string, options: Pick<OpenModelOptions, "tokenizer"> = {}): StoredValues {
+  const format = formatOf(path);
+  if (format === "fidelity") return openFidelityValues(path, options);
+  if (format === "llama2c") return openLlama2cValues(path, options);
+  using opened = new DisposableStack();
+  const file = opened.use(openForeignModel(path, format));
+  const { model, parameters } = foreignValues(file);
+  const resources = opened.move();
+  const { fileSizeBytes } = file;
+  const tokenizer = file.tokenizer();
+  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+}
+
+function foreignValues(file: ForeignFile): Pick<StoredValues, "model" | "parameters"> {
+  const { model, origins } = importModel(file.format, file.described);
+  const parameters = new Map<string, StoredParameter>();
+  for (const [path, { names, read }] of origins) {
+    const tensors = names.map((name) => file.tensors.get(name)!);
+    parameters.set(path, {
+      dtype: tensors[0].dtype,
+      sizeBytes: tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      values() {
+        const decoded = tensors.map(decodeTensorValues);
+        return read === undefined ? decoded[0] : read(decoded);
+      },
+    });
+  }
+  return { model, parameters };
+}
+
+function openFidelityValues(path: string, options: Pick<OpenModelOptions, "tokenizer">): StoredValues {
+  using opened = new DisposableStack();
+  const container = opened.use(openContainer(path, opened.use(arenaFor(path))));
+  const { info, types } = fidelityInfo(path, container.header, options);
+  const { format, model, tokenizer, fileSizeBytes } = info;
+  const parameters = new Map<string, StoredParameter>();
+  for (const [name, type] of types) {
+    const bytes = container.tensor(name).u8() as Uint8Array; // nothing here writes to it
+    const values = (): Float32Array => Float32Array.from(hostValues(decodeTensor(type, bytes)));
+    parameters.set(name, { dtype: type.dtype, sizeBytes: bytes.byteLength, values });
+  }
+  const resources = opened.move();
+  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+}
+
+function openLlama2cValues(path: string, options: Pick<OpenModelOptions, "tokenizer">): StoredValues {
+  using opened = new DisposableStack();
+  const file = opened.use(mapFile(path, opened.use(arenaFor(path))));
+  const { info, source } = llama2cParts(path, file.region, options);
+  const { format, model, tokenizer, fileSizeBytes } = info;
+  const parameters = new Map<string, StoredParameter>();
+  for (const { path: name } of namedParameters(model.parameters)) {
+    const tensor = findTensor(source, name);
+    parameters.set(name, { ...tensor, values: () => decodeTensorValues(tensor) });
+  }
+  const resources = opened.move();
+  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+}
