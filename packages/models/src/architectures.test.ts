@@ -17,14 +17,20 @@ test("defaults are filled in, and the filled configuration gives the same model"
     layerCount: 1,
     headCount: 4,
     keyValueHeadCount: 4,
+    headDim: 4,
     vocabSize: 5,
     contextLength: 8,
     tiedEmbeddings: true,
     normEpsilon: 1e-5,
     ropeTheta: 10000,
     ropePairing: "adjacent",
+    queryKeyValueBias: false,
+    outputBias: false,
+    feedForwardBias: false,
+    attention: "full",
   });
-  for (const config of [llama, matmulFree]) {
+  const scaled = { ...llama, ropeFactors: [1, 8], ropeScaling: "yarn", ropeScalingFactor: 4 };
+  for (const config of [llama, matmulFree, scaled]) {
     const first = createModel(config);
     const again = createModel(JSON.parse(JSON.stringify(first.config)));
     assert.deepEqual(again.config, first.config);
@@ -61,8 +67,11 @@ test("impossible sizes are refused by name, before anything is allocated", () =>
     [{ ...matmulFree, tiedEmbeddings: 1 }, /tiedEmbeddings is impossible(.|\n)*true or false/],
     [{ ...matmulFree, layers: 3 }, /no field "layers"(.|\n)*did you mean "layerCount"\?/],
     [{ ...matmulFree, dim: 131072, layerCount: 4096 }, /too large(.|\n)*at most 64\.0 GiB(.|\n)*parameters/],
-    [{ ...llama, dim: 18 }, /heads do not fit(.|\n)*dim 18, 4 heads/],
-    [{ ...llama, dim: 20 }, /heads do not fit(.|\n)*head size 5/],
+    [{ ...llama, dim: 18 }, /headDim is impossible(.|\n)*dim \/ headCount(.|\n)*got: +4\.5/],
+    [{ ...llama, dim: 20 }, /headDim is impossible(.|\n)*an even number(.|\n)*got: +5/],
+    [{ ...llama, ropeFactors: [1] }, /factors do not fit the heads(.|\n)*2 numbers(.|\n)*got: +1 numbers/],
+    [{ ...llama, ropeFactors: [1, 0] }, /ropeFactors is impossible(.|\n)*numbers above 0/],
+    [{ ...llama, attention: "window" }, /window is missing/],
     [{ ...llama, keyValueHeadCount: 3 }, /heads do not fit(.|\n)*3 key and value heads/],
     [{ ...llama, contextLength: 0 }, /contextLength is impossible/],
     [{ ...llama, ropePairing: "both" }, /ropePairing is impossible(.|\n)*"adjacent" or "halves"/],

@@ -4,8 +4,8 @@
 import { FidelityError } from "@fidelity/units";
 import { nearestName } from "./nearest.ts";
 
-/** A value that JSON and the model container can both hold. */
-export type PlainValue = string | number | boolean;
+/** A value that JSON, and so the configuration in a model container, can hold. */
+export type PlainValue = string | number | boolean | readonly number[];
 
 /** A configuration as the world hands it in. */
 export type PlainConfig = Readonly<Record<string, PlainValue>>;
@@ -19,10 +19,14 @@ export interface FieldRule<T extends PlainValue> {
   accepts(value: unknown): value is T;
   /** The value when the field is absent, from the fields read before it; required where this is missing. */
   readonly fallback?: (before: PlainConfig) => T;
+  /** Whether a field without a value stays absent. */
+  readonly optional?: true;
 }
 
 /** Rules for all fields of a configuration, read in their order. */
-export type ConfigRules<C extends Record<keyof C, PlainValue>> = { readonly [K in keyof C]-?: FieldRule<C[K]> };
+export type ConfigRules<C extends { readonly [K in keyof C]?: PlainValue }> = {
+  readonly [K in keyof C]-?: FieldRule<Exclude<C[K], undefined>>;
+};
 
 /** The largest sizes that any architecture here accepts: well above real models, and safe to multiply. */
 export const SIZE_LIMITS = {
@@ -30,6 +34,7 @@ export const SIZE_LIMITS = {
   hiddenDim: 1 << 20,
   layerCount: 1 << 12,
   headCount: 1 << 12,
+  headDim: 1 << 14,
   vocabSize: 1 << 24,
   contextLength: 1 << 24,
 } as const;
@@ -42,11 +47,33 @@ export function integerField(high: number, fallback?: (before: PlainConfig) => n
   };
 }
 
-export function positiveField(high: number, fallback: number): FieldRule<number> {
+/** Like `integerField`, but 0 is allowed: it says that there is none. */
+export function countField(high: number, fallback: (before: PlainConfig) => number): FieldRule<number> {
+  return {
+    expected: `an integer from 0 to ${high}`,
+    accepts: (value): value is number => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= high,
+    fallback,
+  };
+}
+
+/** The kinds of a model's layers, one letter each; repeated until every layer has one. The first is the default. */
+export function patternField(letters: string): FieldRule<string> {
+  return {
+    expected: `a text of 1 to ${SIZE_LIMITS.layerCount} of the letters ${[...letters].join(", ")}`,
+    accepts: (value): value is string =>
+      typeof value === "string" &&
+      value.length >= 1 &&
+      value.length <= SIZE_LIMITS.layerCount &&
+      [...value].every((letter) => letters.includes(letter)),
+    fallback: () => letters.slice(0, 1),
+  };
+}
+
+export function positiveField(high: number, fallback: number | ((before: PlainConfig) => number)): FieldRule<number> {
   return {
     expected: `a number above 0 and up to ${high}`,
     accepts: (value): value is number => typeof value === "number" && value > 0 && value <= high,
-    fallback: () => fallback,
+    fallback: typeof fallback === "number" ? () => fallback : fallback,
   };
 }
 
@@ -67,11 +94,26 @@ export function wordField<W extends string>(...words: readonly [W, ...W[]]): Fie
   };
 }
 
+/** Numbers above 0, at most `countMax` of them. */
+export function positiveListField(countMax: number): FieldRule<readonly number[]> {
+  const isPositive = (value: unknown): boolean => typeof value === "number" && value > 0 && Number.isFinite(value);
+  return {
+    expected: `1 to ${countMax} numbers above 0`,
+    accepts: (value): value is readonly number[] =>
+      Array.isArray(value) && value.length >= 1 && value.length <= countMax && value.every(isPositive),
+  };
+}
+
+/** The rule for a field that may be absent, and then stays so. */
+export function optionalField<T extends PlainValue>({ expected, accepts }: FieldRule<T>): FieldRule<T> {
+  return { expected, accepts, optional: true };
+}
+
 /**
  * Reads a configuration by its rules, defaults filled in. Throws `ModelConfigError` that names the first field that is
  * missing, impossible or unknown.
  */
-export function readConfig<C extends Record<keyof C, PlainValue>>(
+export function readConfig<C extends { readonly [K in keyof C]?: PlainValue }>(
   architecture: string,
   rules: ConfigRules<C>,
   value: unknown,
@@ -94,6 +136,7 @@ export function readConfig<C extends Record<keyof C, PlainValue>>(
   for (const name of names) {
     const rule = rules[name as keyof C] as FieldRule<PlainValue>;
     const field = given.get(name) ?? rule.fallback?.(config);
+    if (field === undefined && rule.optional) continue;
     if (!rule.accepts(field)) {
       throw new ModelConfigError(`${name} is ${field === undefined ? "missing" : "impossible"}`, {
         where,
@@ -104,6 +147,17 @@ export function readConfig<C extends Record<keyof C, PlainValue>>(
     config[name] = field;
   }
   return config as C;
+}
+
+/** Throws a `ModelConfigError` unless the sizes of a configuration fit each other. */
+export function requireSizes(architecture: string, fits: boolean, expected: string, got: string): void {
+  if (fits) return;
+  throw new ModelConfigError("the sizes do not fit", {
+    where: `configuration of a ${architecture} model`,
+    expected,
+    got,
+    hint: "change one of the fields",
+  });
 }
 
 /** A value from outside as an error shows it. */

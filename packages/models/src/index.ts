@@ -39,13 +39,11 @@ export type { LanguageModelLoss } from "./loss.ts";
 export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";
 export type { GenerateOptions, SessionOptions } from "./session.ts";
 
-export { selfAttention } from "./blocks/attention.ts";
 export { BIT_LINEAR_EPSILON, bitLinear } from "./blocks/bit_linear.ts";
 export { gatedChannelMixer } from "./blocks/gated_channel_mixer.ts";
 export { linear } from "./blocks/linear.ts";
 export { lowerBounds, mlgru } from "./blocks/mlgru.ts";
 export { norm } from "./blocks/norm.ts";
-export { swiglu } from "./blocks/swiglu.ts";
 
 export { randomPurpose, RandomStream, SeedError } from "./random.ts";
 export { LogitsError, Sampler, samplerOptions, SamplingOptionError } from "./sampling.ts";

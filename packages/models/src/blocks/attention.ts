@@ -1,77 +1,146 @@
-// Causal self-attention with rotary positions (Su et al. 2021, arXiv 2104.09864) and grouped heads (Ainslie et al.
-// 2023, arXiv 2305.13245). With a cache, the new keys and values are written at the position and all of it up to there
-// is attended to; without one, the keys of this call are the cache.
+// Self-attention with rotary positions (Su et al. 2021, arXiv 2104.09864) and grouped heads (Ainslie et al. 2023, arXiv
+// 2305.13245): projections to heads, a mixer along time, and the projection back. Optional are biases, norms of each
+// query and key (Qwen 3, Gemma 3), and a norm before the projection back (BitNet b1.58).
 //
-// Leaves out: biases, sliding windows, normalised queries and keys.
+// The mixer here is softmax attention, causal, perhaps over a window, perhaps with capped scores. With a cache, the new
+// keys and values are written at the position and attended to with those before them; without one, the keys of this
+// call are the cache. Another mixer is causal linear attention, in its own file.
+//
+// Leaves out: caches that keep no more than the window.
 
-import type { RopePairing, Tensor } from "@fidelity/core";
+import type { AttentionOptions, RopeOptions, Tensor, TensorType } from "@fidelity/core";
 import { attention, dynamicUpdateSlice, reshape, rope } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
+import type { StateSize } from "../model.ts";
 import type { TensorsOf } from "../parameters.ts";
-import type { LinearParameters } from "./linear.ts";
-import { linear, linearParameters } from "./linear.ts";
+import type { NormParameters } from "./norm.ts";
+import { norm, normParameters } from "./norm.ts";
+import type { ProjectionParameters, WeightKind } from "./projection.ts";
+import { project, projectionParameters } from "./projection.ts";
 
 export type AttentionParameters = {
-  readonly query: LinearParameters;
-  readonly key: LinearParameters;
-  readonly value: LinearParameters;
-  readonly output: LinearParameters;
+  readonly query: ProjectionParameters;
+  readonly key: ProjectionParameters;
+  readonly value: ProjectionParameters;
+  /** Over each head. */
+  readonly queryNorm?: NormParameters;
+  readonly keyNorm?: NormParameters;
+  /** Over all heads, before `output`. */
+  readonly subNorm?: NormParameters;
+  readonly output: ProjectionParameters;
 };
 
-/** Sizes of an attention layer: `keyValueHeadCount` divides `headCount`, which divides `dim`. */
+/** Sizes and parts of an attention layer: `keyValueHeadCount` divides `headCount`. */
 export interface AttentionSizes {
   readonly dim: number;
   readonly headCount: number;
   readonly keyValueHeadCount: number;
+  readonly headDim: number;
+  readonly weights: WeightKind;
+  readonly normEpsilon: number;
+  readonly queryKeyValueBias: boolean;
+  readonly outputBias: boolean;
+  readonly queryKeyNorm: boolean;
+  readonly subNorms: boolean;
 }
 
 /** @param outputStd standard deviation of the first weights of the projection to the residual stream */
 export function attentionParameters(sizes: AttentionSizes, outputStd: number): AttentionParameters {
-  const { dim, headCount, keyValueHeadCount } = sizes;
-  const keyValueDim = (dim / headCount) * keyValueHeadCount;
+  const { dim, headCount, keyValueHeadCount, headDim, weights, queryKeyValueBias: bias } = sizes;
+  const [queryDim, keyDim] = [headDim * headCount, headDim * keyValueHeadCount];
   return {
-    query: linearParameters(dim, dim),
-    key: linearParameters(keyValueDim, dim),
-    value: linearParameters(keyValueDim, dim),
-    output: linearParameters(dim, dim, outputStd),
+    query: projectionParameters(weights, queryDim, dim, undefined, bias),
+    key: projectionParameters(weights, keyDim, dim, undefined, bias),
+    value: projectionParameters(weights, keyDim, dim, undefined, bias),
+    ...(sizes.queryKeyNorm && { queryNorm: normParameters(headDim), keyNorm: normParameters(headDim) }),
+    ...(sizes.subNorms && { subNorm: normParameters(queryDim) }),
+    output: projectionParameters(weights, dim, queryDim, outputStd, sizes.outputBias),
   };
 }
 
-/** Keys, turned for their positions, and values of the tokens so far: [batch, capacity, key heads, head size] each. */
-export type KeyValueCache = { readonly keys: CacheTensor; readonly values: CacheTensor };
-export type CacheTensor = Tensor<readonly [number, number, number, number], "f32">;
+/** Queries, keys, values and what comes out: [batch, time, heads, head size]. */
+export type Heads = Tensor<readonly [number, number, number, number], "f32">;
 
-/** What attention gets besides its parameters and its input. */
-export interface AttentionContext extends AttentionSizes {
+/** What a cache holds of the tokens so far: [batch, capacity, key heads, head size]. */
+export type CacheTensor = Heads;
+
+export type Position = Tensor<readonly [], "i32">;
+
+/** Where a call stands in its sequence. */
+export interface Place<S> {
   /** Position of the first token of this call. */
-  readonly position: Tensor<readonly [], "i32">;
-  readonly cache: KeyValueCache | undefined;
-  readonly ropeTheta: number;
-  readonly ropePairing: RopePairing;
+  readonly position: Position;
+  /** What the tokens before it left; undefined where there are none. */
+  readonly state: S | undefined;
 }
 
-/** `x` [batch, time, dim] mixed along time, and the cache with the keys and values of its tokens. */
-export function selfAttention(
+/** What mixes values along time, and the state that it keeps for the tokens to come. */
+export interface Mixer<S> {
+  stateTypes(size: StateSize): { readonly [K in keyof S]: TensorType };
+  mix(queries: Heads, keys: Heads, values: Heads, place: Place<S>): { readonly output: Heads; readonly state: S };
+}
+
+/** Keys, turned for their positions, and values. */
+export type KeyValueCache = { readonly keys: CacheTensor; readonly values: CacheTensor };
+
+/** Softmax attention over a cache. */
+export function softmaxMixer(
+  { keyValueHeadCount, headDim }: AttentionSizes,
+  options: AttentionOptions,
+): Mixer<KeyValueCache> {
+  return {
+    stateTypes({ batch, capacity }) {
+      const cache: TensorType = { dtype: "f32", shape: [batch, capacity, keyValueHeadCount, headDim] };
+      return { keys: cache, values: cache };
+    },
+    mix(queries, keys, values, { position, state: before }) {
+      const state =
+        before === undefined
+          ? { keys, values }
+          : {
+              keys: dynamicUpdateSlice(before.keys, keys, position, 1),
+              values: dynamicUpdateSlice(before.values, values, position, 1),
+            };
+      const { output } = attention(queries, state.keys, state.values, position, options);
+      return { output, state };
+    },
+  };
+}
+
+/** What attention gets besides its parameters and its input. */
+export interface AttentionContext<S> {
+  readonly rotation: RopeOptions;
+  readonly mixer: Mixer<S>;
+  readonly place: Place<S>;
+}
+
+/** `x` [batch, time, dim] mixed along time, and the mixer's state after its last token. */
+export function selfAttention<S>(
   parameters: TensorsOf<AttentionParameters>,
   x: Tensor<Shape, "f32">,
-  context: AttentionContext,
-): { readonly output: Tensor<Shape, "f32">; readonly cache: KeyValueCache } {
-  const { dim, headCount, keyValueHeadCount, position } = context;
+  sizes: AttentionSizes,
+  { rotation, mixer, place }: AttentionContext<S>,
+): { readonly output: Tensor<Shape, "f32">; readonly state: S } {
+  const { headCount, keyValueHeadCount, headDim, weights, normEpsilon } = sizes;
   const [batch, time] = x.shape;
-  const heads = (projected: Tensor<Shape, "f32">, count: number): CacheTensor =>
-    reshape(projected, [batch, time, count, dim / headCount]);
-  const turn = (projected: CacheTensor): CacheTensor =>
-    rope(projected, position, { theta: context.ropeTheta, pairing: context.ropePairing });
-  const queries = turn(heads(linear(parameters.query, x), headCount));
-  const keys = turn(heads(linear(parameters.key, x), keyValueHeadCount));
-  const values = heads(linear(parameters.value, x), keyValueHeadCount);
-  const cache =
-    context.cache === undefined
-      ? { keys, values }
-      : {
-          keys: dynamicUpdateSlice(context.cache.keys, keys, position, 1),
-          values: dynamicUpdateSlice(context.cache.values, values, position, 1),
-        };
-  const { output } = attention(queries, cache.keys, cache.values, position);
-  return { output: linear(parameters.output, reshape(output, [batch, time, dim])), cache };
+  const heads = (projection: TensorsOf<ProjectionParameters>, count: number): Heads =>
+    reshape(project(weights, projection, x), [batch, time, count, headDim]);
+  const turned = (projected: Heads, headNorm: TensorsOf<NormParameters> | undefined): Heads =>
+    rope(
+      headNorm === undefined ? projected : (norm(headNorm, projected, normEpsilon) as Heads),
+      place.position,
+      rotation,
+    );
+  const { output, state } = mixer.mix(
+    turned(heads(parameters.query, headCount), parameters.queryNorm),
+    turned(heads(parameters.key, keyValueHeadCount), parameters.keyNorm),
+    heads(parameters.value, keyValueHeadCount),
+    place,
+  );
+  const joined = reshape(output, [batch, time, headCount * headDim]);
+  const { subNorm } = parameters;
+  return {
+    output: project(weights, parameters.output, subNorm === undefined ? joined : norm(subNorm, joined, normEpsilon)),
+    state,
+  };
 }

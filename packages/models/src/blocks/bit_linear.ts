@@ -25,8 +25,16 @@ export function bitLinearParameters(outputs: number, inputs: number, std?: numbe
  * pass straight through; a packed one is used as it is. Both give the same numbers.
  */
 export function bitLinear({ weight }: TensorsOf<BitLinearParameters>, x: Tensor<Shape, "f32">): Tensor<Shape, "f32"> {
-  const activations = quantizeActivations(rmsNorm(x, { epsilon: BIT_LINEAR_EPSILON }));
-  return ternaryLinear(activations, isPacked(weight) ? weight : ternarize(weight as Tensor<MatrixShape, "f32">));
+  return ternaryProduct({ weight }, rmsNorm(x, { epsilon: BIT_LINEAR_EPSILON }));
+}
+
+/** The same without the normalisation, for `x` that a norm has just left. */
+export function ternaryProduct(
+  { weight }: { readonly weight: Tensor<Shape, "f32" | TernaryDtype> },
+  x: Tensor<Shape, "f32">,
+): Tensor<Shape, "f32"> {
+  const packed = isPacked(weight) ? weight : ternarize(weight as Tensor<MatrixShape, "f32">);
+  return ternaryLinear(quantizeActivations(x), packed);
 }
 
 type MatrixShape = readonly [number, number];

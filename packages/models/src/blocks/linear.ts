@@ -1,18 +1,23 @@
-// A dense linear layer without bias. The weight is [outputs, inputs], as model files keep it.
+// A dense linear layer. The weight is [outputs, inputs], as model files keep it.
 
 import type { Tensor } from "@fidelity/core";
-import { matmul } from "@fidelity/core";
+import { add, matmul } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import { matrix } from "../parameters.ts";
+import { matrix, offsets } from "../parameters.ts";
 
-export type LinearParameters = { readonly weight: ParameterSpec<"dense"> };
+export type LinearParameters = {
+  readonly weight: ParameterSpec<"dense">;
+  readonly bias?: ParameterSpec<"norm">;
+};
 
-export function linearParameters(outputs: number, inputs: number, std?: number): LinearParameters {
-  return { weight: matrix("dense", outputs, inputs, std) };
+/** @param std standard deviation of the first weights */
+export function linearParameters(outputs: number, inputs: number, std?: number, bias = false): LinearParameters {
+  return { weight: matrix("dense", outputs, inputs, std), ...(bias && { bias: offsets(outputs) }) };
 }
 
-/** `x` [batch, time, inputs] times the weight: [batch, time, outputs]. */
-export function linear({ weight }: TensorsOf<LinearParameters>, x: Tensor<Shape, "f32">): Tensor<Shape, "f32"> {
-  return matmul(x, weight, { transposeB: true });
+/** `x` [..., inputs] times the weight, plus the bias if there is one: [..., outputs]. */
+export function linear({ weight, bias }: TensorsOf<LinearParameters>, x: Tensor<Shape, "f32">): Tensor<Shape, "f32"> {
+  const product = matmul(x, weight, { transposeB: true });
+  return bias === undefined ? product : add(product, bias);
 }

@@ -4,13 +4,21 @@ import { architectures, createModel } from "../architectures.ts";
 import type { Model } from "../model.ts";
 import { nearestName } from "../nearest.ts";
 import { namedParameters } from "../parameters.ts";
+import { bitnetNaming } from "./bitnet.ts";
+import { gemma2Naming, gemma3Naming } from "./gemma.ts";
 import { llamaNaming } from "./llama.ts";
 import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
 import { ForeignModelError, textOf } from "./naming.ts";
+import { qwen2Naming, qwen3Naming } from "./qwen.ts";
 
 /** By the architecture that `createModel` builds. */
 export const namings: Readonly<Record<string, Naming>> = {
   llama: llamaNaming,
+  qwen2: qwen2Naming,
+  qwen3: qwen3Naming,
+  gemma2: gemma2Naming,
+  gemma3: gemma3Naming,
+  bitnet: bitnetNaming,
 };
 
 /** The kinds of file that have namings. */
@@ -47,7 +55,7 @@ export function importModel(format: ForeignFormat, file: ForeignModel): ForeignI
   const model = createModel(naming.config(file));
   const origins = new Map<string, ParameterOrigin>();
   for (const { path, leaf } of namedParameters(model.parameters)) {
-    const origin = naming.origin(path, model.config);
+    const origin = naming.origin(path, model.config, file);
     const missing = origin?.names.find((name) => file.shape(name) === undefined);
     if (origin !== undefined && missing === undefined) {
       origins.set(path, origin);

@@ -53,10 +53,15 @@ export interface FileNaming {
   readonly names: readonly string[];
   /** A configuration for `createModel`, with its field `architecture`. Throws `ForeignModelError`. */
   config(file: ForeignModel): Record<string, unknown>;
-  /** The tensors of the parameter at `path`; undefined where the naming knows no such parameter. */
-  origin(path: string, config: PlainConfig): ParameterOrigin | undefined;
+  /**
+   * The tensors of the parameter at `path`; undefined where the naming knows no such parameter. `file` is what is read,
+   * where names depend on it; it is absent where a file is written.
+   */
+  origin(path: string, config: PlainConfig, file?: ForeignModel): ParameterOrigin | undefined;
   /** What a file says of a model of this configuration; absent where files of this kind are not written. */
   metadata?(config: PlainConfig): readonly MetadataEntry[];
+  /** Tensors [elements] of a written file that hold what is configuration here. */
+  constants?(config: PlainConfig): ReadonlyMap<string, Float32Array>;
 }
 
 /** How one architecture looks in files. */

@@ -1,0 +1,81 @@
+// BitNet b1.58 in files. GGUF: "bitnet", with SiLU unless it says otherwise, and "bitnet-b1.58" and "bitnet-25" of
+// bitnet.cpp, with squared ReLU. A matrix may have a tensor of its own for its scale. Weights stored in ternary types are
+// multiplied as such, with int8 activations; stored as floats they are multiplied as floats, which is what llama.cpp
+// does with either.
+//
+// Hugging Face: model type "bitnet"; weights are bfloat16, ternarised when they are used, or codes of two bits, four rows
+// to a byte, with a scale.
+
+import { decoderFromHuggingFace, ggufDecoder, ggufOrigin, huggingFaceOrigin } from "./decoder.ts";
+import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
+import { textOf } from "./naming.ts";
+
+const TERNARY_TYPES = ["i2_s", "tq1_0", "tq2_0"];
+
+function activationOf(file: ForeignModel, key: string, usual: "relu2" | "silu"): string {
+  const name = textOf(file, key, usual);
+  return name === "relu_sqr" ? "relu2" : name;
+}
+
+const decoder = ggufDecoder(
+  ["bitnet", "bitnet-b1.58", "bitnet-25"],
+  (file, architecture) => ({
+    architecture: "bitnet",
+    tiedEmbeddings: true,
+    activation: activationOf(file, `${architecture}.hidden_activation`, architecture === "bitnet" ? "silu" : "relu2"),
+    weights: TERNARY_TYPES.includes(file.dtype("blk.0.attn_q.weight") ?? "") ? "ternary" : "dense",
+  }),
+  ({ activation }) => [{ key: "bitnet.hidden_activation", type: "string", value: activation }],
+);
+
+const gguf: FileNaming = {
+  ...decoder,
+  origin(path, _config, file) {
+    const origin = ggufOrigin(path);
+    return origin === undefined ? undefined : scaled(origin, file, origin.names[0].replace(/weight$/, "scale"));
+  },
+};
+
+/** The origin of values that are multiplied by the one number of the tensor `scale`, if the file has it. */
+function scaled(origin: ParameterOrigin, file: ForeignModel | undefined, scale: string): ParameterOrigin {
+  if (file?.shape(scale) === undefined || origin.names.includes(scale)) return origin;
+  return {
+    names: [...origin.names, scale],
+    read: ([values, [factor]]) => values.map((value) => value * factor),
+  };
+}
+
+const huggingFace: FileNaming = {
+  names: ["bitnet"],
+  config(file) {
+    return {
+      ...decoderFromHuggingFace(file, { tiedEmbeddings: true, theta: 500000 }),
+      architecture: "bitnet",
+      activation: activationOf(file, "hidden_act", "relu2"),
+      weights: "ternary",
+    };
+  },
+  origin(path, _config, file) {
+    const origin = huggingFaceOrigin(path);
+    const scale = origin?.names[0].replace(/weight$/, "weight_scale");
+    if (origin === undefined || file?.shape(scale!) === undefined) return origin;
+    const divides = textOf(file, "quantization_config.linear_class", "bitlinear") === "bitlinear";
+    return {
+      names: [origin.names[0], scale!],
+      read: ([codes, [factor]]) => unpackRows(codes, divides ? 1 / factor : factor),
+    };
+  },
+};
+
+/** Bytes [rows / 4, columns], of which pair i of bits is a code 0, 1 or 2 of row quarter i, as -1, 0 and 1 times a scale. */
+function unpackRows(bytes: Float32Array, scale: number): Float32Array {
+  const values = new Float32Array(4 * bytes.length);
+  for (let quarter = 0; quarter < 4; quarter++) {
+    for (let i = 0; i < bytes.length; i++) {
+      values[quarter * bytes.length + i] = (((bytes[i] >> (2 * quarter)) & 3) - 1) * scale;
+    }
+  }
+  return values;
+}
+
+export const bitnetNaming: Naming = { gguf, huggingFace };
