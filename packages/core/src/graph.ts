@@ -211,8 +211,11 @@ export function emitOne<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[]
   return emit(op, inputs, attrs)[0]!;
 }
 
-/** Every node that the tensors depend on, inputs before users, each once. Iterative: graphs are deeper than stacks. */
-export function topologicalOrder(roots: readonly Tensor[]): Node[] {
+/**
+ * Every node that the tensors depend on, inputs before users, each once; without what only nodes depend on for which
+ * `enters` is false. Iterative: graphs are deeper than stacks.
+ */
+export function topologicalOrder(roots: readonly Tensor[], enters: (node: Node) => boolean = () => true): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
   const stack: { node: Node; next: number }[] = [];
@@ -222,7 +225,7 @@ export function topologicalOrder(roots: readonly Tensor[]): Node[] {
     stack.push({ node: root.node, next: 0 });
     while (stack.length > 0) {
       const top = stack[stack.length - 1]!;
-      const input = top.node.inputs[top.next++];
+      const input = top.next > 0 || enters(top.node) ? top.node.inputs[top.next++] : undefined;
       if (input === undefined) {
         order.push(top.node);
         stack.pop();

@@ -40,11 +40,11 @@ export function linearize(
   const visit = (node: Node): void => {
     if (done.has(node)) return;
     done.add(node);
+    const { derivative } = node.op;
+    if (derivative.kind === "zero") return;
     for (const input of node.inputs) visit(input.node);
     const inputTangents = node.inputs.map((input) => known.get(input));
     if (inputTangents.every((tangent) => tangent === undefined)) return;
-    const { derivative } = node.op;
-    if (derivative.kind === "zero") return;
     if (derivative.kind === "expand") {
       const expansion = expandNode(node);
       for (const part of expansion) visit(part.node);
@@ -54,8 +54,13 @@ export function linearize(
     const resultTangents = derivative.jvp(node, inputTangents, node.attrs);
     node.results.forEach((result, i) => known.set(result, checkTangent(node, result, resultTangents[i])));
   };
-  for (const node of topologicalOrder(roots)) visit(node);
+  // Nobody needs tangents of what only ops read whose derivative is zero.
+  for (const node of topologicalOrder(roots, isDifferentiated)) visit(node);
   return roots.map((root) => known.get(root));
+}
+
+function isDifferentiated({ op }: Node): boolean {
+  return op.derivative.kind !== "zero";
 }
 
 /** What an op whose derivative is that of its expansion expands to. */
