@@ -136,7 +136,7 @@ export interface LowerContext extends Required<VectorTarget> {
     work: number,
     generate: (k: KernelBuilder, buffers: readonly LoopValue[]) => void,
   ): BufferHandle;
-  /** Whether the result lies in the memory of the input that `inPlace` names. */
+  /** Whether the result that `inPlaceResult` names lies in the memory of the input that `inPlace` names. */
   readonly inPlace: boolean;
   /**
    * The schedule to lower this node by, of those that are worth a try for its types on this target: one that was
@@ -183,8 +183,10 @@ export type Lowering<A extends Attrs> =
   /** Loops of its own. */
   | {
       readonly kind: "kernel";
-      /** The input whose memory the (only) result may take over when nobody else needs it. */
+      /** The input whose memory a result may take over when nobody else needs it. */
       readonly inPlace?: number;
+      /** Which result that is; the first unless said. */
+      readonly inPlaceResult?: number;
       lower(context: LowerContext, attrs: A): void;
       /**
        * For an op that works on rows of its only input: the work on one row whose float32 elements have just been

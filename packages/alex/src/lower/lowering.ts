@@ -306,7 +306,7 @@ function countUsers(units: readonly Unit[]): Map<Tensor, number> {
 
 function lowerKernelNode(scope: Scope, node: Node, users: ReadonlyMap<Tensor, number>): void {
   const { lowering } = node.op;
-  const context = new NodeContext(scope, node, lowering.kind === "kernel" ? lowering.inPlace : undefined, users);
+  const context = new NodeContext(scope, node, placeOf(node), users);
   const signature = nodeSignature(node);
   const key = signature && `${signature} ${context.inPlace}`;
   const known = key && scope.lowering.nodeSteps.get(key);
@@ -316,6 +316,14 @@ function lowerKernelNode(scope: Scope, node: Node, users: ReadonlyMap<Tensor, nu
   else if (lowering.kind === "reduce") lowerColumnReduce(context, lowering.combine);
   else if (lowering.kind === "broadcast") lowerBroadcast(context);
   else invariant(false, `${node.op.name} has no loops of its own`);
+}
+
+/** The input whose memory a result of a node may take over, and the result. */
+type Place = { readonly input: number; readonly result: number };
+
+function placeOf({ op: { lowering } }: Node): Place | undefined {
+  if (lowering.kind !== "kernel" || lowering.inPlace === undefined) return undefined;
+  return { input: lowering.inPlace, result: lowering.inPlaceResult ?? 0 };
 }
 
 /** What one node's lowering sees: its inputs, then its results, then temporaries, as handles. */
@@ -338,7 +346,7 @@ class NodeContext implements LowerContext {
   readonly #scope: Scope;
   readonly #views: BufferView[];
 
-  constructor(scope: Scope, node: Node, inPlace: number | undefined, users: ReadonlyMap<Tensor, number>) {
+  constructor(scope: Scope, node: Node, place: Place | undefined, users: ReadonlyMap<Tensor, number>) {
     this.node = node;
     const { target } = scope.lowering;
     const { lanes, joinsVectors, registers, lookupEntries, dot4, tiles, cacheBytes, chunkElements } = target;
@@ -355,9 +363,10 @@ class NodeContext implements LowerContext {
     this.chunkElements = chunkElements;
     this.#scope = scope;
     const inputs = node.inputs.map((input) => scope.view(input));
-    if (inPlace !== undefined) takeOver(scope, node, inPlace, users);
+    if (place !== undefined) takeOver(scope, node, place, users);
     this.#views = [...inputs, ...node.results.map((result) => scope.define(result))];
-    this.inPlace = inPlace !== undefined && sameView(this.#views[inPlace]!, this.#views[node.inputs.length]!);
+    const at = node.inputs.length;
+    this.inPlace = place !== undefined && sameView(this.#views[place.input]!, this.#views[at + place.result]!);
   }
 
   input(index: number): BufferHandle {
@@ -445,9 +454,9 @@ class NodeContext implements LowerContext {
 }
 
 /** Gives the result the memory of an intermediate input that nobody else reads. */
-function takeOver(scope: Scope, node: Node, inPlace: number, users: ReadonlyMap<Tensor, number>): void {
-  const [result] = node.results;
-  const base = resolveAlias(node.inputs[inPlace]!);
+function takeOver(scope: Scope, node: Node, place: Place, users: ReadonlyMap<Tensor, number>): void {
+  const result = node.results[place.result];
+  const base = resolveAlias(node.inputs[place.input]!);
   const view = scope.view(base);
   const free = view.buffer.role.kind === "arena" && view.strideBytes.length === 0 && users.get(base) === 1;
   if (free && !scope.views.has(result!) && sameType(base.type, result!.type)) scope.views.set(result!, view);

@@ -46,7 +46,9 @@ function canOverwrite(unit: Unit, source: Tensor, target: Tensor): boolean {
   if (unit.kind === "fused") return fusedCanOverwrite(unit, source, target);
   const { lowering } = unit.node.op;
   const reads = unit.node.inputs.flatMap((input, i) => (resolveAlias(input) === source ? [i] : []));
-  return reads.length === 0 || (lowering.kind === "kernel" && reads.length === 1 && lowering.inPlace === reads[0]);
+  if (reads.length === 0) return true;
+  const takesOver = lowering.kind === "kernel" && target.index === (lowering.inPlaceResult ?? 0);
+  return takesOver && reads.length === 1 && lowering.inPlace === reads[0];
 }
 
 /** A loop that reads `source` by slices alone, and writes them: each slice is read before the iteration writes it. */

@@ -32,8 +32,8 @@ export type Batching =
   /** It treats leading axes alike: the same op with the axis in front of every input. */
   | { readonly kind: "rows" }
   /**
-   * The first axis of its tensors is a batch already, which takes the examples in; its scalars hold for all of it, and so
-   * do the inputs whose numbers are in `shared`.
+   * The first axis of its tensors is a batch already, which takes the examples in; its scalars hold for all of it, and
+   * so do the inputs whose numbers are in `shared`.
    */
   | { readonly kind: "fold"; readonly shared: readonly number[] }
   /** As what it expands to. */

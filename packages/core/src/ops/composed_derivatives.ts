@@ -1,5 +1,6 @@
-// Derivatives of an op that has kernels of its own for its values and for its reverse pass, and that is a composition of
-// other ops besides. Its tangent is one op more, linear in the tangents, whose transpose is the op of the reverse pass:
+// Derivatives of an op that has kernels of its own for its values and for its reverse pass, and that is a composition
+// of other ops besides. Its tangent is one op more, linear in the tangents, whose transpose is the op of the reverse
+// pass:
 // reverse mode never computes it. Forward mode and nested derivatives are those of the composition.
 
 import { linearize } from "../derive/linearize.ts";

@@ -7,9 +7,9 @@
 //   DeltaNet (arXiv 2406.06484)            logDecay = 0, a = -beta k, b = k, v scaled by beta
 //   Gated DeltaNet (arXiv 2412.06464)      logDecay = log alpha, a = -alpha beta k, b = k, v scaled by beta
 //   RWKV-7                                 a = -kappa, b = kappa * the in-context learning rate
-// Rows of S are independent of each other. Left out: normalisers and scales, which are elementwise, and the chunked form
-// as products of matrices: a step costs a processor without matrix units three to five multiply-adds an element of S,
-// and the products of a chunk cost as many.
+// Rows of S are independent of each other. Left out: normalisers and scales, which are elementwise, and the chunked
+// form as products of matrices: a step costs a processor without matrix units three to five multiply-adds an element of
+// S, and the products of a chunk cost as many.
 
 import type { Shape } from "@fidelity/units";
 import type { Tensor } from "../graph.ts";
@@ -21,7 +21,8 @@ import { emitTangent } from "./composed_derivatives.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { generalizedDeltaRuleTangentOp } from "./generalized_delta_rule_grad.ts";
 import type { DeltaDims } from "./generalized_delta_rule_parts.ts";
-import { composeDelta, deltaDims, deltaTypes, requireDelta, sampleDelta } from "./generalized_delta_rule_parts.ts";
+import { deltaDims, deltaTypes, requireDelta, sampleDelta } from "./generalized_delta_rule_parts.ts";
+import { lowerGeneralizedDeltaRule } from "./kernels/generalized_delta_rule.ts";
 import { splat } from "./splat.ts";
 
 /** Inputs: q, k, v, logDecay, state, and a and b or neither. Results: o, and the state after the last step. */
@@ -59,7 +60,7 @@ export const generalizedDeltaRuleOp: OpDef<NoAttrs> = {
     kind: "rules",
     jvp: ({ inputs }, tangents) => emitTangent(generalizedDeltaRuleTangentOp, inputs, tangents),
   },
-  lowering: { kind: "expand", expand: composeDelta },
+  lowering: { kind: "kernel", inPlace: 4, inPlaceResult: 1, lower: lowerGeneralizedDeltaRule },
   sample(draw) {
     const { dims, ranges } = sampleDelta(draw);
     return { inputs: deltaTypes(dims), attrs: {}, ranges };

@@ -13,6 +13,7 @@ import { elementCount } from "../storage.ts";
 import { composedTangent, cotangentsOf } from "./composed_derivatives.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { generalizedDeltaRuleOp, nextState, stepAt } from "./generalized_delta_rule.ts";
+import { lowerGeneralizedDeltaRuleGrad } from "./kernels/generalized_delta_rule_grad.ts";
 import { composeDelta, deltaDims, deltaTypes, requireDelta, sampleDelta } from "./generalized_delta_rule_parts.ts";
 
 /** Inputs: those of the rule, then the cotangents of output and state. Results: cotangents of the rule's inputs. */
@@ -31,7 +32,7 @@ export const generalizedDeltaRuleGradOp: OpDef<NoAttrs> = {
   },
   evaluate: (inputs, _attrs, types) => evaluateGrad(inputs, types),
   derivative: { kind: "expand", expand: expandGrad },
-  lowering: { kind: "expand", expand: expandGrad },
+  lowering: { kind: "kernel", lower: lowerGeneralizedDeltaRuleGrad },
   sample(draw) {
     const { dims, ranges } = sampleDelta(draw);
     const types = deltaTypes(dims);

@@ -17,7 +17,9 @@ import { transpose } from "./transpose.ts";
 
 type Floats = Tensor<Shape, "f32">;
 
-/** Sizes of a delta rule: `groupSize` heads share queries and keys; `decays` is `keySize`, or 1 for one decay a head. */
+/**
+ * Sizes of a delta rule: `groupSize` heads share queries and keys; `decays` is `keySize`, or 1 for one decay a head.
+ */
 export interface DeltaDims {
   readonly batch: number;
   readonly time: number;

@@ -9,9 +9,9 @@ import { emit } from "../graph.ts";
 import type { OpDef } from "../op.ts";
 import { emitTangent } from "./composed_derivatives.ts";
 import type { NoAttrs } from "./elementwise.ts";
-import { broadcastTo } from "./broadcast.ts";
+import { lowerSelectiveScan } from "./kernels/selective_scan.ts";
 import { selectiveScanTangentOp } from "./selective_scan_grad.ts";
-import { composeScan, requireScan, sampleScan, scanDims, scanTypes } from "./selective_scan_parts.ts";
+import { requireScan, sampleScan, scanDims, scanTypes } from "./selective_scan_parts.ts";
 import { splat } from "./splat.ts";
 
 /** Inputs: delta, a, b, c, x, state. Results: y, and the state after the last step. */
@@ -42,10 +42,7 @@ export const selectiveScanOp: OpDef<NoAttrs> = {
     ];
   },
   derivative: { kind: "rules", jvp: ({ inputs }, tangents) => emitTangent(selectiveScanTangentOp, inputs, tangents) },
-  lowering: {
-    kind: "expand",
-    expand: (inputs) => composeScan(inputs.with(1, broadcastTo(inputs[1]!, inputs[5]!.shape))),
-  },
+  lowering: { kind: "kernel", inPlace: 5, inPlaceResult: 1, lower: lowerSelectiveScan },
   sample(draw) {
     const { dims, ranges } = sampleScan(draw);
     return { inputs: scanTypes(dims), attrs: {}, ranges };

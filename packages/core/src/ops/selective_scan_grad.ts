@@ -1,7 +1,8 @@
 // selective_scan_grad: the reverse pass of selective_scan. With g_t the cotangent of the state h_t and w_t the decay
 // exp(delta_t a), from the last step to the first:
-//   g_t = c_t dy_t + w_{t+1} g_{t+1},   dc_t = sum_d dy_t h_t,   db_t = sum_d g_t delta_t x_t,   dx_t = delta_t sum_n g_t b_t
-//   ddelta_t = x_t sum_n g_t b_t + sum_n a w_t g_t h_{t-1},   da = sum_t delta_t w_t g_t h_{t-1},   dh_0 = w_1 g_1
+//   g_t = c_t dy_t + w_{t+1} g_{t+1},   dh_0 = w_1 g_1,   dc_t = sum_d dy_t h_t,   db_t = sum_d g_t delta_t x_t
+//   dx_t = delta_t sum_n g_t b_t,   ddelta_t = x_t sum_n g_t b_t + sum_n a w_t g_t h_{t-1}
+//   da = sum_t delta_t w_t g_t h_{t-1}
 // The states are not kept by the forward pass: kernels compute them again from those at the borders of chunks.
 
 import type { Tensor, TensorType } from "../graph.ts";
@@ -12,6 +13,7 @@ import { requireShape } from "../op.ts";
 import { broadcastTo } from "./broadcast.ts";
 import { composedTangent, cotangentsOf } from "./composed_derivatives.ts";
 import type { NoAttrs } from "./elementwise.ts";
+import { lowerSelectiveScanGrad } from "./kernels/selective_scan_grad.ts";
 import { reduceSum } from "./reduce_sum.ts";
 import { selectiveScanOp } from "./selective_scan.ts";
 import { composeScan, requireScan, sampleScan, scanDims, scanTypes } from "./selective_scan_parts.ts";
@@ -31,7 +33,7 @@ export const selectiveScanGradOp: OpDef<NoAttrs> = {
   },
   evaluate: (inputs, _attrs, types) => evaluateGrad(inputs, types),
   derivative: { kind: "expand", expand: expandGrad },
-  lowering: { kind: "expand", expand: expandGrad },
+  lowering: { kind: "kernel", lower: lowerSelectiveScanGrad },
   sample(draw) {
     const { dims, ranges } = sampleScan(draw);
     const types = scanTypes(dims);

@@ -1,0 +1,128 @@
+// Recurrences over states, compiled, against the reference's plain loops: sequences of many spans, forwards and
+// backwards, one token after another in place, and decays that leave nothing.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { OPS, hostValues, interpret } from "@fidelity/core";
+import type { HostTensor, OpDef, TensorType } from "@fidelity/core";
+import { graphOf, randomHost, randomInputs, relativeError, seededRandom } from "@fidelity/core/testing";
+import { buildDerivatives } from "@fidelity/core/testing/derivatives";
+import { emitAfter } from "./compile.ts";
+import { runGraphs, runnableMachines, whyNoNative } from "./targets/native/testing.node.ts";
+import { runCompiled } from "./testing.ts";
+import type { ConformanceCase } from "./testing-conformance.node.ts";
+import { assertConforms } from "./testing-conformance.node.ts";
+
+type Ranges = readonly (readonly [low: number, high: number] | undefined)[];
+
+/** One recurrence to test: its inputs over `time` steps. */
+interface Recurrence {
+  readonly name: string;
+  readonly op: OpDef;
+  /** Which input is the state; the result that is the state is the second. */
+  readonly state: number;
+  readonly ranges: Ranges;
+  inputs(time: number): readonly TensorType[];
+}
+
+const f32 = (...shape: number[]): TensorType => ({ dtype: "f32", shape });
+
+const selectiveScan: Recurrence = {
+  name: "selective_scan",
+  op: OPS.selective_scan,
+  state: 5,
+  ranges: [[0, 1], [-2, 0], undefined, undefined, undefined, undefined],
+  inputs: (time) => [f32(1, time, 37), f32(37, 5), f32(1, time, 5), f32(1, time, 5), f32(1, time, 37), f32(1, 37, 5)],
+};
+
+/** Two heads for each group of keys; `decays` is 1 or the size of keys, 18. */
+function deltaRule(name: string, decays: number, erases: boolean): Recurrence {
+  const small = [-0.3, 0.3] as const;
+  return {
+    name,
+    op: OPS.generalized_delta_rule,
+    state: 4,
+    ranges: [undefined, small, undefined, [-0.5, 0], undefined, small, small],
+    inputs: (time) => {
+      const keys = f32(1, time, 1, 18);
+      const pair = f32(1, time, 2, 18);
+      const own = [keys, keys, f32(1, time, 2, 23), f32(1, time, 2, decays), f32(1, 2, 23, 18)];
+      return erases ? [...own, pair, pair] : own;
+    },
+  };
+}
+
+const RECURRENCES: readonly Recurrence[] = [
+  selectiveScan,
+  deltaRule("one decay a head", 1, false),
+  deltaRule("a decay for each key", 18, false),
+  deltaRule("one decay, erasing", 1, true),
+  deltaRule("a decay for each key, erasing", 18, true),
+];
+
+/** The values and the backward pass of a recurrence over many spans. */
+function longCases({ name, op, ranges, inputs }: Recurrence): ConformanceCase[] {
+  const opCase = { inputs: inputs(300), attrs: {}, ranges };
+  const random = seededRandom(3);
+  const given = randomInputs(opCase, random);
+  const { backward } = buildDerivatives(op, opCase);
+  const cotangents = backward.parameters.slice(given.length).map(({ type }) => randomHost(type, random, [-1, 1]));
+  return [
+    { name, graph: graphOf(op, opCase.inputs, {}), inputs: given, tolerance: 2e-5 },
+    { name: `${name}, gradient`, graph: backward, inputs: [...given, ...cotangents], tolerance: 1e-4 },
+  ];
+}
+
+test("three hundred steps on wasm are those of the reference, and so are their gradients", () => {
+  for (const each of RECURRENCES.flatMap(longCases)) assertConforms(each, runCompiled(each.graph, each.inputs));
+});
+
+test("three hundred steps on native are those of the reference", { skip: whyNoNative() }, async () => {
+  const cases = RECURRENCES.flatMap(longCases);
+  const results = await runGraphs(cases, runnableMachines()[0]!);
+  cases.forEach((each, i) => assertConforms(each, results[i]!));
+});
+
+test("token by token, the state in place, is the whole sequence", () => {
+  for (const { name, op, state, ranges, inputs } of RECURRENCES) {
+    const time = 7;
+    const whole = randomInputs({ inputs: inputs(time), attrs: {}, ranges }, seededRandom(4));
+    const [outputs, last] = interpret(graphOf(op, inputs(time), {}), whole).map(hostValues);
+    const step = graphOf(op, inputs(1), {});
+    const donations = [{ parameter: state, result: 1 }];
+    const target = { lanes: 4, joinsVectors: false };
+    assert.match(emitAfter(step, "layout", { target, donations }), /^results in place: 1$/m, name);
+    const found: number[] = [];
+    let held = whole[state]!;
+    for (let t = 0; t < time; t++) {
+      const token = whole.map((input, i): HostTensor => {
+        if (i === state) return held;
+        const type = step.parameters[i]!.type;
+        const size = input.data.length / time;
+        return input.type.shape[1] === time ? { type, data: input.data.slice(t * size, (t + 1) * size) } : input;
+      });
+      const [output, next] = runCompiled(step, token, { donations });
+      found.push(...output!.data);
+      held = next!;
+    }
+    assert.ok(relativeError(found, outputs!) < 1e-5, name);
+    assert.ok(relativeError(held.data, last!) < 1e-5, name);
+  }
+});
+
+test("decays to nothing leave numbers, forwards and backwards", () => {
+  const extremes: Record<string, Ranges> = {
+    selective_scan: [[50, 1e4], [-1e4, -1], ...Array<undefined>(4)],
+    generalized_delta_rule: [undefined, undefined, undefined, [-1e3, -60], undefined, [-0.3, 0.3], [-0.3, 0.3]],
+  };
+  for (const recurrence of RECURRENCES) {
+    for (const each of longCases({ ...recurrence, ranges: extremes[recurrence.op.name]! }).slice(0, 2)) {
+      const results = runCompiled(each.graph, each.inputs);
+      assert.ok(
+        results.every(({ data }) => data.every(Number.isFinite)),
+        each.name,
+      );
+      assertConforms(each, results);
+    }
+  }
+});

@@ -1,0 +1,267 @@
+// generalized_delta_rule as loops: a chunk is a block of rows of one head's state, and time runs inside. Rows, which
+// are elements of the value, lie in lanes (row_states.ts), so that S a and S q are plain sums; what belongs to a key's
+// element is repeated in all lanes once for the vectors of a piece. A single step, which is decoding, has the elements
+// of keys in lanes instead and passes over the state twice, row by row, as it lies in memory.
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import { F32 } from "../../loop/ir.ts";
+import type { LoopValue } from "../../loop/ir.ts";
+import { expOf } from "../../loop/math.ts";
+import type { BufferHandle, LowerContext } from "../../op.ts";
+import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
+import { deltaDims } from "../generalized_delta_rule_parts.ts";
+import type { RowPiece } from "./lanes.ts";
+import {
+  cutRows,
+  eachColumn,
+  eachElement,
+  eachPiece,
+  gatherStates,
+  rowsMax,
+  rowsOf,
+  scatterStates,
+  sumRow,
+} from "./row_states.ts";
+
+/** Vectors of a piece of the forward pass. */
+const VECTORS = 4;
+/** Elements of a key that are taken one after the other. */
+const TURN = 8;
+
+/** Operations of a step of one element of the state. */
+export function stepOperations({ erases }: DeltaDims): number {
+  return erases ? 9 : 5;
+}
+
+/** Addresses of what one head reads in one step; `decays` are the exponentials, one or `keySize` of them. */
+export interface HeadStep {
+  readonly q: LoopValue;
+  readonly k: LoopValue;
+  readonly decays: LoopValue;
+  /** Of `keySize` elements, or absent. */
+  readonly a: LoopValue | undefined;
+  readonly b: LoopValue | undefined;
+}
+
+/** Rows of one head over time: addresses of step 0. */
+export interface HeadRows extends HeadStep {
+  readonly dims: DeltaDims;
+}
+
+/** Row `step` of `size` elements of head `head` in [batch, time, heads, size], where `matrix` counts [batch, heads]. */
+export function headRow(
+  k: KernelBuilder,
+  base: LoopValue,
+  { heads, time }: DeltaDims,
+  matrix: LoopValue,
+  size: number,
+): LoopValue {
+  const [sequence, head] = [k.div(matrix, k.index(heads)), k.rem(matrix, k.index(heads))];
+  return k.offset(k.offset(base, sequence, time * heads * size * 4), head, size * 4);
+}
+
+/** The rows of a head's group in [batch, time, groups, keySize]. */
+function groupRow(k: KernelBuilder, base: LoopValue, dims: DeltaDims, matrix: LoopValue): LoopValue {
+  const { heads, groups, groupSize, time, keySize } = dims;
+  const sequence = k.div(matrix, k.index(heads));
+  const group = k.div(k.rem(matrix, k.index(heads)), k.index(groupSize));
+  return k.offset(k.offset(base, sequence, time * groups * keySize * 4), group, keySize * 4);
+}
+
+/** The rows of one head from the bases of q, k, the decays (no logarithms), a and b. */
+export function headRows(
+  k: KernelBuilder,
+  dims: DeltaDims,
+  [q, key, decays, a, b]: readonly (LoopValue | undefined)[],
+  matrix: LoopValue,
+): HeadRows {
+  const row = (base: LoopValue | undefined, size: number): LoopValue | undefined =>
+    base && headRow(k, base, dims, matrix, size);
+  return {
+    dims,
+    q: groupRow(k, q!, dims, matrix),
+    k: groupRow(k, key!, dims, matrix),
+    decays: row(decays, dims.decays)!,
+    a: row(a, dims.keySize),
+    b: row(b, dims.keySize),
+  };
+}
+
+/** What step t of a head reads. */
+export function headStep(k: KernelBuilder, { dims, ...rows }: HeadRows, t: LoopValue): HeadStep {
+  const { heads, groups, keySize, decays } = dims;
+  const row = (base: LoopValue, elements: number): LoopValue => k.offset(base, t, elements * 4);
+  return {
+    q: row(rows.q, groups * keySize),
+    k: row(rows.k, groups * keySize),
+    decays: row(rows.decays, heads * decays),
+    a: rows.a && row(rows.a, heads * keySize),
+    b: rows.b && row(rows.b, heads * keySize),
+  };
+}
+
+/** The exponentials of all decays, which the rows of a state share. */
+export function prepareDecays(context: LowerContext, dims: DeltaDims): BufferHandle {
+  const { batch, time, heads, decays } = dims;
+  const elements = batch * time * heads * decays;
+  const chunks = Math.ceil(elements / context.chunkElements);
+  return context.prepare("delta_decays", 3, elements * 4, chunks, 10 * elements, (k, [from, to]) => {
+    const start = k.mul(k.chunk, k.index(context.chunkElements * 4));
+    const count = (elements: number) => (): readonly LoopValue[] => {
+      eachElement(k, elements, context.lanes, (type, at) => {
+        const place = k.add(start, at);
+        k.store(expOf(k, k.load(type, k.add(from!, place))), k.add(to!, place));
+      });
+      return [];
+    };
+    const rest = elements % context.chunkElements;
+    if (rest === 0) count(context.chunkElements)();
+    else k.if(k.compare("eq", k.chunk, k.index(chunks - 1)), count(rest), count(context.chunkElements));
+  });
+}
+
+/** The sums over a state's columns of its product with a row, for each vector of a piece. */
+export function readStates(
+  k: KernelBuilder,
+  piece: RowPiece,
+  columns: number,
+  states: LoopValue,
+  row: LoopValue,
+): readonly LoopValue[] {
+  const { type, count } = piece;
+  const zeros = Array.from({ length: count }, () => k.constant(type, 0));
+  return eachColumn(k, columns, Math.min(columns, TURN), zeros, (turn, carried) => {
+    const sums = [...carried];
+    for (let j = 0; j < turn.count; j++) {
+      const element = k.loadSplat(type, ...turn.row(row, j, 4));
+      const [at, offset] = turn.row(states, j, rowsOf(piece) * 4);
+      for (let v = 0; v < count; v++) {
+        sums[v] = k.fma(element, k.load(type, at, offset + v * type.lanes * 4), sums[v]!);
+      }
+    }
+    return sums;
+  });
+}
+
+/**
+ * A step of a piece: S' = S diag(w) + u b^T + v k^T, from `states` to `next`. Gives S' q for each vector, and u = S a.
+ */
+export function stepStates(
+  k: KernelBuilder,
+  piece: RowPiece,
+  { keySize, decays }: DeltaDims,
+  step: HeadStep,
+  values: readonly LoopValue[],
+  states: LoopValue,
+  next: LoopValue,
+): { readonly outputs: readonly LoopValue[]; readonly reads: readonly LoopValue[] } {
+  const { type, count } = piece;
+  const { a, b } = step;
+  const reads = a === undefined ? [] : readStates(k, piece, keySize, states, a);
+  const zeros = Array.from({ length: count }, () => k.constant(type, 0));
+  const outputs = eachColumn(k, keySize, Math.min(keySize, TURN), zeros, (turn, carried) => {
+    const sums = [...carried];
+    for (let j = 0; j < turn.count; j++) {
+      const splat = (row: LoopValue): LoopValue => k.loadSplat(type, ...turn.row(row, j, 4));
+      const [q, key] = [splat(step.q), splat(step.k)];
+      const w = decays === 1 ? k.loadSplat(type, step.decays) : splat(step.decays);
+      const write = b && splat(b);
+      for (let v = 0; v < count; v++) {
+        const place = (array: LoopValue): readonly [LoopValue, number] => {
+          const [at, offset] = turn.row(array, j, rowsOf(piece) * 4);
+          return [at, offset + v * type.lanes * 4];
+        };
+        const written = k.fma(w, k.load(type, ...place(states)), k.mul(values[v]!, key));
+        const value = write === undefined ? written : k.fma(reads[v]!, write, written);
+        k.store(value, ...place(next));
+        sums[v] = k.fma(value, q, sums[v]!);
+      }
+    }
+    return sums;
+  });
+  return { outputs, reads };
+}
+
+export function lowerGeneralizedDeltaRule(context: LowerContext): void {
+  const types = context.node.inputs.map(({ type }) => type);
+  const dims = deltaDims(types, types.length === 7);
+  if (dims.time === 1) lowerOneStep(context, dims);
+  else lowerSequence(context, dims);
+}
+
+function lowerSequence(context: LowerContext, dims: DeltaDims): void {
+  const { batch, time, heads, keySize, valueSize } = dims;
+  const { lanes } = context;
+  const matrices = batch * heads;
+  const cut = cutRows(matrices, valueSize, lanes, VECTORS);
+  const inputs = context.node.inputs.map((_input, i) => context.input(i)).with(3, prepareDecays(context, dims));
+  const work = stepOperations(dims) * matrices * time * keySize * valueSize;
+  const buffers = [...inputs, context.result(0), context.result(1)];
+  context.call("generalized_delta_rule", matrices * cut.blocks, work, buffers, (k, bases) => {
+    const [q, key, v, decays, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
+    const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
+    const states = k.allocateScratch(keySize * rowsMax(cut) * 4);
+    eachPiece(k, cut, ({ piece, matrix, first: row }) => {
+      const rows = headRows(k, dims, [q, key, decays, a, b], matrix);
+      const ofState = (base: LoopValue): LoopValue =>
+        k.offset(base, k.add(k.mul(matrix, k.index(valueSize)), row), keySize * 4);
+      const [from, to] = [v!, o!].map((base) => k.offset(headRow(k, base, dims, matrix, valueSize), row, 4));
+      gatherStates(k, ofState(first!), states, rowsOf(piece), keySize);
+      k.loop(0, time, 1, (t) => {
+        const offsets = Array.from({ length: piece.count }, (_, i) => i * piece.type.lanes * 4);
+        const at = (base: LoopValue): LoopValue => k.offset(base, t, heads * valueSize * 4);
+        const values = offsets.map((offset) => k.load(piece.type, at(from!), offset));
+        const { outputs } = stepStates(k, piece, dims, headStep(k, rows, t), values, states, states);
+        outputs.forEach((output, i) => k.store(output, at(to!), offsets[i]));
+      });
+      scatterStates(k, states, ofState(last!), rowsOf(piece), keySize);
+    });
+  });
+}
+
+/** One step of all heads, as the states lie in memory: a chunk is some rows of one head. */
+function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
+  const { batch, heads, keySize, valueSize, decays } = dims;
+  const { lanes } = context;
+  const matrices = batch * heads;
+  const rowsPerChunk = Math.min(valueSize, Math.max(1, Math.floor(context.chunkElements / keySize)));
+  const blocks = Math.ceil(valueSize / rowsPerChunk);
+  const inputs = context.node.inputs.map((_input, i) => context.input(i));
+  const work = stepOperations(dims) * matrices * keySize * valueSize;
+  const buffers = [...inputs, context.result(0), context.result(1)];
+  context.call("generalized_delta_rule_step", matrices * blocks, work, buffers, (k, bases) => {
+    const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
+    const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
+    const matrix = k.div(k.chunk, k.index(blocks));
+    const start = k.mul(k.rem(k.chunk, k.index(blocks)), k.index(rowsPerChunk));
+    const end = k.min(k.add(start, k.index(rowsPerChunk)), k.index(valueSize));
+    const step: HeadStep = {
+      ...headRows(k, dims, [q, key, logDecay, a, b], matrix),
+      decays: k.allocateScratch(decays * 4),
+    };
+    const logDecays = headRow(k, logDecay!, dims, matrix, decays);
+    eachElement(k, decays, lanes, (type, at) => {
+      k.store(expOf(k, k.load(type, k.add(logDecays, at))), k.add(step.decays, at));
+    });
+    k.loop(start, end, 1, (i) => {
+      const element = k.add(k.mul(matrix, k.index(valueSize)), i);
+      const [from, to] = [first!, last!].map((base) => k.offset(base, element, keySize * 4)) as [LoopValue, LoopValue];
+      const value = k.load(F32, k.offset(v!, element, 4));
+      const read =
+        step.a &&
+        sumRow(k, keySize, lanes, (type, at, sum) =>
+          k.fma(k.load(type, k.add(from, at)), k.load(type, k.add(step.a!, at)), sum),
+        );
+      const output = sumRow(k, keySize, lanes, (type, at, sum) => {
+        const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
+        const w = decays === 1 ? k.loadSplat(type, step.decays) : k.load(type, k.add(step.decays, at));
+        const written = k.mul(all(value), k.load(type, k.add(step.k, at)));
+        const kept = k.fma(w, k.load(type, k.add(from, at)), written);
+        const next = read === undefined ? kept : k.fma(all(read), k.load(type, k.add(step.b!, at)), kept);
+        k.store(next, k.add(to, at));
+        return k.fma(next, k.load(type, k.add(step.q, at)), sum);
+      });
+      k.store(output, k.offset(o!, element, 4));
+    });
+  });
+}

@@ -1,0 +1,240 @@
+// States that wait in scratch while time runs, as recurrences over a matrix of states [rows, columns] have them: rows
+// are independent of each other and lie in lanes, a few vectors of them at a time (a piece), so that sums over columns
+// are plain sums of vectors. In scratch a piece is [columns, rows]; in memory it lies with the axes exchanged.
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import { F32, loopType } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import type { RowPiece } from "./lanes.ts";
+import { foldLanes, laneWidths, reduceEach, rowPieces } from "./lanes.ts";
+
+/** Chunks that are enough to share among threads. */
+const ENOUGH_CHUNKS = 16;
+/** Columns that are taken one after the other in code; more of them run in loops of as many. */
+const UNROLLED_COLUMNS = 16;
+/** Steps of a span. */
+const [SPAN_MIN, SPAN_MAX] = [4, 64];
+
+/** How the rows of a matrix are cut into chunks: whole pieces of `vectors` vectors, but for what is left over. */
+export interface RowBlocks {
+  readonly rows: number;
+  readonly vectors: number;
+  readonly lanes: number;
+  /** Rows of a block. */
+  readonly width: number;
+  readonly blocks: number;
+}
+
+/** Blocks of the rows of each of `matrices`. */
+export function cutRows(matrices: number, rows: number, lanes: number, vectors: number): RowBlocks {
+  const pieces = Math.ceil(rows / (vectors * lanes));
+  const perBlock = Math.ceil(pieces / Math.min(pieces, Math.ceil(ENOUGH_CHUNKS / matrices)));
+  const width = Math.min(rows, perBlock * vectors * lanes);
+  return { rows, vectors, lanes, width, blocks: Math.ceil(rows / width) };
+}
+
+/** A piece of a chunk's rows: `first` is its first row, and `block` the number of its block in matrix `matrix`. */
+export interface PiecePlace {
+  readonly piece: RowPiece;
+  readonly matrix: LoopValue;
+  readonly block: LoopValue;
+  readonly first: LoopValue;
+}
+
+/** Runs the pieces of this chunk, a block of one matrix, one after the other. */
+export function eachPiece(k: KernelBuilder, cut: RowBlocks, run: (place: PiecePlace) => void): void {
+  const { rows, width, blocks, lanes, vectors } = cut;
+  const matrix = k.div(k.chunk, k.index(blocks));
+  const block = k.rem(k.chunk, k.index(blocks));
+  const start = k.mul(block, k.index(width));
+  const all = (count: number) => (): readonly LoopValue[] => {
+    for (const piece of rowPieces(count, lanes, vectors)) {
+      run({ piece, matrix, block, first: k.add(start, k.index(piece.offset / 4)) });
+    }
+    return [];
+  };
+  const rest = rows % width;
+  if (rest === 0) all(width)();
+  else k.if(k.compare("eq", block, k.index(blocks - 1)), all(rest), all(width));
+}
+
+/** Rows of the largest piece. */
+export function rowsMax({ rows, vectors, lanes }: RowBlocks): number {
+  return Math.min(rows, vectors * lanes);
+}
+
+/** Rows of a piece. */
+export function rowsOf({ type, count }: RowPiece): number {
+  return type.lanes * count;
+}
+
+/** Copies [rows, columns] in memory to [columns, rows] in scratch, times a factor. */
+export function gatherStates(
+  k: KernelBuilder,
+  from: LoopValue,
+  to: LoopValue,
+  rows: number,
+  columns: number,
+  factor = 1,
+): void {
+  k.loop(0, rows, 1, (row) => {
+    k.loop(0, columns, 1, (column) => {
+      const value = k.load(F32, k.offset(k.offset(from, row, columns * 4), column, 4));
+      const scaled = factor === 1 ? value : k.mul(value, k.constant(F32, factor));
+      k.store(scaled, k.offset(k.offset(to, column, rows * 4), row, 4));
+    });
+  });
+}
+
+/** Copies [columns, rows] in scratch to [rows, columns] in memory. */
+export function scatterStates(k: KernelBuilder, from: LoopValue, to: LoopValue, rows: number, columns: number): void {
+  k.loop(0, rows, 1, (row) => {
+    k.loop(0, columns, 1, (column) => {
+      const value = k.load(F32, k.offset(k.offset(from, column, rows * 4), row, 4));
+      k.store(value, k.offset(k.offset(to, row, columns * 4), column, 4));
+    });
+  });
+}
+
+/** Copies a piece of states in scratch. */
+export function copyStates(k: KernelBuilder, piece: RowPiece, columns: number, from: LoopValue, to: LoopValue): void {
+  eachVector(k, piece, columns, (at) => k.store(k.load(piece.type, k.add(from, at)), k.add(to, at)));
+}
+
+/** Every vector of a piece of states in scratch, by its byte offset. */
+export function eachVector(k: KernelBuilder, piece: RowPiece, columns: number, use: (at: LoopValue) => void): void {
+  k.loop(0, columns * rowsOf(piece) * 4, piece.type.lanes * 4, use);
+}
+
+/** Some columns: row `i` of an array whose rows belong to columns, as an address and a byte offset. */
+export interface ColumnTurn {
+  readonly count: number;
+  row(array: LoopValue, i: number, strideBytes: number): readonly [address: LoopValue, offset: number];
+}
+
+/** Takes all columns in turns of at most `turn`, in code where they are few and else in a loop, with carried values. */
+export function eachColumn(
+  k: KernelBuilder,
+  columns: number,
+  turn: number,
+  carried: readonly LoopValue[],
+  take: (turn: ColumnTurn, carried: readonly LoopValue[]) => readonly LoopValue[],
+): readonly LoopValue[] {
+  const fixed = (start: number): ColumnTurn => ({
+    count: Math.min(turn, columns - start),
+    row: (array, i, strideBytes) => [array, (start + i) * strideBytes],
+  });
+  const looped = columns <= UNROLLED_COLUMNS ? 0 : columns - (columns % turn);
+  let values = carried;
+  if (looped > 0) {
+    values = k.for(0, looped, turn, values, (start, now) => {
+      const rows = new Map<string, LoopValue>();
+      const row = (array: LoopValue, i: number, strideBytes: number): readonly [LoopValue, number] => {
+        const key = `${array.id} ${strideBytes}`;
+        if (!rows.has(key)) rows.set(key, k.offset(array, start, strideBytes));
+        return [rows.get(key)!, i * strideBytes];
+      };
+      return take({ count: turn, row }, now);
+    });
+  }
+  for (let start = looped; start < columns; start += turn) values = take(fixed(start), values);
+  return values;
+}
+
+/** Steps of a span: states are kept at borders of spans, and then at each step of one, so that both are few. */
+export function spanOf(time: number): number {
+  return Math.min(SPAN_MAX, Math.max(SPAN_MIN, Math.ceil(Math.sqrt(time))));
+}
+
+/** What goes over all steps forwards, and then span by span back. States are addresses of pieces in scratch. */
+export interface SpanWork {
+  readonly piece: RowPiece;
+  readonly columns: number;
+  readonly time: number;
+  /** The first states; then those that went forward. */
+  readonly h: LoopValue;
+  /** [spans, columns, rows] and [span + 1, columns, rows] in scratch. */
+  readonly borders: LoopValue;
+  readonly history: LoopValue;
+  /** Step t takes states to the next ones; `step` counts from the start of the span where it is known. */
+  advance(t: LoopValue, states: LoopValue, next: LoopValue, step?: LoopValue): void;
+  /** Step t backwards: with the states before it, which those after it follow in scratch. */
+  goBack(t: LoopValue, before: LoopValue, step: LoopValue): void;
+}
+
+/** All steps forwards, keeping states at borders; and span by span from the last: its states again, then backwards. */
+export function forthAndBack(k: KernelBuilder, work: SpanWork): void {
+  const { piece, columns, time, h, borders, history, advance, goBack } = work;
+  const span = spanOf(time);
+  const spans = Math.ceil(time / span);
+  const stateBytes = columns * rowsOf(piece) * 4;
+  k.loop(0, spans - 1, 1, (number) => {
+    copyStates(k, piece, columns, h, k.offset(borders, number, stateBytes));
+    const start = k.mul(number, k.index(span));
+    k.loop(start, k.add(start, k.index(span)), 1, (t) => advance(t, h, h));
+  });
+  copyStates(k, piece, columns, h, k.offset(borders, spans - 1, stateBytes));
+  k.loop(0, spans, 1, (done) => {
+    const number = k.sub(k.index(spans - 1), done);
+    const start = k.mul(number, k.index(span));
+    const steps = k.min(k.index(span), k.sub(k.index(time), start));
+    copyStates(k, piece, columns, k.offset(borders, number, stateBytes), history);
+    k.loop(0, steps, 1, (step) => {
+      const before = k.offset(history, step, stateBytes);
+      advance(k.add(start, step), before, k.add(before, k.index(stateBytes)), step);
+    });
+    k.loop(0, steps, 1, (taken) => {
+      const step = k.sub(k.sub(steps, k.index(1)), taken);
+      goBack(k.add(start, step), k.offset(history, step, stateBytes), step);
+    });
+  });
+}
+
+/**
+ * Sums over the rows of a piece, column by column, from one vector of partial sums each: at most as many columns as
+ * lanes, as one vector. What is beyond the columns given is not defined.
+ */
+export function storeSums(
+  k: KernelBuilder,
+  each: readonly LoopValue[],
+  [address, offset]: readonly [LoopValue, number],
+  adds: boolean,
+): void {
+  const sum = reduceEach(k, each, (p, q) => k.add(p, q));
+  k.store(adds ? k.add(sum, k.load(sum.type, address, offset)) : sum, address, offset);
+}
+
+/** All elements of a row, in vectors and then in narrower ones, by their byte offset. */
+export function eachElement(
+  k: KernelBuilder,
+  count: number,
+  lanes: number,
+  use: (type: LoopType, at: LoopValue) => void,
+): void {
+  let done = 0;
+  for (const width of laneWidths(lanes)) {
+    const end = count - ((count - done) % width);
+    if (end > done) k.loop(done * 4, end * 4, width * 4, (at) => use(loopType("f32", width), at));
+    done = end;
+  }
+}
+
+/** A sum over the elements of a row, by their byte offsets: in vectors, then in narrower ones, then across lanes. */
+export function sumRow(
+  k: KernelBuilder,
+  count: number,
+  lanes: number,
+  add: (type: LoopType, at: LoopValue, sum: LoopValue) => LoopValue,
+): LoopValue {
+  const sums: LoopValue[] = [];
+  let done = 0;
+  for (const width of laneWidths(lanes)) {
+    const type = loopType("f32", width);
+    const end = count - ((count - done) % width);
+    if (end === done) continue;
+    const [sum] = k.for(done * 4, end * 4, width * 4, [k.constant(type, 0)], (at, [total]) => [add(type, at, total!)]);
+    sums.push(foldLanes(k, sum!, (p, q) => k.add(p, q)));
+    done = end;
+  }
+  return sums.reduce((p, q) => k.add(p, q));
+}
