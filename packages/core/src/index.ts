@@ -135,6 +135,7 @@ export { eigh } from "./ops/eigh.ts";
 export { eq } from "./ops/eq.ts";
 export { erf } from "./ops/erf.ts";
 export { exp } from "./ops/exp.ts";
+export { expertLinear } from "./ops/expert_linear.ts";
 export { floor } from "./ops/floor.ts";
 export { gather } from "./ops/gather.ts";
 export { gelu } from "./ops/gelu.ts";

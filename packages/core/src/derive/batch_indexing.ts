@@ -62,6 +62,29 @@ export function batchScatterRows(inputs: readonly Batched[], size: number, node:
   return asBatched([reshape(merged, x.shape)]);
 }
 
+/** Rows of all examples as rows of one batch. */
+function foldRows(x: Tensor): Tensor {
+  return reshape(x, [x.shape[0]! * x.shape[1]!, ...x.shape.slice(2)]);
+}
+
+export function batchExpertLinear(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const weight = inputs[1]!;
+  const [x, ids] = everyExample([inputs[0]!, inputs[2]!], size) as [Tensor, Integers];
+  const experts = node.inputs[1]!.shape[0]!;
+  const own = (): Integers => add(clamp(ids, experts - 1), firstRows(size, experts, 3) as never) as Integers;
+  const matrices = weight.batched ? foldRows(weight.value) : weight.value;
+  const y = emitOne(node.op, [foldRows(x), matrices, foldRows(weight.batched ? own() : ids)], node.attrs);
+  return asBatched([reshape(y, [...ids.shape, y.shape[2]!])]);
+}
+
+export function batchExpertOuter(inputs: readonly Batched[], size: number, node: Node): readonly Batched[] {
+  const [a, b, ids] = everyExample(inputs, size) as [Tensor, Tensor, Integers];
+  const experts = Number(node.attrs["experts"]);
+  const own = add(clamp(ids, experts - 1), firstRows(size, experts, 3) as never) as Integers;
+  const y = emitOne(node.op, [foldRows(a), foldRows(b), foldRows(own)], { experts: size * experts });
+  return asBatched([reshape(y, [size, experts, ...y.shape.slice(1)])]);
+}
+
 /** [size, dim, everything else] of a tensor of examples, with `axis` (counted without examples) in the middle. */
 function alongAxis(x: Tensor, axis: number): { table: Tensor; rest: number[] } {
   const moved = moveAxis(x, axis + 1, 1);

@@ -33,6 +33,8 @@ import { eighOp } from "./eigh.ts";
 import { eqOp } from "./eq.ts";
 import { erfOp } from "./erf.ts";
 import { expOp } from "./exp.ts";
+import { expertLinearOp } from "./expert_linear.ts";
+import { expertOuterOp } from "./expert_outer.ts";
 import { floorOp } from "./floor.ts";
 import { gatherOp } from "./gather.ts";
 import { geluOp } from "./gelu.ts";
@@ -130,6 +132,8 @@ const TABLE = {
   eq: eqOp,
   erf: erfOp,
   exp: expOp,
+  expert_linear: expertLinearOp,
+  expert_outer: expertOuterOp,
   floor: floorOp,
   gather: gatherOp,
   gelu: geluOp,

@@ -35,7 +35,7 @@ export function isRowProduct({ m }: MatmulDims, { transposeA, transposeB }: Matm
 }
 
 /** The same for all chunks of one batch: addresses of its first row of x, of B, and of y. */
-interface RowProduct {
+interface RowProduct extends RowAddresses {
   readonly dims: MatmulDims;
   /** How x and B are stored, and bytes of an element: of the result, of x, of B. */
   readonly xType: Dtype;
@@ -46,51 +46,72 @@ interface RowProduct {
   readonly vector: LoopType;
   /** The most accumulators to keep. */
   readonly accumulators: number;
-  readonly x: LoopValue;
-  readonly b: LoopValue;
-  readonly y: LoopValue;
   /** Element strides of x are those of [m, k], or of its transpose. */
   readonly xRowBytes: number;
   readonly xStepBytes: number;
 }
 
-export function lowerRowProduct(
+export function lowerRowProduct(context: LowerContext, dims: MatmulDims, attrs: MatmulAttrs): void {
+  const { m, n, k: inner, batch } = dims;
+  const [xType, bType] = context.node.inputs.map(({ dtype }) => dtype) as [Dtype, Dtype];
+  const chunk = rowProductChunk(context, dims, attrs, xType, bType);
+  const [xBytes, bBytes, yBytes] = [
+    m * inner * cellBytes(xType),
+    inner * n * cellBytes(bType),
+    m * n * elementSize(xType),
+  ];
+  const buffers = [context.input(0), context.input(1), context.result(0)];
+  context.call("row_product", batch * chunk.count, 2 * batch * m * n * inner, buffers, (k, [x, b, y]) => {
+    const which = k.div(k.chunk, k.index(chunk.count));
+    const at = { x: k.offset(x!, which, xBytes), b: k.offset(b!, which, bBytes), y: k.offset(y!, which, yBytes) };
+    chunk.generate(k, at, k.rem(k.chunk, k.index(chunk.count)));
+  });
+}
+
+/** Addresses of the first row of x, of B and of y. */
+export interface RowAddresses {
+  readonly x: LoopValue;
+  readonly b: LoopValue;
+  readonly y: LoopValue;
+}
+
+/** How one product, of a batch, is cut into chunks of its columns, and the loops of one of them. */
+export function rowProductChunk(
   context: LowerContext,
   dims: MatmulDims,
   { transposeA, transposeB }: MatmulAttrs,
-): void {
-  const { m, n, k: inner, batch } = dims;
-  const [xType, bType] = context.node.inputs.map(({ dtype }) => dtype) as [Dtype, Dtype];
+  xType: Dtype,
+  bType: Dtype,
+): { readonly count: number; generate(k: KernelBuilder, at: RowAddresses, chunk: LoopValue): void } {
+  const { m, n, k: inner } = dims;
   const bytes = elementSize(xType);
   const [xBytes, bBytes] = [cellBytes(xType), cellBytes(bType)];
   const vector = elementLoopType(xType, (context.lanes * 4) / bytes);
-  const chunkColumns = transposeB
+  const columns = transposeB
     ? Math.max(OUTPUTS, Math.ceil(16384 / inner / OUTPUTS) * OUTPUTS)
     : stripColumns(n, vector.lanes * SUM_VECTORS, STRIP_BYTES / bBytes);
-  const perBatch = Math.ceil(n / chunkColumns);
-  const buffers = [context.input(0), context.input(1), context.result(0)];
-  context.call("row_product", batch * perBatch, 2 * batch * m * n * inner, buffers, (k, [x, b, y]) => {
-    const which = k.div(k.chunk, k.index(perBatch));
-    const first = k.mul(k.rem(k.chunk, k.index(perBatch)), k.index(chunkColumns));
-    const end = k.min(k.index(n), k.add(first, k.index(chunkColumns)));
-    const product: RowProduct = {
-      dims,
-      xType,
-      bType,
-      bytes,
-      xBytes,
-      bBytes,
-      vector,
-      accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
-      x: k.offset(x!, which, m * inner * xBytes),
-      b: k.offset(b!, which, inner * n * bBytes),
-      y: k.offset(y!, which, m * n * bytes),
-      xRowBytes: transposeA ? xBytes : inner * xBytes,
-      xStepBytes: transposeA ? m * xBytes : xBytes,
-    };
-    if (transposeB) dotColumns(k, product, first, end);
-    else addRows(k, product, first, end);
-  });
+  return {
+    count: Math.ceil(n / columns),
+    generate(k, at, chunk) {
+      const first = k.mul(chunk, k.index(columns));
+      const end = k.min(k.index(n), k.add(first, k.index(columns)));
+      const product: RowProduct = {
+        ...at,
+        dims,
+        xType,
+        bType,
+        bytes,
+        xBytes,
+        bBytes,
+        vector,
+        accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
+        xRowBytes: transposeA ? xBytes : inner * xBytes,
+        xStepBytes: transposeA ? m * xBytes : xBytes,
+      };
+      if (transposeB) dotColumns(k, product, first, end);
+      else addRows(k, product, first, end);
+    },
+  };
 }
 
 /** Four strips where their rows stay long enough; whole steps each. */
