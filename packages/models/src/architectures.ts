@@ -1,6 +1,7 @@
 // The architectures that a configuration can name. Adding one is one file and one line here.
 
 import { FidelityError } from "@fidelity/units";
+import { createBert } from "./bert.ts";
 import { createBitnet } from "./bitnet.ts";
 import { showValue } from "./config.ts";
 import { createGatedDeltanet } from "./gated_deltanet.ts";
@@ -58,6 +59,10 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   bitnet: {
     summary: "BitNet b1.58: ternary Llama with sub-norms and SiLU or squared ReLU",
     create: createBitnet,
+  },
+  bert: {
+    summary: "BERT: an encoder with learned positions, and heads for words, classes and pooling",
+    create: createBert,
   },
   mamba: {
     summary: "Mamba: a selective state space a layer, constant state; hybrids such as Jamba by a pattern",

@@ -5,8 +5,9 @@ export { ArchitectureError, architectures, createModel } from "./architectures.t
 export type { Architecture } from "./architectures.ts";
 export { ModelConfigError, SIZE_LIMITS } from "./config.ts";
 export type { PlainConfig, PlainValue } from "./config.ts";
-export { PARAMETER_LIMIT_BYTES } from "./model.ts";
-export type { ForwardResult, Model, Past, StateSize } from "./model.ts";
+export { ModelKindError, PARAMETER_LIMIT_BYTES, requireCausal } from "./model.ts";
+export type { Encoder, EncoderHead, ForwardResult, Model, Past, StateSize } from "./model.ts";
+export { pool } from "./blocks/pooling.ts";
 export { createLlama } from "./llama.ts";
 export type { LlamaConfig } from "./llama.ts";
 export { createMatmulFree } from "./matmul_free.ts";
@@ -34,6 +35,8 @@ export { createParameters, freeParameters, packParameters, ParameterMismatchErro
 export type { DeviceParameters } from "./device_parameters.ts";
 
 export { logitsOf } from "./logits.ts";
+export { encode } from "./encode.ts";
+export type { Encoding } from "./encode.ts";
 export { languageModelLoss } from "./loss.ts";
 export type { LanguageModelLoss } from "./loss.ts";
 export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";

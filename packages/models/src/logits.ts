@@ -3,12 +3,14 @@
 
 import type { Device } from "@fidelity/core";
 import type { DeviceParameters } from "./device_parameters.ts";
+import { encode } from "./encode.ts";
 import type { Model } from "./model.ts";
 import { openSession } from "./session.ts";
 
 /**
  * Reads batches of tokens one after the other and gives the logits of each, [tokens, vocabulary]: a view, good until
- * the next is asked for. Throws as `openSession` and `Session.read`.
+ * the next is asked for. An encoder's batches are texts of their own, and give [tokens, dim]. Throws as `openSession`,
+ * `Session.read` and `encode`.
  */
 export async function* logitsOf(
   model: Model,
@@ -16,6 +18,10 @@ export async function* logitsOf(
   device: Device,
   batches: readonly (readonly number[])[],
 ): AsyncGenerator<Float32Array, void, undefined> {
+  if (model.encoder !== undefined) {
+    for (const batch of batches) yield await encode(model, parameters, device, batch);
+    return;
+  }
   const capacity = batches.reduce((sum, { length }) => sum + length, 0);
   const session = await openSession(model, parameters, device, { capacity });
   try {

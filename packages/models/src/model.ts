@@ -3,7 +3,7 @@
 // There is one definition for all of them, and the same one runs on float32 and on packed parameters.
 
 import type { Tensor, TensorType, Tree } from "@fidelity/core";
-import { formatBytes } from "@fidelity/units";
+import { FidelityError, formatBytes } from "@fidelity/units";
 import type { Shape } from "@fidelity/units";
 import type { PlainConfig } from "./config.ts";
 import { ModelConfigError } from "./config.ts";
@@ -26,10 +26,29 @@ export interface Past<S = Tree<Tensor>> {
 
 /** What a model computes. */
 export interface ForwardResult<S = Tree<Tensor>> {
-  /** Unnormalised log-probabilities of each next token, [batch, time, vocabulary]. */
+  /** Unnormalised log-probabilities of each next token, [batch, time, vocabulary]; an encoder's vectors. */
   readonly logits: Tensor<Shape, "f32">;
   /** The state after the last token, in the structure of `stateTypes`. */
   readonly state: S;
+}
+
+/** What can be computed from the vectors of an encoder, each by parameters of its own. */
+export type EncoderHead = "pooler" | "classifier" | "maskedLanguageModel";
+
+/** What makes a model an encoder. */
+export interface Encoder {
+  /** Width of the vectors. */
+  readonly dim: number;
+  /** How vectors become that of a whole text: their mean, or the first one. */
+  readonly pooling: "mean" | "first";
+  /** Which heads there are parameters for. */
+  readonly heads: readonly EncoderHead[];
+  /**
+   * Traces a head on the vectors [batch, time, dim] that `forward` gives: pooler [batch, dim], classifier [batch,
+   * classes] or masked language model [batch, time, vocabulary], without a softmax. Throws `ModelConfigError` for a head
+   * that there is not.
+   */
+  head(name: EncoderHead, parameters: Tree<Tensor>, vectors: Tensor<Shape, "f32">): Tensor<Shape, "f32">;
 }
 
 /** An architecture with its sizes. It holds no values. */
@@ -41,6 +60,8 @@ export interface Model {
   /** The most tokens that a sequence may have; null where there is no limit. */
   readonly contextLimit: number | null;
   readonly parameters: ParameterTree;
+  /** In encoders: every token sees all others, so that there is no state and no next token. */
+  readonly encoder?: Encoder;
   stateTypes(size: StateSize): Tree<TensorType>;
   /**
    * Traces the model over `tokens`, i32 [batch, time]. Without `past` they start the sequence, and the state that comes
@@ -54,6 +75,20 @@ export interface ModelDefinition<P, S> extends Omit<Model, "parameters" | "state
   readonly parameters: P;
   stateTypes(size: StateSize): Tree<TensorType>;
   forward(parameters: TensorsOf<P>, tokens: Tensor<Shape, "i32">, past: Past<S> | undefined): ForwardResult<S>;
+}
+
+/** A model that cannot do what it was asked for. */
+export class ModelKindError extends FidelityError {}
+
+/** Throws `ModelKindError` for an encoder, which has no next token. */
+export function requireCausal(model: Model, purpose: string): void {
+  if (model.encoder === undefined) return;
+  throw new ModelKindError(`a ${model.architecture} model is an encoder and gives no next token`, {
+    where: purpose,
+    expected: "a causal language model",
+    got: `an encoder of architecture ${model.architecture}`,
+    hint: "use `fidelity logits` for its vectors, or another model",
+  });
 }
 
 /** The most bytes that the parameters of a model may have in float32. */

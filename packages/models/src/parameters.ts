@@ -69,11 +69,6 @@ export function channels(shape: readonly number[], init: ParameterInit = { kind:
   return { dtype: "f32", shape, init, role: "norm" };
 }
 
-/** One number a channel, 0 at first: a bias. */
-export function offsets(channels: number): ParameterSpec<"norm"> {
-  return { dtype: "f32", shape: [channels], init: { kind: "zeros" }, role: "norm" };
-}
-
 export function isParameterSpec(value: unknown): value is ParameterSpec {
   return isTensorType(value) && "role" in value && "init" in value;
 }

@@ -11,6 +11,7 @@ import { FidelityError, invariant } from "@fidelity/units";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { orderedParameters } from "./device_parameters.ts";
 import type { Model } from "./model.ts";
+import { requireCausal } from "./model.ts";
 import { mapParameters } from "./parameters.ts";
 import type { Sampler } from "./sampling.ts";
 
@@ -37,7 +38,8 @@ export interface GenerateOptions {
 
 /**
  * Opens a session at the start of a sequence. `parameters` stay the caller's, may be packed, and must outlive it.
- * Throws `ParameterMismatchError` when they are not the model's, and `ContextLimitError` for an impossible capacity.
+ * Throws `ParameterMismatchError` when they are not the model's, `ContextLimitError` for an impossible capacity, and
+ * `ModelKindError` for an encoder.
  */
 export async function openSession(
   model: Model,
@@ -45,6 +47,7 @@ export async function openSession(
   device: Device,
   { capacity, chunkLength = 32 }: SessionOptions = {},
 ): Promise<Session> {
+  requireCausal(model, "a session");
   invariant(Number.isInteger(chunkLength) && chunkLength >= 1, `a chunk of ${chunkLength} tokens`);
   const limit = sessionLimit(model, capacity);
   const programs = new SessionPrograms(model, parameters, device, limit);

@@ -45,7 +45,7 @@ export interface AttentionSizes {
 }
 
 /** @param outputStd standard deviation of the first weights of the projection to the residual stream */
-export function attentionParameters(sizes: AttentionSizes, outputStd: number): AttentionParameters {
+export function attentionParameters(sizes: AttentionSizes, outputStd?: number): AttentionParameters {
   const { dim, headCount, keyValueHeadCount, headDim, weights, queryKeyValueBias: bias } = sizes;
   const [queryDim, keyDim] = [headDim * headCount, headDim * keyValueHeadCount];
   return {
@@ -109,7 +109,8 @@ export function softmaxMixer(
 
 /** What attention gets besides its parameters and its input. */
 export interface AttentionContext<S> {
-  readonly rotation: RopeOptions;
+  /** How positions turn queries and keys; they do not where absent. */
+  readonly rotation?: RopeOptions;
   readonly mixer: Mixer<S>;
   readonly place: Place<S>;
 }
@@ -125,12 +126,10 @@ export function selfAttention<S>(
   const [batch, time] = x.shape;
   const heads = (projection: TensorsOf<ProjectionParameters>, count: number): Heads =>
     reshape(project(weights, projection, x), [batch, time, count, headDim]);
-  const turned = (projected: Heads, headNorm: TensorsOf<NormParameters> | undefined): Heads =>
-    rope(
-      headNorm === undefined ? projected : (norm(headNorm, projected, normEpsilon) as Heads),
-      place.position,
-      rotation,
-    );
+  const turned = (projected: Heads, headNorm: TensorsOf<NormParameters> | undefined): Heads => {
+    const normed = headNorm === undefined ? projected : (norm(headNorm, projected, normEpsilon) as Heads);
+    return rotation === undefined ? normed : rope(normed, place.position, rotation);
+  };
   const { output, state } = mixer.mix(
     turned(heads(parameters.query, headCount), parameters.queryNorm),
     turned(heads(parameters.key, keyValueHeadCount), parameters.keyNorm),

@@ -4,7 +4,7 @@ import type { Tensor } from "@fidelity/core";
 import { add, matmul } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import { matrix, offsets } from "../parameters.ts";
+import { channels, matrix } from "../parameters.ts";
 
 export type LinearParameters = {
   readonly weight: ParameterSpec<"dense">;
@@ -13,7 +13,7 @@ export type LinearParameters = {
 
 /** @param std standard deviation of the first weights */
 export function linearParameters(outputs: number, inputs: number, std?: number, bias = false): LinearParameters {
-  return { weight: matrix("dense", outputs, inputs, std), ...(bias && { bias: offsets(outputs) }) };
+  return { weight: matrix("dense", outputs, inputs, std), ...(bias && { bias: channels([outputs]) }) };
 }
 
 /** `x` [..., inputs] times the weight, plus the bias if there is one: [..., outputs]. */
