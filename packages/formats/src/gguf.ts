@@ -4,7 +4,8 @@
 //
 // A file from outside is hostile. Counts and lengths are held against the bytes that are left before anything is
 // allocated (GGUF_LIMITS), names must differ, types be known, and tensors lie aligned, inside of the file and apart.
-// Leaves out: version 1, big-endian files, models split over several files.
+// Models split over several files are joined by gguf-split.ts. Leaves out: version 1 and big-endian files, which are
+// refused by name.
 
 import { ByteCursor, quote } from "./byte-cursor.ts";
 import { FileSizeError, InvalidTensorError, UnsupportedFormatError } from "./errors.ts";
@@ -12,7 +13,8 @@ import { concat, GGUF_LIMITS, ggufStringBytes, ggufValueBytes, readGgufValue } f
 import type { GgufValue } from "./gguf-values.ts";
 import { describeGgufType, dtypeOfGguf, ggufIdOf, tensorSizeBytes } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
-import type { PlainValue, SourceTensor, TensorSource } from "./tensor-source.ts";
+import { checkedPieces, rangeReader, tensorIn } from "./tensor-source.ts";
+import type { PartialFile, PlainValue, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 export const GGUF_MAGIC = "GGUF";
 const VERSION = 3;
@@ -31,25 +33,9 @@ export interface GgufSource extends TensorSource {
   readonly metadata: ReadonlyMap<string, GgufValue>;
 }
 
-/** A tensor to write. `bytes` is called once, when its turn comes. */
-export interface TensorToWrite {
-  readonly name: string;
-  readonly dtype: SourceDtype;
-  /** Row-major, the last axis contiguous. */
-  readonly shape: readonly number[];
-  bytes(): Uint8Array;
-}
-
 export interface GgufInput {
   readonly metadata: ReadonlyMap<string, GgufValue>;
   readonly tensors: readonly TensorToWrite[];
-}
-
-/** Where the bytes of a file are, when they are not all in memory. */
-export interface PartialFile {
-  readonly fileSizeBytes: number;
-  /** Reads a range of the file. */
-  read(byteOffset: number, sizeBytes: number): Uint8Array;
 }
 
 /**
@@ -68,11 +54,8 @@ export function readGguf(bytes: Uint8Array, fileName = "the GGUF file", rest?: P
   const entries = readEntries(cursor, tensorCount);
   const dataOffset = roundUp(cursor.offset, alignment);
   checkPlaces(cursor, entries, dataOffset, alignment);
-  const read = rest?.read ?? ((offset, sizeBytes) => bytes.subarray(offset, offset + sizeBytes));
-  const tensors = entries.map(({ name, dtype, shape, offset, sizeBytes }): SourceTensor => {
-    const byteOffset = dataOffset + offset;
-    return { name, dtype, shape, byteOffset, sizeBytes, bytes: () => read(byteOffset, sizeBytes) };
-  });
+  const read = rangeReader(bytes, rest);
+  const tensors = entries.map((entry) => tensorIn(read, { ...entry, byteOffset: dataOffset + entry.offset }));
   return { format: "gguf", version, alignment, config: plainValues(metadata), metadata, tensors };
 }
 
@@ -226,11 +209,9 @@ export function* ggufPieces(input: GgufInput): Generator<Uint8Array> {
   const header = headerBytes(input, alignment);
   yield header;
   yield zeros(roundUp(header.length, alignment) - header.length);
-  for (const { name, dtype, shape, bytes } of input.tensors) {
-    const sizeBytes = tensorSizeBytes(dtype, shape) ?? 0;
-    const data = bytes();
-    if (data.length !== sizeBytes) throw refusal(name, `${sizeBytes} bytes`, `${data.length} bytes`);
-    yield data;
+  for (const tensor of input.tensors) {
+    const sizeBytes = tensorSizeBytes(tensor.dtype, tensor.shape) ?? 0;
+    yield* checkedPieces(tensor, (expected, got) => refusal(tensor.name, expected, got));
     yield zeros(roundUp(sizeBytes, alignment) - sizeBytes);
   }
 }

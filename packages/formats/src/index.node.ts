@@ -2,3 +2,5 @@
 
 export { openGguf, openSafetensors, openSafetensorsIndex, writeGgufFile, writeSafetensorsFile } from "./open.node.ts";
 export type { OpenSource, OpenSourceOptions } from "./open.node.ts";
+export { openSource } from "./open-source.node.ts";
+export type { OpenFile, SourceMetadata } from "./open-source.node.ts";

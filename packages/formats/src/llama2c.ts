@@ -8,7 +8,8 @@
 // Leaves out: versions 1 (float32 with a magic number) and 2 (int8 groups), which are named when they are met.
 
 import { FileSizeError, InvalidHeaderError, InvalidTensorError } from "./errors.ts";
-import type { SourceTensor, TensorSource } from "./tensor-source.ts";
+import { rangeReader, tensorIn } from "./tensor-source.ts";
+import type { PartialFile, SourceTensor, TensorSource } from "./tensor-source.ts";
 
 export const llama2cHeaderSizeBytes = 28;
 
@@ -65,19 +66,22 @@ interface Section {
 }
 
 /**
- * Reads a llama2.c version 0 file. `bytes` may be a view anywhere in a larger buffer and is never copied. Throws
- * `InvalidHeaderError` for a header that no model has, and `FileSizeError` unless the size is just what it announces.
+ * Reads a llama2.c version 0 file. `bytes` may be a view anywhere in a larger buffer and is never copied; or it is the
+ * file's start, where `rest` gives the tensors' bytes. Throws `InvalidHeaderError` for a header that no model has, and
+ * `FileSizeError` unless the size is just what it announces.
  * @param fileName how errors call the file
  */
-export function readLlama2c(bytes: Uint8Array, fileName = "the llama2.c file"): Llama2cSource {
+export function readLlama2c(bytes: Uint8Array, fileName = "the llama2.c file", rest?: PartialFile): Llama2cSource {
   const header = readLlama2cHeader(bytes, fileName);
   const expectedSizeBytes = llama2cFileSizeBytes(header);
-  if (bytes.byteLength !== expectedSizeBytes) {
-    const relation = bytes.byteLength < expectedSizeBytes ? "shorter" : "longer";
+  const fileSizeBytes = rest?.fileSizeBytes ?? bytes.byteLength;
+  const read = rangeReader(bytes, rest);
+  if (fileSizeBytes !== expectedSizeBytes) {
+    const relation = fileSizeBytes < expectedSizeBytes ? "shorter" : "longer";
     throw new FileSizeError(`${fileName} is ${relation} than its header says`, {
       where: fileName,
       expected: `${expectedSizeBytes} bytes for ${describeHeader(header)}`,
-      got: `${bytes.byteLength} bytes`,
+      got: `${fileSizeBytes} bytes`,
       hint: "fetch the file again, and check that it is a llama2.c version 0 export of float32 weights",
     });
   }
@@ -86,7 +90,9 @@ export function readLlama2c(bytes: Uint8Array, fileName = "the llama2.c file"): 
   for (const section of sections(header)) {
     for (let copy = 0; copy < section.copies; copy++) {
       if (section.name !== undefined) {
-        tensors.push(viewTensor(bytes, section.name.replace("{i}", String(copy)), section.shape, byteOffset));
+        const name = section.name.replace("{i}", String(copy));
+        const sizeBytes = sizeBytesOf(section.shape);
+        tensors.push(tensorIn(read, { name, dtype: "f32", shape: section.shape, byteOffset, sizeBytes }));
       }
       byteOffset += sizeBytesOf(section.shape);
     }
@@ -189,18 +195,6 @@ function sections(header: Llama2cHeader): readonly Section[] {
     { name: undefined, shape: [contextLength, headSize / 2], copies: 2 }, // cosines, then sines
     { name: "head.weight", shape: [vocabSize, dim], copies: header.tiedEmbeddings ? 0 : 1 },
   ];
-}
-
-function viewTensor(file: Uint8Array, name: string, shape: readonly number[], byteOffset: number): SourceTensor {
-  const sizeBytes = sizeBytesOf(shape);
-  return {
-    name,
-    dtype: "f32",
-    shape,
-    byteOffset,
-    sizeBytes,
-    bytes: () => file.subarray(byteOffset, byteOffset + sizeBytes),
-  };
 }
 
 function checkHeader(header: Llama2cHeader, fileName: string): void {

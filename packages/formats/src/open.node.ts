@@ -1,17 +1,29 @@
-// GGUF and safetensors files on disk, in Node. With an arena the file is mapped into it and tensors are views; without
+// Model files on disk, in Node. With an arena the file is mapped into it and tensors are views; without
 // one only the header is read, and each tensor when its bytes are asked for, so that a file of any size opens at once.
 
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { FileError, mapFile, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { FileError, mapFile, readContainerHeader, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { SharedArena } from "@fidelity/barewire";
 import { MoreBytesNeeded } from "./byte-cursor.ts";
-import { InvalidHeaderError } from "./errors.ts";
+import { containerSource } from "./container-source.ts";
+import type { ContainerSource } from "./container-source.ts";
+import { FileSizeError, InvalidHeaderError } from "./errors.ts";
+import { joinGguf, splitOf } from "./gguf-split.ts";
 import { ggufPieces, readGguf } from "./gguf.ts";
-import type { GgufInput, GgufSource, PartialFile } from "./gguf.ts";
-import { joinSafetensors, readSafetensors, readSafetensorsIndex, safetensorsPieces } from "./safetensors.ts";
+import type { GgufInput, GgufSource } from "./gguf.ts";
+import { readLlama2c } from "./llama2c.ts";
+import type { Llama2cSource } from "./llama2c.ts";
+import {
+  joinSafetensors,
+  readSafetensors,
+  readSafetensorsIndex,
+  SAFETENSORS_HEADER_BYTES_MAX,
+  safetensorsPieces,
+} from "./safetensors.ts";
 import type { SafetensorsInput, SafetensorsSource } from "./safetensors.ts";
-import type { TensorSource } from "./tensor-source.ts";
+import { rangeReader } from "./tensor-source.ts";
+import type { PartialFile, TensorSource } from "./tensor-source.ts";
 
 const FIRST_READ_BYTES = 1 << 20;
 /** A longer header is refused: the largest vocabularies make some 10^7 bytes. */
@@ -28,25 +40,51 @@ export interface OpenSourceOptions {
   readonly arena?: SharedArena;
 }
 
-/** Opens a GGUF file. Throws `FileError`, `OutOfMemoryError` of the arena, and what `readGguf` throws. */
+/**
+ * Opens a GGUF file; where it is a part of a model in several files, all of them, as one. Throws `FileError`,
+ * `OutOfMemoryError` of the arena, and what `readGguf` and `joinGguf` throw.
+ */
 export function openGguf(path: string, options: OpenSourceOptions = {}): OpenSource<GgufSource> {
-  return openSource(path, readGguf, options);
+  using opened = new DisposableStack();
+  const { source } = opened.use(openWith(path, readGguf, options));
+  const split = splitOf(source, path);
+  if (split === undefined) return { source, [Symbol.dispose]: disposerOf(opened) };
+  const { number, fileNames } = split;
+  const parts = fileNames.map((file, i) => {
+    return i === number ? source : opened.use(openWith(file, readGguf, options)).source;
+  });
+  return { source: joinGguf(parts, fileNames), [Symbol.dispose]: disposerOf(opened) };
+}
+
+function disposerOf(opened: DisposableStack): () => void {
+  const resources = opened.move();
+  return () => resources.dispose();
+}
+
+/** Opens a llama2.c version 0 file. Throws `FileError`, `OutOfMemoryError`, and what `readLlama2c` throws. */
+export function openLlama2c(path: string, options: OpenSourceOptions = {}): OpenSource<Llama2cSource> {
+  return openWith(path, readLlama2c, options);
+}
+
+/** Opens a Fidelity container, the newest version. Throws `FileError` and what `containerSource` and its reader throw. */
+export function openContainerSource(path: string, options: OpenSourceOptions = {}): OpenSource<ContainerSource> {
+  const header = readContainerHeader(path);
+  return openWith(path, (bytes, name, rest) => containerSource(header, rangeReader(bytes, rest), name), options);
 }
 
 /** Opens a safetensors file. Throws `FileError`, `OutOfMemoryError` of the arena, and what `readSafetensors` throws. */
 export function openSafetensors(path: string, options: OpenSourceOptions = {}): OpenSource<SafetensorsSource> {
-  return openSource(path, readSafetensors, options);
+  return openWith(path, readSafetensors, options);
 }
 
 /** Opens the files of a `model.safetensors.index.json`, which lie beside it, as one. Throws as `openSafetensors`. */
 export function openSafetensorsIndex(path: string, options: OpenSourceOptions = {}): OpenSource<SafetensorsSource> {
-  const index = readSafetensorsIndex(readText(path), path);
+  const index = readSafetensorsIndex(readText(path, SAFETENSORS_HEADER_BYTES_MAX), path);
   using opened = new DisposableStack();
   const source = joinSafetensors(index, (file) => {
     return opened.use(openSafetensors(join(dirname(path), file), options)).source;
   });
-  const files = opened.move();
-  return { source, [Symbol.dispose]: () => files.dispose() };
+  return { source, [Symbol.dispose]: disposerOf(opened) };
 }
 
 /** Writes a GGUF file tensor by tensor: whole, or what was there stays. Returns its size in bytes. */
@@ -61,7 +99,7 @@ export function writeSafetensorsFile(path: string, input: SafetensorsInput): num
 
 type Reader<S> = (bytes: Uint8Array, fileName: string, rest?: PartialFile) => S;
 
-function openSource<S extends TensorSource>(
+function openWith<S extends TensorSource>(
   path: string,
   reader: Reader<S>,
   { arena }: OpenSourceOptions,
@@ -76,8 +114,7 @@ function openSource<S extends TensorSource>(
     const file = opened.use(mapFile(path, arena));
     source = reader(file.region.u8() as Uint8Array, path); // nothing in this room writes to a source's bytes
   }
-  const resources = opened.move();
-  return { source, [Symbol.dispose]: () => resources.dispose() };
+  return { source, [Symbol.dispose]: disposerOf(opened) };
 }
 
 /** Gives the reader the start of the file, and more of it as long as its header goes on. */
@@ -130,10 +167,18 @@ function readRange(path: string, descriptor: number, byteOffset: number, sizeByt
   return bytes;
 }
 
-function readText(path: string): string {
+/** The text of a file of at most so many bytes. Throws `FileError`, and `FileSizeError` for a larger one. */
+export function readText(path: string, mostBytes: number): string {
+  const descriptor = openFile(path);
   try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw toFileError(error, "read", path);
+    const sizeBytes = fstatSync(descriptor).size;
+    if (sizeBytes <= mostBytes) return new TextDecoder().decode(readRange(path, descriptor, 0, sizeBytes));
+    throw new FileSizeError(`${path} is too large for what it should be`, {
+      where: path,
+      expected: `at most ${mostBytes} bytes`,
+      got: `${sizeBytes} bytes`,
+    });
+  } finally {
+    closeSync(descriptor);
   }
 }

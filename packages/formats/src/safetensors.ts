@@ -8,11 +8,10 @@
 
 import { ByteCursor, quote } from "./byte-cursor.ts";
 import { InvalidHeaderError, InvalidTensorError, UnsupportedFormatError } from "./errors.ts";
-import type { PartialFile, TensorToWrite } from "./gguf.ts";
 import { blockOf, dtypeOfSafetensors, safetensorsNameOf, tensorSizeBytes } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
-import { findTensor } from "./tensor-source.ts";
-import type { SourceTensor, TensorSource } from "./tensor-source.ts";
+import { checkedPieces, findTensor, rangeReader, tensorIn } from "./tensor-source.ts";
+import type { PartialFile, SourceTensor, TensorSource, TensorToWrite } from "./tensor-source.ts";
 
 /** The most bytes that a header may have, as the reference reader has it. */
 export const SAFETENSORS_HEADER_BYTES_MAX = 100_000_000;
@@ -46,13 +45,11 @@ export function readSafetensors(
   const at = cursor.skip(headerBytes, "the header");
   const header = parseHeader(cursor, new Uint8Array(bytes.subarray(at, at + headerBytes)));
   const dataOffset = cursor.offset;
-  const read = rest?.read ?? ((offset, sizeBytes) => bytes.subarray(offset, offset + sizeBytes));
+  const read = rangeReader(bytes, rest);
   const { [METADATA_KEY]: metadata = {}, ...described } = header;
   const tensors = Object.entries(described).map(([name, value]): SourceTensor => {
     const entry = readEntry(cursor, name, value);
-    const byteOffset = dataOffset + entry.start;
-    const { dtype, shape, sizeBytes } = entry;
-    return { name, dtype, shape, byteOffset, sizeBytes, bytes: () => read(byteOffset, sizeBytes) };
+    return tensorIn(read, { ...entry, name, byteOffset: dataOffset + entry.start });
   });
   tensors.sort((a, b) => a.byteOffset - b.byteOffset || a.sizeBytes - b.sizeBytes);
   checkFilled(cursor, tensors, dataOffset);
@@ -160,11 +157,8 @@ export function* safetensorsPieces(input: SafetensorsInput): Generator<Uint8Arra
   new DataView(header.buffer).setBigUint64(0, BigInt(paddedBytes), true);
   header.set(json, 8);
   yield header;
-  for (const { name, dtype, shape, bytes } of tensors) {
-    const data = bytes();
-    const sizeBytes = tensorSizeBytes(dtype, shape);
-    if (data.length !== sizeBytes) throw refusal(name, `${sizeBytes} bytes`, `${data.length} bytes`);
-    yield data;
+  for (const tensor of tensors) {
+    yield* checkedPieces(tensor, (expected, got) => refusal(tensor.name, expected, got));
   }
 }
 
@@ -208,9 +202,13 @@ export function joinSafetensors(
   index: ReadonlyMap<string, string>,
   open: (file: string) => SafetensorsSource,
 ): SafetensorsSource {
-  const sources = new Map([...new Set(index.values())].map((file) => [file, open(file)]));
-  const tensors = Array.from(index, ([name, file]) => findTensor(sources.get(file) ?? open(file), name));
-  return { format: "safetensors", config: sources.values().next().value?.config ?? {}, tensors };
+  const files = new Map([...new Set(index.values())].map((file) => [file, open(file)]));
+  const places = new Map([...files].map(([file, { tensors }]) => [file, new Map(tensors.map((t) => [t.name, t]))]));
+  const tensors = Array.from(
+    index,
+    ([name, file]) => places.get(file)?.get(name) ?? findTensor(files.get(file)!, name),
+  );
+  return { format: "safetensors", config: files.values().next().value?.config ?? {}, tensors };
 }
 
 function isSizes(value: unknown): value is readonly number[] {

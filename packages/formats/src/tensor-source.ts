@@ -5,7 +5,7 @@
 // Leaves out: big-endian hosts.
 
 import { InvalidTensorError } from "./errors.ts";
-import { decodeValues } from "./quants/table.ts";
+import { decodeValues, tensorSizeBytes } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
 
 /** A value that JSON and the model container can both hold. */
@@ -21,8 +21,56 @@ export interface SourceTensor {
   /** Position of the first byte, counted from the start of the file. */
   readonly byteOffset: number;
   readonly sizeBytes: number;
-  /** The tensor's bytes: a view of the file where it is in memory, and read at each call where it is not. */
+  /**
+   * The tensor's bytes, or those from `start` to before `end`: a view of the file where it is in memory, and read at
+   * each call where it is not.
+   */
+  bytes(start?: number, end?: number): Uint8Array;
+}
+
+/** Where the bytes of a file are, when they are not all in memory. */
+export interface PartialFile {
+  readonly fileSizeBytes: number;
+  /** Reads a range of the file. */
+  read(byteOffset: number, sizeBytes: number): Uint8Array;
+}
+
+/** What gives a range of a file: `rest` where it is there, and `bytes`, the whole file, where it is not. */
+export function rangeReader(bytes: Uint8Array, rest: PartialFile | undefined): PartialFile["read"] {
+  return rest?.read ?? ((byteOffset, sizeBytes) => bytes.subarray(byteOffset, byteOffset + sizeBytes));
+}
+
+/** A tensor that lies in a file as its type has it. */
+export function tensorIn(read: PartialFile["read"], place: Omit<SourceTensor, "bytes">): SourceTensor {
+  const { name, dtype, shape, byteOffset, sizeBytes } = place;
+  const bytes = (start = 0, end = sizeBytes): Uint8Array => read(byteOffset + start, end - start);
+  return { name, dtype, shape, byteOffset, sizeBytes, bytes };
+}
+
+/** A tensor to write. */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: SourceDtype;
+  /** Row-major, the last axis contiguous. */
+  readonly shape: readonly number[];
+  /** Called once, when its turn comes, unless there are `pieces`. */
   bytes(): Uint8Array;
+  /** The same bytes piece by piece, so that a tensor of any size is written. */
+  pieces?(): Iterable<Uint8Array>;
+}
+
+/** The bytes of a tensor in pieces. Throws what `refuse` makes of their number where it is not what the type takes. */
+export function* checkedPieces(
+  tensor: TensorToWrite,
+  refuse: (expected: string, got: string) => InvalidTensorError,
+): Generator<Uint8Array> {
+  const sizeBytes = tensorSizeBytes(tensor.dtype, tensor.shape);
+  let written = 0;
+  for (const piece of tensor.pieces?.() ?? [tensor.bytes()]) {
+    written += piece.length;
+    yield piece;
+  }
+  if (written !== sizeBytes) throw refuse(`${sizeBytes} bytes`, `${written} bytes`);
 }
 
 /** A model file: what it is, how the model is built, and its tensors in file order. */

@@ -97,6 +97,11 @@ export function blockOf(dtype: SourceDtype): Pick<BlockType, "blockElements" | "
   return rows[dtype].type;
 }
 
+/** Whether a whole tensor has bytes after its blocks, without which they mean nothing. */
+export function hasTail(dtype: SourceDtype): boolean {
+  return rows[dtype].type.tailBytes !== undefined;
+}
+
 /**
  * Bytes of a tensor; undefined where the blocks do not fit its last axis (I2_S: its elements), or where the sum is no
  * safe integer. No axis, a scalar, is one element.
