@@ -1,0 +1,154 @@
+// What the files of recurrent stacks and their hybrids have in common: sizes, and the names of what is not a mixer.
+
+import type { PlainConfig } from "../config.ts";
+import { layerLetters } from "../residual_stack.ts";
+import type { StackConfig } from "../residual_stack.ts";
+import type { ForeignModel, MetadataEntry, ParameterOrigin } from "./naming.ts";
+import { ForeignModelError, integerOf, numberOf } from "./naming.ts";
+
+type Fields = Record<string, unknown>;
+
+/** The architecture that a GGUF file names. */
+export function ggufArchitecture(file: ForeignModel): string {
+  return String(file.get("general.architecture"));
+}
+
+/** The fields that every stack has, from GGUF's metadata. Throws `ForeignModelError`. */
+export function stackFromGguf(file: ForeignModel): Fields & { readonly dim: number; readonly layerCount: number } {
+  const key = (name: string): string => `${ggufArchitecture(file)}.${name}`;
+  return {
+    dim: integerOf(file, key("embedding_length")),
+    layerCount: integerOf(file, key("block_count")),
+    vocabSize: file.shape("token_embd.weight")?.[0] ?? integerOf(file, key("vocab_size")),
+    hiddenDim: integerOf(file, key("feed_forward_length"), 0),
+    tiedEmbeddings: file.shape("output.weight") === undefined,
+    normEpsilon: numberOf(file, key("attention.layer_norm_rms_epsilon")),
+  };
+}
+
+/**
+ * The fields of a hybrid's attention layers and its pattern, from GGUF's metadata: layers without key heads are those of
+ * `letter`. Throws `ForeignModelError`.
+ */
+export function hybridFromGguf(file: ForeignModel, letter: string): Fields {
+  const key = (name: string): string => `${ggufArchitecture(file)}.${name}`;
+  const [dim, layerCount] = [integerOf(file, key("embedding_length")), integerOf(file, key("block_count"))];
+  const heads = perLayer(file, key("attention.head_count"), layerCount);
+  const keyHeads = perLayer(file, key("attention.head_count_kv"), layerCount);
+  const attentionHeadCount = agreed(file, key("attention.head_count"), heads);
+  const attentionKeyValueHeadCount = agreed(file, key("attention.head_count_kv"), keyHeads);
+  if (attentionHeadCount === undefined || attentionKeyValueHeadCount === undefined) return { pattern: letter };
+  return {
+    pattern: keyHeads.map((count) => (count === 0 ? letter : "A")).join(""),
+    attentionHeadCount,
+    attentionKeyValueHeadCount,
+    attentionHeadSize: integerOf(file, key("attention.key_length"), Math.floor(dim / attentionHeadCount)),
+    contextLength: integerOf(file, key("context_length")),
+  };
+}
+
+/** The metadata of `stackFromGguf` and, for a model with attention layers, of `hybridFromGguf`. */
+export function stackMetadata(architecture: string, config: PlainConfig): MetadataEntry[] {
+  const stack = config as unknown as StackConfig;
+  const key = (name: string): string => `${architecture}.${name}`;
+  const letters = layerLetters(stack);
+  const keyHeads = letters.map((letter) => (letter === "A" ? stack.attentionKeyValueHeadCount : 0));
+  const shared: MetadataEntry[] = [
+    { key: "general.architecture", type: "string", value: architecture },
+    { key: key("vocab_size"), type: "u32", value: stack.vocabSize },
+    { key: key("embedding_length"), type: "u32", value: stack.dim },
+    { key: key("block_count"), type: "u32", value: stack.layerCount },
+    { key: key("feed_forward_length"), type: "u32", value: stack.hiddenDim },
+    { key: key("attention.layer_norm_rms_epsilon"), type: "f32", value: stack.normEpsilon },
+  ];
+  if (!letters.includes("A")) {
+    return [
+      ...shared,
+      { key: key("context_length"), type: "u32", value: 2 ** 20 },
+      { key: key("attention.head_count"), type: "u32", value: 0 },
+    ];
+  }
+  return [
+    ...shared,
+    { key: key("context_length"), type: "u32", value: stack.contextLength },
+    { key: key("attention.head_count"), type: "u32", value: stack.attentionHeadCount },
+    { key: key("attention.head_count_kv"), type: "u32", value: keyHeads },
+    { key: key("attention.key_length"), type: "u32", value: stack.attentionHeadSize },
+    { key: key("attention.value_length"), type: "u32", value: stack.attentionHeadSize },
+  ];
+}
+
+/** Names of a stack's tensors in GGUF, mixers aside. */
+export const ggufStack = {
+  "embedding.weight": "token_embd.weight",
+  "blocks.{i}.mixerNorm.weight": "blk.{i}.attn_norm.weight",
+  "blocks.{i}.mixer.query.weight": "blk.{i}.attn_q.weight",
+  "blocks.{i}.mixer.queryNorm.weight": "blk.{i}.attn_q_norm.weight",
+  "blocks.{i}.mixer.key.weight": "blk.{i}.attn_k.weight",
+  "blocks.{i}.mixer.keyNorm.weight": "blk.{i}.attn_k_norm.weight",
+  "blocks.{i}.mixer.value.weight": "blk.{i}.attn_v.weight",
+  "blocks.{i}.channelNorm.weight": "blk.{i}.ffn_norm.weight",
+  "blocks.{i}.channel.gate.weight": "blk.{i}.ffn_gate.weight",
+  "blocks.{i}.channel.up.weight": "blk.{i}.ffn_up.weight",
+  "blocks.{i}.channel.down.weight": "blk.{i}.ffn_down.weight",
+  "finalNorm.weight": "output_norm.weight",
+  "head.weight": "output.weight",
+} as const;
+
+/** Whether the layer that `path` belongs to is one of attention. */
+export function isAttentionLayer(path: string, config: PlainConfig): boolean {
+  const layer = /^blocks\.(\d+)\./.exec(path)?.[1];
+  return layer !== undefined && layerLetters(config as unknown as StackConfig)[Number(layer)] === "A";
+}
+
+/** Rates A = -exp(logRates), which other programs store as A. */
+export function ratesOrigin(name: string, shape?: readonly number[]): ParameterOrigin {
+  return {
+    names: [name],
+    read: ([rates]) => rates.map((rate) => Math.log(-rate)),
+    write: (logRates) => [logRates.map((log) => -Math.exp(log))],
+    ...(shape !== undefined && { shapes: [shape] }),
+  };
+}
+
+/** The tensor as it stands, in another shape. */
+export function reshapedOrigin(name: string, shape: readonly number[]): ParameterOrigin {
+  return { names: [name], read: ([values]) => values, write: (values) => [values], shapes: [shape] };
+}
+
+/** Refuses a file whose channel mixers are mixtures of experts. */
+export function refuseExperts(file: ForeignModel, layerCount: number): void {
+  for (let layer = 0; layer < layerCount; layer++) {
+    if (file.shape(`blk.${layer}.ffn_gate_inp.weight`) === undefined) continue;
+    throw new ForeignModelError("mixtures of experts of this architecture are not supported", {
+      where: `${file.where}, blk.${layer}.ffn_gate_inp.weight`,
+      expected: "a dense channel mixer in every layer",
+      got: "a router",
+      hint: "use a dense variant of the model",
+    });
+  }
+}
+
+/** An entry that has one number for all layers or one for each. */
+function perLayer(file: ForeignModel, key: string, layerCount: number): number[] {
+  const value = file.get(key);
+  if (!Array.isArray(value)) return Array.from({ length: layerCount }, () => integerOf(file, key));
+  const numbers = value.map(Number);
+  if (numbers.length >= layerCount && numbers.every(Number.isSafeInteger)) return numbers.slice(0, layerCount);
+  throw new ForeignModelError(`the file's "${key}" is impossible`, {
+    where: file.where,
+    expected: `${layerCount} whole numbers, one a layer`,
+    got: `${numbers.length} values`,
+  });
+}
+
+/** The number that all layers with one have; undefined where none has. */
+function agreed(file: ForeignModel, key: string, counts: readonly number[]): number | undefined {
+  const different = new Set(counts.filter((count) => count !== 0));
+  if (different.size <= 1) return [...different][0];
+  throw new ForeignModelError("layers with different numbers of heads are not supported", {
+    where: `${file.where}, ${key}`,
+    expected: "one number of heads in all layers with attention",
+    got: counts.join(", "),
+  });
+}
