@@ -36,7 +36,9 @@ export function softplus(x: number): number {
 /** The product of a row-major matrix and a vector. */
 export function product(matrix: ArrayLike<number>, x: readonly number[]): Vector {
   const rows = matrix.length / x.length;
-  return Array.from({ length: rows }, (_, row) => x.reduce((sum, value, i) => sum + matrix[row * x.length + i] * value, 0));
+  return Array.from({ length: rows }, (_, row) =>
+    x.reduce((sum, value, i) => sum + matrix[row * x.length + i] * value, 0),
+  );
 }
 
 export function rms(x: readonly number[], epsilon: number, gain?: ArrayLike<number>): Vector {
@@ -95,7 +97,10 @@ export function stackLogits(
   const layers = Array.from({ length: layerCount }, (_, layer) => layer);
   const mixers = layers.map((layer) => mixerOf(layer, valuesUnder(parameters, `blocks.${layer}.mixer.`)));
   return tokens.flatMap((token, position) => {
-    let x: Vector = Array.from(all("embedding.weight").subarray(token * dim, (token + 1) * dim), (v) => v * embeddingScale);
+    let x: Vector = Array.from(
+      all("embedding.weight").subarray(token * dim, (token + 1) * dim),
+      (v) => v * embeddingScale,
+    );
     for (const layer of layers) {
       const values = valuesUnder(parameters, `blocks.${layer}.`);
       const mixed = mixers[layer](rms(x, normEpsilon, values("mixerNorm.weight")), position);

@@ -6,17 +6,7 @@
 //
 // Leaves out: the norm before the gate, and limits of the step size, which the released models do not use.
 
-import {
-  add,
-  exp,
-  generalizedDeltaRule,
-  mul,
-  neg,
-  reshape,
-  rmsNorm,
-  silu,
-  softplus,
-} from "@fidelity/core";
+import { add, exp, generalizedDeltaRule, mul, neg, reshape, rmsNorm, silu, softplus } from "@fidelity/core";
 import type { ParameterSpec } from "../parameters.ts";
 import { channels, gain } from "../parameters.ts";
 import { FIRST_TIME_STEPS } from "./mamba_mixer.ts";

@@ -42,10 +42,7 @@ export function stateType(...shape: readonly number[]): TensorType {
 }
 
 /** `x` cut along its last axis into pieces of these sizes. */
-export function splitLast<const N extends readonly number[]>(
-  x: Floats,
-  sizes: N,
-): { readonly [K in keyof N]: Floats } {
+export function splitLast<const N extends readonly number[]>(x: Floats, sizes: N): { readonly [K in keyof N]: Floats } {
   let start = 0;
   const piece = (size: number): Floats => sliceAxis(x, -1, start, (start += size)) as Floats;
   return sizes.map(piece) as unknown as { readonly [K in keyof N]: Floats };

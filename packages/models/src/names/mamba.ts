@@ -53,8 +53,7 @@ const gguf: FileNaming = {
       selectionNorm: isHybrid ? "gain" : plainNorm ? "plain" : "none",
     };
   },
-  origin: (path, config) =>
-    (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path),
+  origin: (path, config) => (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path),
   metadata(config) {
     const architecture = config.hiddenDim === 0 ? "mamba" : "jamba";
     const entry = (name: string, field: string): MetadataEntry => ({
