@@ -54,18 +54,30 @@ export type { SamplerOptions } from "./sampling.ts";
 export {
   ByteTokenizer,
   CharacterTokenizer,
+  GGUF_WORD_NAMES,
+  PatternError,
+  PipelineTokenizer,
   SentencePieceTokenizer,
   TokenizerError,
+  tokenizerFromGguf,
+  tokenizerFromHuggingFace,
   tokenizerFromJSON,
   UnknownCharacterError,
   UnknownTokenError,
   VocabularyError,
   writeVocabularyFile,
 } from "./tokenizers/index.ts";
-export type { Tokenizer, TokenizerSpec, TokenStream, VocabularyPiece } from "./tokenizers/index.ts";
-export { importModel, knownForeignNames, namings } from "./names/index.ts";
-export type { ForeignFormat, ForeignImport } from "./names/index.ts";
-export { ForeignModelError } from "./names/naming.ts";
-export type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./names/naming.ts";
+export type {
+  DecodeOptions,
+  EncodeOptions,
+  GgufLookup,
+  HuggingFaceFiles,
+  PipelineSpec,
+  SpecialTokens,
+  Tokenizer,
+  TokenizerSpec,
+  TokenStream,
+  VocabularyPiece,
+} from "./tokenizers/index.ts";
 export { nearestName } from "./nearest.ts";
 export { LAYER_END } from "./blocks/layer.ts";

@@ -1,5 +1,6 @@
 // The byte vocabulary: a token is a byte of UTF-8. It spells every text with 256 tokens and needs no training.
 
+import { byteName } from "./byte-text.ts";
 import { checkToken, decodeAll, utf8Stream } from "./tokenizer.ts";
 import type { Tokenizer, TokenizerSpec, TokenStream } from "./tokenizer.ts";
 
@@ -11,6 +12,7 @@ export class ByteTokenizer implements Tokenizer {
   readonly kind = "byte";
   readonly vocabSize = byteVocabSize;
   readonly stopTokens = [];
+  readonly specialTokens = {};
 
   encode(text: string): Int32Array {
     return Int32Array.from(encoder.encode(text));
@@ -25,6 +27,11 @@ export class ByteTokenizer implements Tokenizer {
       checkToken(token, byteVocabSize);
       return singleBytes[token];
     });
+  }
+
+  tokenText(token: number): string {
+    checkToken(token, byteVocabSize);
+    return byteName(token);
   }
 
   toJSON(): TokenizerSpec {

@@ -8,6 +8,7 @@ export class CharacterTokenizer implements Tokenizer {
   readonly kind = "character";
   readonly vocabSize: number;
   readonly stopTokens = [];
+  readonly specialTokens = {};
   readonly #characters: readonly string[];
   readonly #tokens: ReadonlyMap<number, number>;
 
@@ -74,6 +75,11 @@ export class CharacterTokenizer implements Tokenizer {
       },
       end: () => "",
     };
+  }
+
+  tokenText(token: number): string {
+    checkToken(token, this.vocabSize);
+    return this.#characters[token];
   }
 
   toJSON(): TokenizerSpec {

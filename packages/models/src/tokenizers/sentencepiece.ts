@@ -2,15 +2,23 @@
 // goes before the text, each character becomes its token or else the tokens of its bytes, and then the neighbours whose
 // union has the highest score merge, leftmost first among equals, until none is left.
 //
-// llama2.c scans the whole text for each merge. Here the tokens form a linked list and the possible merges a heap
-// (merge-heap.ts), which gives the same tokens in n log n steps.
+// llama2.c scans the whole text for each merge; merge.ts gives the same tokens in n log n steps.
 //
 // Leaves out: the normalisation of the SentencePiece library, and decoding <unk> as anything but its piece.
 
-import { MergeHeap } from "./merge-heap.ts";
-import { checkToken, decodeAll, utf8Stream, VocabularyError } from "./tokenizer.ts";
-import type { Tokenizer, TokenizerSpec, TokenStream } from "./tokenizer.ts";
-import { bytesToKey, firstByteToken, readVocabularyFile, writeVocabularyFile } from "./vocabulary-file.ts";
+import { toLatin1 } from "./byte-text.ts";
+import { SymbolList } from "./merge.ts";
+import type { MergeRules } from "./merge.ts";
+import { checkToken, decodeAll, utf8Stream, VocabularyError, withEnds } from "./tokenizer.ts";
+import type {
+  DecodeOptions,
+  EncodeOptions,
+  SpecialTokens,
+  Tokenizer,
+  TokenizerSpec,
+  TokenStream,
+} from "./tokenizer.ts";
+import { firstByteToken, readVocabularyFile, writeVocabularyFile } from "./vocabulary-file.ts";
 import type { VocabularyPiece } from "./vocabulary-file.ts";
 
 const bosToken = 1;
@@ -28,12 +36,19 @@ export class SentencePieceTokenizer implements Tokenizer {
   readonly vocabSize: number;
   readonly bosToken = bosToken;
   readonly stopTokens = [bosToken, eosToken];
+  readonly specialTokens: SpecialTokens = { bos: bosToken, eos: eosToken };
   readonly #pieces: readonly VocabularyPiece[];
-  readonly #keys: readonly string[];
-  readonly #tokens = new Map<string, number>();
+  readonly #tokens = new Map<string, number>(); // by the bytes of the piece, a character each
   readonly #spaceToken: number;
-  /** Token that two neighbours merge to, by left * vocabSize + right; -1 where they do not. Filled as texts need it. */
-  readonly #merges = new Map<number, number>();
+  readonly #symbols = new SymbolList();
+  readonly #rules: MergeRules = {
+    find: (_left, _right, text, start, end) => {
+      const token = this.#tokens.get(text.slice(start, end));
+      return token === undefined || this.#pieces[token].score <= lowestMergeScore ? -1 : token;
+    },
+    priority: (token) => this.#pieces[token].score,
+    result: (token) => token,
+  };
 
   /**
    * @param file a llama2.c tokenizer file
@@ -43,8 +58,8 @@ export class SentencePieceTokenizer implements Tokenizer {
   constructor(file: Uint8Array, fileName = "the tokenizer file") {
     this.#pieces = readVocabularyFile(file, fileName);
     this.vocabSize = this.#pieces.length;
-    this.#keys = this.#pieces.map((piece) => bytesToKey(piece.bytes));
-    for (const [token, key] of this.#keys.entries()) {
+    for (const [token, piece] of this.#pieces.entries()) {
+      const key = toLatin1(piece.bytes);
       if (!this.#tokens.has(key)) this.#tokens.set(key, token);
     }
     const spaceToken = this.#tokens.get(" ");
@@ -58,22 +73,23 @@ export class SentencePieceTokenizer implements Tokenizer {
     this.#spaceToken = spaceToken;
   }
 
-  encode(text: string): Int32Array {
-    if (text === "") return new Int32Array(0);
-    const tokens = this.#spell(text);
-    return this.#merge(tokens);
+  /** Special tokens are never read from a text: llama2.c's files do not name them. */
+  encode(text: string, options?: EncodeOptions): Int32Array {
+    const tokens = text === "" ? new Int32Array(0) : this.#spell(text);
+    return withEnds(tokens, [bosToken], [], options);
   }
 
-  decode(tokens: ArrayLike<number>): string {
-    return decodeAll(this.stream(), tokens);
+  decode(tokens: ArrayLike<number>, options?: DecodeOptions): string {
+    return decodeAll(this.stream(options), tokens);
   }
 
   /** The space that `encode` put before the text is dropped after the BOS token, so push that first. */
-  stream(): TokenStream {
+  stream(options: DecodeOptions = {}): TokenStream {
     let previous = -1;
     const stream = utf8Stream((token) => {
       checkToken(token, this.vocabSize);
-      const bytes = this.#bytesOf(token, previous);
+      const isControl = token === bosToken || token === eosToken;
+      const bytes = isControl && options.specials === true ? this.#pieces[token].bytes : this.#bytesOf(token, previous);
       previous = token;
       return bytes;
     });
@@ -92,6 +108,10 @@ export class SentencePieceTokenizer implements Tokenizer {
     return this.#pieces[token];
   }
 
+  tokenText(token: number): string {
+    return new TextDecoder().decode(this.pieceOf(token).bytes);
+  }
+
   toJSON(): TokenizerSpec {
     return { kind: "sentencepiece", file: writeVocabularyFile(this.#pieces).toBase64() };
   }
@@ -104,64 +124,22 @@ export class SentencePieceTokenizer implements Tokenizer {
     return previous === bosToken && bytes[0] === spaceByte ? bytes.subarray(1) : bytes;
   }
 
-  /** The space and then one token a character, or one a byte for characters that have no token. */
+  /** The space and then one token a character, or one a byte for characters that have no token; then merged. */
   #spell(text: string): Int32Array {
-    const bytes = encoder.encode(text);
-    const tokens = new Int32Array(bytes.length + 1);
-    tokens[0] = this.#spaceToken;
-    let count = 1;
-    for (let start = 0; start < bytes.length;) {
+    const bytes = encoder.encode(` ${text}`);
+    const key = toLatin1(bytes);
+    const symbols = this.#symbols;
+    symbols.reset(bytes.length);
+    symbols.push(this.#spaceToken, 0);
+    for (let start = 1; start < bytes.length;) {
       let end = start + 1;
       while (end < bytes.length && (bytes[end] & 0xc0) === 0x80) end++;
-      const token = this.#tokens.get(bytesToKey(bytes.subarray(start, end)));
-      if (token !== undefined) tokens[count++] = token;
-      else for (let at = start; at < end; at++) tokens[count++] = bytes[at] + firstByteToken;
+      const token = this.#tokens.get(key.slice(start, end));
+      if (token !== undefined) symbols.push(token, start);
+      else for (let at = start; at < end; at++) symbols.push(bytes[at] + firstByteToken, at);
       start = end;
     }
-    return tokens.slice(0, count);
-  }
-
-  /** Merges neighbours, best first; `tokens` is spent on the way. */
-  #merge(tokens: Int32Array): Int32Array {
-    const count = tokens.length;
-    // A list over positions: a merged token stays at its left position, and the right one leaves with token -1.
-    const next = Int32Array.from({ length: count }, (_, at) => at + 1);
-    const previous = Int32Array.from({ length: count }, (_, at) => at - 1);
-    const heap = new MergeHeap(count);
-    const offer = (at: number): void => {
-      const right = next[at];
-      if (right >= count) return;
-      const merged = this.#mergedToken(tokens[at], tokens[right]);
-      if (merged >= 0) heap.push(this.#pieces[merged].score, at, tokens[at], tokens[right], merged);
-    };
-    for (let at = 0; at < count; at++) offer(at);
-    let leftCount = count;
-    while (heap.pop()) {
-      const at = heap.position;
-      const right = next[at];
-      // A piece only ever grows, so an offer still holds exactly when both of its tokens are still there.
-      if (tokens[at] !== heap.left || right >= count || tokens[right] !== heap.right) continue;
-      tokens[at] = heap.merged;
-      tokens[right] = -1;
-      next[at] = next[right];
-      if (next[at] < count) previous[next[at]] = at;
-      leftCount--;
-      if (previous[at] >= 0) offer(previous[at]);
-      offer(at);
-    }
-    const result = new Int32Array(leftCount);
-    let length = 0;
-    for (let at = 0; at < count; at = next[at]) result[length++] = tokens[at];
-    return result;
-  }
-
-  #mergedToken(left: number, right: number): number {
-    const pair = left * this.vocabSize + right;
-    const known = this.#merges.get(pair);
-    if (known !== undefined) return known;
-    const token = this.#tokens.get(this.#keys[left] + this.#keys[right]);
-    const merged = token === undefined || this.#pieces[token].score <= lowestMergeScore ? -1 : token;
-    this.#merges.set(pair, merged);
-    return merged;
+    symbols.merge(key, this.#rules);
+    return symbols.tokens.slice(0, symbols.count);
   }
 }

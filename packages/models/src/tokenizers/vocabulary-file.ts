@@ -2,6 +2,7 @@
 // and that many bytes (tokenizer.py and `build_tokenizer` in run.c of karpathy/llama2.c). SentencePiece's meta symbol
 // is already a space in it, and the two control tokens read "\n<s>\n" and "\n</s>\n".
 
+import { byteName, toLatin1 } from "./byte-text.ts";
 import { VocabularyError } from "./tokenizer.ts";
 
 /** A piece of the vocabulary: its bytes, and how eagerly it is merged (higher first). */
@@ -78,11 +79,6 @@ export function writeVocabularyFile(pieces: readonly VocabularyPiece[]): Uint8Ar
   return file;
 }
 
-/** Bytes as a string of the same length, one character a byte: exact, and a key for a Map. */
-export function bytesToKey(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
-}
-
 function checkByteTokens(
   pieces: readonly VocabularyPiece[],
   refuse: (byteOffset: number, expected: string, got: string) => VocabularyError,
@@ -91,8 +87,8 @@ function checkByteTokens(
     throw refuse(4, `at least ${smallestVocabSize} tokens, 256 of them for the bytes`, `${pieces.length} tokens`);
   }
   for (let byte = 0; byte < 256; byte++) {
-    const expected = `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
-    const got = bytesToKey(pieces[firstByteToken + byte].bytes);
+    const expected = byteName(byte);
+    const got = toLatin1(pieces[firstByteToken + byte].bytes);
     if (got !== expected) throw refuse(4, `token ${firstByteToken + byte} to be ${expected}`, JSON.stringify(got));
   }
 }

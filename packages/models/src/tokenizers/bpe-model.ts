@@ -1,0 +1,123 @@
+// Spelling a word by merges: in the order of a list, as byte-level vocabularies have them, or by the score of what
+// comes out, as SentencePiece does. The loop is merge.ts; here is which neighbours merge, and what becomes of
+// characters that have no token.
+
+import { SymbolList } from "./merge.ts";
+import type { MergeRules } from "./merge.ts";
+import { PairTable } from "./pair-table.ts";
+import type { BpeSpec, ScoredSpec } from "./pipeline-spec.ts";
+import { Vocabulary } from "./vocabulary.ts";
+import type { TokenBuffer, WordModel } from "./vocabulary.ts";
+
+export class BpeModel implements WordModel {
+  readonly vocabulary: Vocabulary;
+  /** Made for the first word: most of the time that a large vocabulary takes is here. */
+  #rules: MergeRules | undefined;
+  readonly #symbols = new SymbolList();
+  readonly #wholeWords: boolean;
+  readonly #fuseUnknown: boolean;
+  readonly #endOfWord: string;
+  readonly #hasAllBytes: boolean;
+  readonly #spec: BpeSpec | ScoredSpec;
+
+  constructor(spec: BpeSpec | ScoredSpec) {
+    this.vocabulary = new Vocabulary(spec, spec);
+    this.#spec = spec;
+    this.#hasAllBytes = this.vocabulary.bytes.every((token) => token >= 0);
+    const isList = spec.kind === "bpe";
+    this.#wholeWords = isList && spec.wholeWords;
+    this.#fuseUnknown = isList && spec.fuseUnknown;
+    this.#endOfWord = isList ? spec.endOfWord : "";
+  }
+
+  /**
+   * Whether a text may be cut before every run of "▁" without changing its tokens: no merge reaches across, and no
+   * unknown tokens are to become one.
+   */
+  get spellsRunsApart(): boolean {
+    if (this.#wholeWords || this.#endOfWord !== "" || (this.#fuseUnknown && !this.#hasAllBytes)) return false;
+    if (this.#spec.kind !== "bpe") return !this.vocabulary.tokens.keys().some((text) => /[^▁]▁/.test(text));
+    const { merges } = this.#spec;
+    for (let index = 0; index < merges.length; index += 2) {
+      if (merges[index + 1].startsWith("▁") && !merges[index].endsWith("▁")) return false;
+    }
+    return true;
+  }
+
+  spell(word: string, out: TokenBuffer): void {
+    const { tokens } = this.vocabulary;
+    if (this.#wholeWords) {
+      const whole = tokens.get(word);
+      if (whole !== undefined) return out.push(whole);
+    }
+    const symbols = this.#symbols;
+    symbols.reset(word.length);
+    for (let at = 0; at < word.length;) {
+      const end = at + ((word.charCodeAt(at) & 0xfc00) === 0xd800 ? 2 : 1);
+      const character = end < word.length ? word.slice(at, end) : word.slice(at, end) + this.#endOfWord;
+      symbols.push(tokens.get(character) ?? -1, at);
+      at = end;
+    }
+    this.#rules ??= rulesOf(this.#spec, this.vocabulary);
+    symbols.merge(word, this.#rules);
+    let wasUnknown = false;
+    for (let index = 0; index < symbols.count; index++) {
+      const token = symbols.tokens[index];
+      const isToken = token >= 0 && token < this.vocabulary.texts.length;
+      const isUnknown = token < 0 && !this.#hasAllBytes;
+      if (isToken) out.push(token);
+      else if (!(isUnknown && wasUnknown && this.#fuseUnknown)) {
+        this.#spellSymbol(word.slice(symbols.starts[index], symbols.starts[index + 1]), out);
+      }
+      wasUnknown = isUnknown;
+    }
+  }
+
+  /** A symbol without token: its characters one by one, and what has no token of its own by bytes. */
+  #spellSymbol(text: string, out: TokenBuffer): void {
+    for (const character of text) {
+      const token = this.vocabulary.tokens.get(character);
+      if (token === undefined) this.vocabulary.spellUnknown(character, out);
+      else out.push(token);
+    }
+  }
+}
+
+function rulesOf(spec: BpeSpec | ScoredSpec, vocabulary: Vocabulary): MergeRules {
+  return spec.kind === "bpe" ? listedRules(spec, vocabulary) : scoredRules(spec, vocabulary);
+}
+
+/** Merges from a list: a rule is the place in it. Pieces that are no tokens get numbers above the vocabulary's. */
+function listedRules(spec: BpeSpec, vocabulary: Vocabulary): MergeRules {
+  const { merges } = spec;
+  const extra = new Map<string, number>();
+  const symbolOf = (text: string): number => {
+    const token = vocabulary.tokens.get(text) ?? extra.get(text);
+    if (token !== undefined) return token;
+    const symbol = spec.tokens.length + extra.size;
+    extra.set(text, symbol);
+    return symbol;
+  };
+  const table = new PairTable(merges.length / 2);
+  const results = new Int32Array(merges.length / 2);
+  for (let index = 0; index < merges.length; index += 2) {
+    const [left, right] = [merges[index], merges[index + 1]];
+    if (left === "" || right === "" || vocabulary.reserved.has(left + right)) continue;
+    results[index / 2] = symbolOf(left + right);
+    table.add(symbolOf(left), symbolOf(right), index / 2);
+  }
+  return {
+    find: (left, right) => (left < 0 || right < 0 ? -1 : table.get(left, right)),
+    priority: (rule) => -rule,
+    result: (rule) => results[rule],
+  };
+}
+
+/** Merges to any token, the highest score first: a rule is the token. */
+function scoredRules(spec: ScoredSpec, vocabulary: Vocabulary): MergeRules {
+  return {
+    find: (_left, _right, text, start, end) => vocabulary.tokens.get(text.slice(start, end)) ?? -1,
+    priority: (rule) => spec.scores[rule],
+    result: (rule) => rule,
+  };
+}
