@@ -53,6 +53,17 @@ describe("eval", { concurrency: 2 }, () => {
     assert.equal(both.results[0].lossNatsPerToken, folder.results[0].lossNatsPerToken);
   });
 
+  test("a checkpoint is evaluated as its model, whatever the estimator and the optimiser train", async () => {
+    const folder = scratch.at("finished");
+    const how = ["--estimator", "stretched-elastic", "--optimizer", "schedule-free", "--steps", "20"];
+    const { code, stderr } = await fidelity("train", "--data", text, "--out", folder, ...how, ...TINY);
+    assert.equal(code, 0, stderr);
+    const { results } = await evaluated("--model", `${folder}/checkpoint.fid`);
+    const model = await evaluated("--model", `${folder}/model.fid`);
+    const packed = model.results.find(({ weights }) => weights === "packed")!.lossNatsPerToken;
+    for (const { lossNatsPerToken: loss } of results) assert.ok(Math.abs(loss - packed) < 1e-3, `${loss}, ${packed}`);
+  });
+
   test("a model with another vocabulary, on both targets: tokens and bytes differ, bits per byte compare", async () => {
     const { model } = writeTinyLlama2c(scratch);
     const wasm = await evaluated("--model", model, "--max-tokens", "100");

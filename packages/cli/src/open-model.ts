@@ -3,9 +3,11 @@
 import { createDevice } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
+import { freeParameters } from "@fidelity/models";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
-import { openModel } from "@fidelity/run/node";
-import type { ModelInfo } from "@fidelity/run/node";
+import { OpenModel, openModel } from "@fidelity/run/node";
+import type { ModelInfo, OpenModelOptions } from "@fidelity/run/node";
+import { finishCheckpoint } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import type { DeviceChoice, Target } from "./options.ts";
 import { remark } from "./output.ts";
@@ -55,6 +57,27 @@ export interface LoadOptions extends DeviceChoice {
   readonly tokenizer?: string;
 }
 
+/**
+ * Opens a model file or a checkpoint, of which the parameters are those that its run would save now: what some
+ * estimators and optimisers train is not yet that. Throws what `openModel` and `finishCheckpoint` throw.
+ */
+export async function openTrained(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
+  const opened = await openModel(path, device, options);
+  if (opened.info.kind !== "checkpoint") return opened;
+  try {
+    const finished = await finishCheckpoint(path, device, opened.model);
+    if (finished === undefined) return opened;
+    const release = (): void => {
+      freeParameters(finished);
+      opened.close();
+    };
+    return new OpenModel(opened.info, finished, opened.how, release);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
 /** Loads a model file, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
 export async function withModel<T>(
   path: string,
@@ -63,7 +86,7 @@ export async function withModel<T>(
 ): Promise<T> {
   const device = openDevice(options.target, options.threads, options, path);
   try {
-    using opened = await openModel(path, device, { tokenizer: options.tokenizer });
+    using opened = await openTrained(path, device, { tokenizer: options.tokenizer });
     const { model, tokenizer, parameters, info } = opened;
     if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device, info });
     throw new UsageError("this model needs its tokenizer", {

@@ -5,9 +5,9 @@ import { join, resolve } from "node:path";
 import { PASSES } from "@fidelity/alex";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ESTIMATORS } from "@fidelity/furnace";
-import { DEFAULT_ESTIMATOR, GRADIENT_FORMS, OPTIMIZER_NAMES, SCHEDULES } from "@fidelity/train";
+import { DEFAULT_ESTIMATOR, FORMER_SETTINGS, GRADIENT_FORMS, OPTIMIZER_NAMES, SCHEDULES } from "@fidelity/train";
 import type { GradientForm, TrainSettings } from "@fidelity/train";
-import type { Command } from "commander";
+import type { Command, Option } from "commander";
 import { UsageError, WrongFileError } from "./errors.ts";
 import {
   choiceOption,
@@ -25,7 +25,7 @@ import type { DeviceChoice, Target } from "./options.ts";
 import { ARCHITECTURES, VOCABULARIES } from "./training.ts";
 import type { ModelSizes, VocabularyName } from "./training.ts";
 
-export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
+export interface TrainCommandOptions extends ModelSizes, DeviceChoice, StepChoice {
   readonly data?: readonly string[];
   readonly out: string;
   readonly resume?: boolean;
@@ -35,12 +35,7 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice {
   readonly learningRate: number;
   readonly warmup?: number;
   readonly seed: number;
-  readonly precision: "f32" | "bf16";
-  readonly gradients: GradientForm;
-  readonly optimizer: TrainSettings["optimizer"];
   readonly schedule: TrainSettings["schedule"];
-  readonly accumulate: number;
-  readonly estimator: string;
   readonly recompute?: boolean;
   readonly watch?: boolean;
   readonly evalEvery?: number;
@@ -75,7 +70,40 @@ const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "evalEvery",
 ];
 
+/** What the program of a step depends on besides the model and the shape of a batch. */
+export interface StepChoice {
+  readonly precision: TrainSettings["precision"];
+  readonly gradients: GradientForm;
+  readonly optimizer: TrainSettings["optimizer"];
+  readonly accumulate: number;
+  readonly estimator: string;
+}
+
+/** The options of `StepChoice`, without defaults. */
+export function stepOptions(): Readonly<Record<keyof StepChoice, Option>> {
+  const forms = choiceOption(
+    "--gradients <form>",
+    "how they are kept; lazy changes only the rows of a batch",
+    GRADIENT_FORMS,
+  );
+  const estimators = ESTIMATORS.map(({ name }) => name);
+  return {
+    optimizer: choiceOption("--optimizer <name>", "what takes the steps", OPTIMIZER_NAMES),
+    accumulate: integerOption("--accumulate <parts>", "parts of a batch, one after the other", { max: 1 << 20 }),
+    precision: choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]),
+    gradients: forms,
+    estimator: choiceOption("--estimator <name>", "how gradients reach ternary weights", estimators),
+  };
+}
+
+/** `--recompute`, for the commands that make steps. */
+export const RECOMPUTE = [
+  "--recompute",
+  "compute activations again in the backward pass: less memory, more work, the same losses",
+] as const;
+
 export function addTrainOptions(command: Command): Command {
+  const step = stepOptions();
   return command
     .addOption(dataOption())
     .option("--out <folder>", "the run folder: checkpoints, metrics, curves, the model", "runs/train")
@@ -94,28 +122,14 @@ export function addTrainOptions(command: Command): Command {
     .addOption(integerOption("--steps <count>", "updates of the weights", { max: 1e9 }).default(1000))
     .addOption(numberOption("--learning-rate <number>", "at its peak", { min: 0, max: 100 }).default(3e-3))
     .addOption(integerOption("--warmup <steps>", "steps up to the peak (default: a twentieth)", { min: 0, max: 1e9 }))
-    .addOption(choiceOption("--optimizer <name>", "what takes the steps", OPTIMIZER_NAMES).default("adamw"))
+    .addOption(step.optimizer.default("adamw"))
     .addOption(choiceOption("--schedule <name>", "how the rate goes after the warm-up", SCHEDULES).default("cosine"))
-    .addOption(
-      integerOption("--accumulate <parts>", "parts of a batch, one after the other", { max: 1 << 20 }).default(1),
-    )
-    .addOption(choiceOption("--precision <name>", "of dense products", ["f32", "bf16"]).default("f32"))
-    .addOption(
-      choiceOption(
-        "--gradients <form>",
-        "how they are kept; lazy changes only the rows of a batch",
-        GRADIENT_FORMS,
-      ).default("exact"),
-    )
-    .addOption(
-      choiceOption(
-        "--estimator <name>",
-        "how gradients reach ternary weights",
-        ESTIMATORS.map(({ name }) => name),
-      ).default(DEFAULT_ESTIMATOR),
-    )
+    .addOption(step.accumulate.default(1))
+    .addOption(step.precision.default("f32"))
+    .addOption(step.gradients.default("exact"))
+    .addOption(step.estimator.default(DEFAULT_ESTIMATOR))
     .option("--watch", "if the loss stops being a number, say which op made the first one; slower, takes more memory")
-    .option("--recompute", "compute activations again in the backward pass: less memory, more work, the same losses")
+    .option(...RECOMPUTE)
     .addOption(integerOption("--eval-every <steps>", "validate this often (default: 20 times a run)", { max: 1e9 }))
     .addOption(seedOption())
     .addOption(targetOption())
@@ -144,13 +158,13 @@ export function rememberOptions(options: TrainCommandOptions): void {
 }
 
 /**
- * Fills in what the command line left out from the folder's notes, checked as if it had been typed. Without notes
- * nothing changes. Throws `WrongFileError` where they cannot be read.
+ * Fills in what the command line left out from the folder's notes, checked as if it had been typed; options that the
+ * notes of an older version lack are what that version did. Without notes nothing changes. Throws `WrongFileError` where they cannot be read.
  */
 export function recallOptions(command: Command): void {
   const path = optionsFile(String(command.getOptionValue("out")));
   if (!existsSync(path)) return;
-  const remembered = readObject(path);
+  const remembered: Readonly<Record<string, unknown>> = { ...FORMER_SETTINGS, ...readObject(path) };
   for (const name of REMEMBERED) {
     const value = remembered[name];
     const option = command.options.find((candidate) => candidate.attributeName() === name);

@@ -55,7 +55,7 @@ export { lion } from "./optimizers/lion.ts";
 export type { LionOptions } from "./optimizers/lion.ts";
 export { muon } from "./optimizers/muon.ts";
 export type { MuonOptions } from "./optimizers/muon.ts";
-export { averagedWeights, scheduleFree } from "./optimizers/schedule_free.ts";
+export { scheduleFree } from "./optimizers/schedule_free.ts";
 export type { ScheduleFreeOptions } from "./optimizers/schedule_free.ts";
 export { soap } from "./optimizers/soap.ts";
 export type { SoapOptions } from "./optimizers/soap.ts";

@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { ChecksumError, TruncatedContainerError } from "@fidelity/barewire";
+import { writeContainerFile } from "@fidelity/barewire/node";
 import { ModelFileError } from "@fidelity/run";
-import { saveModel } from "@fidelity/run/node";
-import { train } from "./index.ts";
+import { saveModel, withContainer } from "@fidelity/run/node";
+import { FORMER_SETTINGS, ResumeMismatchError, train } from "./index.ts";
 import type { TrainProgress } from "./index.ts";
 import { readLosses, tinyRun } from "./testing.ts";
 
@@ -68,6 +69,35 @@ test("where both are damaged the run is refused and nothing is written", async (
   truncateSync(join(folder, "checkpoint-previous.fid"), 100);
   await assert.rejects(train({ ...run, device, folder }), TruncatedContainerError);
   assert.equal(readFileSync(join(folder, "metrics.jsonl"), "utf8"), metrics);
+});
+
+/** Writes a checkpoint again as a version that had no such settings would have. */
+function withoutSettings(path: string, names: readonly string[]): void {
+  withContainer(path, (container) => {
+    const { metadata, config, components, tensors } = container.header;
+    const { settings, ...rest } = config as { readonly settings: Readonly<Record<string, unknown>> };
+    const kept = Object.fromEntries(Object.entries(settings).filter(([name]) => !names.includes(name)));
+    const inputs = tensors.map((entry) => ({ ...entry, bytes: () => container.tensor(entry.name).u8() as Uint8Array }));
+    const changed = JSON.parse(JSON.stringify({ ...rest, settings: kept })) as typeof config;
+    writeContainerFile(path, { metadata, config: changed, components, tensors: inputs });
+  });
+}
+
+test("a run of an older version, whose settings lack what came later, goes on as it was", async () => {
+  const former = { ...run, settings: { ...run.settings, ...FORMER_SETTINGS } };
+  const folder = join(base, "older");
+  const stop = new AbortController();
+  const onProgress = ({ step }: TrainProgress): void => void (step === 6 && stop.abort());
+  await train({ ...former, device, folder, signal: stop.signal, onProgress });
+  withoutSettings(join(folder, "checkpoint.fid"), Object.keys(FORMER_SETTINGS));
+  await assert.rejects(train({ ...run, device, folder }), (error) => {
+    assert.ok(error instanceof ResumeMismatchError);
+    assert.equal(error.field, "settings.estimator", "the defaults of now are others");
+    return true;
+  });
+  const resumed = await train({ ...former, device, folder });
+  const { loss } = await train({ ...former, device });
+  assert.deepEqual([resumed.resumedFrom, resumed.loss], [6, loss]);
 });
 
 test("a model is no checkpoint", async () => {

@@ -8,12 +8,15 @@ import { copyFileSync, existsSync, linkSync, rmSync } from "node:fs";
 import { ContainerError } from "@fidelity/barewire";
 import type { ContainerHeader, Metadata } from "@fidelity/barewire";
 import { readContainerHeader, toFileError, writeContainerFile } from "@fidelity/barewire/node";
+import type { OpenContainer } from "@fidelity/barewire/node";
 import type { DeviceTensor } from "@fidelity/core";
+import { createModel } from "@fidelity/models";
 import type { DeviceParameters, Model, PlainConfig, Tokenizer, TokenizerSpec } from "@fidelity/models";
 import { ModelFileError } from "@fidelity/run";
 import { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, versions, withContainer } from "@fidelity/run/node";
 import type { TokenData } from "./data/index.ts";
 import { ResumeMismatchError } from "./errors.ts";
+import { FORMER_SETTINGS, trainSettings } from "./settings.ts";
 import type { TrainSettings } from "./settings.ts";
 
 /** Everything that must be the same for a run to go on. Plain JSON. */
@@ -88,10 +91,28 @@ export function readCheckpointState(path: string, identity: RunIdentity): RunSta
 export function loadCheckpoint(path: string, identity: RunIdentity, into: RunTensors): RunState {
   return withContainer(path, (container) => {
     requireSameRun(path, container.header, identity);
-    const state = stateOf(path, container.header.metadata);
-    for (const [name, tensor] of namedTensors(into)) copyTensor(container, name, tensor);
-    return state;
+    return copyRun(path, container, into);
   });
+}
+
+/** Copies the tensors of a checkpoint, whatever run it belongs to. Throws `ContainerError` when the file is damaged. */
+export function copyCheckpoint(path: string, into: RunTensors): RunState {
+  return withContainer(path, (container) => copyRun(path, container, into));
+}
+
+function copyRun(path: string, container: OpenContainer, into: RunTensors): RunState {
+  const state = stateOf(path, container.header.metadata);
+  for (const [name, tensor] of namedTensors(into)) copyTensor(container, name, tensor);
+  return state;
+}
+
+/**
+ * The settings of the run that a checkpoint belongs to, checked; what a version without a setting left out is what it
+ * did. Throws `FileError`, `ContainerError` and `TrainSettingError`.
+ */
+export function savedSettings(path: string): TrainSettings {
+  const { settings } = readContainerHeader(path).config as { readonly settings: TrainSettings };
+  return trainSettings({ ...FORMER_SETTINGS, ...settings });
 }
 
 /**
@@ -169,8 +190,9 @@ function requireSameRun(path: string, { metadata, config }: ContainerHeader, wan
   const saved = config as Partial<Record<keyof RunIdentity, unknown>>;
   compare("the vocabulary", path, saved.tokenizer, wanted.tokenizer);
   compareFields("data", path, saved.data, wanted.data);
-  compareFields("model", path, saved.model, wanted.model);
-  compareFields("settings", path, saved.settings, wanted.settings);
+  // What an older version did not know is what it had: the defaults of an architecture, and the settings of then.
+  compareFields("model", path, createModel(saved.model).config, wanted.model);
+  compareFields("settings", path, { ...FORMER_SETTINGS, ...(saved.settings as object) }, wanted.settings);
 }
 
 function compareFields(group: string, path: string, saved: unknown, wanted: object): void {

@@ -4,14 +4,29 @@ export * from "./data/index.ts";
 
 export { train } from "./trainer.ts";
 export type { TrainOptions, TrainResult } from "./trainer.ts";
-export { DEFAULT_ESTIMATOR, GRADIENT_FORMS, OPTIMIZER_NAMES, SCHEDULES, trainSettings } from "./settings.ts";
+export {
+  DEFAULT_ESTIMATOR,
+  FORMER_SETTINGS,
+  GRADIENT_FORMS,
+  OPTIMIZER_NAMES,
+  SCHEDULES,
+  trainSettings,
+} from "./settings.ts";
 export type { GradientForm, Precision, ScheduleName, TrainSettings } from "./settings.ts";
+export { finishCheckpoint, FinishedWeights } from "./finished-weights.ts";
 export { evaluateLoss } from "./evaluate.ts";
 export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
 export { Evaluation, TrainStep } from "./step.ts";
 export type { EvaluateOptions } from "./step.ts";
 
-export { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
+export {
+  findCheckpoint,
+  loadCheckpoint,
+  readCheckpointState,
+  runIdentity,
+  saveCheckpoint,
+  savedSettings,
+} from "./checkpoint.ts";
 export type { RunIdentity, RunState, RunTensors } from "./checkpoint.ts";
 export { RunFolder } from "./run-folder.ts";
 export type { MetricsRow } from "./metrics.ts";

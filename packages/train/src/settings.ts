@@ -39,7 +39,7 @@ export type TrainSettings = {
   readonly learningRate: number;
   readonly warmupSteps: number;
   readonly schedule: ScheduleName;
-  /** Learning rate of the last step as a share of the peak. */
+  /** Learning rate of the last step as a share of the peak; 1 keeps it there. */
   readonly finalRatio: number;
   readonly optimizer: OptimizerName;
   /** Parts of a batch whose gradients are added up before a step, each computed by itself; divides the batch. */
@@ -86,8 +86,20 @@ const bounds: Readonly<Record<Exclude<keyof TrainSettings, TextSetting>, Bounds>
 export const DEFAULT_ESTIMATOR = "reste";
 
 /**
+ * What settings were before there was a choice: what the settings of older runs lack has these values, whatever the
+ * defaults are now. A new setting gets a line here, so that runs of versions without it go on.
+ */
+export const FORMER_SETTINGS = {
+  estimator: "straight-through",
+  gradients: "dense",
+  optimizer: "adamw",
+  schedule: "cosine",
+  accumulate: 1,
+} as const satisfies Partial<TrainSettings>;
+
+/**
  * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
- * and a cosine down to 0, AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
+ * and a cosine down to 0 (for the optimiser `schedule-free`: no fall at all), AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
  * gradients in the form in which they arise ("exact"), by ReSTE to ternary weights. Throws
  * `TrainSettingError` naming the first setting that cannot be.
  */
@@ -100,7 +112,7 @@ export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings
     learningRate: given.learningRate ?? 3e-3,
     warmupSteps: given.warmupSteps ?? Math.ceil(given.steps / 20),
     schedule: given.schedule ?? "cosine",
-    finalRatio: given.finalRatio ?? 0,
+    finalRatio: given.finalRatio ?? (given.optimizer === "schedule-free" ? 1 : 0),
     optimizer: given.optimizer ?? "adamw",
     accumulate: given.accumulate ?? 1,
     weightDecay: given.weightDecay ?? 0.1,

@@ -22,7 +22,7 @@ import type {
   Tree,
   TypedTensorType,
 } from "@fidelity/core";
-import { accumulateGrad, clipByGlobalNorm, gradients, OPTIMIZERS, valueAndGrad } from "@fidelity/furnace";
+import { accumulateGrad, clipByGlobalNorm, gradients, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
@@ -30,6 +30,7 @@ import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
 import { countFlips } from "./flips.ts";
 import { roundProducts } from "./mixed-precision.ts";
+import { optimizerOf } from "./optimizer.ts";
 import { recomputeLayers } from "./recompute.ts";
 import type { Precision, TrainSettings } from "./settings.ts";
 import { estimateWeights, estimationOf, fillNoise } from "./weight-estimation.ts";
@@ -43,7 +44,7 @@ export class TrainStep {
   /** Those of the model, and after them what its estimator learns. */
   readonly parameters: DeviceParameters;
   readonly estimation: Estimation;
-  /** AdamW's moments by name (`first`, `second`), each by the path of its parameter. */
+  /** The optimiser's moments by name (`first`, `second`), each by the path of its parameter. */
   readonly moments: ReadonlyMap<string, DeviceParameters>;
   /** Inputs of the next run, i32 [batch, time]. */
   readonly tokens: DeviceTensor;
@@ -181,12 +182,8 @@ type StepTypes = readonly [
 
 function traceStep(estimation: Estimation, settings: TrainSettings, { recompute = false }: StepOptions) {
   const { model, noiseLength } = estimation;
-  const { batchSize, contextLength, precision, weightDecay, beta1, beta2, clipNorm } = settings;
-  const rows = settings.gradients === "lazy" ? "lazy" : "exact";
-  const leaves = namedParameters(model.parameters);
-  const decaying = new Set(leaves.filter(({ leaf }) => leaf.role !== "norm").map(({ path }) => path));
-  const decayMask = (path: string): boolean => decaying.has(path);
-  const optimizer = OPTIMIZERS[settings.optimizer]({ weightDecay, beta1, beta2, rows, decayMask });
+  const { batchSize, contextLength, precision, clipNorm } = settings;
+  const optimizer = optimizerOf(settings, model);
   const types: unknown = parameterTypes(model.parameters, { packed: false });
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);

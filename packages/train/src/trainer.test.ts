@@ -94,7 +94,15 @@ for (const architecture of ["matmul-free", "llama"] as const) {
 
 for (const optimizer of OPTIMIZER_NAMES) {
   test(`a run with ${optimizer} goes on from its checkpoint to the same losses`, async () => {
-    const rates = { adamw: 0.02, lion: 0.005, muon: 0.02, soap: 0.02, adafactor: 0.02, sgd: 0.1 };
+    const rates = {
+      adamw: 0.02,
+      lion: 0.005,
+      muon: 0.02,
+      soap: 0.02,
+      adafactor: 0.02,
+      sgd: 0.1,
+      "schedule-free": 0.05,
+    };
     const { settings, ...run } = tinyRun("matmul-free", 6);
     const full = { ...settings, optimizer, learningRate: rates[optimizer] };
     const whole = await train({ ...run, settings: full, device });

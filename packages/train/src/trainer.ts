@@ -3,10 +3,10 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ContainerError } from "@fidelity/barewire";
-import type { Device, DeviceTensor, TensorType, Tree } from "@fidelity/core";
+import type { Device } from "@fidelity/core";
 import { warmupCosine, warmupStableDecay } from "@fidelity/furnace";
 import type { Schedule, WarmupCosineOptions } from "@fidelity/furnace";
-import { createParameters, fillParameter, freeParameters, namedParameters, parameterTypes } from "@fidelity/models";
+import { fillParameter, freeParameters, namedParameters } from "@fidelity/models";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { saveModel } from "@fidelity/run/node";
 import { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
@@ -14,14 +14,13 @@ import type { RunIdentity, RunState } from "./checkpoint.ts";
 import { Batches } from "./data/index.ts";
 import type { TokenData } from "./data/index.ts";
 import { NonFiniteLossError, TrainSettingError } from "./errors.ts";
-import { FinishedWeights } from "./finished-weights.ts";
+import { FinishedWeights, readFinished } from "./finished-weights.ts";
 import { flipShares } from "./flips.ts";
 import type { TrainProgress } from "./progress.ts";
 import { RunFolder, RunRecorder } from "./run-folder.ts";
 import { trainSettings } from "./settings.ts";
 import type { ScheduleName, TrainSettings } from "./settings.ts";
 import { Evaluation, TrainStep } from "./step.ts";
-import { estimationOf } from "./weight-estimation.ts";
 
 export interface TrainOptions {
   readonly device: Device;
@@ -89,11 +88,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     folder && findCheckpoint(folder.checkpoint, folder.previousCheckpoint, (e) => noteDamage(options, e));
   const state = checkpoint === undefined ? startState : readCheckpointState(checkpoint, identity);
   if (checkpoint !== undefined && state.step >= settings.steps)
-    return await finishedRun(options, settings, identity, checkpoint);
+    return await finishedRun(options, settings, state, checkpoint);
   const step = await TrainStep.compile(options.device, options.model, settings, options);
   let finished: FinishedWeights | undefined;
   try {
-    finished = await FinishedWeights.compile(options.device, options.model, step.estimation, step.parameters);
+    finished = await FinishedWeights.compile(
+      options.device,
+      options.model,
+      { estimation: step.estimation, settings },
+      step,
+    );
     if (checkpoint === undefined) initialise(step.estimation.model, step.parameters, settings.seed);
     else loadCheckpoint(checkpoint, identity, step);
     const run = new Run(options, { settings, batches, identity, folder, step, finished, state });
@@ -125,29 +129,13 @@ function initialise(model: Model, parameters: DeviceParameters, seed: number): v
 
 /** A run that was finished before: the step is not compiled, and the parameters come from its checkpoint. */
 async function finishedRun(
-  options: TrainOptions,
+  { device, model }: TrainOptions,
   settings: TrainSettings,
-  identity: RunIdentity,
+  state: RunState,
   checkpoint: string,
 ): Promise<TrainResult> {
-  const { device, model } = options;
-  const estimation = estimationOf(model, settings.estimator);
-  const types = parameterTypes(estimation.model.parameters, { packed: false }) as Tree<TensorType>;
-  const trained = createParameters(device, types, (_tensor: DeviceTensor) => undefined);
-  let finished: FinishedWeights | undefined;
-  try {
-    const state = loadCheckpoint(checkpoint, identity, { parameters: trained, moments: new Map() });
-    finished = await FinishedWeights.compile(device, model, estimation, trained);
-    await finished.update();
-    finished.release();
-    const { parameters } = finished;
-    const { steps } = settings;
-    return { ...state, steps, isFinished: true, resumedFrom: state.step, tokensPerSecond: 0, parameters };
-  } catch (error) {
-    finished?.discard();
-    freeParameters(trained);
-    throw error;
-  }
+  const parameters = await readFinished(checkpoint, device, model, settings);
+  return { ...state, steps: settings.steps, isFinished: true, resumedFrom: state.step, tokensPerSecond: 0, parameters };
 }
 
 function noteDamage({ onNotice }: TrainOptions, error: ContainerError): void {

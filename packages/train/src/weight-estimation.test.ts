@@ -10,7 +10,15 @@ import { createDevice } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import { fillParameter, freeParameters, namedParameters, packParameters } from "@fidelity/models";
 import { openModel } from "@fidelity/run/node";
-import { Batches, evaluateLoss, train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
+import {
+  Batches,
+  evaluateLoss,
+  finishCheckpoint,
+  train,
+  TrainSettingError,
+  trainSettings,
+  TrainStep,
+} from "./index.ts";
 import type { MetricsRow, TrainProgress } from "./index.ts";
 import { flipShares } from "./flips.ts";
 import { tinyRun } from "./testing.ts";
@@ -45,6 +53,34 @@ for (const estimator of KINDS) {
     assert.equal(loss, validationLoss);
   });
 }
+
+for (const [estimator, optimizer] of [
+  ["quest-hadamard", "adamw"],
+  ["stretched-elastic", "adamw"],
+  ["stretched-elastic", "schedule-free"],
+  ["straight-through", "schedule-free"],
+] as const) {
+  test(`${estimator}, ${optimizer}: a checkpoint has the model that the run validated`, async () => {
+    const { settings, ...run } = estimatedRun(estimator);
+    const folder = join(base, `finish-${estimator}-${optimizer}`);
+    const trained = await train({ ...run, settings: { ...settings, optimizer }, device, folder });
+    const parameters = await finishCheckpoint(join(folder, "checkpoint.fid"), device, run.model);
+    for (const [path, tensor] of trained.parameters) assert.deepEqual(parameters!.get(path)!.f32(), tensor.f32(), path);
+    const batches = new Batches(run.data.tokens, { batchSize: 2, contextLength: 8, seed: 0 });
+    const { loss } = await evaluateLoss({ device, model: run.model, parameters: parameters!, batches });
+    assert.ok(Math.abs(loss - trained.validationLoss!) < 1e-5, `${loss}, not ${trained.validationLoss}`);
+    const again = await train({ ...run, settings: { ...settings, optimizer }, device, folder });
+    for (const [path, tensor] of again.parameters) assert.deepEqual(parameters!.get(path)!.f32(), tensor.f32(), path);
+    for (const each of [parameters!, trained.parameters, again.parameters]) freeParameters(each);
+  });
+}
+
+test("of most estimators a checkpoint is the model as it lies", async () => {
+  const folder = join(base, "finish-nothing");
+  const run = estimatedRun("reste", 2);
+  freeParameters((await train({ ...run, device, folder })).parameters);
+  assert.equal(await finishCheckpoint(join(folder, "checkpoint.fid"), device, run.model), undefined);
+});
 
 test("estimators train differently, and the best one of the study is the default", async () => {
   const losses = new Map<string, number>();

@@ -1,36 +1,40 @@
 // `fidelity build`: native code ahead of time, of a model's programs or of kernels in TypeScript, for several machines,
 // so that the machines that run it need no LLVM.
 
+import { existsSync, statSync } from "node:fs";
 import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
 import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";
 import { loadKernels } from "@fidelity/alex/kernels/node";
 import { flattenTree, isTensorType } from "@fidelity/core";
 import type { Dtype } from "@fidelity/core";
-import { openSession, parameterTypes } from "@fidelity/models";
+import { openSession, packParameters, parameterTypes } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
 import { describeModel } from "@fidelity/run/node";
-import { Evaluation, TrainStep, trainSettings } from "@fidelity/train";
+import { Evaluation, FinishedWeights, RunFolder, savedSettings, TrainStep, trainSettings } from "@fidelity/train";
+import type { TrainSettings } from "@fidelity/train";
 import { Command, Option } from "commander";
 import { nullDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { isKernelFile, noKernels, readText } from "../compile/subjects.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
-import { choiceOption, integerOption, jsonOption } from "../options.ts";
+import { integerOption, jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath, prebuiltBeside } from "../run-folder.ts";
 import { formatDuration, formatSize, formatTable, plural } from "../table.ts";
+import { RECOMPUTE, stepOptions } from "../train-options.ts";
+import type { StepChoice } from "../train-options.ts";
 
 /** Programs of a model: what generates text, and, for their shapes, what scores a text and what trains. */
 const PROGRAMS = ["step", "prefill", "evaluate", "train"] as const;
 type ProgramName = (typeof PROGRAMS)[number];
 
-interface BuildOptions {
+interface BuildOptions extends Partial<StepChoice> {
   readonly out?: string;
   readonly cpu?: readonly NativeMachine[];
   readonly programs: readonly ProgramName[];
-  readonly batch: number;
-  readonly context: number;
-  readonly precision: "f32" | "bf16";
+  readonly batch?: number;
+  readonly context?: number;
+  readonly recompute?: boolean;
   readonly json?: boolean;
 }
 
@@ -38,17 +42,18 @@ const EXAMPLES = `
 Machines are ${MACHINE_NAMES.join(", ")}, with features behind pluses where their processors have more,
 such as x86-64-v4+avx512vnni; without --cpu it is this one. At run time the best one that the processor can be is taken.
 The folder holds code: it is used where --prebuilt, FIDELITY_PREBUILT or createDevice({ prebuilt }) names it, and only
-by the same Fidelity.
+by the same Fidelity. Of a run folder or a checkpoint, evaluate and train are those of its run, but for the options given.
 
 Examples:
   fidelity build runs/quickstart
   fidelity build model.fid --out native --cpu x86-64-v3,x86-64-v4,aarch64
-  fidelity build runs/notes --programs train --batch 16 --context 128
+  fidelity build runs/notes --programs train,evaluate
+  fidelity build model.fid --programs train --batch 16 --context 128 --optimizer lion --estimator quest
   fidelity build src/kernels.ts --cpu x86-64-v3,aarch64
   fidelity generate --model runs/quickstart --target native --prebuilt`;
 
 export function buildCommand(done: (exitCode: number) => void): Command {
-  return new Command("build")
+  const command = new Command("build")
     .description("Compile a model's programs, or kernels, to native code ahead of time, for machines without LLVM.")
     .argument("<model>", "a model file, a run folder, a llama2.c checkpoint, or a TypeScript file with kernels")
     .option("--out <folder>", "where the code goes (default: the model's path and .native)")
@@ -60,9 +65,11 @@ export function buildCommand(done: (exitCode: number) => void): Command {
         .argParser(readPrograms)
         .default(["step", "prefill"], "step,prefill"),
     )
-    .addOption(integerOption("--batch <count>", "sequences of evaluate and train", { max: 1 << 20 }).default(16))
-    .addOption(integerOption("--context <tokens>", "tokens of their sequences", { max: 1 << 20 }).default(128))
-    .addOption(choiceOption("--precision <name>", "of dense products in train", ["f32", "bf16"]).default("f32"))
+    .addOption(integerOption("--batch <count>", "sequences of evaluate and train (default: 16)", { max: 1 << 20 }))
+    .addOption(integerOption("--context <tokens>", "tokens of their sequences (default: 128)", { max: 1 << 20 }));
+  for (const option of Object.values(stepOptions())) command.addOption(option);
+  return command
+    .option(...RECOMPUTE)
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
     .action(async (model: string, options: BuildOptions) => done(await build(model, options)));
@@ -91,7 +98,9 @@ async function build(path: string, options: BuildOptions): Promise<number> {
   // What is missing is found before anything is written.
   const toolchain = findToolchain();
   const machines = options.cpu ?? [hostMachine()];
-  const graphs = isKernels ? await graphsOfKernels(file) : await graphsOfModel(file, options);
+  const graphs = isKernels
+    ? await graphsOfKernels(file)
+    : await graphsOfModel(file, settingsOf(path, options), options);
   const folder = options.out ?? prebuiltBeside(file);
   const writer = new PrebuiltWriter(folder, toolchain);
   const built: BuiltProgram[] = [];
@@ -125,7 +134,7 @@ async function graphsOfKernels(path: string): Promise<Captured[]> {
 }
 
 /** The graphs of a model's programs, found on a device that has no memory. */
-async function graphsOfModel(path: string, options: BuildOptions): Promise<Captured[]> {
+async function graphsOfModel(path: string, settings: TrainSettings, options: BuildOptions): Promise<Captured[]> {
   const { model, tensors } = describeModel(path);
   const captured: Captured[] = [];
   const device = nullDevice(captured);
@@ -139,10 +148,17 @@ async function graphsOfModel(path: string, options: BuildOptions): Promise<Captu
   );
   if (options.programs.includes("step")) (await openSession(model, parameters, device)).close();
   if (options.programs.includes("prefill")) await traceChunk(model, parameters, captured);
-  if (options.programs.includes("evaluate")) await Evaluation.compile(device, model, parameters, shapeOf(options));
+  if (options.programs.includes("evaluate")) await Evaluation.compile(device, model, parameters, settings);
   if (options.programs.includes("train")) {
-    const { batchSize, contextLength, precision } = shapeOf(options);
-    await TrainStep.compile(device, model, trainSettings({ steps: 1, batchSize, contextLength, precision }));
+    const step = await TrainStep.compile(device, model, settings, options);
+    const { parameters: float32 } = await FinishedWeights.compile(
+      device,
+      model,
+      { estimation: step.estimation, settings },
+      step,
+    );
+    await Evaluation.compile(device, model, float32, settings);
+    await packParameters(model, float32, device);
   }
   return captured;
 }
@@ -157,6 +173,18 @@ async function traceChunk(model: Model, parameters: DeviceParameters, captured: 
   captured.push(...programs.slice(1));
 }
 
-function shapeOf({ batch, context, precision }: BuildOptions) {
-  return { batchSize: batch, contextLength: context, precision };
+/** The settings that evaluate and train depend on: those of the path's run, if it has one, but for what is given. */
+function settingsOf(path: string, options: BuildOptions): TrainSettings {
+  const { batch: batchSize, context: contextLength, precision, gradients, optimizer, accumulate, estimator } = options;
+  const given = { batchSize, contextLength, precision, gradients, optimizer, accumulate, estimator };
+  const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return trainSettings({ steps: 1, ...runSettings(path), ...chosen });
+}
+
+function runSettings(path: string): TrainSettings | undefined {
+  const { checkpoint } = new RunFolder(path);
+  if (existsSync(checkpoint)) return savedSettings(checkpoint);
+  return existsSync(path) && statSync(path).isFile() && describeModel(path).kind === "checkpoint"
+    ? savedSettings(path)
+    : undefined;
 }

@@ -5,7 +5,6 @@ import { existsSync } from "node:fs";
 import { readContainerHeader } from "@fidelity/barewire/node";
 import { countParameters, packParameters } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
-import { openModel } from "@fidelity/run/node";
 import type { ModelInfo } from "@fidelity/run/node";
 import { CorpusTooShortError, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
 import type { TokenArray } from "@fidelity/train";
@@ -13,7 +12,7 @@ import { Command } from "commander";
 import { EXIT_OK } from "../errors.ts";
 import { evaluateText, spreadWindows } from "../evaluate-text.ts";
 import type { Windows } from "../evaluate-text.ts";
-import { withModel } from "../open-model.ts";
+import { openTrained, withModel } from "../open-model.ts";
 import type { LoadedModel } from "../open-model.ts";
 import {
   choiceOption,
@@ -157,7 +156,7 @@ async function eachVariant(
   }
   const { checkpoint } = new RunFolder(path);
   if (existsSync(checkpoint)) {
-    using float32 = await openModel(checkpoint, device);
+    using float32 = await openTrained(checkpoint, device);
     if (isSameModel(float32.info, model)) await use("float32", float32.parameters);
   }
   await use("packed", parameters);

@@ -41,6 +41,8 @@ export interface Optimizer {
     state: OptimizerState<P>,
     inputs: StepInputs,
   ): { params: P; state: OptimizerState<P> };
+  /** The weights to evaluate and to keep, where these are not the parameters that gradients are taken at. */
+  averaged?<P>(params: P, state: OptimizerState<P>): P;
 }
 
 /** One tensor of parameters with all that belongs to it. */

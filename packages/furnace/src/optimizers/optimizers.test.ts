@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createInterpreter, jit, matmul, mean, square, storageBytes, sub, tensorType } from "@fidelity/core";
 import type { Tensor, TensorType } from "@fidelity/core";
-import { accumulateGrad, adafactor, adamW, averagedWeights, eightBit, lion, muon, OPTIMIZERS } from "../index.ts";
+import { accumulateGrad, adafactor, adamW, eightBit, lion, muon, OPTIMIZERS } from "../index.ts";
 import { scheduleFree, sgd, soap, valueAndGrad, withEma } from "../index.ts";
 import type { Optimizer, OptimizerState } from "../index.ts";
 import { orthogonalised } from "./muon.ts";
@@ -127,13 +127,20 @@ test("schedule-free AdamW, and the average that is evaluated", async () => {
     y = z.map((at, i) => 0.1 * at + 0.9 * x[i]!);
     expected.push(y);
   }
-  const { params, state } = await walk(scheduleFree(), [ROWS, COLUMNS]);
+  const optimizer = scheduleFree();
+  const { params, state } = await walk(optimizer, [ROWS, COLUMNS]);
   assertWalk(params, expected, 1e-8);
-  const average = await jit(device, (w: F64, iterate: F64) => averagedWeights<F64>(w, { iterate }), [
-    tensorType("f64", [6]),
-    tensorType("f64", [6]),
-  ]);
-  assertWalk([[...(average(params.at(-1)!, state["iterate"]!) as unknown as Float64Array)]], [x], 1e-8);
+  const types = [6, 6, undefined].map((count) => tensorType("f64", count === undefined ? [] : [count]));
+  const average = await jit(
+    device,
+    (w: F64, iterate: F64, weight: F64) => optimizer.averaged!<F64>(w, { iterate, weight }),
+    types as never,
+  );
+  const averaged = (steps: number): number[] => [
+    ...(average(params.at(-1)!, state["iterate"]!, steps) as unknown as Float64Array),
+  ];
+  assertWalk([averaged(weight)], [x], 1e-8);
+  assertWalk([averaged(0)], [params.at(-1)!], 1e-12);
 });
 
 const product = (a: Matrix, b: Matrix): number[][] =>

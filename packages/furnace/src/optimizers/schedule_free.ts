@@ -2,7 +2,7 @@
 // the iterates takes the place of a falling rate, so that a run may end whenever one likes.
 //   y = (1 - b1) z + b1 x  is where gradients are taken, and what the parameters are
 //   z = z - rate (g / (sqrt(v / (1 - b2^t)) + epsilon) + decay y),  x = (1 - c) x + c z,  c = rate^2 / sum of rate^2
-// x is what is evaluated: `averagedWeights` makes it of parameters and state.
+// x is what is evaluated: `averaged` of the optimiser makes it of parameters and state.
 
 import { add, cast, div, flattenTree, isTensor, lt, mul, select, sqrt, square, sub } from "@fidelity/core";
 import { broadcastTo, splat } from "@fidelity/core";
@@ -22,14 +22,13 @@ export interface ScheduleFreeOptions {
 }
 
 const scalarOf: MomentType = ({ dtype }) => ({ dtype, shape: [] });
-const BETA1 = 0.9;
 
 /**
  * Schedule-free AdamW with betas 0.9 and 0.999, epsilon 1e-8 and decay 0.01 unless told otherwise. The rate is warmed
  * up and then constant. State: `iterate`, `second`, and the sum of squared rates, `weight`.
  */
 export function scheduleFree(options: ScheduleFreeOptions = {}): Optimizer {
-  const { beta1 = BETA1, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
   const decays = options.decayMask ?? ((_path, shape) => shape.length >= 2);
   const start =
     ({ learningRate, step }: StepInputs): LeafStep =>
@@ -50,14 +49,20 @@ export function scheduleFree(options: ScheduleFreeOptions = {}): Optimizer {
       const nextX = add(x, mul(share, sub(nextZ, x))) as Float;
       return [add(mul(nextZ, 1 - beta1), mul(nextX, beta1)), nextZ, second, weight];
     };
-  return leafwise("scheduleFree", ["iterate", "second", { name: "weight", type: scalarOf }], start);
+  return {
+    ...leafwise("scheduleFree", ["iterate", "second", { name: "weight", type: scalarOf }], start),
+    averaged: (params, state) => averagedWeights(params, state, beta1),
+  };
 }
 
-/** The weights to evaluate and to keep, from the parameters and the state of `scheduleFree`. `beta1` as given to it. */
-export function averagedWeights<P>(params: P, state: OptimizerState<P>, beta1 = BETA1): P {
-  const iterates = flattenTree(state["iterate"], isTensor).map(({ leaf }) => leaf as Float);
+/** x from y and z; y where there was no step yet, and z is zeros. */
+function averagedWeights<P>(params: P, state: OptimizerState<P>, beta1: number): P {
+  const moment = (name: string): Float[] => flattenTree(state[name], isTensor).map(({ leaf }) => leaf as Float);
+  const [iterates, weights] = [moment("iterate"), moment("weight")];
   const leaves = flattenTree(params, isTensor).map(({ leaf }, i) => {
-    return div(sub(leaf as Float, mul(iterates[i]!, 1 - beta1)), beta1);
+    const average = div(sub(leaf as Float, mul(iterates[i]!, 1 - beta1)), beta1) as Float;
+    const hasSteps = broadcastTo(lt(0, weights[i]!) as Tensor, leaf.shape) as Tensor;
+    return select(hasSteps as never, average, leaf as Float);
   });
   return withLeaves(params, leaves);
 }
