@@ -79,5 +79,9 @@ export type {
   TokenStream,
   VocabularyPiece,
 } from "./tokenizers/index.ts";
+export { importModel, knownForeignNames, namings } from "./names/index.ts";
+export type { ForeignFormat, ForeignImport } from "./names/index.ts";
+export { ForeignModelError } from "./names/naming.ts";
+export type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./names/naming.ts";
 export { nearestName } from "./nearest.ts";
 export { LAYER_END } from "./blocks/layer.ts";
