@@ -4,12 +4,16 @@ import { architectures, createModel } from "../architectures.ts";
 import type { Model } from "../model.ts";
 import { nearestName } from "../nearest.ts";
 import { namedParameters } from "../parameters.ts";
+import { bertNaming } from "./bert.ts";
 import { bitnetNaming } from "./bitnet.ts";
 import { gemma2Naming, gemma3Naming } from "./gemma.ts";
 import { llamaNaming } from "./llama.ts";
+import { mamba2Naming } from "./mamba2.ts";
+import { mambaNaming } from "./mamba.ts";
 import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
 import { ForeignModelError, textOf } from "./naming.ts";
 import { qwen2Naming, qwen3Naming } from "./qwen.ts";
+import { rwkv7Naming } from "./rwkv7.ts";
 
 /** By the architecture that `createModel` builds. */
 export const namings: Readonly<Record<string, Naming>> = {
@@ -19,6 +23,10 @@ export const namings: Readonly<Record<string, Naming>> = {
   gemma2: gemma2Naming,
   gemma3: gemma3Naming,
   bitnet: bitnetNaming,
+  mamba: mambaNaming,
+  mamba2: mamba2Naming,
+  rwkv7: rwkv7Naming,
+  bert: bertNaming,
 };
 
 /** The kinds of file that have namings. */
