@@ -41,11 +41,16 @@ export function endsTurn(text: string): boolean {
   return TURN_ENDS.has(text);
 }
 
+/** Whether a token of this text, if it is an added one, ends what a model generates. */
+export function endsText(text: string): boolean {
+  return TURN_ENDS.has(text) || OTHER_ENDS.has(text);
+}
+
 /** The tokens that end what a model generates: those that the file names, and added ones whose text says so. */
 export function stopTokens(named: readonly (number | undefined)[], added: readonly AddedToken[]): number[] {
   const stops = new Set(named.filter((token) => token !== undefined));
   const byText = new Map<string, number>();
-  for (const { text, token } of added) if (TURN_ENDS.has(text) || OTHER_ENDS.has(text)) byText.set(text, token);
+  for (const { text, token } of added) if (endsText(text)) byText.set(text, token);
   for (const token of byText.values()) stops.add(token);
   // In OpenAI's harmony and its likes, <|end|> ends a message, and the answer goes on.
   const end = byText.get("<|end|>");

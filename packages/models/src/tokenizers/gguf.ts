@@ -5,7 +5,7 @@
 // Leaves out: "plamo2", "hybriddna" and "whitespace"; token attributes that llama.cpp sets by a model's name, but for
 // Phi 3.
 
-import { endsTurn, stopTokens } from "./end-tokens.ts";
+import { endsText, endsTurn, stopTokens } from "./end-tokens.ts";
 import { wordRules, wordSteps } from "./gguf-words.ts";
 import { PipelineTokenizer } from "./pipeline.ts";
 import { readPipelineSpec, VOCABULARY_LIMITS } from "./pipeline-spec.ts";
@@ -188,8 +188,10 @@ function addedTokens(
   const added: AddedToken[] = [];
   for (const [token, text] of tokens.entries()) {
     const type = types?.[token] ?? TOKEN_TYPE.normal;
-    const special = type === TOKEN_TYPE.control || type === TOKEN_TYPE.unknown || endsTurn(text);
-    if (text === "" || (!special && type !== TOKEN_TYPE.userDefined)) continue;
+    const isAdded = type === TOKEN_TYPE.control || type === TOKEN_TYPE.unknown || type === TOKEN_TYPE.userDefined;
+    // Files exist in which the ends of turns have the type of words, and </s> that of what a user defined.
+    if (text === "" || (!isAdded && !endsTurn(text))) continue;
+    const special = type !== TOKEN_TYPE.userDefined || endsText(text);
     const stripRight = isPhi3 && special && !["<unk>", "<s>", "<|endoftext|>"].includes(text);
     added.push({ token, text, special, normalized: false, stripLeft: false, stripRight, wholeWord: false });
   }

@@ -3,7 +3,7 @@
 // with a number for a pair makes an object for each question. The hash has a secret of the process, so that nobody can
 // write a file whose pairs all collide. Leaves out: removal.
 
-const secret = Math.floor(Math.random() * 2 ** 32);
+const secret = crypto.getRandomValues(new Int32Array(1))[0];
 const fieldCount = 3;
 
 export class PairTable {
