@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ModelConfigError } from "./config.ts";
+import { createMamba2 } from "./mamba2.ts";
+import type { Model } from "./model.ts";
+import type { LoopMixer, Values, Vector } from "./testing-recurrent.ts";
+import {
+  assertConstantState,
+  assertDecodes,
+  assertEquations,
+  convolve,
+  loopAttention,
+  product,
+  rms,
+  silu,
+  softplus,
+  stackLogits,
+  zeroState,
+} from "./testing-recurrent.ts";
+import { evaluateModel, packedParameters, randomParameters, randomTokens } from "./testing.ts";
+
+const config = {
+  architecture: "mamba2",
+  dim: 6,
+  layerCount: 2,
+  vocabSize: 9,
+  headCount: 4,
+  groupCount: 2,
+  stateSize: 3,
+};
+const hybrid = {
+  ...config,
+  pattern: "MA",
+  hiddenDim: 8,
+  attentionHeadCount: 2,
+  attentionHeadSize: 6,
+  ropeSize: 4,
+  attentionGate: true,
+  attentionNorm: true,
+  attentionScale: 0.3,
+};
+
+/** Section 7 of arXiv 2405.21060 in its recurrent form, for one layer. */
+function loopMamba2(model: Model, values: Values): LoopMixer {
+  const { innerDim, headCount, groupCount, stateSize, normEpsilon } = model.config as Record<string, number>;
+  const size = innerDim / headCount;
+  const inputs: Vector[] = [];
+  const states = Array.from({ length: headCount }, () => zeroState(size, stateSize));
+  return (u) => {
+    const projected = product(values("input.weight"), u);
+    const z = projected.slice(0, innerDim);
+    inputs.push(projected.slice(innerDim, -headCount));
+    const mixed = convolve(inputs, values("convolution.weight"), values("convolution.bias")).map(silu);
+    const y: Vector = [];
+    for (let head = 0; head < headCount; head++) {
+      const group = Math.floor(head / (headCount / groupCount));
+      const b = mixed.slice(innerDim + group * stateSize, innerDim + (group + 1) * stateSize);
+      const c = mixed.slice(innerDim + (groupCount + group) * stateSize).slice(0, stateSize);
+      const step = softplus(projected[projected.length - headCount + head] + values("timeStepBias")[head]);
+      const decay = Math.exp(-step * Math.exp(values("logRates")[head]));
+      for (let p = 0; p < size; p++) {
+        const x = mixed[head * size + p];
+        states[head][p] = states[head][p].map((s, n) => decay * s + step * x * b[n]);
+        y.push(product(states[head][p], c)[0] + values("skip")[head] * x);
+      }
+    }
+    const gated = y.map((value, i) => value * silu(z[i]));
+    const width = innerDim / groupCount;
+    const normed = Array.from({ length: groupCount }, (_, g) =>
+      rms(gated.slice(g * width, (g + 1) * width), normEpsilon, values("norm.weight").subarray(g * width)),
+    ).flat();
+    return product(values("output.weight"), normed);
+  };
+}
+
+for (const [name, changes] of Object.entries({ plain: config, "in a hybrid": hybrid })) {
+  test(`logits are those of the equations written as loops, ${name}`, () => {
+    const model = createMamba2(changes);
+    assertEquations(model, (parameters, tokens) =>
+      stackLogits(model, parameters, tokens, (layer, values) =>
+        "pattern" in changes && layer === 1 ? loopAttention(model, values) : loopMamba2(model, values),
+      ),
+    );
+  });
+}
+
+test("decoding in pieces of any length gives the logits and the state of the whole sequence", () => {
+  assertDecodes(createMamba2(config));
+  assertDecodes(createMamba2(hybrid));
+  assertDecodes(createMamba2({ ...hybrid, weights: "ternary" }));
+});
+
+test("packed weights give the logits of the training graph, bit for bit", () => {
+  const model = createMamba2({ ...hybrid, weights: "ternary" });
+  const parameters = randomParameters(model, 6);
+  const tokens = randomTokens(model, 2, 5, 4);
+  const packed = packedParameters(model, parameters);
+  const ternary = [...packed].filter(([, { type }]) => type.dtype === "ternary").map(([path]) => path);
+  assert.ok(ternary.includes("blocks.0.mixer.input.weight") && ternary.includes("blocks.1.mixer.key.weight"));
+  assert.deepEqual(evaluateModel(model, packed, tokens).logits, evaluateModel(model, parameters, tokens).logits);
+});
+
+test("the state has one size", () => {
+  assertConstantState(createMamba2(config));
+});
+
+test("heads and groups that do not fit are refused", () => {
+  for (const changes of [{ headCount: 5 }, { groupCount: 3 }]) {
+    assert.throws(() => createMamba2({ ...config, ...changes }), ModelConfigError);
+  }
+});
