@@ -16,8 +16,16 @@ import { readLlama2c } from "@fidelity/formats";
 import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/formats";
 import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
 import { architectures } from "@fidelity/models";
+import { describeModel, fidelityInfo, openForeignModel } from "@fidelity/run/node";
+import type { ModelInfo } from "@fidelity/run/node";
+import { FidelityError } from "@fidelity/units";
 import { identifyFile } from "./identify.ts";
 import type { IdentifiedFile } from "./identify.ts";
+import { memoryFit } from "./show/memory-fit.ts";
+import type { MemoryFit } from "./show/memory-fit.ts";
+
+/** What the format of a container of Fidelity begins with. */
+const CONTAINER = "Fidelity container";
 
 export interface TensorDescription {
   readonly name: string;
@@ -61,6 +69,10 @@ export interface FileDescription {
   readonly fileSizeBytes: number;
   /** What the file's configuration builds; absent where it names no architecture that this version has. */
   readonly architecture?: { readonly name: string; readonly summary: string };
+  /** What opening it takes; absent where the architecture is. */
+  readonly memory?: MemoryFit;
+  /** Why the model cannot be opened, where it cannot. */
+  readonly problem?: string;
   readonly config: unknown;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly components: readonly ComponentDescription[];
@@ -80,6 +92,23 @@ export interface DescribeOptions {
 
 /** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
 export function describeFile(path: string, options: DescribeOptions = {}): FileDescription {
+  const contents = describeContents(path, options);
+  return contents.format.startsWith(CONTAINER) ? contents : { ...contents, ...modelOf(() => describeModel(path)) };
+}
+
+/** The model that a file holds. A file whose model cannot be opened is shown all the same. */
+function modelOf(describe: () => ModelInfo): Pick<FileDescription, "architecture" | "memory" | "problem"> {
+  try {
+    const info = describe();
+    const name = info.model.architecture;
+    return { architecture: { name, summary: architectures[name].summary }, memory: memoryFit(info) };
+  } catch (error) {
+    if (error instanceof FidelityError) return { problem: error.message };
+    throw error;
+  }
+}
+
+function describeContents(path: string, options: DescribeOptions): FileDescription {
   const file = identifyFile(path);
   switch (file.format) {
     case "fidelity":
@@ -89,6 +118,12 @@ export function describeFile(path: string, options: DescribeOptions = {}): FileD
     case "gguf": {
       using opened = openGguf(path);
       return describeSource(file, `GGUF, version ${opened.source.version}`, opened.source);
+    }
+    case "safetensors-folder": {
+      using opened = openForeignModel(path, "safetensors");
+      const { config, tensors, fileSizeBytes } = opened;
+      const source = { format: "safetensors", config, tensors: [...tensors.values()] } as const;
+      return describeSource({ ...file, sizeBytes: fileSizeBytes }, "safetensors in a folder of Hugging Face", source);
     }
     case "safetensors": {
       using opened = openSafetensors(path);
@@ -128,9 +163,9 @@ function describeContainer(
   );
   return {
     path,
-    format: `Fidelity container, version ${header.formatVersion}`,
+    format: `${CONTAINER}, version ${header.formatVersion}`,
     fileSizeBytes,
-    ...architectureOf(header.config),
+    ...modelOf(() => fidelityInfo(path, header).info),
     config: header.config,
     metadata: header.metadata,
     components,
@@ -160,7 +195,6 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
     path,
     format: "llama2.c checkpoint, version 0",
     fileSizeBytes: sizeBytes,
-    ...architectureOf(config),
     config,
     metadata: {},
     components,
@@ -172,7 +206,7 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
 function describeSource(
   { path, sizeBytes }: IdentifiedFile,
   format: string,
-  source: GgufSource | SafetensorsSource,
+  source: GgufSource | (Pick<SafetensorsSource, "format" | "tensors"> & { readonly config: unknown }),
 ): FileDescription {
   const components = componentsOf(source.tensors);
   const arrays: [string, string][] = [];
@@ -209,24 +243,13 @@ function componentsOf(tensors: readonly SourceTensor[]): readonly ComponentDescr
   );
 }
 
-/** Containers keep the model's configuration in the field `model`, beside the tokenizer's; llama2.c has only that. */
-function architectureOf(config: unknown): Pick<FileDescription, "architecture"> {
-  const model = isRecord(config) && isRecord(config.model) ? config.model : config;
-  const name = isRecord(model) ? model.architecture : undefined;
-  if (typeof name !== "string" || !Object.hasOwn(architectures, name)) return {};
-  return { architecture: { name, summary: architectures[name].summary } };
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null;
-}
-
 /** `blocks.3.attention.query.weight` belongs to `blocks.3`, `model.norm.weight` to `model.norm`. */
 function componentOf(name: string): string {
   return /^[^.\d](?:[^.]*\.)*?\d+(?=\.)|^.+(?=\.[^.]+$)/.exec(name)?.[0] ?? name;
 }
 
-function describeComponent(
+/** A component with its sums. */
+export function describeComponent(
   id: string,
   kind: string,
   entries: readonly Omit<TensorDescription, "elements">[],

@@ -1,16 +1,18 @@
 // Which kind of file a path is, from its first bytes and its size. Nothing else of it is read.
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
 import { FileError, toFileError } from "@fidelity/barewire/node";
 import { detectFormat } from "@fidelity/formats";
 import type { DetectedFormat } from "@fidelity/formats";
+import { isHuggingFaceModel } from "@fidelity/run/node";
 import { WrongFileError } from "./errors.ts";
 
 const HEAD_BYTES = 64;
 
 export interface IdentifiedFile {
   readonly path: string;
-  readonly format: Exclude<DetectedFormat["format"], "unknown"> | "safetensors-index";
+  readonly format: Exclude<DetectedFormat["format"], "unknown"> | "safetensors-index" | "safetensors-folder";
+  /** 0 for a folder, whose files are looked at when it is opened. */
   readonly sizeBytes: number;
 }
 
@@ -19,6 +21,7 @@ export interface IdentifiedFile {
  * where it is no model.
  */
 export function identifyFile(path: string): IdentifiedFile {
+  if (isFolder(path) && isHuggingFaceModel(path)) return { path, format: "safetensors-folder", sizeBytes: 0 };
   const { head, sizeBytes } = readHead(path);
   if (path.endsWith(".safetensors.index.json")) return { path, format: "safetensors-index", sizeBytes };
   const { format, seen } = detectFormat(head);
@@ -30,6 +33,10 @@ export function identifyFile(path: string): IdentifiedFile {
     got: seen,
     hint: "fidelity train makes a model of a text; other formats come with later versions",
   });
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function readHead(path: string): { head: Uint8Array; sizeBytes: number } {

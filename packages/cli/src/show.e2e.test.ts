@@ -112,6 +112,20 @@ describe("show", { concurrency: 2 }, () => {
     assert.deepEqual(await described(copy), before);
   });
 
+  test("what opening it takes, and a page with every tensor's histogram", async () => {
+    const page = scratch.at("model.html");
+    const { code, stdout, stderr } = await fidelity("show", run, "--view", page);
+    assert.deepEqual([code, stderr], [0, ""]);
+    assert.match(stdout, /model\.html: open it in a browser/);
+    const html = readFileSync(page, "utf8");
+    assert.match(html, /<h3>blocks\.0 <small>/);
+    const tensors = (await described(run)).components.flatMap(({ tensors: members }) => members);
+    assert.equal(html.match(/aria-label="histogram"/g)?.length, tensors.length);
+    assert.doesNotMatch(html, /not read|https?:/);
+    const { stdout: shown } = await fidelity("show", run);
+    assert.match(shown, /^memory +[\d.]+ \w+: weights .* its state .* fits$/m);
+  });
+
   test("versions that were appended, and the map of all bytes, of a file and over a network", async () => {
     const copy = scratch.copy(`${run}/model.fid`, "appended.fid");
     const { tensors } = readHeader(readFileSync(copy));

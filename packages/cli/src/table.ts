@@ -49,6 +49,12 @@ export function formatCount(count: number): string {
   return count.toLocaleString("en-US");
 }
 
+/** A number of a file's metadata; a float32 has no more digits than it can tell apart. */
+export function formatPlain(value: unknown): string {
+  const isSingle = typeof value === "number" && !Number.isInteger(value) && Math.fround(value) === value;
+  return isSingle ? String(Number(value.toPrecision(7))) : String(value);
+}
+
 /** `1.2 MiB`. */
 export function formatSize(sizeBytes: number): string {
   return formatBytes(sizeBytes);

@@ -7,6 +7,7 @@ import { toFileError } from "@fidelity/barewire/node";
 import { decodeTensorValues } from "@fidelity/formats";
 import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
 import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import { tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidelity/models";
 import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
 
@@ -16,6 +17,10 @@ const INDEX_FILE = "model.safetensors.index.json";
 const WEIGHTS_FILE = "model.safetensors";
 /** A larger config.json is no configuration. */
 const CONFIG_BYTES_MAX = 1 << 24;
+/** The largest vocabularies make some 20 MB. */
+const TOKENIZER_BYTES_MAX = 1 << 28;
+/** What GGUF says where there is no tokenizer. */
+const NO_TOKENIZER: readonly unknown[] = ["none", "no_vocab"];
 
 /** A file of another program, open. Dispose it when its tensors have been read. */
 export interface ForeignFile extends Disposable {
@@ -23,8 +28,13 @@ export interface ForeignFile extends Disposable {
   readonly path: string;
   readonly fileSizeBytes: number;
   readonly described: ForeignModel;
-  /** The file's own tokenizer, or the one beside it; undefined where there is none. */
-  tokenizer(): Tokenizer | undefined;
+  /** The scalars of GGUF's metadata, or config.json. */
+  readonly config: unknown;
+  /**
+   * The file's own tokenizer, or the one beside it; undefined where there is none. Throws `VocabularyError`.
+   * @param vocabSize tokens that the model has logits for
+   */
+  tokenizer(vocabSize: number): Tokenizer | undefined;
   /** Tensors by name. */
   readonly tensors: ReadonlyMap<string, SourceTensor>;
 }
@@ -38,7 +48,9 @@ function openGgufModel(path: string): ForeignFile {
   using opened = new DisposableStack();
   const { source } = opened.use(openGguf(path));
   const lookup = (key: string): unknown => ggufValue(source, key);
-  return foreignFile("gguf", path, source, lookup, opened.move());
+  const kind = lookup("tokenizer.ggml.model") ?? "none";
+  const tokenizer = (): Tokenizer | undefined => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(lookup));
+  return foreignFile({ format: "gguf", path, source, config: source.config, lookup, tokenizer }, opened.move());
 }
 
 function ggufValue(source: GgufSource, key: string): unknown {
@@ -58,13 +70,14 @@ export function isHuggingFaceModel(path: string): boolean {
 /** A folder with config.json and safetensors, or the safetensors file or index in one. */
 function openHuggingFaceModel(path: string): ForeignFile {
   const folder = existsSync(join(path, CONFIG_FILE)) ? path : dirname(path);
-  const config = readConfig(join(folder, CONFIG_FILE));
+  const config = readJson(join(folder, CONFIG_FILE), CONFIG_BYTES_MAX);
   const weights = folder === path ? weightsIn(folder) : path;
   using opened = new DisposableStack();
   const open = weights.endsWith(".json") ? openSafetensorsIndex : openSafetensors;
   const { source } = opened.use(open(weights));
   const lookup = (key: string): unknown => key.split(".").reduce<unknown>(fieldOf, config);
-  return foreignFile("huggingFace", path, source, lookup, opened.move());
+  const tokenizer = (vocabSize: number): Tokenizer | undefined => huggingFaceTokenizer(folder, vocabSize);
+  return foreignFile({ format: "huggingFace", path, source, config, lookup, tokenizer }, opened.move());
 }
 
 function fieldOf(value: unknown, name: string): unknown {
@@ -83,10 +96,10 @@ function weightsIn(folder: string): string {
   });
 }
 
-function readConfig(path: string): unknown {
+function readJson(path: string, bytesMax: number): unknown {
   let text: string;
   try {
-    if (statSync(path).size > CONFIG_BYTES_MAX) throw notConfig(path, `${statSync(path).size} bytes`);
+    if (statSync(path).size > bytesMax) throw notJson(path, `${statSync(path).size} bytes`);
     text = readFileSync(path, "utf8");
   } catch (error) {
     if (error instanceof ModelFileError) throw error;
@@ -95,29 +108,36 @@ function readConfig(path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw notConfig(path, error instanceof Error ? error.message : "something else");
+    throw notJson(path, error instanceof Error ? error.message : "something else");
   }
 }
 
-function notConfig(path: string, got: string): ModelFileError {
-  return new ModelFileError(`${basename(path)} is not the configuration of a model`, {
+function notJson(path: string, got: string): ModelFileError {
+  return new ModelFileError(`${basename(path)} is not what its name says`, {
     where: path,
-    expected: "an object in JSON",
+    expected: "the JSON of a Hugging Face model",
     got,
   });
 }
 
-function foreignFile(
-  format: ForeignFormat,
-  path: string,
-  source: TensorSource,
-  get: (key: string) => unknown,
-  opened: DisposableStack,
-): ForeignFile {
+function huggingFaceTokenizer(folder: string, vocabSize: number): Tokenizer | undefined {
+  const [tokenizer, config, generation] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"].map(
+    (name) => (existsSync(join(folder, name)) ? readJson(join(folder, name), TOKENIZER_BYTES_MAX) : undefined),
+  );
+  return tokenizer === undefined ? undefined : tokenizerFromHuggingFace({ tokenizer, config, generation, vocabSize });
+}
+
+interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer"> {
+  readonly source: TensorSource;
+  readonly lookup: (key: string) => unknown;
+}
+
+function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile {
+  const { format, path, config, tokenizer, source, lookup } = parts;
   const tensors = new Map(source.tensors.map((tensor) => [tensor.name, tensor]));
   const described: ForeignModel = {
     where: path,
-    get,
+    get: lookup,
     shape: (name) => tensors.get(name)?.shape,
     dtype: (name) => tensors.get(name)?.dtype,
     values: (name) => decodeTensorValues(tensors.get(name)!),
@@ -131,8 +151,9 @@ function foreignFile(
     path,
     fileSizeBytes,
     described,
+    config,
     tensors,
-    tokenizer: () => undefined,
+    tokenizer,
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

@@ -182,7 +182,7 @@ function readHead(path: string): Uint8Array {
 }
 
 /** What a container of Fidelity holds, and the type of each parameter as it is stored. */
-export function fidelityInfo(path: string, header: ContainerHeader, options: OpenModelOptions) {
+export function fidelityInfo(path: string, header: ContainerHeader, options: Pick<OpenModelOptions, "tokenizer"> = {}) {
   const stored = storedModel(path, header);
   const { model, types } = stored;
   const tokenizer = options.tokenizer === undefined ? stored.tokenizer : readTokenizer(options.tokenizer, model);
@@ -292,26 +292,37 @@ function openForeign(
 ): OpenModel {
   using file = openForeignModel(path, format);
   const imported = importModel(file.format, file.described);
-  const info = foreignInfo(file, imported, options);
   const parameters = importParameters(imported, file.tensors, device, options);
   const isPacked = [...parameters.values()].some(({ type }) => isTernary(type.dtype));
-  return new OpenModel({ ...info, isPacked }, parameters, "read", () => freeParameters(parameters));
+  const info = foreignInfo(file, imported, options, isPacked);
+  return new OpenModel(info, parameters, "read", () => freeParameters(parameters));
 }
 
 /** What a file of another program holds, under the names that parameters have here. */
-function foreignInfo(file: ForeignFile, { model, origins }: ForeignImport, options: OpenModelOptions): ModelInfo {
+function foreignInfo(
+  file: ForeignFile,
+  { model, origins }: ForeignImport,
+  options: OpenModelOptions,
+  isPacked = false,
+): ModelInfo {
   const tensors = namedParameters(model.parameters).map(({ path: name, leaf }): TensorInfo => {
     const sources = origins.get(name)!.names.map((source) => file.tensors.get(source)!);
     const sizeBytes = sources.reduce((sum, source) => sum + source.sizeBytes, 0);
     return { name, component: componentOf(name).id, dtype: sources[0].dtype, shape: leaf.shape, sizeBytes };
   });
+  let tokenizer: Tokenizer | undefined;
   return {
     path: file.path,
     format: file.format === "gguf" ? "gguf" : "safetensors",
     kind: "model",
     model,
-    tokenizer: options.tokenizer === undefined ? file.tokenizer() : readTokenizer(options.tokenizer, model),
-    isPacked: false,
+    // A vocabulary of 100,000 words takes longer to read than the rest of a header, and not everybody wants it.
+    get tokenizer() {
+      const given = options.tokenizer;
+      tokenizer ??= given === undefined ? file.tokenizer(model.vocabSize) : readTokenizer(given, model);
+      return tokenizer;
+    },
+    isPacked,
     fileSizeBytes: file.fileSizeBytes,
     metadata: {},
     tensors,

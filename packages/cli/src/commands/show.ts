@@ -1,14 +1,23 @@
 // `fidelity show`: what a model file holds, from its header alone.
 
 import { describeMap } from "@fidelity/barewire";
+import { writeFileAtomic } from "@fidelity/barewire/node";
+import { describeModel } from "@fidelity/run/node";
+import { FidelityError } from "@fidelity/units";
 import { Command } from "commander";
-import { describeAddress, describeFile } from "../describe-file.ts";
+import { describeAddress, describeComponent, describeFile } from "../describe-file.ts";
 import type { ComponentDescription, FileDescription, TensorDescription, VersionDescription } from "../describe-file.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
-import { formatCount, formatSize, formatTable, formatTree, plural } from "../table.ts";
+import { describeFit } from "../show/memory-fit.ts";
+import { tensorStatistics } from "../show/statistics.ts";
+import type { TensorStatistics } from "../show/statistics.ts";
+import { openTensorValues } from "../show/tensor-values.ts";
+import { renderShowPage } from "../show/view.ts";
+import type { ShowPage } from "../show/view.ts";
+import { formatCount, formatPlain, formatSize, formatTable, formatTree, plural } from "../table.ts";
 import type { TreeNode } from "../table.ts";
 
 const EXAMPLES = `
@@ -20,19 +29,28 @@ Examples:
   fidelity show runs/quickstart
   fidelity show stories260K.bin
   fidelity show llama.gguf
+  fidelity show llama.gguf --view llama.html
   fidelity show https://example.org/model.fid
   fidelity show runs/quickstart --map
   fidelity show runs/quickstart --json | jq .totals`;
+
+interface ShowOptions {
+  readonly model?: string;
+  readonly view?: string;
+  readonly map?: boolean;
+  readonly json?: boolean;
+}
 
 export function showCommand(done: (exitCode: number) => void): Command {
   return new Command("show")
     .description("Draw what a model or checkpoint holds: components, tensors, shapes, dtypes, bytes.")
     .argument("[file]", "a run folder, a model or checkpoint, a GGUF, safetensors or llama2.c file, or an address")
     .option("--model <file>", "the same, as the other commands take it")
+    .option("--view <file>", "write a page with all of it, and every tensor's range and histogram, as HTML")
     .option("--map", "also list every range of bytes: roots, headers, tensors, older versions, padding")
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
-    .action(async (file: string | undefined, options: { model?: string; map?: boolean; json?: boolean }) => {
+    .action(async (file: string | undefined, options: ShowOptions) => {
       const path = file ?? options.model;
       if (path === undefined) {
         throw new UsageError("which file?", {
@@ -45,18 +63,50 @@ export function showCommand(done: (exitCode: number) => void): Command {
       const description = /^https?:\/\//.test(path)
         ? await describeAddress(path, { map })
         : describeFile(modelPath(path), { map });
-      if (!output.isJson) output.line(formatDescription(description));
+      if (options.view !== undefined) {
+        writeFileAtomic(options.view, [new TextEncoder().encode(renderShowPage(readPage(description)))]);
+        output.line(`${options.view}: open it in a browser`);
+      } else if (!output.isJson) output.line(formatDescription(description));
       output.result(description);
       done(EXIT_OK);
     });
 }
 
+/** A description with the statistics of all tensors that can be read, on the way of which a bar shows how far it is. */
+function readPage(description: FileDescription): ShowPage {
+  const statistics = new Map<string, TensorStatistics>();
+  using values = openTensorValues(description.path);
+  const names = description.components.flatMap(({ tensors }) => tensors.map(({ name }) => name));
+  for (const [i, name] of names.entries()) {
+    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${i + 1}/${names.length} ${printable(name)}`);
+    const read = values.of(name);
+    if (read !== undefined) statistics.set(name, tensorStatistics(read));
+  }
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  return { description, statistics, chain: modelComponents(description.path) ?? description.components };
+}
+
+/** The components in the model's order and under its names, where it is known what the file holds. */
+function modelComponents(path: string): readonly ComponentDescription[] | undefined {
+  try {
+    const tensors = describeModel(path).tensors.map((tensor) => ({ ...tensor, layout: "dense", offsetBytes: 0 }));
+    return Array.from(
+      Map.groupBy(tensors, ({ component }) => component),
+      ([id, members]) => describeComponent(id, id, members),
+    );
+  } catch (error) {
+    if (error instanceof FidelityError) return undefined; // the description says why
+    throw error;
+  }
+}
+
 function formatDescription(description: FileDescription): string {
-  const { path, format, fileSizeBytes, architecture, config, metadata, components, totals } = description;
-  const { types = [], versions = [], memoryMap } = description;
+  const { path, format, fileSizeBytes, architecture, memory, config, metadata, components, totals } = description;
+  const { types = [], versions = [], memoryMap, problem } = description;
   const facts = [
     ["format", format],
     ...(architecture === undefined ? [] : [["architecture", `${architecture.name}: ${architecture.summary}`]]),
+    ...(memory === undefined ? [] : [["memory", describeFit(memory)]]),
     ...plainEntries(config),
     ...plainEntries(metadata),
     ...types.map(({ dtype, tensors, sizeBytes }) => [
@@ -74,6 +124,7 @@ function formatDescription(description: FileDescription): string {
   ]);
   const parts = [`${path}: ${formatSize(fileSizeBytes)}\n${formatTable(facts, ["left", "left"])}`, tree];
   if (versions.length > 1) parts.push(formatVersions(versions));
+  if (problem !== undefined) parts.push(`This model cannot be opened here: ${problem}`);
   if (memoryMap !== undefined) parts.push(describeMap(memoryMap));
   return parts.join("\n\n");
 }
@@ -126,6 +177,6 @@ function plainEntries(value: unknown, prefix = ""): [string, string][] {
   if (typeof value !== "object" || value === null) return [];
   return Object.entries(value).flatMap(([name, field]): [string, string][] => {
     if (typeof field === "object" && field !== null) return plainEntries(field, `${prefix}${name}.`);
-    return [[printable(`${prefix}${name}`), printable(String(field))]];
+    return [[printable(`${prefix}${name}`), printable(formatPlain(field))]];
   });
 }

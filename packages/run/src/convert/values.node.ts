@@ -24,6 +24,7 @@ export interface StoredParameter {
 export interface StoredValues extends Disposable {
   readonly format: ModelInfo["format"];
   readonly model: Model;
+  /** Undefined where there is none; made when it is asked for. */
   readonly tokenizer: Tokenizer | undefined;
   readonly fileSizeBytes: number;
   /** By path, in the model's order. */
@@ -40,8 +41,16 @@ export function openValues(path: string, options: Pick<OpenModelOptions, "tokeni
   const { model, parameters } = foreignValues(file);
   const resources = opened.move();
   const { fileSizeBytes } = file;
-  const tokenizer = file.tokenizer();
-  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+  return {
+    format,
+    model,
+    get tokenizer() {
+      return file.tokenizer(model.vocabSize);
+    },
+    fileSizeBytes,
+    parameters,
+    [Symbol.dispose]: () => resources.dispose(),
+  };
 }
 
 function foreignValues(file: ForeignFile): Pick<StoredValues, "model" | "parameters"> {

@@ -1,0 +1,68 @@
+// What a model takes in memory before anything of it is loaded, beside what this machine has left.
+
+import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
+import { namedParameters } from "@fidelity/models";
+import type { Model } from "@fidelity/models";
+import type { ModelInfo } from "@fidelity/run/node";
+import { formatCount, formatSize } from "../table.ts";
+
+/** All that a model computes with lies in one memory of WebAssembly. */
+export const ARENA_BYTES_MAX = 2 ** 32;
+/** Tokens to make room for where a model allows more. */
+const CAPACITY_MAX = 4096;
+
+/** One tensor of a model's state. */
+export interface StateTensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+}
+
+export interface MemoryFit {
+  /** Packed where the file has packed or ternary weights, float32 elsewhere. */
+  readonly parameterBytes: number;
+  /** Tokens that the state below has room for; null where it does not grow. */
+  readonly capacity: number | null;
+  readonly state: readonly StateTensor[];
+  readonly stateBytes: number;
+  /** What each further token adds to the state. */
+  readonly bytesPerToken: number;
+  readonly availableBytes: number;
+  readonly fits: boolean;
+}
+
+/** What one sequence of a model takes. Nothing is allocated. */
+export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">): MemoryFit {
+  const stored = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
+  let parameterBytes = 0;
+  for (const { path, leaf } of namedParameters(model.parameters)) {
+    const isPacked = leaf.role === "ternary" && /^(ternary|tq|i2_s)/.test(stored.get(path) ?? "");
+    parameterBytes += storageBytes({ dtype: isPacked ? "ternary" : "f32", shape: leaf.shape });
+  }
+  const capacity = model.contextLimit === null ? null : Math.min(model.contextLimit, CAPACITY_MAX);
+  const state = stateOf(model, capacity ?? 1);
+  const stateBytes = sumBytes(state);
+  const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1)) - stateBytes;
+  const availableBytes = Math.min(process.availableMemory(), ARENA_BYTES_MAX);
+  const fits = parameterBytes + stateBytes <= availableBytes;
+  return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, fits };
+}
+
+function stateOf(model: Model, capacity: number): StateTensor[] {
+  return flattenTree(model.stateTypes({ batch: 1, capacity }), isTensorType).map(({ path, leaf }) => {
+    return { name: path, dtype: leaf.dtype, shape: leaf.shape, sizeBytes: storageBytes(leaf) };
+  });
+}
+
+function sumBytes(state: readonly StateTensor[]): number {
+  return state.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+}
+
+/** The fit in a sentence. */
+export function describeFit({ parameterBytes, capacity, stateBytes, availableBytes, fits }: MemoryFit): string {
+  const room = capacity === null ? "its state" : `a state of ${formatCount(capacity)} tokens`;
+  const needs = `${formatSize(parameterBytes + stateBytes)}: weights ${formatSize(parameterBytes)}, ${room} ${formatSize(stateBytes)}`;
+  const limit = availableBytes === ARENA_BYTES_MAX ? "one arena has" : "free here are";
+  return `${needs}; ${limit} ${formatSize(availableBytes)}: ${fits ? "fits" : "does not fit"}`;
+}
