@@ -6,7 +6,7 @@
 // Hugging Face: model type "bitnet"; weights are bfloat16, ternarised when they are used, or codes of two bits, four rows
 // to a byte, with a scale.
 
-import { decoderFromHuggingFace, ggufDecoder, ggufOrigin, huggingFaceOrigin } from "./decoder.ts";
+import { decoderFromHuggingFace, decoderMetadata, ggufDecoder, ggufOrigin, huggingFaceOrigin } from "./decoder.ts";
 import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
 import { textOf } from "./naming.ts";
 
@@ -17,16 +17,12 @@ function activationOf(file: ForeignModel, key: string, usual: "relu2" | "silu"):
   return name === "relu_sqr" ? "relu2" : name;
 }
 
-const decoder = ggufDecoder(
-  ["bitnet", "bitnet-b1.58", "bitnet-25"],
-  (file, architecture) => ({
-    architecture: "bitnet",
-    tiedEmbeddings: true,
-    activation: activationOf(file, `${architecture}.hidden_activation`, architecture === "bitnet" ? "silu" : "relu2"),
-    weights: TERNARY_TYPES.includes(file.dtype("blk.0.attn_q.weight") ?? "") ? "ternary" : "dense",
-  }),
-  ({ activation }) => [{ key: "bitnet.hidden_activation", type: "string", value: activation }],
-);
+const decoder = ggufDecoder(["bitnet", "bitnet-b1.58", "bitnet-25"], (file, architecture) => ({
+  architecture: "bitnet",
+  tiedEmbeddings: true,
+  activation: activationOf(file, `${architecture}.hidden_activation`, architecture === "bitnet" ? "silu" : "relu2"),
+  weights: TERNARY_TYPES.includes(file.dtype("blk.0.attn_q.weight") ?? "") ? "ternary" : "dense",
+}));
 
 const gguf: FileNaming = {
   ...decoder,
@@ -34,6 +30,7 @@ const gguf: FileNaming = {
     const origin = ggufOrigin(path);
     return origin === undefined ? undefined : scaled(origin, file, origin.names[0].replace(/weight$/, "scale"));
   },
+  metadata: (config) => decoderMetadata(config["activation"] === "silu" ? "bitnet" : "bitnet-b1.58", config),
 };
 
 /** The origin of values that are multiplied by the one number of the tensor `scale`, if the file has it. */
