@@ -44,6 +44,7 @@ export interface Node {
   readonly id: number;
   readonly op: OpDef;
   readonly inputs: readonly Tensor[];
+  /** Of one trace, equal attributes are one object. */
   readonly attrs: Attrs;
   readonly results: readonly Tensor[];
 }
@@ -92,12 +93,6 @@ export interface Graph {
 
 /** A tensor operation outside `trace`, or with a tensor of another trace. */
 export class TraceError extends FidelityError {}
-
-/** The scope in which nodes are made unique. */
-class Trace {
-  /** By their hashes. */
-  readonly interned = new Map<number, Node>();
-}
 
 let current: Trace | undefined;
 let nextNodeId = 0;
@@ -160,20 +155,67 @@ function objectId(value: object): number {
 }
 
 /** The sum over attributes, so that their order does not count. */
-function hashNode(op: OpDef<never>, inputs: readonly Tensor[], attrs: Attrs): number {
-  let hash = objectId(op);
-  for (let i = 0; i < inputs.length; i++) hash = mix(mix(hash, inputs[i]!.node.id), inputs[i]!.index);
-  for (const key of Object.keys(attrs)) hash = (hash + hashAttr(attrs[key]!)) | 0;
+function hashAttrs(attrs: Attrs, keys: readonly string[]): number {
+  let hash = 0;
+  for (let i = 0; i < keys.length; i++) hash = (hash + hashAttr(attrs[keys[i]!]!)) | 0;
   return hash;
 }
 
-function isNodeOf(node: Node, op: OpDef<never>, inputs: readonly Tensor[], attrs: Attrs): boolean {
-  if ((node.op as unknown) !== op || node.inputs.length !== inputs.length) return false;
-  for (let i = 0; i < inputs.length; i++) if (node.inputs[i] !== inputs[i]) return false;
-  const keys = Object.keys(attrs);
-  if (keys.length !== Object.keys(node.attrs).length) return false;
-  for (const key of keys) if (!(key in node.attrs) || !sameAttr(attrs[key]!, node.attrs[key]!)) return false;
+function sameAttrs(a: Attrs, b: Attrs, keys: readonly string[]): boolean {
+  if (keys.length !== Object.keys(b).length) return false;
+  for (const key of keys) if (!(key in b) || !sameAttr(a[key]!, b[key]!)) return false;
   return true;
+}
+
+const NO_ATTRS: Attrs = {};
+
+/** The scope in which nodes are made unique. What has equal hashes stands at the next numbers that are free. */
+class Trace {
+  readonly #nodes = new Map<number, Node>();
+  readonly #attrs = new Map<number, Attrs>();
+
+  /** The one object for attributes like these. */
+  attrsLike(attrs: Attrs): Attrs {
+    const keys = Object.keys(attrs);
+    if (keys.length === 0) return NO_ATTRS;
+    let hash = hashAttrs(attrs, keys);
+    for (let found = this.#attrs.get(hash); found !== undefined; found = this.#attrs.get(hash)) {
+      if (found === attrs || sameAttrs(attrs, found, keys)) return found;
+      hash = (hash + 1) | 0;
+    }
+    this.#attrs.set(hash, attrs);
+    return attrs;
+  }
+
+  /** The node of an op on inputs, with attributes as `attrsLike` gives them; made where there is none. */
+  nodeOf(op: OpDef, inputs: readonly Tensor[], attrs: Attrs): Node {
+    let hash = mix(objectId(op), objectId(attrs));
+    for (let i = 0; i < inputs.length; i++) hash = mix(mix(hash, inputs[i]!.node.id), inputs[i]!.index);
+    for (let found = this.#nodes.get(hash); found !== undefined; found = this.#nodes.get(hash)) {
+      if (found.op === op && found.attrs === attrs && sameTensors(found.inputs, inputs)) return found;
+      hash = (hash + 1) | 0;
+    }
+    const node = makeNode(op, inputs, attrs);
+    this.#nodes.set(hash, node);
+    return node;
+  }
+}
+
+function sameTensors(a: readonly Tensor[], b: readonly Tensor[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+function makeNode(op: OpDef, inputs: readonly Tensor[], attrs: Attrs): Node {
+  const types = op.infer(
+    inputs.map((input) => input.type),
+    attrs,
+  );
+  const results: Tensor[] = [];
+  const node: Node = { id: nextNodeId++, op, inputs: [...inputs], attrs, results };
+  for (let i = 0; i < types.length; i++) results.push(new Tensor(node, i, Object.freeze(types[i]!)));
+  return node;
 }
 
 /**
@@ -188,22 +230,7 @@ export function emit<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], a
   }
   const simplified = op.simplify?.(inputs, attrs);
   if (simplified !== undefined) return simplified;
-  // Nodes whose hashes are equal stand at the next numbers that are free.
-  const { interned } = current;
-  let hash = hashNode(op, inputs, attrs);
-  for (let found = interned.get(hash); found !== undefined; found = interned.get(hash)) {
-    if (isNodeOf(found, op, inputs, attrs)) return found.results;
-    hash = (hash + 1) | 0;
-  }
-  const types = op.infer(
-    inputs.map((input) => input.type),
-    attrs,
-  );
-  const results: Tensor[] = [];
-  const node: Node = { id: nextNodeId++, op: op as unknown as OpDef, inputs: [...inputs], attrs, results };
-  for (let i = 0; i < types.length; i++) results.push(new Tensor(node, i, Object.freeze(types[i]!)));
-  interned.set(hash, node);
-  return results;
+  return current.nodeOf(op as unknown as OpDef, inputs, current.attrsLike(attrs)).results;
 }
 
 /** `emit` for an op with one result. */

@@ -1,7 +1,7 @@
 // How many codes of each ternary matrix a step changes. The codes are those of the model that would be packed, before
 // the step and after it, so that the numbers mean the same for every estimator. The step's program computes them.
 
-import { abs, concat, div, max, mean, min, reduceSum, reshape, round, sub } from "@fidelity/core";
+import { abs, concat, div, max, mean, min, reduceSum, reshape, round, sub, traceOnce } from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { masterOf } from "./weight-estimation.ts";
@@ -22,15 +22,23 @@ export function countFlips(
   after: readonly Tensor[],
 ): Float | undefined {
   const counts = estimation.matrices.map((_matrix, i) => {
-    const change = abs(sub(codes(estimation, after, i), codes(estimation, before, i)));
-    return reshape(reduceSum(min(change, 1)), [1]);
+    return changedCodes(matrixOf(estimation, after, i), matrixOf(estimation, before, i))[0];
   });
   return counts.length === 0 ? undefined : (concat(counts, 0) as Float);
 }
 
-function codes(estimation: Estimation, leaves: readonly Tensor[], index: number): Float {
+/** The matrix whose codes are counted. */
+function matrixOf(estimation: Estimation, leaves: readonly Tensor[], index: number): Float {
   const master = masterOf(estimation, leaves, index);
-  const matrix = estimation.estimator.finish?.(master) ?? master.weight;
+  return estimation.estimator.finish?.(master) ?? master.weight;
+}
+
+const changedCodes = traceOnce("changed_codes", (after: Float, before: Float) => {
+  const change = abs(sub(codes(after), codes(before)));
+  return [reshape(reduceSum(min(change, 1)), [1])] as const;
+});
+
+function codes(matrix: Float): Float {
   const scale = max(mean(abs(matrix)), SCALE_FLOOR);
   return max(min(round(div(matrix, scale)), 1), -1) as Float;
 }

@@ -3,7 +3,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { add, constant, emit, inTrace, mul, parameter, printGraph, scan, sub, tensorType, trace } from "@fidelity/core";
+import {
+  add,
+  constant,
+  emit,
+  inTrace,
+  mul,
+  parameter,
+  printGraph,
+  scan,
+  sin,
+  sub,
+  tensorType,
+  trace,
+  traceOnce,
+} from "@fidelity/core";
 import type { CompileOptions, Graph, OpDef, Tensor } from "@fidelity/core";
 import { SAMPLED_OPS } from "@fidelity/core/testing";
 import { randomGraph, valueCase } from "../testing-conformance.node.ts";
@@ -85,6 +99,20 @@ test("bodies of loops count", () => {
     ).graph;
   assert.equal(codeOf(loop(2)), codeOf(loop(2)));
   assert.notEqual(codeOf(loop(2)), codeOf(loop(3)));
+});
+
+test("bodies of calls count, and are written once", () => {
+  const calls = (factor: number, count: number): Graph => {
+    const step = traceOnce("step", (value: Tensor) => [mul(sin(value), factor)] as const);
+    return traced((value) => Array.from({ length: count }).reduce((y: Tensor) => step(y)[0], value));
+  };
+  assert.equal(codeOf(calls(2, 3)), codeOf(calls(2, 3)));
+  assert.notEqual(codeOf(calls(2, 3)), codeOf(calls(3, 3)));
+  assert.notEqual(codeOf(calls(2, 3)), codeOf(calls(2, 4)));
+  const one = graphCode(calls(2, 1), {})!;
+  const five = graphCode(calls(2, 5), {})!;
+  const words = (code: typeof one): number => (code.find((part) => typeof part !== "string") as Uint8Array).length / 4;
+  assert.equal(words(five) - words(one), 4 * 5, "op, attributes, count of inputs, and the input's node and index");
 });
 
 test("what only identity tells apart has no code", () => {

@@ -3,19 +3,17 @@
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
 // be told apart by identity: an op that is not in the registry and has no text of its own, as kernels have, or an
 // attribute that is a function. A start that finds its program spends most of its time here, in an engine that has not
-// optimised anything yet: that is why a node's words are written in place, and not by a call each.
+// optimised anything yet: a node is a few numbers, and what its attributes are is written once for all nodes that share
+// them (graph.ts makes equal attributes one object).
 
-import { OPS } from "@fidelity/core";
-import type { AttrValue, CompileOptions, Graph, Node, OpDef, OpName, Tensor } from "@fidelity/core";
+import { OPS, topologicalOrder } from "@fidelity/core";
+import type { Attrs, AttrValue, CompileOptions, Graph, Node, OpDef, OpName, TensorType } from "@fidelity/core";
 
 /** Parts of a code, each told apart from the next by its length. */
 export type GraphCode = readonly (Uint8Array | string)[];
 
 /** Attributes that only derivatives read; a graph that is compiled has its derivatives behind it. */
 const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_jvp: "rule", custom_vjp: "rule" };
-
-/** Tags of values of attributes. Input references and counts are plain numbers in places of their own. */
-const TAG = { number: 0, string: 1, true: 2, false: 3, list: 4, data: 5, graph: 6, integer: 7 } as const;
 
 /** Longer arrays of numbers are parts of their own. */
 const SHORT_DATA = 8;
@@ -25,187 +23,180 @@ const WORDS_FIRST = 1 << 18;
 
 /** The code of a graph that is compiled with these options, or undefined when it has none. */
 export function graphCode(graph: Graph, options: CompileOptions): GraphCode | undefined {
-  const code: CodeState = { words: new Uint32Array(WORDS_FIRST), count: 0, texts: new Map(), data: [] };
-  if (!writeGraph(code, graph)) return undefined;
-  for (const { parameter, result } of options.donations ?? []) {
-    writeWord(code, parameter);
-    writeWord(code, result);
-  }
-  const words = new Uint8Array(code.words.buffer, 0, code.count * 4);
-  return [options.name ?? graph.name, REGISTRY_TEXT, JSON.stringify([...code.texts.keys()]), words, ...code.data];
+  const code = new CodeWriter();
+  if (!code.writeGraph(graph)) return undefined;
+  const donations = (options.donations ?? []).map(({ parameter, result }) => [parameter, result]);
+  return [options.name ?? graph.name, REGISTRY_TEXT, JSON.stringify(donations), ...code.parts()];
 }
 
 const registry = new Map<OpDef, number>(Object.values(OPS).map((op, number) => [op, number]));
 const REGISTRY_TEXT = Object.keys(OPS).join(" ");
 
-/** What is written so far. */
-interface CodeState {
-  words: Uint32Array;
-  count: number;
-  /** Texts by the numbers that stand for them. */
-  readonly texts: Map<string, number>;
-  readonly data: Uint8Array[];
-}
-
-/** Stands where a node could: nodes are over. */
-const NO_OP = 0xffff_ffff;
-
-/** Stands for the number of an op that has none: its text follows. */
+/** Stands for the number of an op that has none: its own text stands where that of attributes does. */
 const UNREGISTERED = 0xffff_fffe;
 
-/** Writes a graph; gives whether it could. Bodies of loops are closed, so each graph has its numbers to itself. */
-function writeGraph(code: CodeState, { parameters, results }: Graph): boolean {
-  const numbers = new NodeNumbers([...parameters, ...results]);
-  writeWord(code, parameters.length);
-  for (const { node, type } of parameters) {
-    writeText(code, type.dtype);
-    writeWord(code, type.shape.length);
-    for (const dim of type.shape) writeNumber(code, dim);
-    numbers.add(node.id);
-  }
-  for (const { node } of results) if (!writeNodes(code, node, numbers)) return false;
-  writeWord(code, NO_OP);
-  writeWord(code, results.length);
-  for (const { node, index } of results) {
-    writeWord(code, numbers.byId[node.id]!);
-    writeWord(code, index);
-  }
-  return true;
-}
+/** Stands where a node could: a graph inside of the graph begins. */
+const BODY = 0xffff_fffd;
 
-/** Writes what a node depends on, inputs before users, and the node. Iterative: graphs are deeper than stacks. */
-function writeNodes(code: CodeState, root: Node, numbers: NodeNumbers): boolean {
-  const { byId } = numbers;
-  if (byId[root.id] !== 0) return true;
-  const stack = [root];
-  const next = [0];
-  while (stack.length > 0) {
-    const top = stack.length - 1;
-    const node = stack[top]!;
-    const { inputs } = node;
-    let at = next[top]!;
-    while (at < inputs.length && byId[inputs[at]!.node.id] !== 0) at++;
-    if (at < inputs.length) {
-      next[top] = at + 1;
-      stack.push(inputs[at]!.node);
-      next.push(0);
-      continue;
+/** Stands where a node could: nodes are over. */
+const NO_NODE = 0xffff_ffff;
+
+class CodeWriter {
+  #words = new Uint32Array(WORDS_FIRST);
+  #count = 0;
+  /** Texts by the numbers that stand for them. */
+  readonly #texts = new Map<string, number>();
+  /** Those of attributes. */
+  readonly #attrs = new Map<Attrs, number>();
+  /** Graphs that are attributes, by their numbers: calls share theirs. */
+  readonly #bodies = new Map<Graph, number>();
+  readonly #data: Uint8Array[] = [];
+
+  /** All that was written. */
+  parts(): (Uint8Array | string)[] {
+    const words = new Uint8Array(this.#words.buffer, 0, this.#count * 4);
+    return [JSON.stringify([...this.#texts.keys()]), words, ...this.#data];
+  }
+
+  /** Gives whether it could. Bodies are closed, so each graph has its numbers to itself. */
+  writeGraph({ parameters, results }: Graph): boolean {
+    const order = topologicalOrder(results);
+    const numbers = new NodeNumbers([...parameters.map(({ node }) => node), ...order]);
+    this.#write(parameters.length);
+    for (const { node, type } of parameters) {
+      this.#write(this.#textNumber(typeText(type)));
+      numbers.add(node);
     }
-    stack.pop();
-    next.pop();
-    if (!writeNode(code, node, byId)) return false;
-    numbers.add(node.id);
-  }
-  return true;
-}
-
-function writeNode(code: CodeState, { op, inputs, attrs }: Node, byId: Uint32Array): boolean {
-  const number = registry.get(op) ?? UNREGISTERED;
-  // A parameter that is none of the graph's comes from outside, and has no number.
-  if ((number === UNREGISTERED && op.identity === undefined) || op.name === "parameter") return false;
-  const words = roomFor(code, 3 + 2 * inputs.length);
-  let at = code.count;
-  words[at++] = number;
-  words[at++] = inputs.length;
-  for (let i = 0; i < inputs.length; i++) {
-    const { node, index } = inputs[i]!;
-    words[at++] = byId[node.id]!;
-    words[at++] = index;
-  }
-  if (op.identity !== undefined) {
-    code.count = at;
-    writeText(code, op.identity());
+    for (const node of order) {
+      if (numbers.of(node) !== 0) continue;
+      if (!this.#writeNode(node, numbers)) return false;
+      numbers.add(node);
+    }
+    this.#write(NO_NODE);
+    this.#write(results.length);
+    for (const { node, index } of results) {
+      this.#write(numbers.of(node));
+      this.#write(index);
+    }
     return true;
   }
-  const keys = Object.keys(attrs);
-  words[at++] = keys.length;
-  code.count = at;
-  if (keys.length === 0) return true;
-  if (keys.length > 1) keys.sort();
-  const unread = UNREAD[op.name as OpName];
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i]!;
-    writeText(code, key);
-    if (key !== unread && !writeValue(code, attrs[key]!)) return false;
+
+  #writeNode({ op, inputs, attrs }: Node, numbers: NodeNumbers): boolean {
+    const number = registry.get(op) ?? UNREGISTERED;
+    // A parameter that is none of the graph's comes from outside, and has no number.
+    if ((number === UNREGISTERED && op.identity === undefined) || op.name === "parameter") return false;
+    const kind = op.identity === undefined ? this.#attrsNumber(op, attrs) : this.#textNumber(op.identity());
+    if (kind === undefined) return false;
+    const words = this.#roomFor(3 + 2 * inputs.length);
+    let at = this.#count;
+    words[at++] = number;
+    words[at++] = kind;
+    words[at++] = inputs.length;
+    for (let i = 0; i < inputs.length; i++) {
+      const { node, index } = inputs[i]!;
+      words[at++] = numbers.of(node);
+      words[at++] = index;
+    }
+    this.#count = at;
+    return true;
   }
-  return true;
-}
 
-function writeValue(code: CodeState, value: AttrValue): boolean {
-  if (typeof value === "number") writeNumber(code, value);
-  else if (typeof value === "boolean") writeWord(code, value ? TAG.true : TAG.false);
-  else if (typeof value === "string") {
-    writeWord(code, TAG.string);
-    writeText(code, value);
-  } else if (Array.isArray(value)) {
-    writeWord(code, TAG.list);
-    writeWord(code, value.length);
-    return value.every((item: AttrValue) => writeValue(code, item));
-  } else if (value instanceof Float64Array) writeData(code, value);
-  else if (isGraph(value)) {
-    writeWord(code, TAG.graph);
-    return writeGraph(code, value);
-  } else return false;
-  return true;
-}
-
-function writeData(code: CodeState, data: Float64Array): void {
-  writeWord(code, TAG.data);
-  writeWord(code, data.length);
-  if (data.length > SHORT_DATA) code.data.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  else for (const value of data) writeNumber(code, value);
-}
-
-const float = new Float64Array(1);
-const floatWords = new Uint32Array(float.buffer);
-
-/** Small whole numbers as they are, others by all 64 bits: 0 and -0 are two numbers to an op. */
-function writeNumber(code: CodeState, value: number): void {
-  const words = roomFor(code, 3);
-  const isWhole = value >>> 0 === value && (value !== 0 || Object.is(value, 0));
-  if (isWhole) {
-    words[code.count++] = TAG.integer;
-    words[code.count++] = value;
-    return;
+  /** The number of the text of attributes. */
+  #attrsNumber({ name }: OpDef, attrs: Attrs): number | undefined {
+    const known = this.#attrs.get(attrs);
+    if (known !== undefined) return known;
+    const unread = UNREAD[name as OpName];
+    let text = "";
+    for (const key of Object.keys(attrs).sort()) {
+      const value = key === unread ? "" : this.#valueText(attrs[key]!);
+      if (value === undefined) return undefined;
+      text += `${key}=${value};`;
+    }
+    const number = this.#textNumber(text);
+    if (unread === undefined) this.#attrs.set(attrs, number);
+    return number;
   }
-  float[0] = value;
-  words[code.count++] = TAG.number;
-  words[code.count++] = floatWords[0]!;
-  words[code.count++] = floatWords[1]!;
-}
 
-function writeText(code: CodeState, text: string): void {
-  let number = code.texts.get(text);
-  if (number === undefined) code.texts.set(text, (number = code.texts.size));
-  writeWord(code, number);
-}
-
-function writeWord(code: CodeState, value: number): void {
-  roomFor(code, 1)[code.count++] = value;
-}
-
-/** The words of a code, with room for `count` more. */
-function roomFor(code: CodeState, count: number): Uint32Array {
-  if (code.count + count > code.words.length) {
-    const longer = new Uint32Array(2 * code.words.length + count);
-    longer.set(code.words);
-    code.words = longer;
+  #valueText(value: AttrValue): string | undefined {
+    if (typeof value === "number") return numberText(value);
+    if (typeof value === "string") return JSON.stringify(value);
+    if (typeof value === "boolean") return String(value);
+    if (Array.isArray(value)) {
+      const items = value.map((item: AttrValue) => this.#valueText(item));
+      return items.includes(undefined) ? undefined : `[${items.join()}]`;
+    }
+    if (value instanceof Float64Array) {
+      if (value.length <= SHORT_DATA) return `f64[${Array.from(value, numberText).join()}]`;
+      return `data ${this.#data.push(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))}`;
+    }
+    return isGraph(value) ? this.#bodyText(value) : undefined;
   }
-  return code.words;
+
+  /** A graph inside of the graph is written where it is met first. */
+  #bodyText(body: Graph): string | undefined {
+    let number = this.#bodies.get(body);
+    if (number === undefined) {
+      this.#bodies.set(body, (number = this.#bodies.size));
+      this.#write(BODY);
+      if (!this.writeGraph(body)) return undefined;
+    }
+    return `graph ${number}`;
+  }
+
+  #textNumber(text: string): number {
+    let number = this.#texts.get(text);
+    if (number === undefined) this.#texts.set(text, (number = this.#texts.size));
+    return number;
+  }
+
+  #write(value: number): void {
+    this.#roomFor(1)[this.#count++] = value;
+  }
+
+  /** The words, with room for `count` more. */
+  #roomFor(count: number): Uint32Array {
+    if (this.#count + count > this.#words.length) {
+      const longer = new Uint32Array(2 * this.#words.length + count);
+      longer.set(this.#words);
+      this.#words = longer;
+    }
+    return this.#words;
+  }
 }
 
-/** Numbers of nodes in the order in which they are written, by their ids, which depend on what was traced before. */
+/** All of the number: JavaScript's shortest text that gives it again. 0 and -0 are two numbers to an op. */
+function numberText(value: number): string {
+  return Object.is(value, -0) ? "-0" : String(value);
+}
+
+function typeText({ dtype, shape }: TensorType): string {
+  return `${dtype}[${shape.join()}]`;
+}
+
+/** Numbers of nodes, from 1 on, in the order in which they are written: ids depend on what was traced before. */
 class NodeNumbers {
-  /** From 1 on; 0 where a node has none. No node has a higher id than the ones that follow from it. */
-  readonly byId: Uint32Array;
+  /** By id less the least one; 0 where a node has no number yet. */
+  readonly #numbers: Uint32Array;
+  readonly #first: number;
   #count = 0;
 
-  constructor(tensors: readonly Tensor[]) {
-    this.byId = new Uint32Array(1 + tensors.reduce((most, { node }) => Math.max(most, node.id), 0));
+  constructor(nodes: readonly Node[]) {
+    let [first, last] = [Infinity, -1];
+    for (let i = 0; i < nodes.length; i++) {
+      const { id } = nodes[i]!;
+      if (id < first) first = id;
+      if (id > last) last = id;
+    }
+    this.#first = first;
+    this.#numbers = new Uint32Array(Math.max(0, last - first + 1));
   }
 
-  add(id: number): void {
-    this.byId[id] = ++this.#count;
+  of({ id }: Node): number {
+    return this.#numbers[id - this.#first]!;
+  }
+
+  add({ id }: Node): void {
+    this.#numbers[id - this.#first] = ++this.#count;
   }
 }
 

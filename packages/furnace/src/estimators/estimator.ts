@@ -3,7 +3,7 @@
 // gradient in its place. Most also say how the master becomes codes, and some train with a weight that is not ternary
 // yet. Whatever they do on the way, what is left at the end is a matrix for `ternarize`: models are packed as always.
 
-import { abs, div, max, mean, min, mul, round, stopGradient } from "@fidelity/core";
+import { abs, div, max, mean, min, mul, round, stopGradient, traceOnce } from "@fidelity/core";
 import type { Tensor, TernaryDtype } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { customVjp } from "../custom_vjp.ts";
@@ -70,7 +70,7 @@ const grafted = customVjp(
 
 /** `x`, with gradients multiplied by `factor`, which has the shape of `x` and is no function of it. */
 export function scaleGradient(x: Float, factor: Float): Float {
-  return scaled(x, stopGradient(factor));
+  return scaledOnce(x, stopGradient(factor) as Float)[0];
 }
 
 const scaled = customVjp(
@@ -83,6 +83,8 @@ const scaled = customVjp(
     jvp: ([, factor], [tangent]) => mul(tangent as Float, factor),
   },
 );
+
+const scaledOnce = traceOnce("scale_gradient", (x: Float, factor: Float) => [scaled(x, factor)] as const);
 
 /** The least scale, as that of `ternarize`. */
 const SCALE_FLOOR = 1e-5;

@@ -6,7 +6,7 @@
 // The paper quantises to two levels. Ternary codes change at two places, |w| = s / 2, and the power function stands at
 // both: r = 2 |u| - 1 with u = w / s, so that the levels 0 and 1 of |u| are its -1 and 1.
 
-import { abs, add, div, exp, log, lt, max, mul, select, sub, ternarize } from "@fidelity/core";
+import { abs, add, div, exp, log, lt, max, mul, select, sub, ternarize, traceOnce } from "@fidelity/core";
 import { absMean, scaleGradient } from "./estimator.ts";
 import type { Estimator, Float } from "./estimator.ts";
 
@@ -22,15 +22,18 @@ export const reste: Estimator = {
   summary: "the gradient of a power function that sharpens during the run (ReSTE)",
   estimate({ weight, progress }) {
     const order = add(mul(progress, LAST_ORDER - 1), 1) as Float;
-    const u = div(weight, absMean(weight)) as Float;
-    return { weight: ternarize(scaleGradient(weight, powerSlope(u, order))) };
+    const [slope] = slopeOf(weight, order);
+    return { weight: ternarize(scaleGradient(weight, slope)) };
   },
 };
 
+const slopeOf = traceOnce("power_slope", (weight: Float, order: Float) => {
+  return [powerSlope(div(weight, absMean(weight)) as Float, order)] as const;
+});
+
 /**
  * The derivative by `u` of ternary stairs whose rises are power functions of order `order` >= 1, a scalar:
- * |r|^(1/o - 1) / o with r = 2 |u| - 1, that of the chord where |r| is below m, and 0 beyond t. Written out, since it
- * enters a program once for each matrix.
+ * |r|^(1/o - 1) / o with r = 2 |u| - 1, that of the chord where |r| is below m, and 0 beyond t.
  */
 export function powerSlope(u: Float, order: Float): Float {
   const size = abs(sub(mul(abs(u), 2), 1)) as Float;

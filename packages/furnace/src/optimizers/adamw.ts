@@ -3,9 +3,10 @@
 //   p = p - rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon) + decay p).
 // The step number t and the rate are inputs of the program, so that one program serves all steps.
 
-import { add, cast, div, exp, lt, mul, select, sqrt, sub } from "@fidelity/core";
+import { add, cast, div, exp, lt, mul, select, sqrt, sub, traceOnce } from "@fidelity/core";
 import type { FloatDtype, Tensor } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
+import type { Float } from "../gradients/gradient.ts";
 import { leafwise } from "./optimizer.ts";
 import type { LeafStep, Optimizer, StepInputs } from "./optimizer.ts";
 import type { RowsMode } from "./variants.ts";
@@ -33,19 +34,31 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
 export function adamWStep(options: AdamWOptions): (inputs: StepInputs) => LeafStep {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0.01 } = options;
   const decays = options.decayMask ?? ((_path, shape) => shape.length >= 2);
-  return ({ learningRate, step }) =>
-    ({ path, shape, value, grad, moments }) => {
-      const time = cast(step, value.dtype);
-      const rate = cast(learningRate, value.dtype);
-      const first = add(mul(moments[0]!, beta1), mul(grad, 1 - beta1));
-      const second = add(mul(moments[1]!, beta2), mul(mul(grad, grad), 1 - beta2));
-      // One scalar per program and beta: the same nodes come out for every parameter.
-      const scale = div(rate, oneMinusPower(beta1, time));
-      const spread = sqrt(div(second, oneMinusPower(beta2, time)));
-      const change = mul(scale, div(first, add(spread, epsilon)));
-      const kept = decays(path, shape) && weightDecay !== 0 ? sub(value, mul(mul(rate, weightDecay), value)) : value;
-      return [sub(kept, change), first, second];
+  const update = (isDecaying: boolean) =>
+    traceOnce("adamW", (value: Float, grad: Float, m: Float, v: Float, ...scalars: readonly Float[]) => {
+      const [scale, correction, decay] = scalars as readonly [Float, Float, Float];
+      const first = add(mul(m, beta1), mul(grad, 1 - beta1));
+      const second = add(mul(v, beta2), mul(mul(grad, grad), 1 - beta2));
+      const change = mul(scale, div(first, add(sqrt(div(second, correction)), epsilon)));
+      const kept = isDecaying ? sub(value, mul(decay, value)) : value;
+      return [sub(kept, change), first, second] as const;
+    });
+  const [keep, shrink] = [update(false), update(true)];
+  return ({ learningRate, step }) => {
+    // One set per program and dtype, outside of the loops that update blocks of rows.
+    const scalars = new Map<FloatDtype, readonly Float[]>();
+    const scalarsOf = (dtype: FloatDtype): readonly Float[] => {
+      const time = cast(step, dtype);
+      const rate = cast(learningRate, dtype);
+      return [div(rate, oneMinusPower(beta1, time)), oneMinusPower(beta2, time), mul(rate, weightDecay)] as Float[];
     };
+    return ({ path, shape, value, grad, moments: [first, second] }) => {
+      const { dtype } = value;
+      if (!scalars.has(dtype)) scalars.set(dtype, scalarsOf(dtype));
+      const next = decays(path, shape) && weightDecay !== 0 ? shrink : keep;
+      return next(value, grad, first!, second!, ...scalars.get(dtype)!);
+    };
+  };
 }
 
 /**
