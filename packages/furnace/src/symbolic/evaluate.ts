@@ -1,11 +1,13 @@
 // Evaluating expressions many times: a tape of steps over registers, shared parts once. No code is generated, so that
-// it also runs in pages with a strict content policy.
+// it also runs in pages with a strict content policy. Where a part overflows, all are computed again with exponents
+// of any size (wide_range.ts), so that derivatives of sigmoids do not end in infinity over infinity.
 
 import { invariant } from "@fidelity/units";
 import type { Condition, Expression } from "./expression.ts";
 import { partsOf, SymbolicError, variablesOf } from "./expression.ts";
 import { factsOf } from "./functions.ts";
 import * as Q from "./rational.ts";
+import { evaluateWide } from "./wide_range.ts";
 
 /** Computes the expressions at one point; the array is the same at every call. */
 export type Evaluator = (...values: readonly number[]) => Float64Array;
@@ -41,7 +43,12 @@ export function evaluator(expressions: readonly Expression[], variables: readonl
   return (...values) => {
     for (const { register, argument } of inputs) registers[register] = values[argument] ?? Number.NaN;
     for (const step of steps) step?.();
-    outputs.forEach((register, i) => void (results[i] = registers[register]!));
+    if (registers.every(Number.isFinite)) {
+      outputs.forEach((register, i) => void (results[i] = registers[register]!));
+    } else {
+      const found = evaluateWide(parts, (name) => values[variables.indexOf(name)] ?? Number.NaN);
+      expressions.forEach((e, i) => void (results[i] = found.get(e)!));
+    }
     return results;
   };
 }

@@ -7,6 +7,8 @@ import { interpret, reduceSum, tensorType, trace } from "@fidelity/core";
 import * as T from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";
 import fc from "fast-check";
+import { BigFloats, bigFloat, toFloat64 } from "../precision/bigfloat.ts";
+import type { BigFloat } from "../precision/bigfloat.ts";
 import { grad } from "../vjp.ts";
 import type { Expression } from "./index.ts";
 import {
@@ -38,6 +40,7 @@ import {
   variable,
 } from "./index.ts";
 
+type F64 = Tensor<readonly number[], "f64">;
 const [x, y] = [variable("x"), variable("y")];
 
 /** Random expressions of x and y that are finite and smooth on most of [0.5, 2] squared. */
@@ -140,6 +143,76 @@ test("functions are read from their own text", () => {
         assert.ok(isClose(found, fn(...at), 1e-12), `${String(fn)} at ${at.join()}: ${found}`);
     }
   }
+});
+
+const saturating: readonly (readonly [name: string, text: string, op?: (x: F64) => F64])[] = [
+  ["sigmoid", "(x) => 1 / (1 + Math.exp(-x))", T.sigmoid],
+  ["tanh by its exponentials", "(x) => (Math.exp(x) - Math.exp(-x)) / (Math.exp(x) + Math.exp(-x))", T.tanh],
+  ["tanh", "(x) => Math.tanh(x)", T.tanh],
+  ["silu", "(x) => x / (1 + Math.exp(-x))", T.silu],
+  ["silu from below", "(x) => x * Math.exp(x) / (1 + Math.exp(x))", T.silu],
+  ["softplus", "(x) => Math.log(1 + Math.exp(x))", T.softplus],
+  ["gelu", "(x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))"],
+  ["mish", "(x) => x * Math.tanh(Math.log(1 + Math.exp(x)))"],
+];
+for (const [name, text, op] of saturating) {
+  test(`${name} and three derivatives are finite and right up to 10^4`, () => {
+    const orders = [symbolic(text).body];
+    for (let n = 1; n <= 3; n++) orders.push(simplify(derive(orders[n - 1]!, "x")));
+    const at = evaluator(orders, ["x"]);
+    const points = [-1e4, -3000, -800, -720, -360, -100, -37, -5, -0.5, 0.5, 5, 37, 100, 360, 720, 800, 3000, 1e4];
+    const found = points.map((point) => Float64Array.from(at(point)));
+    if (op !== undefined) {
+      const slope = (f: (x: F64) => F64) => (x: F64) => grad((v: F64) => reduceSum(f(v)))(x) as F64;
+      const fns = [op, slope(op), slope(slope(op)), slope(slope(slope(op)))];
+      const type = tensorType("f64", [points.length]);
+      const { graph } = trace("orders", (x: F64) => fns.map((fn) => fn(x)), [type]);
+      const wanted = interpret(graph, [{ type, data: Float64Array.from(points) }]);
+      points.forEach((point, i) =>
+        wanted.forEach(({ data }, order) => {
+          assert.ok(isClose(found[i]![order]!, data[i]!, 1e-12), `order ${order} at ${point}: ${found[i]![order]}`);
+        }),
+      );
+    }
+    // All of them are flat or straight far out: x, or 0, or 1.
+    for (const [i, point] of points.entries()) {
+      if (Math.abs(point) < 300) continue;
+      const [value, first, second, third] = found[i]!;
+      const limits = [-1, 0, 1, Math.max(point, 0)];
+      assert.ok(
+        limits.some((limit) => isClose(value!, limit, 1e-12)),
+        `${value} at ${point}`,
+      );
+      assert.ok(
+        [0, 1].some((limit) => isClose(first!, limit, 1e-12)),
+        `${first} at ${point}`,
+      );
+      assert.ok(Math.abs(second!) < 1e-12 && Math.abs(third!) < 1e-12, `${second}, ${third} at ${point}`);
+    }
+  });
+}
+
+test("formulas whose parts leave the range of float64 have the values of arbitrary precision", () => {
+  const big = new BigFloats(200);
+  const b = (value: number): BigFloat => bigFloat(value);
+  const expressions = [
+    "(x, y) => Math.exp(x) / (Math.exp(x) + Math.exp(y))",
+    "(x, y) => Math.log(Math.exp(x) + Math.exp(y))",
+  ];
+  const at = evaluator(
+    expressions.map((text) => symbolic(text).body),
+    ["x", "y"],
+  );
+  const size = fc.double({ min: -9000, max: 9000, noNaN: true });
+  const property = fc.property(size, fc.double({ min: -40, max: 40, noNaN: true }), (px, apart) => {
+    const py = px + apart;
+    const [share, logSum] = at(px, py) as unknown as [number, number];
+    const difference = big.sub(b(py), b(px));
+    const other = big.exp(difference);
+    assert.ok(isClose(share, toFloat64(big.div(b(1), big.add(b(1), other))), 1e-11), `${share} at ${px}, ${py}`);
+    assert.ok(isClose(logSum, toFloat64(big.add(b(px), big.log(big.add(b(1), other)))), 1e-12), `${logSum}`);
+  });
+  fc.assert(property, { seed: 5, numRuns: 100 });
 });
 
 test("known derivatives and their notation", () => {
