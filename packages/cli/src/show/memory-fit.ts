@@ -62,7 +62,8 @@ function sumBytes(state: readonly StateTensor[]): number {
 /** The fit in a sentence. */
 export function describeFit({ parameterBytes, capacity, stateBytes, availableBytes, fits }: MemoryFit): string {
   const room = capacity === null ? "its state" : `a state of ${formatCount(capacity)} tokens`;
-  const needs = `${formatSize(parameterBytes + stateBytes)}: weights ${formatSize(parameterBytes)}, ${room} ${formatSize(stateBytes)}`;
+  const parts = `weights ${formatSize(parameterBytes)}, ${room} ${formatSize(stateBytes)}`;
+  const needs = `${formatSize(parameterBytes + stateBytes)}: ${parts}`;
   const limit = availableBytes === ARENA_BYTES_MAX ? "one arena has" : "free here are";
   return `${needs}; ${limit} ${formatSize(availableBytes)}: ${fits ? "fits" : "does not fit"}`;
 }

@@ -19,28 +19,22 @@ export interface ShowPage {
 export function renderShowPage({ description, chain, statistics }: ShowPage): string {
   const { path, format, fileSizeBytes, architecture, config, components, totals, memory, types = [] } = description;
   const title = path.split("/").at(-1) ?? path;
-  const facts: [string, string][] = [
-    ["format", `${format}, ${formatSize(fileSizeBytes)}`],
-    ...(architecture === undefined
-      ? []
-      : [["architecture", `${architecture.name}: ${architecture.summary}`] as [string, string]]),
-    [
-      "parameters",
-      `${formatCount(totals.elements)} in ${plural(totals.tensors, "tensor")}, ${formatSize(totals.sizeBytes)}`,
-    ],
-    ...types.map(({ dtype, tensors, sizeBytes }): [string, string] => [
-      dtype,
-      `${plural(tensors, "tensor")}, ${formatSize(sizeBytes)}`,
-    ]),
-    ...(memory === undefined ? [] : [["memory", describeFit(memory)] as [string, string]]),
-  ];
+  const { tensors: count, elements, sizeBytes: bytes } = totals;
+  const size = `${formatCount(elements)} in ${plural(count, "tensor")}, ${formatSize(bytes)}`;
+  const facts = [["format", `${format}, ${formatSize(fileSizeBytes)}`]];
+  if (architecture !== undefined) facts.push(["architecture", `${architecture.name}: ${architecture.summary}`]);
+  facts.push(["parameters", size]);
+  for (const { dtype, tensors, sizeBytes } of types) {
+    facts.push([dtype, `${plural(tensors, "tensor")}, ${formatSize(sizeBytes)}`]);
+  }
+  if (memory !== undefined) facts.push(["memory", describeFit(memory)]);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>${escapeHtml(title)}</title><style>${styleSheet}</style></head><body>
 <h1>${escapeHtml(title)}</h1>
 ${table(facts)}
 <h2>Components</h2>
-<p class="note">From the tokens down to the logits. Equal neighbours are drawn once; a bar is a tensor's share of all bytes.</p>
+<p class="note">From the tokens down to the logits. Equal neighbours are drawn once; a bar is a share of all bytes.</p>
 <div class="chain">${chainCards(chain, totals.sizeBytes)}</div>
 ${memory === undefined ? "" : stateSection(memory)}
 <h2>Tensors</h2>
@@ -52,7 +46,7 @@ ${table(configRows(config))}
 `;
 }
 
-function table(rows: readonly (readonly [string, string])[]): string {
+function table(rows: readonly (readonly string[])[]): string {
   const lines = rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`);
   return `<table class="facts">${lines.join("")}</table>`;
 }
@@ -96,10 +90,13 @@ function localName({ name }: TensorDescription, { id }: ComponentDescription): s
 function tensorBar(tensor: TensorDescription, component: ComponentDescription, allBytes: number): string {
   const share = Math.max(0.2, (100 * tensor.sizeBytes) / Math.max(1, allBytes));
   const shape = tensor.shape.length === 0 ? "scalar" : tensor.shape.join(" × ");
-  return (
-    `<div class="part"><span>${escapeHtml(localName(tensor, component))}</span><span class="shape">${shape}</span>` +
-    `<span class="type">${escapeHtml(tensor.dtype)}</span><span class="bar"><i style="width:${share.toFixed(2)}%"></i></span></div>`
-  );
+  const cells = [
+    `<span>${escapeHtml(localName(tensor, component))}</span>`,
+    `<span class="shape">${shape}</span>`,
+    `<span class="type">${escapeHtml(tensor.dtype)}</span>`,
+    `<span class="bar"><i style="width:${share.toFixed(2)}%"></i></span>`,
+  ];
+  return `<div class="part">${cells.join("")}</div>`;
 }
 
 function stateSection({ state, stateBytes, bytesPerToken, capacity }: NonNullable<FileDescription["memory"]>): string {
@@ -107,29 +104,33 @@ function stateSection({ state, stateBytes, bytesPerToken, capacity }: NonNullabl
     bytesPerToken === 0
       ? "It has the same size at every position."
       : `It grows by ${formatSize(bytesPerToken)} a token; here is room for ${formatCount(capacity ?? 0)}.`;
-  const rows = state.map(
-    ({ name, dtype, shape, sizeBytes }) =>
-      `<tr><td>${escapeHtml(name)}</td><td>${dtype}</td><td>${shape.join(" × ")}</td><td class="number">${formatSize(sizeBytes)}</td></tr>`,
+  if (state.length === 0) return `<h2>State</h2><p class="note">None: every token sees all others at once.</p>`;
+  const rows = state.map(({ name, dtype, shape, sizeBytes }) =>
+    row([name, dtype, shape.join(" × "), formatSize(sizeBytes)]),
   );
-  if (rows.length === 0) return `<h2>State</h2><p class="note">None: every token sees all others at once.</p>`;
-  return `<h2>State</h2><p class="note">What one sequence keeps between tokens: ${formatSize(stateBytes)}. ${growth}</p>
-<details${rows.length > 12 ? "" : " open"}><summary>${plural(rows.length, "tensor")}</summary><table class="wide">${rows.join("")}</table></details>`;
+  const summary = `What one sequence keeps between tokens: ${formatSize(stateBytes)}. ${growth}`;
+  return `<h2>State</h2><p class="note">${summary}</p>
+<details${rows.length > 12 ? "" : " open"}><summary>${plural(rows.length, "tensor")}</summary>
+<table class="wide">${rows.join("")}</table></details>`;
+}
+
+function row(cells: readonly string[], rest = ""): string {
+  return `<tr>${cells.map((cell) => `<td>${escapeHtml(cell)}</td>`).join("")}${rest}</tr>`;
 }
 
 function tensorTable(
   components: readonly ComponentDescription[],
   statistics: ReadonlyMap<string, TensorStatistics>,
 ): string {
-  const head =
-    "<tr><th>tensor</th><th>type</th><th>shape</th><th>histogram</th><th>least</th><th>greatest</th><th>mean</th><th>deviation</th><th>zeros</th></tr>";
-  const groups = components.map((component) => {
-    const rows = component.tensors.map((tensor) => {
-      const name = `<td>${escapeHtml(tensor.name)}</td><td>${escapeHtml(tensor.dtype)}</td><td>${tensor.shape.join(" × ")}</td>`;
-      const found = statistics.get(tensor.name);
-      return `<tr>${name}${found === undefined ? '<td colspan="6" class="note">not read</td>' : statisticsCells(found)}</tr>`;
-    });
-    return rows.join("");
-  });
+  const names = ["tensor", "type", "shape", "histogram", "least", "greatest", "mean", "deviation", "zeros"];
+  const head = `<tr>${names.map((name) => `<th>${name}</th>`).join("")}</tr>`;
+  const groups = components.flatMap(({ tensors }) =>
+    tensors.map(({ name, dtype, shape }) => {
+      const found = statistics.get(name);
+      const cells = found === undefined ? '<td colspan="6" class="note">not read</td>' : statisticsCells(found);
+      return row([name, dtype, shape.join(" × ")], cells);
+    }),
+  );
   return `<div class="scroll"><table class="wide">${head}${groups.join("")}</table></div>`;
 }
 
@@ -150,12 +151,14 @@ function histogramSvg({ histogram, least, greatest }: TensorStatistics): string 
   const bars = histogram.map((count, bin) => {
     if (count === 0) return "";
     const height = Math.max(1, (plot.height * Math.sqrt(count)) / highest);
-    return `<rect x="${(bin * step).toFixed(1)}" y="${(plot.height - height).toFixed(1)}" width="${(step - 0.6).toFixed(1)}" height="${height.toFixed(1)}"/>`;
+    const [x, y] = [(bin * step).toFixed(1), (plot.height - height).toFixed(1)];
+    return `<rect x="${x}" y="${y}" width="${(step - 0.6).toFixed(1)}" height="${height.toFixed(1)}"/>`;
   });
   const zero = least < 0 && greatest > 0 ? (plot.width * -least) / (greatest - least) : undefined;
-  const line =
-    zero === undefined ? "" : `<line x1="${zero.toFixed(1)}" x2="${zero.toFixed(1)}" y1="0" y2="${plot.height}"/>`;
-  return `<svg viewBox="0 0 ${plot.width} ${plot.height}" width="${plot.width}" height="${plot.height}" role="img" aria-label="histogram">${bars.join("")}${line}</svg>`;
+  const x = zero?.toFixed(1);
+  const line = x === undefined ? "" : `<line x1="${x}" x2="${x}" y1="0" y2="${plot.height}"/>`;
+  const size = `viewBox="0 0 ${plot.width} ${plot.height}" width="${plot.width}" height="${plot.height}"`;
+  return `<svg ${size} role="img" aria-label="histogram">${bars.join("")}${line}</svg>`;
 }
 
 const styleSheet = `
@@ -165,21 +168,27 @@ const styleSheet = `
   --mute: #8d96a0; --bar: #58a6ff; --bad: #ff7b72; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1000px;
   margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; margin: 0 0 .5em; } h2 { font-size: 1.1em; margin: 2em 0 .3em; } h3 { font-size: 1em; margin: 0 0 .4em; }
-small, .note, summary { color: var(--mute); font-weight: normal; } small { float: right; } .note { margin: .2em 0 .8em; }
+h1 { font-size: 1.5em; margin: 0 0 .5em; }
+h2 { font-size: 1.1em; margin: 2em 0 .3em; }
+h3 { font-size: 1em; margin: 0 0 .4em; }
+small, .note, summary { color: var(--mute); font-weight: normal; } small { float: right; }
+.note { margin: .2em 0 .8em; }
 table { border-collapse: collapse; } .facts { width: 100%; }
 th, td { text-align: left; font-weight: normal; padding: .15em .7em .15em 0; border-bottom: 1px solid var(--faint);
   vertical-align: middle; overflow-wrap: anywhere; }
 th { color: var(--mute); } .facts th { width: 24%; }
 .wide { width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; } .wide td { white-space: nowrap; }
 .number { text-align: right; } .scroll { overflow-x: auto; } .bad { color: var(--bad); }
-.chain { max-width: 720px; } .card { background: var(--card); border: 1px solid var(--faint); border-radius: 8px; padding: .6em .9em; }
+.chain { max-width: 720px; }
+.card { background: var(--card); border: 1px solid var(--faint);
+  border-radius: 8px; padding: .6em .9em; }
 .arrow { width: 0; height: 18px; margin: 0 auto; border-left: 2px solid var(--mute); position: relative; }
-.arrow::after { content: ""; position: absolute; left: -6px; bottom: 0; border: 5px solid transparent; border-top-color: var(--mute);
-  border-bottom: 0; }
+.arrow::after { content: ""; position: absolute; left: -6px; bottom: 0; border: 5px solid transparent;
+  border-top-color: var(--mute); border-bottom: 0; }
 .times { background: var(--bar); color: var(--paper); border-radius: 9px; padding: 0 .6em; font-size: .85em; }
 .part { display: grid; grid-template-columns: 3fr 2fr 1fr 3fr; gap: .6em; align-items: center; font-size: 13px; }
 .shape, .type { color: var(--mute); font-variant-numeric: tabular-nums; }
-.bar { background: var(--faint); height: 6px; border-radius: 3px; overflow: hidden; } .bar i { display: block; height: 100%; background: var(--bar); }
+.bar { background: var(--faint); height: 6px; border-radius: 3px; overflow: hidden; }
+.bar i { display: block; height: 100%; background: var(--bar); }
 svg rect { fill: var(--bar); } svg line { stroke: var(--mute); stroke-width: 1; } svg { display: block; }
 `;
