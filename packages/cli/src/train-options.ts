@@ -159,7 +159,8 @@ export function rememberOptions(options: TrainCommandOptions): void {
 
 /**
  * Fills in what the command line left out from the folder's notes, checked as if it had been typed; options that the
- * notes of an older version lack are what that version did. Without notes nothing changes. Throws `WrongFileError` where they cannot be read.
+ * notes of an older version lack are what that version did. Without notes nothing changes. Throws `WrongFileError`
+ * where they cannot be read.
  */
 export function recallOptions(command: Command): void {
   const path = optionsFile(String(command.getOptionValue("out")));

@@ -34,7 +34,7 @@ export class FinishedWeights {
     this.#executable = executable;
   }
 
-  /** Compiles what takes `trained`, all leaves that the estimation has and their moments, to the parameters of `model`. */
+  /** Compiles what takes `trained`, all leaves of the estimation and their moments, to the parameters of `model`. */
   static async compile(device: Device, model: Model, finish: Finish, trained: RunTensors): Promise<FinishedWeights> {
     const paths = namedParameters(model.parameters).map(({ path }) => path);
     const parameters = new Map(paths.map((path) => [path, trained.parameters.get(path)!]));
@@ -99,8 +99,8 @@ function traceFinish({ estimation, settings }: Finish, paths: readonly string[])
 }
 
 /**
- * The parameters of the model that a checkpoint's run is making, on a device; the caller's to free. `settings` are those
- * of the checkpoint. Throws `ContainerError` when the file is damaged.
+ * The parameters of the model that a checkpoint's run is making, on a device; the caller's to free. `settings` are
+ * those of the checkpoint. Throws `ContainerError` when the file is damaged.
  */
 export async function readFinished(
   path: string,
@@ -132,8 +132,8 @@ export async function readFinished(
 }
 
 /**
- * The same for a checkpoint of `model` that nothing else is known of; undefined where its own tensors are those of the model.
- * Throws what `readFinished` throws, and `TrainSettingError` for settings that cannot be.
+ * The same for a checkpoint of `model` that nothing else is known of; undefined where its own tensors are those of the
+ * model. Throws what `readFinished` throws, and `TrainSettingError` for settings that cannot be.
  */
 export async function finishCheckpoint(
   path: string,

@@ -99,9 +99,9 @@ export const FORMER_SETTINGS = {
 
 /**
  * Settings with defaults filled in: batches of 16 x 128 tokens, peak 3e-3 after a warm-up over a twentieth of the steps
- * and a cosine down to 0 (for the optimiser `schedule-free`: no fall at all), AdamW with betas 0.9 and 0.99 and decay 0.1, gradients clipped to norm 1,
- * gradients in the form in which they arise ("exact"), by ReSTE to ternary weights. Throws
- * `TrainSettingError` naming the first setting that cannot be.
+ * and a cosine down to 0 (for the optimiser `schedule-free`: no fall at all), AdamW with betas 0.9 and 0.99 and decay
+ * 0.1, gradients clipped to norm 1, gradients in the form in which they arise ("exact"), by ReSTE to ternary weights.
+ * Throws `TrainSettingError` naming the first setting that cannot be.
  */
 export function trainSettings(given: Partial<TrainSettings> & Pick<TrainSettings, "steps">): TrainSettings {
   const settings: TrainSettings = {

@@ -146,16 +146,17 @@ export function pictures(results: StudyResults, stability: StabilityReport): Rea
 const FORMATS = `## Which format
 
 Double-double, a pair of float64, has 106 bits on every target with the same bits everywhere, and is the default.
-f80 has 64 and is code of the x87 unit: one number at a time, by native code on x86-64 only. f128 has 113; LLVM makes
-calls of a compiler's library (\`__addtf3\`, \`__multf3\`) of it, which native code is linked with where it computes in
-f128 (Debian's \`libclang-rt-19-dev\` or GCC's \`libgcc.a\`; without one there is a named error). Numbers of both are pairs of
-float64 in memory, and neither is a dtype. \`pairsIn("f128")\`, \`doubleDouble(fn, "f128")\` and
-\`withPrecision(fn, accumulations("f128"))\` ask for a format; other targets and the interpreter compute the same program
-in double-double, which has more digits than f80 and seven fewer than f128. Measured against arbitrary precision, results
-are right to 58 bits and better in f80, to 103 in f128 and to 96 in double-double
-(\`bench/src/studies/extended-precision/formats.test.ts\`). So f80 is of use for accumulation alone, where it is no faster than
-a pair, and f128 where seven more bits inside of a sum, or its range, are worth thirty times the time. Nanoseconds an
-element, one thread, 65,536 elements, the least of 15 interleaved rounds on a loaded machine:
+f80 has 64 and is code of the x87 unit: one number at a time, by native code on x86-64 only. f128 has 113; LLVM
+makes calls of a compiler's library (\`__addtf3\`, \`__multf3\`) of it, which native code is linked with where it
+computes in f128 (Debian's \`libclang-rt-19-dev\` or GCC's \`libgcc.a\`; without one there is a named error).
+Numbers of both are pairs of float64 in memory, and neither is a dtype. \`pairsIn("f128")\`, \`doubleDouble(fn,
+"f128")\` and \`withPrecision(fn, accumulations("f128"))\` ask for a format; other targets and the interpreter
+compute the same program in double-double, which has more digits than f80 and seven fewer than f128. Measured
+against arbitrary precision, results are right to 58 bits and better in f80, to 103 in f128 and to 96 in
+double-double (\`bench/src/studies/extended-precision/formats.test.ts\`). So f80 is of use for accumulation alone,
+where it is no faster than a pair, and f128 where seven more bits inside of a sum, or its range, are worth thirty
+times the time. Nanoseconds an element, one thread, 65,536 elements, the least of 15 interleaved rounds on a loaded
+machine:
 
 | | native | wasm |
 | --- | --- | --- |

@@ -42,7 +42,8 @@ const EXAMPLES = `
 Machines are ${MACHINE_NAMES.join(", ")}, with features behind pluses where their processors have more,
 such as x86-64-v4+avx512vnni; without --cpu it is this one. At run time the best one that the processor can be is taken.
 The folder holds code: it is used where --prebuilt, FIDELITY_PREBUILT or createDevice({ prebuilt }) names it, and only
-by the same Fidelity. Of a run folder or a checkpoint, evaluate and train are those of its run, but for the options given.
+by the same Fidelity. Of a run folder or a checkpoint, evaluate and train are as its run has them, but for the options
+given.
 
 Examples:
   fidelity build runs/quickstart

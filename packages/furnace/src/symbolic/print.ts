@@ -1,6 +1,7 @@
-// Expressions as text for people, as LaTeX and as TypeScript. One walk decides what stands above a fraction line, which
-// term comes first and where brackets are needed; a style says how each of these looks. What is printed as TypeScript
-// reads back as the same expression, and computes in plain float64: where e^x leaves its range, only evaluate.ts goes on.
+// Expressions as text for people, as LaTeX and as TypeScript. One walk decides what stands above a fraction line,
+// which term comes first and where brackets are needed; a style says how each of these looks. What is printed as
+// TypeScript reads back as the same expression, and computes in plain float64: where e^x leaves its range, only
+// evaluate.ts goes on.
 
 import { valueOf } from "./build.ts";
 import type { CompareCondition, Condition, Expression, SumExpression } from "./expression.ts";

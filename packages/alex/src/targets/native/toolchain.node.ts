@@ -6,9 +6,9 @@
 //   llc             LLVM IR to an object file for the machine
 //   ld.lld          object files to one shared library
 //
-// Every stage writes a file of a temporary directory and the next one reads it; the directory stays when a stage fails,
-// for the reader of the error. Nothing of a C compiler or library is needed, but by f128 (compiler_library.node.ts). Left
-// out: other versions of LLVM, whose dialects differ from one to the next.
+// Every stage writes a file of a temporary directory and the next one reads it; the directory stays when a stage
+// fails, for the reader of the error. Nothing of a C compiler or library is needed, but by f128
+// (compiler_library.node.ts). Left out: other versions of LLVM, whose dialects differ from one to the next.
 
 import { execFile } from "node:child_process";
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
