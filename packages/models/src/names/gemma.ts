@@ -23,6 +23,11 @@ function periodOf(file: ForeignModel, key: string, usual: number): number {
   });
 }
 
+/** A bound of numbers; null says that there is none, and a million bounds nothing that a model computes. */
+function capOf(file: ForeignModel, key: string, usual: number): number {
+  return file.get(key) === null ? 1e6 : numberOf(file, key, usual);
+}
+
 /** llama.cpp tells the models with another scale by their number of layers. */
 function attentionScale(sizes: Readonly<Record<string, unknown>>, largestLayerCount: number): number {
   const { dim, headCount, headDim, layerCount } = sizes as Readonly<Record<string, number>>;
@@ -83,8 +88,8 @@ const gemma2HuggingFace: FileNaming = {
       window: integerOf(file, "sliding_window", 4096),
       windowPeriod: periodOf(file, "layer_types", 2),
       attentionScale: numberOf(file, "query_pre_attn_scalar", 256) ** -0.5,
-      attentionSoftcap: numberOf(file, "attn_logit_softcapping", 50),
-      logitSoftcap: numberOf(file, "final_logit_softcapping", 30),
+      attentionSoftcap: capOf(file, "attn_logit_softcapping", 50),
+      logitSoftcap: capOf(file, "final_logit_softcapping", 30),
     };
   },
   origin: gemmaOrigin,
