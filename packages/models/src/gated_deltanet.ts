@@ -1,5 +1,5 @@
-// Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464): linear attention with a gated delta rule, and SwiGLU. The pattern
-// "DDDA" with gated attention is the arrangement of Qwen3-Next and Qwen3.5.
+// Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464): linear attention with a gated delta rule, and SwiGLU. The
+// pattern "DDDA" with gated attention is the arrangement of Qwen3-Next and Qwen3.5.
 
 import { gatedDeltaMixer } from "./blocks/gated_delta_mixer.ts";
 import { convolutionField } from "./blocks/short_convolution.ts";

@@ -1,5 +1,5 @@
-// Gated linear attention (Yang et al. 2023, arXiv 2312.06635): linear attention whose state decays by a gate for each key
-// channel, and SwiGLU.
+// Gated linear attention (Yang et al. 2023, arXiv 2312.06635): linear attention whose state decays by a gate for each
+// key channel, and SwiGLU.
 
 import { gatedLinearAttention } from "./blocks/gated_linear_attention.ts";
 import type { ConfigRules } from "./config.ts";

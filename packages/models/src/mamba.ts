@@ -1,6 +1,6 @@
 // Mamba (Gu and Dao 2023, arXiv 2312.00752): a selective state space a layer and no channel mixer; the state is a few
-// numbers a channel, whatever the position. With a pattern and a channel mixer it is a hybrid with attention such as Jamba
-// (Lieber et al. 2024, arXiv 2403.19887).
+// numbers a channel, whatever the position. With a pattern and a channel mixer it is a hybrid with attention such as
+// Jamba (Lieber et al. 2024, arXiv 2403.19887).
 
 import { mambaMixer } from "./blocks/mamba_mixer.ts";
 import type { SelectionNorm } from "./blocks/mamba_mixer.ts";

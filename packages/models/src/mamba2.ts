@@ -1,5 +1,5 @@
-// Mamba-2 (Dao and Gu 2024, arXiv 2405.21060): heads with a matrix state each and no channel mixer. With a pattern and a
-// channel mixer it is a hybrid with attention such as IBM's Granite 4.
+// Mamba-2 (Dao and Gu 2024, arXiv 2405.21060): heads with a matrix state each and no channel mixer. With a pattern and
+// a channel mixer it is a hybrid with attention such as IBM's Granite 4.
 
 import { mamba2Mixer } from "./blocks/mamba2_mixer.ts";
 import { convolutionField } from "./blocks/short_convolution.ts";

@@ -21,7 +21,7 @@ export type ParameterRole = "ternary" | "dense" | "norm" | "embedding";
 export type ParameterInit =
   | { readonly kind: "normal"; readonly std: number }
   | { readonly kind: "uniform"; readonly low: number; readonly high: number }
-  /** log(1), log(2), ... along the last axis, so that rates are 1, 2, ...: S4D-Real (Gu et al. 2022, arXiv 2206.11893). */
+  /** log(1), log(2), ... along the last axis: rates of S4D-Real (Gu et al. 2022, arXiv 2206.11893). */
   | { readonly kind: "log-ramp" }
   | { readonly kind: "ones" }
   | { readonly kind: "zeros" };

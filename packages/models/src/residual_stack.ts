@@ -1,7 +1,7 @@
-// The frame of most architectures here: an embedding, pre-norm residual layers of one token mixer each, with or without a
-// gated channel mixer after it, a norm and a head. An architecture says which mixer stands for which letter of its
-// pattern; the letter A is attention everywhere, so that each has its hybrids: "MMMA" is three recurrent layers and one of
-// attention, again and again (Lieber et al. 2024, Jamba, arXiv 2403.19887).
+// The frame of most recurrent architectures: an embedding, pre-norm residual layers of one token mixer each, with or
+// without a gated channel mixer after it, a norm and a head. An architecture says which mixer stands for which letter
+// of its pattern; the letter A is attention everywhere, so that each has its hybrids: "MMMA" is three recurrent layers
+// and one of attention, again and again (Lieber et al. 2024, Jamba, arXiv 2403.19887).
 //
 // Leaves out: mixtures of experts, biases of the channel mixer.
 

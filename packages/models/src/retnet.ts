@@ -1,6 +1,6 @@
 // RetNet (Sun et al. 2023, arXiv 2307.08621): retention, which is linear attention with one fixed decay a head and
-// positions turned as in rotary attention. The channel mixer is SwiGLU, as in flash-linear-attention's models, instead of
-// the paper's two-layer GELU network.
+// positions turned as in rotary attention. The channel mixer is SwiGLU, as in flash-linear-attention's models, instead
+// of the paper's two-layer GELU network.
 
 import { gatedLinearAttention } from "./blocks/gated_linear_attention.ts";
 import type { ConfigRules } from "./config.ts";

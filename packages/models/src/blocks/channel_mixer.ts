@@ -1,5 +1,5 @@
-// The channel mixer of stacks, a gated linear unit with SiLU (Shazeer 2020, arXiv 2002.05202) whose projections are dense
-// (then it is SwiGLU) or ternary (then it is that of the MatMul-free language model): W_d (SiLU(W_g x) W_u x).
+// The channel mixer of stacks, a gated linear unit with SiLU (Shazeer 2020, arXiv 2002.05202) whose projections are
+// dense (then it is SwiGLU) or ternary (then it is that of the MatMul-free language model): W_d (SiLU(W_g x) W_u x).
 
 import type { Tensor } from "@fidelity/core";
 import { mul, silu } from "@fidelity/core";

@@ -1,5 +1,6 @@
-// The mixer of Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464), with fewer key heads than value heads where the sizes
-// say so, as in Qwen3-Next: a matrix state a head that decays, and that unlearns what a key held before it learns anew.
+// The mixer of Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464), with fewer key heads than value heads where the
+// sizes say so, as in Qwen3-Next: a matrix state a head that decays, and that unlearns what a key held before it learns
+// anew.
 //   q, k, v = SiLU(conv(W_qkv x)),  q and k normalised to length 1,  beta = sigmoid(W_beta x)
 //   alpha = exp(-exp(logRates) softplus(W_alpha x + b_alpha))
 //   S_t = S_{t-1} alpha_t (1 - beta_t k_t k_t^T) + beta_t v_t k_t^T,  o_t = S_t q_t / sqrt(key size)

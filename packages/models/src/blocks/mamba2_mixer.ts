@@ -1,5 +1,5 @@
-// The mixer of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060, section 7): heads with a matrix state and one decay each, whose
-// groups share what is written and read. All inputs come from one projection.
+// The mixer of Mamba-2 (Dao and Gu 2024, arXiv 2405.21060, section 7): heads with a matrix state and one decay each,
+// whose groups share what is written and read. All inputs come from one projection.
 //   z, x, B, C, dt = W_in u,  x, B, C = SiLU(conv(x, B, C)),  delta = softplus(dt + b_dt)
 //   S_t = exp(delta_t A) S_{t-1} + delta_t x_t B_t^T,  y_t = S_t C_t + D x_t,  o = W_out RMSNorm(y SiLU(z))
 // with A = -exp(logRates) a head, and the norm a group.

@@ -1,5 +1,5 @@
-// The mixer of Mamba (Gu and Dao 2023, arXiv 2312.00752, section 3.4): a diagonal state space a channel, whose step size,
-// input and output depend on the token.
+// The mixer of Mamba (Gu and Dao 2023, arXiv 2312.00752, section 3.4): a diagonal state space a channel, whose step
+// size, input and output depend on the token.
 //   x, z = W_in u,  x = SiLU(conv(x)),  r, B, C = W_x x,  delta = softplus(W_dt r + b_dt)
 //   h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t,  y_t = C_t . h_t + D x_t,  o = W_out (y SiLU(z))
 // with A = -exp(logRates). Falcon Mamba and Jamba normalise r, B and C (arXiv 2410.05355, 2403.19887).

@@ -1,9 +1,9 @@
 // mLSTM, the matrix memory of xLSTM (Beck et al. 2024, arXiv 2405.04517, section 2.3), with an exponential input gate:
 //   C_t = f_t C_{t-1} + i_t v_t k_t^T,  n_t = f_t n_{t-1} + i_t k_t,  h_t = C_t q_t / max(|n_t . q_t|, 1)
 //   i_t = exp(i~_t),  f_t = sigmoid(f~_t),  k scaled by 1 / sqrt(key size),  y = W_out (sigmoid(W_o x) norm(h))
-// i_t may be as large as it likes, so that C and n are kept divided by exp(m_t), the largest factor so far (equations 15
-// to 17): m_t = max(log f_t + m_{t-1}, i~_t). Then h_t = C'_t q_t / max(|n'_t . q_t|, exp(-m_t)), the same number for any
-// m, which therefore needs no gradient. n is one more row of C, written to by a value that is always 1.
+// i_t may be as large as it likes, so that C and n are kept divided by exp(m_t), the largest factor so far (equations
+// 15 to 17): m_t = max(log f_t + m_{t-1}, i~_t). Then h_t = C'_t q_t / max(|n'_t . q_t|, exp(-m_t)), the same number
+// for any m, which therefore needs no gradient. n is one more row of C, written to by a value that is always 1.
 //
 // The arrangement is that of xLSTM 7B (Beck et al. 2025, arXiv 2503.13427): gates read the residual stream, gate inputs
 // are capped at +-15, and there is no convolution. The norm is RMSNorm a head.

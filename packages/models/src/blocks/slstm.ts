@@ -1,5 +1,5 @@
-// sLSTM, the scalar memory of xLSTM (Beck et al. 2024, arXiv 2405.04517, section 2.2): an LSTM with an exponential input
-// gate and a normaliser, whose gates read the hidden state of their own head.
+// sLSTM, the scalar memory of xLSTM (Beck et al. 2024, arXiv 2405.04517, section 2.2): an LSTM with an exponential
+// input gate and a normaliser, whose gates read the hidden state of their own head.
 //   z~, i~, f~, o~ = W x_t + R h_{t-1} + b,  z = tanh(z~),  i = exp(i~),  f = sigmoid(f~),  o = sigmoid(o~)
 //   c_t = f c_{t-1} + i z,  n_t = f n_{t-1} + i,  h_t = o c_t / n_t,  y = W_out norm(h)
 // c and n are kept divided by exp(m_t), m_t = max(log f + m_{t-1}, i~), which changes no h and needs no gradient. The

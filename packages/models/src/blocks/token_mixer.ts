@@ -1,6 +1,6 @@
 // What mixes a sequence along time in one layer: parameters, the state that it carries from token to token, and one
-// function for whole sequences and for single tokens. Architectures are stacks of these (residual_stack.ts), which is how
-// recurrent layers and attention stand in one model.
+// function for whole sequences and for single tokens. Architectures are stacks of these (residual_stack.ts), which is
+// how recurrent layers and attention stand in one model.
 
 import type { Tensor, TensorType, Tree } from "@fidelity/core";
 import { reshape, sliceAxis } from "@fidelity/core";

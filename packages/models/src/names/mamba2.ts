@@ -1,5 +1,5 @@
-// Mamba-2 in files. GGUF: architectures "mamba2" and "granitehybrid", its hybrid with attention and scales. Hugging Face:
-// model type "mamba2".
+// Mamba-2 in files. GGUF: architectures "mamba2" and "granitehybrid", its hybrid with attention and scales. Hugging
+// Face: model type "mamba2".
 
 import type { PlainConfig } from "../config.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./naming.ts";

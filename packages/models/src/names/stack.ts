@@ -27,8 +27,8 @@ export function stackFromGguf(file: ForeignModel): Fields & { readonly dim: numb
 }
 
 /**
- * The fields of a hybrid's attention layers and its pattern, from GGUF's metadata: layers without key heads are those of
- * `letter`. Throws `ForeignModelError`.
+ * The fields of a hybrid's attention layers and its pattern, from GGUF's metadata: layers without key heads are those
+ * of `letter`. Throws `ForeignModelError`.
  */
 export function hybridFromGguf(file: ForeignModel, letter: string): Fields {
   const key = (name: string): string => `${ggufArchitecture(file)}.${name}`;
