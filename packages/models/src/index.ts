@@ -3,6 +3,7 @@
 
 export { ArchitectureError, architectures, createModel } from "./architectures.ts";
 export type { Architecture } from "./architectures.ts";
+export { sampleConfigs } from "./samples.ts";
 export { ModelConfigError, SIZE_LIMITS } from "./config.ts";
 export type { PlainConfig, PlainValue } from "./config.ts";
 export { ModelKindError, PARAMETER_LIMIT_BYTES, requireCausal } from "./model.ts";
