@@ -15,6 +15,9 @@ const CASES: Readonly<Record<string, number>> = {
   "bare-peer": 1000,
   kernels: 300,
   "kernel-runs": 60,
+  gguf: 1000,
+  safetensors: 1000,
+  index: 1000,
 };
 
 for (const target of TARGETS) {

@@ -2,10 +2,12 @@
 
 import { barePeer } from "./bare-peer.ts";
 import { containers } from "./containers.ts";
+import { ggufFiles } from "./gguf-files.ts";
 import { http } from "./http.ts";
 import { kernelRuns } from "./kernel-runs.ts";
 import { kernels } from "./kernels.ts";
 import { messages } from "./messages.ts";
+import { safetensorsFiles, safetensorsIndexes } from "./safetensors-files.ts";
 import { schemas } from "./schemas.ts";
 import type { FuzzTarget } from "./target.ts";
 import { views } from "./views.ts";
@@ -19,4 +21,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   barePeer,
   kernels,
   kernelRuns,
+  ggufFiles,
+  safetensorsFiles,
+  safetensorsIndexes,
 ];

@@ -8,11 +8,20 @@ const QUOTED_LENGTH_MAX = 100;
 
 /** A name from a file for a message: in quotation marks, control characters escaped, cut where it is long. */
 export function quote(name: string): string {
-  const quoted = JSON.stringify(name.slice(0, QUOTED_LENGTH_MAX)).replaceAll(
-    /\p{Cc}/gu, // those that JSON leaves as they are
-    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-  return name.length > QUOTED_LENGTH_MAX ? `${quoted}...` : quoted;
+  return name.length > QUOTED_LENGTH_MAX
+    ? `${escaped(JSON.stringify(name.slice(0, QUOTED_LENGTH_MAX)))}...`
+    : escaped(JSON.stringify(name));
+}
+
+/** What a file has in JSON, or an engine's words about it, for a message: escaped and cut as `quote` does. */
+export function show(value: unknown): string {
+  const text = value instanceof Error ? value.message : (JSON.stringify(value) ?? "nothing");
+  return escaped(text.length > QUOTED_LENGTH_MAX ? `${text.slice(0, QUOTED_LENGTH_MAX)}...` : text);
+}
+
+/** Text without control characters, of which JSON leaves some as they are. */
+function escaped(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** The bytes given are a part of the file, and the header goes on after them. */

@@ -17,8 +17,8 @@ export interface ContainerSource extends TensorSource {
 
 /**
  * The tensors of a container. A tensor's checksum is verified whenever all of its bytes are asked for, with
- * `ChecksumError`. Throws `UnsupportedFormatError` for a tensor of a type that is not read, and `InvalidTensorError` for
- * one whose size is not that of its type.
+ * `ChecksumError`. Throws `UnsupportedFormatError` for a tensor of a type that is not read, and `InvalidTensorError`
+ * for one whose size is not that of its type.
  * @param header of the container, checked by its reader
  * @param read gives a range of its file
  */

@@ -1,6 +1,7 @@
 // A tensor of one file made ready for another, in its own type or another, a piece at a time: so that a model of any
 // size is converted in the memory of a few pieces. Leaves out: names and metadata, which are the caller's.
 
+import { quote } from "./byte-cursor.ts";
 import { InvalidTensorError } from "./errors.ts";
 import { blockOf, decodeValues, encodeValues, hasTail } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
@@ -62,7 +63,7 @@ function* convertedPieces(
 }
 
 function wrongImportance({ name, shape }: SourceTensor, importance: Float32Array): InvalidTensorError {
-  return new InvalidTensorError(`the importance of "${name}" does not fit it`, {
+  return new InvalidTensorError(`the importance of ${quote(name)} does not fit it`, {
     expected: `${shape.at(-1) ?? 1} columns`,
     got: `${importance.length}`,
   });

@@ -1,5 +1,5 @@
-// GGUF files between us and others: @huggingface/gguf and llama.cpp, by node-llama-cpp, take what we write; we take what
-// @huggingface/gguf writes. In a process of its own, since llama.cpp's libraries stay in it.
+// GGUF files between us and others: @huggingface/gguf and llama.cpp, by node-llama-cpp, take what we write; we take
+// what @huggingface/gguf writes. In a process of its own, since llama.cpp's libraries stay in it.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

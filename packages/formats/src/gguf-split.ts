@@ -1,4 +1,4 @@
-// Models in several GGUF files, as llama.cpp's gguf-split writes them: NAME-00001-of-00003.gguf and so on. Each file is a
+// Models in several GGUF files, as llama.cpp's gguf-split writes them: NAME-00001-of-00003.gguf and so on. Each is a
 // GGUF file of its own that says which part it is (`split.no`, from 0 on), of how many (`split.count`), and how many
 // tensors all have together (`split.tensors.count`); the first has the model's metadata.
 

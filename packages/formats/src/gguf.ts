@@ -226,7 +226,7 @@ function headerBytes(input: GgufInput, alignment: number): Uint8Array {
   const pieces: Uint8Array[] = [new Uint8Array(head.buffer)];
   for (const [key, value] of metadata) {
     const refuse = (got: string): never => {
-      throw refusal(`metadata ${key}`, "a value of its type", got);
+      throw refusal(key, "a value of its type", got);
     };
     pieces.push(ggufStringBytes(key), ggufValueBytes(value, refuse));
   }

@@ -3,7 +3,8 @@
 
 import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { FileError, toFileError } from "@fidelity/barewire/node";
+import { toFileError } from "@fidelity/barewire/node";
+import { quote, show } from "./byte-cursor.ts";
 import type { ContainerSource } from "./container-source.ts";
 import { detectFormat } from "./detect.ts";
 import { InvalidHeaderError, UnsupportedFormatError } from "./errors.ts";
@@ -32,8 +33,8 @@ export interface SourceMetadata {
   /** GGUF's keys, or the first-level fields of a configuration. */
   readonly keys: readonly string[];
   /**
-   * An entry of GGUF's metadata, arrays decoded anew at each call and 64-bit integers as numbers, or as text above 2^53;
-   * or a field of config.json, of a container's configuration or of llama2.c's header, by its path with dots.
+   * An entry of GGUF's metadata, arrays decoded anew at each call and 64-bit integers as numbers, or as text above
+   * 2^53; or a field of config.json, of a container's configuration or of llama2.c's header, by its path with dots.
    * Undefined where there is none.
    */
   get(key: string): unknown;
@@ -45,8 +46,8 @@ export interface OpenFile extends OpenSource<TensorSource> {
 }
 
 /**
- * Opens a model file or folder. Only headers are read. Throws `FileError`, `UnsupportedFormatError` for what is no model
- * that is read, and what the readers of formats throw.
+ * Opens a model file or folder. Only headers are read. Throws `FileError`, `UnsupportedFormatError` for what is no
+ * model that is read, and what the readers of formats throw.
  */
 export function openSource(path: string, options: OpenSourceOptions = {}): OpenFile {
   if (isFolder(path)) return openFolder(path, options);
@@ -93,7 +94,7 @@ function openFolder(folder: string, options: OpenSourceOptions): OpenFile {
   throw new UnsupportedFormatError("the folder holds no model that is read", {
     where: folder,
     expected: `${CONFIG_FILE} and one *.safetensors file, or several and a *${INDEX_SUFFIX}`,
-    got: names.length === 0 ? "nothing" : names.slice(0, 8).join(", ") + (names.length > 8 ? ", ..." : ""),
+    got: names.length === 0 ? "nothing" : names.slice(0, 8).map(quote).join(", ") + (names.length > 8 ? ", ..." : ""),
     hint: weights.length > 1 ? "fetch the index as well" : "give the model file itself, or fetch the safetensors files",
   });
 }
@@ -146,9 +147,9 @@ function readConfig(path: string): unknown {
   try {
     config = JSON.parse(text);
   } catch (error) {
-    refuse(error instanceof Error ? error.message : "something else");
+    refuse(show(error));
   }
-  return isRecord(config) ? config : refuse(Array.isArray(config) ? "a list" : `${typeof config}`);
+  return isRecord(config) ? config : refuse(Array.isArray(config) ? "a list" : typeof config);
 }
 
 function isFolder(path: string): boolean {

@@ -66,7 +66,7 @@ export function openLlama2c(path: string, options: OpenSourceOptions = {}): Open
   return openWith(path, readLlama2c, options);
 }
 
-/** Opens a Fidelity container, the newest version. Throws `FileError` and what `containerSource` and its reader throw. */
+/** Opens a container, its newest version. Throws `FileError`, and what `containerSource` and its reader throw. */
 export function openContainerSource(path: string, options: OpenSourceOptions = {}): OpenSource<ContainerSource> {
   const header = readContainerHeader(path);
   return openWith(path, (bytes, name, rest) => containerSource(header, rangeReader(bytes, rest), name), options);

@@ -6,7 +6,7 @@
 // lie inside of the file, and fill it. Leaves out: 8-bit and 4-bit floats, complex numbers, unsigned integers beyond
 // bytes; and keys that JSON has twice, of which the last counts.
 
-import { ByteCursor, quote } from "./byte-cursor.ts";
+import { ByteCursor, quote, show } from "./byte-cursor.ts";
 import { InvalidHeaderError, InvalidTensorError, UnsupportedFormatError } from "./errors.ts";
 import { blockOf, dtypeOfSafetensors, safetensorsNameOf, tensorSizeBytes } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
@@ -63,7 +63,7 @@ function parseHeader(cursor: ByteCursor, bytes: Uint8Array): Readonly<Record<str
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    refuse(error instanceof Error ? error.message : "something else");
+    refuse(show(error));
   }
   return isRecord(parsed) ? parsed : refuse("something else");
 }
@@ -72,7 +72,7 @@ function readTexts(cursor: ByteCursor, metadata: unknown): Readonly<Record<strin
   const entries = isRecord(metadata) ? Object.entries(metadata) : [["", undefined] as const];
   const texts = entries.map(([key, value]): [string, string] => {
     if (typeof value === "string") return [key, value];
-    return cursor.refuse(`has impossible metadata`, "an object of texts", `${typeof value} at "${key}"`, 8);
+    return cursor.refuse(`has impossible metadata`, "an object of texts", `${typeof value} at ${quote(key)}`, 8);
   });
   return Object.fromEntries(texts);
 }
@@ -88,7 +88,7 @@ interface Entry {
 function readEntry(cursor: ByteCursor, name: string, value: unknown): Entry {
   const quoted = quote(name);
   const refuse = (expected: string, got: unknown): never =>
-    cursor.refuse(`describes tensor ${quoted} wrongly`, expected, JSON.stringify(got) ?? "nothing", 8);
+    cursor.refuse(`describes tensor ${quoted} wrongly`, expected, show(got), 8);
   if (!isRecord(value)) return refuse("an object with dtype, shape and data_offsets", value);
   const { dtype: typeName, shape, data_offsets: offsets } = value;
   if (typeof typeName !== "string") return refuse("a dtype", typeName);
@@ -97,7 +97,7 @@ function readEntry(cursor: ByteCursor, name: string, value: unknown): Entry {
     throw new UnsupportedFormatError(`${cursor.fileName} has a tensor of a type that is not read, ${quoted}`, {
       where: `${cursor.fileName}, header`,
       expected: "F64, F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL",
-      got: typeName,
+      got: quote(typeName),
       hint: "convert the tensor to one of these types",
     });
   }
@@ -179,7 +179,7 @@ export function readSafetensorsIndex(text: string, fileName = "the safetensors i
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    refuse("JSON", error instanceof Error ? error.message : "something else");
+    refuse("JSON", show(error));
   }
   const weightMap = isRecord(parsed) ? parsed["weight_map"] : undefined;
   if (!isRecord(weightMap)) return refuse("an object weight_map", typeof weightMap);
@@ -187,7 +187,7 @@ export function readSafetensorsIndex(text: string, fileName = "the safetensors i
   for (const [name, file] of Object.entries(weightMap)) {
     // A path could lead out of the model's folder.
     if (typeof file !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(file)) {
-      return refuse("names of .safetensors files beside the index", `${JSON.stringify(file)} for ${quote(name)}`);
+      return refuse("names of .safetensors files beside the index", `${show(file)} for ${quote(name)}`);
     }
     files.set(name, file);
   }

@@ -4,6 +4,7 @@
 //
 // Leaves out: big-endian hosts.
 
+import { quote } from "./byte-cursor.ts";
 import { InvalidTensorError } from "./errors.ts";
 import { decodeValues, tensorSizeBytes } from "./quants/table.ts";
 import type { SourceDtype } from "./quants/table.ts";
@@ -85,9 +86,9 @@ export function findTensor(source: TensorSource, name: string): SourceTensor {
   const found = source.tensors.find((tensor) => tensor.name === name);
   if (found !== undefined) return found;
   const names = source.tensors.map((tensor) => tensor.name);
-  throw new InvalidTensorError(`the ${source.format} file has no tensor "${name}"`, {
+  throw new InvalidTensorError(`the ${source.format} file has no tensor ${quote(name)}`, {
     expected: `one of the file's ${names.length} tensors`,
-    got: names.length <= 8 ? names.join(", ") : `${names.slice(0, 8).join(", ")}, ...`,
+    got: names.slice(0, 8).map(quote).join(", ") + (names.length > 8 ? ", ..." : ""),
     hint: "check that the file holds the architecture that you are loading",
   });
 }
@@ -103,7 +104,7 @@ export function decodeTensorValues(tensor: SourceTensor): Float32Array {
  */
 export function float32Values(tensor: SourceTensor): Float32Array {
   if (tensor.dtype !== "f32") {
-    throw new InvalidTensorError(`tensor "${tensor.name}" does not hold 32-bit floats`, {
+    throw new InvalidTensorError(`tensor ${quote(tensor.name)} does not hold 32-bit floats`, {
       expected: "f32",
       got: tensor.dtype,
     });
@@ -124,7 +125,7 @@ export function assertFinite(source: TensorSource): void {
     const values = float32Values(tensor);
     for (let index = 0; index < values.length; index++) {
       if (Number.isFinite(values[index])) continue;
-      throw new InvalidTensorError(`tensor "${tensor.name}" holds a value that is not finite`, {
+      throw new InvalidTensorError(`tensor ${quote(tensor.name)} holds a value that is not finite`, {
         where: `element ${index} of shape [${tensor.shape.join(", ")}], byte ${tensor.byteOffset + 4 * index}`,
         expected: "finite numbers",
         got: String(values[index]),

@@ -3,9 +3,9 @@
 // error stays. The method is that of ggml-quants.c in ggml-org/llama.cpp (make_qx_quants, make_q3_quants,
 // make_qkx2_quants, make_qkx3_quants, make_qp_quants).
 //
-// Every operation rounds to float32, in the order of the reference, so that the same scale wins: each `fround` below is
-// an operation there. In double precision sums, products, quotients and roots of float32 numbers round once more without
-// a change. Numbers lie in `x` from `at` on, their codes go to the same places of `codes`, weights begin at 0.
+// Every operation rounds to float32, in the order of the reference, so that the same scale wins: each `fround` below
+// is an operation there. In double precision sums, products, quotients and roots of float32 numbers round once more
+// without a change. Numbers lie in `x` from `at` on, their codes go to the same places of `codes`, weights begin at 0.
 
 const { abs, fround } = Math;
 

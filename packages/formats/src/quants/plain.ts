@@ -1,5 +1,6 @@
 // Types without blocks: IEEE floats, bfloat16, integers, booleans. Little-endian, as the host is. A whole tensor is
-// decoded at once from an array over its bytes, which are copied first where they do not lie on a multiple of its width.
+// decoded at once from an array over its bytes, which are copied first where they do not lie on a multiple of its
+// width.
 
 import type { BlockType } from "./block-type.ts";
 
