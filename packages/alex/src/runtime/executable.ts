@@ -176,16 +176,13 @@ export class CpuExecutable implements Executable {
 }
 
 /** Slots of the binding table. What the program says of its slots must agree with the tensors. */
-function tableSlots({ name, bindingCount, bindings }: ProgramOutline, signature: Signature): number {
+function tableSlots({ name, slotBytes }: ProgramOutline, signature: Signature): number {
   const types = [...signature.parameterTypes, ...signature.resultTypes];
-  let count = Math.max(bindingCount, types.length, 1);
-  for (const { slot, sizeBytes } of bindings) {
-    count = Math.max(count, slot + 1);
-    const type = types[slot];
-    const isCovered = type === undefined || sizeBytes <= storageBytes(type);
-    invariant(isCovered, `slot ${slot} of ${name} takes ${sizeBytes} bytes, more than its tensor`);
-  }
-  return count;
+  types.slice(0, slotBytes.length).forEach((type, slot) => {
+    const isCovered = slotBytes[slot] <= storageBytes(type);
+    invariant(isCovered, `slot ${slot} of ${name} takes ${slotBytes[slot]} bytes, more than its tensor`);
+  });
+  return Math.max(slotBytes.length, types.length, 1);
 }
 
 /**

@@ -21,14 +21,13 @@ export interface ProgramOutline {
   /** Items of the schedule, those inside of loops included. */
   readonly scheduleItems: number;
   readonly buffers: number;
-  readonly bindingCount: number;
   readonly arenaBytes: number;
   /** What one member needs. */
   readonly scratchBytes: number;
   /** The size of the largest buffer. */
   readonly largestBytes: number;
-  /** What buffers take of the binding slots, constants included. */
-  readonly bindings: readonly { readonly slot: number; readonly sizeBytes: number }[];
+  /** What buffers take of each binding slot, constants included; 0 for slots that nothing uses. */
+  readonly slotBytes: Float64Array<ArrayBuffer>;
   readonly constants: readonly { readonly slot: number; readonly sizeBytes: number; readonly bytes: Uint8Array }[];
   /** The most members that its widest item can keep busy. */
   readonly members: number;
@@ -41,11 +40,10 @@ const OUTLINE = bare.struct({
   kernels: bare.uintSafe,
   scheduleItems: bare.uintSafe,
   buffers: bare.uintSafe,
-  bindingCount: bare.uintSafe,
   arenaBytes: bare.uintSafe,
   scratchBytes: bare.uintSafe,
   largestBytes: bare.uintSafe,
-  bindings: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe })),
+  slotBytes: bare.list(bare.f64),
   constants: bare.list(bare.struct({ slot: bare.uintSafe, sizeBytes: bare.uintSafe, bytes: bare.data })),
   members: bare.uintSafe,
   items: bare.data,
@@ -87,18 +85,21 @@ export function decodeKept(bytes: Uint8Array): KeptProgram {
 /** `starts` are the stages at which runs of single items start, where the code has that. */
 export function outlineOf(program: Program, starts?: readonly number[]): ProgramOutline {
   const { name, kernels, buffers, bindingCount, arenaBytes, scratchBytes, schedule, constants } = program;
+  const slotBytes = new Float64Array(bindingCount);
+  for (const { placement, sizeBytes } of buffers) {
+    if (placement.kind !== "binding") continue;
+    invariant(placement.slot < bindingCount, `${name} has no slot ${placement.slot}`);
+    slotBytes[placement.slot] = sizeBytes;
+  }
   return {
     name,
     kernels: kernels.length,
     scheduleItems: scheduleItemCount(schedule),
     buffers: buffers.length,
-    bindingCount,
     arenaBytes,
     scratchBytes,
     largestBytes: buffers.reduce((most, { sizeBytes }) => Math.max(most, sizeBytes), 0),
-    bindings: buffers.flatMap(({ placement, sizeBytes }) =>
-      placement.kind === "binding" ? [{ slot: placement.slot, sizeBytes }] : [],
-    ),
+    slotBytes,
     constants: constants.map(({ buffer, bytes }) => {
       const { placement, sizeBytes } = buffers[buffer];
       invariant(placement.kind === "binding", `a constant of ${name} is placed in the arena`);

@@ -128,11 +128,10 @@ test("a kept program is read as it was written", () => {
     kernels: 1,
     scheduleItems: 2,
     buffers: 3,
-    bindingCount: 4,
     arenaBytes: 2 ** 33,
     scratchBytes: 0,
     largestBytes: 7,
-    bindings: [{ slot: 0, sizeBytes: 8 }],
+    slotBytes: Float64Array.of(8, 0, 0, 2 ** 32),
     constants: [{ slot: 3, sizeBytes: 4, bytes: Uint8Array.of(1, 2, 3, 4) }],
     members: 9,
     items: [
