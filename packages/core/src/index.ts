@@ -188,7 +188,7 @@ export { sin } from "./ops/sin.ts";
 export { slice, sliceAxis } from "./ops/slice.ts";
 export { softmax } from "./ops/softmax.ts";
 export { softplus } from "./ops/softplus.ts";
-export { argsort, sort, sortWithIndices, topK } from "./ops/sort.ts";
+export { argsort, sort, sortWithIndices, takeAlongRows, topK } from "./ops/sort.ts";
 export type { Sorted, SortOptions } from "./ops/sort.ts";
 export { splat, zerosLike } from "./ops/splat.ts";
 export { sqrt } from "./ops/sqrt.ts";

@@ -4,6 +4,7 @@ import { FidelityError } from "@fidelity/units";
 import { createBert } from "./bert.ts";
 import { createBitnet } from "./bitnet.ts";
 import { showValue } from "./config.ts";
+import { createDeepseek2 } from "./deepseek2.ts";
 import { createGatedDeltanet } from "./gated_deltanet.ts";
 import { createGemma2 } from "./gemma2.ts";
 import { createGemma3 } from "./gemma3.ts";
@@ -59,6 +60,10 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   bitnet: {
     summary: "BitNet b1.58: ternary Llama with sub-norms and SiLU or squared ReLU",
     create: createBitnet,
+  },
+  deepseek2: {
+    summary: "DeepSeek-V2 and V3: latent attention over a compressed cache, mixtures of experts",
+    create: createDeepseek2,
   },
   bert: {
     summary: "BERT: an encoder with learned positions, and heads for words, classes and pooling",

@@ -59,6 +59,16 @@ export function matrix<R extends ParameterRole>(
   return { dtype: "f32", shape: [outputs, inputs], init: { kind: "normal", std }, role };
 }
 
+/** As many dense matrices, one for each head or expert: [count, outputs, inputs]. */
+export function matrices(
+  count: number,
+  outputs: number,
+  inputs: number,
+  std: number = INIT_STD,
+): ParameterSpec<"dense"> {
+  return { dtype: "f32", shape: [count, outputs, inputs], init: { kind: "normal", std }, role: "dense" };
+}
+
 /** One number a channel, 1 at first. */
 export function gain(channels: number): ParameterSpec<"norm"> {
   return { dtype: "f32", shape: [channels], init: { kind: "ones" }, role: "norm" };

@@ -6,7 +6,9 @@ import { nearestName } from "../nearest.ts";
 import { namedParameters } from "../parameters.ts";
 import { bertNaming } from "./bert.ts";
 import { bitnetNaming } from "./bitnet.ts";
+import { deepseek2Naming } from "./deepseek2.ts";
 import { gemma2Naming, gemma3Naming } from "./gemma.ts";
+import { hgrnBitNaming } from "./hgrn_bit.ts";
 import { llamaNaming } from "./llama.ts";
 import { mamba2Naming } from "./mamba2.ts";
 import { mambaNaming } from "./mamba.ts";
@@ -17,6 +19,7 @@ import { rwkv7Naming } from "./rwkv7.ts";
 
 /** By the architecture that `createModel` builds. */
 export const namings: Readonly<Record<string, Naming>> = {
+  "matmul-free": hgrnBitNaming,
   llama: llamaNaming,
   qwen2: qwen2Naming,
   qwen3: qwen3Naming,
@@ -26,6 +29,7 @@ export const namings: Readonly<Record<string, Naming>> = {
   mamba: mambaNaming,
   mamba2: mamba2Naming,
   rwkv7: rwkv7Naming,
+  deepseek2: deepseek2Naming,
   bert: bertNaming,
 };
 
