@@ -17,7 +17,7 @@ export const sampleConfigs: Readonly<Record<string, PlainConfig>> = {
   mamba2: { dim: 32, layerCount: 2, headCount: 4 },
   rwkv7: { dim: 32, hiddenDim: 64, layerCount: 2, headSize: 8 },
   "gated-deltanet": { dim: 32, layerCount: 2, headCount: 2 },
-  xlstm: { dim: 32, layerCount: 2, headCount: 2, pattern: "ms" },
+  xlstm: { dim: 32, layerCount: 2, headCount: 2, pattern: "MS" },
   gla: { dim: 32, layerCount: 2, headCount: 2 },
   retnet: { dim: 32, layerCount: 2, headCount: 2 },
 };
