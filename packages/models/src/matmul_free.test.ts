@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ModelConfigError } from "./config.ts";
 import { createMatmulFree } from "./matmul_free.ts";
 import type { HostParameters } from "./testing.ts";
 import { evaluateModel, largestError, packedParameters, randomParameters, randomTokens, startOf } from "./testing.ts";
@@ -15,6 +16,20 @@ test("logits are those of the paper's equations written as loops", () => {
     const expected = tokens.flatMap((row) => reference(parameters, row));
     assert.ok(largestError(expected, logits) < 1e-9);
   }
+});
+
+test("the form of the released files has gains in every projection, one matrix for gate and up, and a ternary head", () => {
+  const model = createMatmulFree({ ...config, form: "released", projectionEpsilon: 1e-6 });
+  const parameters = randomParameters(model, 3);
+  assert.ok(parameters.has("blocks.1.channel.gate.norm.weight") && !parameters.has("blocks.1.channel.up.weight"));
+  const tokens = randomTokens(model, 2, 6, 1);
+  const { logits } = evaluateModel(model, parameters, tokens);
+  const expected = tokens.flatMap((row) => reference(parameters, row, 1e-6));
+  assert.ok(largestError(expected, logits) < 1e-9);
+  const packed = packedParameters(model, parameters);
+  assert.equal(packed.get("ternaryHead.weight")!.type.dtype, "ternary");
+  assert.deepEqual(evaluateModel(model, packed, tokens).logits, logits);
+  assert.throws(() => createMatmulFree({ ...config, form: "released", tiedEmbeddings: true }), ModelConfigError);
 });
 
 test("decoding token by token gives the logits of the whole sequence", () => {
@@ -81,9 +96,11 @@ test("the channel mixer's width is 8 dim / 3 rounded up to a multiple of 256", (
 });
 
 /** arXiv 2406.02528 with the details of its released code: one row of tokens, [time x vocabulary]. */
-function reference(parameters: HostParameters, tokens: readonly number[]): number[] {
+function reference(parameters: HostParameters, tokens: readonly number[], epsilon = 1e-8): number[] {
   const { dim, hiddenDim, layerCount, vocabSize } = config;
   const value = (name: string): Float64Array => parameters.get(name)!.data;
+  const project = (x: readonly number[], name: string, outputs: number): number[] =>
+    bitLinear(rms(x, epsilon, parameters.get(`${name}.norm.weight`)?.data), value(`${name}.weight`), outputs);
   const hidden = Array.from({ length: layerCount }, () => new Array<number>(dim).fill(0));
   const logits: number[] = [];
   for (const token of tokens) {
@@ -91,9 +108,10 @@ function reference(parameters: HostParameters, tokens: readonly number[]): numbe
     for (let layer = 0; layer < layerCount; layer++) {
       const weight = (name: string): Float64Array => value(`blocks.${layer}.${name}.weight`);
       const normed = rms(x, 1e-6, weight("mixerNorm"));
-      const forget = bitLinear(normed, weight("mixer.forget"), dim).map(sigmoid);
-      const candidate = bitLinear(normed, weight("mixer.candidate"), dim).map(silu);
-      const gate = rms(bitLinear(normed, weight("mixer.gate"), dim), 1e-6, weight("mixer.gateNorm"));
+      const block = `blocks.${layer}`;
+      const forget = project(normed, `${block}.mixer.forget`, dim).map(sigmoid);
+      const candidate = project(normed, `${block}.mixer.candidate`, dim).map(silu);
+      const gate = rms(project(normed, `${block}.mixer.gate`, dim), 1e-6, weight("mixer.gateNorm"));
       const mixed: number[] = [];
       for (let channel = 0; channel < dim; channel++) {
         const lower = lowerBound(value("lowerBounds"), layer, channel);
@@ -101,15 +119,21 @@ function reference(parameters: HostParameters, tokens: readonly number[]): numbe
         hidden[layer][channel] = f * hidden[layer][channel] + (1 - f) * candidate[channel];
         mixed.push(gate[channel] * silu(hidden[layer][channel]));
       }
-      const output = bitLinear(mixed, weight("mixer.output"), dim);
+      const output = project(mixed, `${block}.mixer.output`, dim);
       x = x.map((value, i) => value + output[i]);
       const channels = rms(x, 1e-6, weight("channelNorm"));
-      const up = bitLinear(channels, weight("channel.up"), hiddenDim);
-      const product = bitLinear(channels, weight("channel.gate"), hiddenDim).map((g, i) => silu(g) * up[i]);
-      const down = bitLinear(product, weight("channel.down"), dim);
+      const both = parameters.has(`${block}.channel.up.weight`)
+        ? ["gate", "up"].flatMap((name) => project(channels, `${block}.channel.${name}`, hiddenDim))
+        : project(channels, `${block}.channel.gate`, 2 * hiddenDim);
+      const product = both.slice(0, hiddenDim).map((g, i) => silu(g) * both[hiddenDim + i]);
+      const down = project(product, `${block}.channel.down`, dim);
       x = x.map((value, i) => value + down[i]);
     }
     const final = rms(x, 1e-6, value("finalNorm.weight"));
+    if (parameters.has("ternaryHead.weight")) {
+      logits.push(...project(final, "ternaryHead", vocabSize));
+      continue;
+    }
     const head = parameters.has("head.weight") ? value("head.weight") : value("embedding.weight");
     for (let v = 0; v < vocabSize; v++) logits.push(final.reduce((sum, x, i) => sum + x * head[v * dim + i], 0));
   }
@@ -125,16 +149,16 @@ function lowerBound(bounds: Float64Array, layer: number, channel: number): numbe
   return sum - weights[0] / total;
 }
 
-function bitLinear(x: readonly number[], weight: Float64Array, outputs: number): number[] {
-  const normed = rms(x, 1e-8);
+/** The ternary product of a normalised input. */
+function bitLinear(normed: readonly number[], weight: Float64Array, outputs: number): number[] {
   const scale = 127 / Math.max(...normed.map(Math.abs), 1e-5);
   const codes = normed.map((value) => Math.min(127, Math.max(-128, roundHalfEven(value * scale))));
   const weightScale = weight.reduce((sum, value) => sum + Math.abs(value), 0) / weight.length;
   const y: number[] = [];
   for (let o = 0; o < outputs; o++) {
     let sum = 0;
-    for (let i = 0; i < x.length; i++) {
-      sum += codes[i] * Math.min(1, Math.max(-1, roundHalfEven(weight[o * x.length + i] / weightScale)));
+    for (let i = 0; i < normed.length; i++) {
+      sum += codes[i] * Math.min(1, Math.max(-1, roundHalfEven(weight[o * normed.length + i] / weightScale)));
     }
     y.push((sum * weightScale) / scale);
   }

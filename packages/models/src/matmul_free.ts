@@ -2,18 +2,29 @@
 // and a gated channel mixer, all of their projections ternary. The state is one vector a layer, whatever the position,
 // so a token costs the same at position 10 and at 100,000.
 //
-// The embedding and the head stay dense; the released code has a ternary head.
+// The embedding and the head stay dense. In the form of the released files the head is ternary too, every projection
+// normalises its input with a gain of its own, and gate and up of the channel mixer are one matrix with one scale.
 
 import type { Tensor, TensorType } from "@fidelity/core";
 import { add, gather } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
+import { BIT_LINEAR_EPSILON, bitLinear, bitLinearParameters } from "./blocks/bit_linear.ts";
 import { gatedChannelMixer, gatedChannelMixerParameters } from "./blocks/gated_channel_mixer.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import { linear } from "./blocks/linear.ts";
 import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { ConfigRules } from "./config.ts";
-import { flagField, integerField, positiveField, readConfig, roundUpWidth, SIZE_LIMITS, wordField } from "./config.ts";
+import {
+  flagField,
+  integerField,
+  positiveField,
+  readConfig,
+  requireSizes,
+  roundUpWidth,
+  SIZE_LIMITS,
+  wordField,
+} from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
 import { matrix, residualStd } from "./parameters.ts";
@@ -31,6 +42,10 @@ export type MatmulFreeConfig = {
   readonly tiedEmbeddings: boolean;
   /** Epsilon of the norms with a gain; 1e-6 by default. */
   readonly normEpsilon: number;
+  /** `released` models have the parameters of the released files; `shared` ones, the default, train faster. */
+  readonly form: "shared" | "released";
+  /** Epsilon of the norms inside the projections; 1e-8 by default. */
+  readonly projectionEpsilon: number;
 };
 
 const rules: ConfigRules<MatmulFreeConfig> = {
@@ -41,21 +56,25 @@ const rules: ConfigRules<MatmulFreeConfig> = {
   vocabSize: integerField(SIZE_LIMITS.vocabSize),
   tiedEmbeddings: flagField(false),
   normEpsilon: positiveField(1, 1e-6),
+  form: wordField("shared", "released"),
+  projectionEpsilon: positiveField(1, BIT_LINEAR_EPSILON),
 };
 
-function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings }: MatmulFreeConfig) {
+function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, form }: MatmulFreeConfig) {
   const std = residualStd(layerCount);
+  const released = form === "released";
   return {
     embedding: { weight: matrix("embedding", vocabSize, dim) },
     lowerBounds: lowerBoundParameters(layerCount, dim),
     blocks: Array.from({ length: layerCount }, () => ({
       mixerNorm: normParameters(dim),
-      mixer: mlgruParameters(dim, std),
+      mixer: mlgruParameters(dim, std, released),
       channelNorm: normParameters(dim),
-      channel: gatedChannelMixerParameters(dim, hiddenDim, std),
+      channel: gatedChannelMixerParameters(dim, hiddenDim, std, released),
     })),
     finalNorm: normParameters(dim),
-    ...(tiedEmbeddings ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(tiedEmbeddings || released ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(released && { ternaryHead: bitLinearParameters(vocabSize, dim, undefined, true) }),
   };
 }
 
@@ -65,7 +84,13 @@ type MatmulFreeState = { readonly blocks: readonly { readonly hidden: Tensor<Sha
 /** Builds the model of a configuration. Throws `ModelConfigError`. */
 export function createMatmulFree(value: unknown): Model {
   const config = readConfig("matmul-free", rules, value);
-  const { dim, layerCount, vocabSize, normEpsilon } = config;
+  const { dim, layerCount, vocabSize, normEpsilon, projectionEpsilon, form, tiedEmbeddings } = config;
+  requireSizes(
+    "matmul-free",
+    form === "shared" || !tiedEmbeddings,
+    "a head of its own in the released form",
+    "tiedEmbeddings true",
+  );
   return defineModel<ReturnType<typeof parametersOf>, MatmulFreeState>({
     architecture: "matmul-free",
     config,
@@ -85,12 +110,18 @@ export function createMatmulFree(value: unknown): Model {
           lowerBound: bounds[i],
           hidden: past?.state.blocks[i].hidden,
           normEpsilon,
+          projectionEpsilon,
         });
         x = add(x, output);
-        x = layerEnd(add(x, gatedChannelMixer(block.channel, norm(block.channelNorm, x, normEpsilon))));
+        const channels = norm(block.channelNorm, x, normEpsilon);
+        x = layerEnd(add(x, gatedChannelMixer(block.channel, channels, projectionEpsilon)));
         return { hidden };
       });
-      const logits = linear(parameters.head ?? parameters.embedding, norm(parameters.finalNorm, x, normEpsilon));
+      const final = norm(parameters.finalNorm, x, normEpsilon);
+      const logits =
+        parameters.ternaryHead === undefined
+          ? linear(parameters.head ?? parameters.embedding, final)
+          : bitLinear(parameters.ternaryHead, final, projectionEpsilon);
       return { logits, state: { blocks } };
     },
   });

@@ -38,14 +38,18 @@ export type MlgruParameters = {
   readonly output: BitLinearParameters;
 };
 
-/** @param outputStd standard deviation of the first weights of the projection to the residual stream */
-export function mlgruParameters(dim: number, outputStd: number): MlgruParameters {
+/**
+ * @param outputStd standard deviation of the first weights of the projection to the residual stream
+ * @param hasGains whether each projection normalises its input with a gain of its own
+ */
+export function mlgruParameters(dim: number, outputStd: number, hasGains = false): MlgruParameters {
+  const projection = (std?: number): BitLinearParameters => bitLinearParameters(dim, dim, std, hasGains);
   return {
-    forget: bitLinearParameters(dim, dim),
-    candidate: bitLinearParameters(dim, dim),
-    gate: bitLinearParameters(dim, dim),
+    forget: projection(),
+    candidate: projection(),
+    gate: projection(),
     gateNorm: normParameters(dim),
-    output: bitLinearParameters(dim, dim, outputStd),
+    output: projection(outputStd),
   };
 }
 
@@ -56,20 +60,24 @@ export interface MlgruContext {
   /** h before the first token, [batch, dim]; zeros where absent. */
   readonly hidden: Tensor<Shape, "f32"> | undefined;
   readonly normEpsilon: number;
+  /** Epsilon of the normalisations inside the projections; 1e-8 where absent. */
+  readonly projectionEpsilon?: number;
 }
 
 /** `x` [batch, time, dim] mixed along time, and h after the last token, [batch, dim]. */
 export function mlgru(
   parameters: TensorsOf<MlgruParameters>,
   x: Tensor<Shape, "f32">,
-  { lowerBound, hidden, normEpsilon }: MlgruContext,
+  { lowerBound, hidden, normEpsilon, projectionEpsilon }: MlgruContext,
 ): { readonly output: Tensor<Shape, "f32">; readonly hidden: Tensor<Shape, "f32"> } {
-  const open = sigmoid(bitLinear(parameters.forget, x));
+  const project = (to: "forget" | "candidate" | "gate"): Tensor<Shape, "f32"> =>
+    bitLinear(parameters[to], x, projectionEpsilon);
+  const open = sigmoid(project("forget"));
   const forget = lowerBound === undefined ? open : add(lowerBound, mul(sub(1, lowerBound), open));
-  const input = mul(silu(bitLinear(parameters.candidate, x)), sub(1, forget));
+  const input = mul(silu(project("candidate")), sub(1, forget));
   const states = linearRecurrence(forget, input, hidden); // [batch, time, dim]
-  const gate = norm(parameters.gateNorm, bitLinear(parameters.gate, x), normEpsilon);
-  const output = bitLinear(parameters.output, mul(gate, silu(states)));
+  const gate = norm(parameters.gateNorm, project("gate"), normEpsilon);
+  const output = bitLinear(parameters.output, mul(gate, silu(states)), projectionEpsilon);
   const [batch, time, dim] = states.shape;
   return { output, hidden: reshape(slice(states, [0, time - 1, 0], [batch, time, dim]), [batch, dim]) };
 }
