@@ -8,12 +8,22 @@
 // the trainings that are there.
 
 import { spawn } from "node:child_process";
-import { parseArgs } from "node:util";
+import { studyArguments } from "./arguments.ts";
 import { allArms, corpusName, readOutcome, runArms } from "./estimator-runs.ts";
 import { writePages } from "./estimator-pages.ts";
 
-const { values } = parseArgs({
-  options: {
+const USAGE = `npm run study:estimators -- --data PATH/tinyshakespeare.txt --data PATH/war-and-peace.txt
+
+Trains every estimator, scaling and schedule of quantisation for 3 seeds, and draws three pages.
+  --data FILE       a text; tinyshakespeare.txt first
+  --out FOLDER      where the pages go (docs/studies)
+  --runs FOLDER     where trainings are kept (runs/study-estimators)
+  --processes N     trainings at a time (2)
+  --pages-only      draw the pages from the trainings that are there`;
+
+const values = studyArguments(
+  USAGE,
+  {
     data: { type: "string", multiple: true, default: [] },
     out: { type: "string", default: "docs/studies" },
     runs: { type: "string", default: "runs/study-estimators" },
@@ -21,8 +31,8 @@ const { values } = parseArgs({
     shard: { type: "string" },
     "pages-only": { type: "boolean", default: false },
   },
-});
-if (values.data.length === 0) throw new Error("--data: the path of a text, tinyshakespeare.txt first");
+  ["data"],
+);
 
 const arms = allArms(values.data.map(corpusName));
 const processes = Number(values.processes);

@@ -9,8 +9,8 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { writeFileAtomic } from "@fidelity/barewire/node";
+import { studyArguments } from "./arguments.ts";
 import { CASES, measureCourses, measureMemory } from "./gradient-memory/measure.ts";
 import type { Courses, Memory } from "./gradient-memory/measure.ts";
 import { page, picture } from "./gradient-memory/page.ts";
@@ -20,14 +20,19 @@ import type { Form } from "./gradient-memory/step.ts";
 
 const SEEDS = [1, 2, 3] as const;
 
-const { values } = parseArgs({
-  options: {
-    out: { type: "string", default: "docs/studies" },
-    runs: { type: "string", default: "runs/study-gradient-memory" },
-    case: { type: "string" },
-    form: { type: "string" },
-    seed: { type: "string", default: "1" },
-  },
+const USAGE = `npm run study:gradient-memory -- [--out FOLDER] [--runs FOLDER]
+
+Measures the memory and the time of training steps with dense gradients and with rows and factors, for 3 seeds.
+  --out FOLDER      where the page goes (docs/studies)
+  --runs FOLDER     where measurements are kept (runs/study-gradient-memory)
+  --case N          one case alone, as JSON; with --form dense, exact or lazy its memory, else its course; --seed N`;
+
+const values = studyArguments(USAGE, {
+  out: { type: "string", default: "docs/studies" },
+  runs: { type: "string", default: "runs/study-gradient-memory" },
+  case: { type: "string" },
+  form: { type: "string" },
+  seed: { type: "string", default: "1" },
 });
 
 if (values.case !== undefined) {

@@ -9,7 +9,6 @@
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { createDevice } from "@fidelity/alex/node";
 import { writeFileAtomic } from "@fidelity/barewire/node";
 import type { Device } from "@fidelity/core";
@@ -17,6 +16,7 @@ import { CharacterTokenizer, countParameters, createModel, freeParameters } from
 import type { PlainConfig } from "@fidelity/models";
 import { Batches, evaluateLoss, RunFolder, TextCorpus, train } from "@fidelity/train";
 import type { MetricsRow, TokenData } from "@fidelity/train";
+import { studyArguments } from "./arguments.ts";
 import { curvesSvg } from "./curves.ts";
 import type { StudyCurve } from "./curves.ts";
 
@@ -29,6 +29,7 @@ const SHARED = {
   warmupSteps: 100,
   finalRatio: 0.1,
   estimator: "straight-through",
+  gradients: "dense",
 } as const;
 
 /** One contender, with the peak of its learning rate; see the page for how that was found. */
@@ -82,12 +83,16 @@ interface Row {
   readonly outcomes: readonly Outcome[];
 }
 
-const { values } = parseArgs({
-  options: { data: { type: "string" }, out: { type: "string", default: "docs/studies" } },
-});
-if (values.data === undefined) throw new Error("--data: the path of tinyshakespeare.txt");
+const USAGE = `npm run study -- --data PATH/tinyshakespeare.txt [--out FOLDER]
 
-const corpus = TextCorpus.open([values.data]);
+Trains the MatMul-free model and the transformer at the same number of parameters, for 3 seeds.
+  --data FILE       tinyshakespeare.txt
+  --out FOLDER      where the page goes (docs/studies)`;
+
+const options = { data: { type: "string" }, out: { type: "string", default: "docs/studies" } } as const;
+const values = studyArguments(USAGE, options, ["data"]);
+
+const corpus = TextCorpus.open([values.data!]);
 const tokenizer = CharacterTokenizer.fromTexts(corpus.texts());
 const data = corpus.tokenize(tokenizer);
 const device = createDevice();
