@@ -150,6 +150,18 @@ const huggingFace: FileNaming = {
       maskedLanguageModel: file.shape("cls.predictions.transform.dense.weight") !== undefined,
     };
   },
+  metadata: ({ activation, ...config }) => [
+    { key: "model_type", type: "string", value: "bert" },
+    { key: "hidden_size", type: "u32", value: config["dim"] },
+    { key: "intermediate_size", type: "u32", value: config["hiddenDim"] },
+    { key: "num_hidden_layers", type: "u32", value: config["layerCount"] },
+    { key: "num_attention_heads", type: "u32", value: config["headCount"] },
+    { key: "vocab_size", type: "u32", value: config["vocabSize"] },
+    { key: "max_position_embeddings", type: "u32", value: config["contextLength"] },
+    { key: "type_vocab_size", type: "u32", value: config["tokenTypeCount"] },
+    { key: "layer_norm_eps", type: "f32", value: config["normEpsilon"] },
+    { key: "hidden_act", type: "string", value: activation === "gelu" ? "gelu" : "gelu_new" },
+  ],
   origin(path, _config, file): ParameterOrigin | undefined {
     const body = bodyOrigin(path);
     return body === undefined ? headOrigin(path) : { names: body.names.map((name) => bodyPrefix(file) + name) };

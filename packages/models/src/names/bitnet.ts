@@ -6,7 +6,14 @@
 // Hugging Face: model type "bitnet"; weights are bfloat16, ternarised when they are used, or codes of two bits, four rows
 // to a byte, with a scale.
 
-import { decoderFromHuggingFace, decoderMetadata, ggufDecoder, ggufOrigin, huggingFaceOrigin } from "./decoder.ts";
+import {
+  decoderFromHuggingFace,
+  decoderMetadata,
+  ggufDecoder,
+  ggufOrigin,
+  huggingFaceMetadata,
+  huggingFaceOrigin,
+} from "./decoder.ts";
 import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
 import { textOf } from "./naming.ts";
 
@@ -26,9 +33,12 @@ const decoder = ggufDecoder(["bitnet", "bitnet-b1.58", "bitnet-25"], (file, arch
 
 const gguf: FileNaming = {
   ...decoder,
-  origin(path, _config, file) {
+  origin(path, { weights }, file) {
     const origin = ggufOrigin(path);
-    return origin === undefined ? undefined : scaled(origin, file, origin.names[0].replace(/weight$/, "scale"));
+    if (origin === undefined) return undefined;
+    const isTernary = weights === "ternary" && /\.(query|key|value|output|gate|up|down)\.weight$/.test(path);
+    const write = isTernary ? (values: Float32Array) => [ternaryValues(values)] : undefined;
+    return { ...scaled(origin, file, origin.names[0].replace(/weight$/, "scale")), write };
   },
   metadata: (config) => decoderMetadata(config["activation"] === "silu" ? "bitnet" : "bitnet-b1.58", config),
 };
@@ -42,6 +52,19 @@ function scaled(origin: ParameterOrigin, file: ForeignModel | undefined, scale: 
   };
 }
 
+/** The values that ternary weights are used as: -s, 0 and s, as they are, or by their mean magnitude. */
+function ternaryValues(values: Float32Array): Float32Array {
+  const [largest, sum] = values.reduce(
+    ([most, total], value) => {
+      return [Math.max(most, Math.abs(value)), total + Math.abs(value)];
+    },
+    [0, 0],
+  );
+  if (values.every((value) => value === 0 || Math.abs(value) === largest)) return values;
+  const scale = Math.max(sum / values.length, 1e-5);
+  return values.map((value) => (Math.abs(value) > scale / 2 ? Math.sign(value) * scale : 0));
+}
+
 const huggingFace: FileNaming = {
   names: ["bitnet"],
   config(file) {
@@ -52,6 +75,10 @@ const huggingFace: FileNaming = {
       weights: "ternary",
     };
   },
+  metadata: (config) => [
+    ...huggingFaceMetadata("bitnet", config),
+    { key: "hidden_act", type: "string", value: config["activation"] },
+  ],
   origin(path, _config, file) {
     const origin = huggingFaceOrigin(path);
     const scale = origin?.names[0].replace(/weight$/, "weight_scale");

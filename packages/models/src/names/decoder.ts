@@ -156,6 +156,41 @@ export function decoderFromHuggingFace(
   };
 }
 
+/**
+ * The fields of config.json for sizes and rotation. Throws `ForeignModelError` for rotations that are scaled: factors do
+ * not say what they follow from.
+ */
+export function huggingFaceMetadata(modelType: string, config: PlainConfig): MetadataEntry[] {
+  const scaled = ["ropeFactors", "ropeScaling"].find((name) => config[name] !== undefined);
+  if (scaled !== undefined) {
+    throw new ForeignModelError("scaled rotary positions are not written as config.json", {
+      where: `a ${modelType} model`,
+      expected: "no ropeFactors and no ropeScaling",
+      got: scaled,
+      hint: "write GGUF, or Fidelity's own format",
+    });
+  }
+  const entry = (key: string, type: "u32" | "f32" | "bool", field: string): MetadataEntry => ({
+    key,
+    type,
+    value: config[field],
+  });
+  return [
+    { key: "model_type", type: "string", value: modelType },
+    entry("hidden_size", "u32", "dim"),
+    entry("intermediate_size", "u32", "hiddenDim"),
+    entry("num_hidden_layers", "u32", "layerCount"),
+    entry("num_attention_heads", "u32", "headCount"),
+    entry("num_key_value_heads", "u32", "keyValueHeadCount"),
+    entry("head_dim", "u32", "headDim"),
+    entry("vocab_size", "u32", "vocabSize"),
+    entry("max_position_embeddings", "u32", "contextLength"),
+    entry("tie_word_embeddings", "bool", "tiedEmbeddings"),
+    entry("rms_norm_eps", "f32", "normEpsilon"),
+    entry("rope_theta", "f32", "ropeTheta"),
+  ];
+}
+
 /** The tensors of a decoder in Hugging Face's state dictionaries, norms of the layers aside. */
 const huggingFaceParts = {
   "embedding.weight": "model.embed_tokens.weight",

@@ -1,7 +1,7 @@
 // Gemma 2 and 3 in files, with the defaults that llama.cpp and transformers have for what a file leaves out.
 
 import type { PlainConfig } from "../config.ts";
-import { decoderFromHuggingFace, gemmaOrigin, ggufDecoder } from "./decoder.ts";
+import { decoderFromHuggingFace, gemmaOrigin, ggufDecoder, huggingFaceMetadata } from "./decoder.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming } from "./naming.ts";
 import { ForeignModelError, integerOf, numberOf } from "./naming.ts";
 
@@ -79,6 +79,23 @@ const gemma3Gguf = ggufDecoder(
   gemmaMetadata("gemma3"),
 );
 
+/** The fields of config.json for windows and caps. */
+function ownFields(modelType: string): (config: PlainConfig) => MetadataEntry[] {
+  return (config) => {
+    const entry = (key: string, field: string): MetadataEntry[] =>
+      config[field] === undefined ? [] : [{ key, type: "f32", value: config[field] }];
+    return [
+      ...huggingFaceMetadata(modelType, config),
+      ...entry("sliding_window", "window"),
+      ...entry("sliding_window_pattern", "windowPeriod"),
+      { key: "query_pre_attn_scalar", type: "f32", value: Number(config["attentionScale"]) ** -2 },
+      ...entry("attn_logit_softcapping", "attentionSoftcap"),
+      ...entry("final_logit_softcapping", "logitSoftcap"),
+      ...entry("rope_local_base_freq", "localRopeTheta"),
+    ];
+  };
+}
+
 const gemma2HuggingFace: FileNaming = {
   names: ["gemma2"],
   config(file) {
@@ -86,13 +103,14 @@ const gemma2HuggingFace: FileNaming = {
       ...decoderFromHuggingFace(file, { tiedEmbeddings: true, headDim: 256 }),
       architecture: "gemma2",
       window: integerOf(file, "sliding_window", 4096),
-      windowPeriod: periodOf(file, "layer_types", 2),
+      windowPeriod: periodOf(file, "layer_types", integerOf(file, "sliding_window_pattern", 2)),
       attentionScale: numberOf(file, "query_pre_attn_scalar", 256) ** -0.5,
       attentionSoftcap: capOf(file, "attn_logit_softcapping", 50),
       logitSoftcap: capOf(file, "final_logit_softcapping", 30),
     };
   },
   origin: gemmaOrigin,
+  metadata: ownFields("gemma2"),
 };
 
 const gemma3HuggingFace: FileNaming = {
@@ -110,6 +128,7 @@ const gemma3HuggingFace: FileNaming = {
     };
   },
   origin: gemmaOrigin,
+  metadata: ownFields("gemma3_text"),
 };
 
 export const gemma2Naming: Naming = { gguf: gemma2Gguf, huggingFace: gemma2HuggingFace };

@@ -30,9 +30,9 @@ function fileOf(
 }
 
 /** The file that a model is written as. */
-function written(config: unknown): ForeignModel {
+function written(config: unknown, format: ForeignFormat = "gguf"): ForeignModel {
   const model = createModel(config);
-  const naming = namings[model.architecture].gguf!;
+  const naming = namings[model.architecture][format]!;
   const fields = Object.fromEntries(naming.metadata!(model.config).map(({ key, value }) => [key, value]));
   const tensors: Record<string, FakeTensor> = {};
   for (const { path, leaf } of namedParameters(model.parameters)) {
@@ -66,6 +66,57 @@ test("what is written as GGUF is read as the same model", () => {
   }
 });
 
+test("what is written for Hugging Face is read as the same model", () => {
+  const llama = { architecture: "llama", ...decoder, ropePairing: "halves" };
+  const gemma = { ...decoder, window: 5, attentionScale: 0.25 };
+  const configs = [
+    llama,
+    { ...llama, attention: "window", window: 3, queryKeyValueBias: true, outputBias: true, feedForwardBias: true },
+    { architecture: "qwen2", ...decoder, tiedEmbeddings: true },
+    { architecture: "qwen3", ...decoder },
+    { architecture: "gemma2", ...gemma, attentionSoftcap: 9, logitSoftcap: 8 },
+    { architecture: "gemma3", ...gemma, windowPeriod: 3, localRopeTheta: 55, logitSoftcap: 8 },
+    { architecture: "bitnet", ...decoder, activation: "silu" },
+    { architecture: "bert", ...sizes, pooler: true, classCount: 2, maskedLanguageModel: true },
+  ];
+  for (const config of configs) {
+    assert.deepEqual(
+      importModel("huggingFace", written(config, "huggingFace")).model.config,
+      createModel(config).config,
+    );
+  }
+  for (const config of [
+    { ...llama, ropeFactors: [1, 8] },
+    { ...llama, outputBias: true },
+  ]) {
+    assert.throws(() => written(config, "huggingFace"), ForeignModelError);
+  }
+  for (const format of ["gguf", "huggingFace"] as const) {
+    assert.throws(() => written({ ...llama, attention: "linear" }, format), /Fidelity's own format only/);
+  }
+});
+
+test("queries and keys are permuted on their way to files with the other pairs", () => {
+  const write = (format: ForeignFormat, ropePairing: string, path: string, values: Float32Array): Float32Array =>
+    namings["llama"][format]!.origin(path, { dim: 2, headDim: 4, ropePairing })!.write!(values)[0];
+  // Two heads of four channels: rows of two columns, and biases.
+  const rows = Float32Array.from({ length: 16 }, (_, i) => i);
+  const query = "blocks.0.attention.query.weight";
+  const adjacent = write("gguf", "halves", query, rows);
+  assert.deepEqual([...adjacent], [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]);
+  assert.deepEqual(write("huggingFace", "adjacent", query, adjacent), rows);
+  const bias = write("gguf", "halves", "blocks.0.attention.key.bias", Float32Array.of(0, 1, 2, 3));
+  assert.deepEqual([...bias], [0, 2, 1, 3]);
+  for (const [format, ropePairing] of [
+    ["gguf", "adjacent"],
+    ["huggingFace", "halves"],
+  ] as const) {
+    assert.equal(namings["llama"][format]!.origin(query, { dim: 2, headDim: 4, ropePairing })!.write, undefined);
+  }
+  const value = namings["llama"].gguf!.origin("blocks.0.attention.value.weight", { ropePairing: "halves" });
+  assert.equal(value!.write, undefined);
+});
+
 test("the larger Gemmas scale scores by the width of a head's share of the model", () => {
   const scaleOf = (architecture: string, layerCount: number): unknown =>
     importModel("gguf", written({ architecture, ...decoder, layerCount })).model.config["attentionScale"];
@@ -86,6 +137,9 @@ test("GGUF's ternary types are used as such, with the scale that a tensor of its
   assert.deepEqual(scaled.names, ["blk.1.ffn_up.weight", "blk.1.ffn_up.scale"]);
   assert.deepEqual(scaled.read!([Float32Array.of(1, -1, 0), Float32Array.of(3)]), Float32Array.of(3, -3, 0));
   assert.equal(origins.get("blocks.0.feedForward.up.weight")!.read, undefined);
+  const { write } = namings["bitnet"].gguf!.origin("blocks.0.attention.key.weight", model.config)!;
+  assert.deepEqual(write!(Float32Array.of(3, -1, 0.5, -3.5)), [Float32Array.of(2, 0, 0, -2)]);
+  assert.deepEqual(write!(Float32Array.of(3, 0, 0, -3)), [Float32Array.of(3, 0, 0, -3)]);
 });
 
 const huggingFaceDecoder = {

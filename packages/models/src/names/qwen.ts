@@ -1,6 +1,6 @@
 // Qwen 2 and 3 in files.
 
-import { decoderFromHuggingFace, ggufDecoder, huggingFaceOrigin } from "./decoder.ts";
+import { decoderFromHuggingFace, ggufDecoder, huggingFaceMetadata, huggingFaceOrigin } from "./decoder.ts";
 import type { FileNaming, ForeignModel, Naming } from "./naming.ts";
 import { flagOf, ForeignModelError } from "./naming.ts";
 
@@ -15,6 +15,7 @@ function naming(architecture: "qwen2" | "qwen3", headDim: number | undefined): N
       };
     },
     origin: huggingFaceOrigin,
+    metadata: (config) => huggingFaceMetadata(architecture, config),
   };
   return { gguf: ggufDecoder([architecture], () => ({ architecture })), huggingFace };
 }

@@ -118,7 +118,7 @@ async function convertKnown(input: string, output: string, options: ConvertOptio
   }
   const format: ForeignFormat = options.format === "gguf" ? "gguf" : "huggingFace";
   const naming = namingFor(source, format);
-  const pieces = foreignPieces(source, naming, options.dtype);
+  const pieces = [...foreignPieces(source, naming, options.dtype), ...constantPieces(source, naming)];
   const tensors = tensorsToWrite(pieces, options);
   const entries = naming.metadata(source.model.config);
   let bytesAfter: number;
@@ -171,6 +171,20 @@ function foreignPieces(source: StoredValues, naming: FileNaming, dtype: SourceDt
         origin.write === undefined ? stored.values() : origin.write(stored.values())[i];
       return { name, shape, from: stored.dtype, to, bytesBefore: stored.sizeBytes / origin.names.length, values };
     });
+  });
+}
+
+/** The tensors of another program's file that are configuration here. */
+function constantPieces({ model }: StoredValues, naming: FileNaming): Piece[] {
+  return [...(naming.constants?.(model.config) ?? [])].map(([name, values]): Piece => {
+    return {
+      name,
+      shape: [values.length],
+      from: "f32",
+      to: "f32",
+      bytesBefore: values.byteLength,
+      values: () => values,
+    };
   });
 }
 
