@@ -13,6 +13,7 @@ import type { Row } from "./row.ts";
 import { barewire } from "./suites/barewire.ts";
 import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
+import { formats } from "./suites/formats.ts";
 import { gradbench } from "./suites/gradbench.ts";
 import { kernels } from "./suites/kernels.ts";
 import { memory } from "./suites/memory.ts";
@@ -25,6 +26,7 @@ const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
   compile,
   memory,
   barewire,
+  formats,
   gradbench,
 };
 

@@ -8,7 +8,16 @@ import { FidelityError } from "@fidelity/units";
 /** An argument that the benchmarks cannot use. */
 export class BenchOptionError extends FidelityError {}
 
-export const SUITES = ["training", "decode", "kernels", "compile", "memory", "barewire", "gradbench"] as const;
+export const SUITES = [
+  "training",
+  "decode",
+  "kernels",
+  "compile",
+  "memory",
+  "barewire",
+  "formats",
+  "gradbench",
+] as const;
 
 /** A target that compiles. */
 export type BenchTarget = (typeof DEVICE_TARGETS)[number];
@@ -42,6 +51,7 @@ Suites, all by default:
   compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
   memory     the most memory that a training step of 12 layers takes, against PyTorch
   barewire   messages, records read in place, and channels, against their peers
+  formats    model files of others: opening, decoding and encoding, against llama.cpp and @huggingface/gguf
   gradbench  derivatives against TensorFlow.js, floretta and PyTorch, by GradBench's evaluators (GRADBENCH_DIR)
 
 Options:

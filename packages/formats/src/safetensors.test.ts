@@ -158,7 +158,15 @@ test("several files are one model by their index, and an index leads nowhere els
   } finally {
     rmSync(folder, { recursive: true });
   }
-  for (const file of ["../m.safetensors", "/etc/passwd", "a/b.safetensors", "m.bin", 1]) {
+  for (const file of [
+    "../m.safetensors",
+    "/etc/passwd",
+    "a/b.safetensors",
+    "m.bin",
+    1,
+    `${"m".repeat(201)}.safetensors`,
+    "\u001b.safetensors",
+  ]) {
     assert.throws(() => readSafetensorsIndex(JSON.stringify({ weight_map: { a: file } })), InvalidHeaderError);
   }
   for (const text of ["", "[]", "{}", '{"weight_map":[]}']) {

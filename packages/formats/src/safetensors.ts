@@ -16,6 +16,8 @@ import type { PartialFile, SourceTensor, TensorSource, TensorToWrite } from "./t
 /** The most bytes that a header may have, as the reference reader has it. */
 export const SAFETENSORS_HEADER_BYTES_MAX = 100_000_000;
 const RANK_MAX = 16;
+/** A name beside the index: a path could lead out of its folder, and a control character steer a terminal. */
+const FILE_NAME = /^[^/\\:\p{Cc}]{1,200}\.safetensors$/u;
 const METADATA_KEY = "__metadata__";
 
 /** A safetensors file, or several as one. `config` is the metadata of the first: texts. */
@@ -185,8 +187,7 @@ export function readSafetensorsIndex(text: string, fileName = "the safetensors i
   if (!isRecord(weightMap)) return refuse("an object weight_map", typeof weightMap);
   const files = new Map<string, string>();
   for (const [name, file] of Object.entries(weightMap)) {
-    // A path could lead out of the model's folder.
-    if (typeof file !== "string" || !/^[^/\\:\0]+\.safetensors$/.test(file)) {
+    if (typeof file !== "string" || !FILE_NAME.test(file)) {
       return refuse("names of .safetensors files beside the index", `${show(file)} for ${quote(name)}`);
     }
     files.set(name, file);

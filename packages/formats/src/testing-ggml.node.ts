@@ -1,4 +1,4 @@
-// llama.cpp's own quantising, for tests: the library `libggml-base` that comes with node-llama-cpp's prebuilt binaries,
+// llama.cpp's own quantising, for tests and benchmarks: the library `libggml-base` that comes with node-llama-cpp's prebuilt binaries,
 // called in this process. It is built for any processor of its kind, so that each operation rounds to float32.
 
 import { existsSync } from "node:fs";
@@ -17,7 +17,7 @@ export interface Ggml {
     importance?: Float32Array,
   ): Uint8Array;
   /** The numbers that it reads from bytes; `name` as in its functions: `q4_K`, `tq1_0`. */
-  dequantize(name: string, bytes: Uint8Array, count: number): Float32Array;
+  dequantizer(name: string): (bytes: Uint8Array, count: number) => Float32Array;
   /** Float32 as float16 and as bfloat16: bits. */
   halves(values: Float32Array): Uint16Array;
   brains(values: Float32Array): Uint16Array;
@@ -56,11 +56,14 @@ export function loadGgml():
       functions.ggml_quantize_chunk(type, address(values), address(bytes), 0n, rows, width, address(importance));
       return bytes;
     },
-    dequantize(name, bytes, count) {
-      const target = new Float32Array(count);
-      const decode = ffi.dlopen(path, { [`dequantize_row_${name}`]: row } as const).functions;
-      decode[`dequantize_row_${name}`](address(bytes), address(target), BigInt(count));
-      return target;
+    dequantizer(name) {
+      const symbol = `dequantize_row_${name}`;
+      const decode = ffi.dlopen(path, { [symbol]: row } as const).functions[symbol];
+      return (bytes, count) => {
+        const target = new Float32Array(count);
+        decode(address(bytes), address(target), BigInt(count));
+        return target;
+      };
     },
     halves: bitsBy(functions.ggml_fp32_to_fp16_row),
     brains: bitsBy(functions.ggml_fp32_to_bf16_row_ref),

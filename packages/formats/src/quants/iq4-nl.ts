@@ -1,6 +1,6 @@
 // IQ4_NL, ggml's blocks of 32 codes of 4 bits for 16 levels that lie closer together near 0 than far from it. Layout
 // and the method of quantising are those of ggml-common.h and of quantize_iq4_nl in ggml-quants.c in
-// ggml-org/llama.cpp, by which it writes files: sixteen scales are tried. (Its quantize_row_iq4_nl_ref, which tries none, is not.)
+// ggml-org/llama.cpp, by which it writes files: sixteen scales are tried. Its quantize_row_iq4_nl_ref tries only one.
 
 import { blockType, writeFactor } from "./block-type.ts";
 import { farthest, squares, sumOfSquares, TINY, weigh } from "./fits.ts";
