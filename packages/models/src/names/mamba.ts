@@ -1,13 +1,16 @@
 // Mamba in files. GGUF: architectures "mamba", Falcon Mamba included, and "jamba", its hybrid with attention. Hugging
 // Face: model type "mamba".
 
+import type { PlainConfig } from "../config.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming } from "./naming.ts";
 import { flagOf, ForeignModelError, integerOf, numberOf, originsByPattern } from "./naming.ts";
 import {
   ggufArchitecture,
   ggufStack,
+  hasAttention,
   hybridFromGguf,
   isAttentionLayer,
+  isUnscaled,
   ratesOrigin,
   refuseExperts,
   stackFromGguf,
@@ -53,7 +56,10 @@ const gguf: FileNaming = {
       selectionNorm: isHybrid ? "gain" : plainNorm ? "plain" : "none",
     };
   },
-  origin: (path, config) => (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path),
+  origin(path, config, file) {
+    if (file === undefined && !isWritable(config)) return undefined;
+    return (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path);
+  },
   metadata(config) {
     const architecture = config.hiddenDim === 0 ? "mamba" : "jamba";
     const entry = (name: string, field: string): MetadataEntry => ({
@@ -71,6 +77,15 @@ const gguf: FileNaming = {
     ];
   },
 };
+
+/** Whether a file can say all of a configuration: Mamba is a stack of mixers alone, Jamba has attention besides. */
+function isWritable(config: PlainConfig): boolean {
+  if (!isUnscaled(config)) return false;
+  if (config.hiddenDim === 0) return !hasAttention(config) && config.selectionNorm !== "gain";
+  const scale = Number(config.attentionHeadSize) ** -0.5;
+  const isJamba = hasAttention(config) && config.selectionNorm === "gain" && config.ropeSize === 0;
+  return isJamba && Math.abs(Number(config.attentionScale) - scale) < 1e-6 * scale;
+}
 
 const huggingFace: FileNaming = {
   names: ["mamba"],

@@ -7,8 +7,10 @@ import { flagOf, ForeignModelError, integerOf, numberOf, originsByPattern } from
 import {
   ggufArchitecture,
   ggufStack,
+  hasAttention,
   hybridFromGguf,
   isAttentionLayer,
+  isUnscaled,
   ratesOrigin,
   refuseExperts,
   reshapedOrigin,
@@ -52,8 +54,10 @@ const gguf: FileNaming = {
       convolutionSize: integerOf(file, key("ssm.conv_kernel")),
     };
   },
-  origin: (path, config) =>
-    (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path, config),
+  origin(path, config, file) {
+    if (file === undefined && !isWritable(config)) return undefined;
+    return (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path, config);
+  },
   metadata(config) {
     const architecture = config.hiddenDim === 0 ? "mamba2" : "granitehybrid";
     const entry = (name: string, type: MetadataEntry["type"], value: MetadataEntry["value"]): MetadataEntry => ({
@@ -81,6 +85,12 @@ const gguf: FileNaming = {
     ];
   },
 };
+
+/** Whether a file can say all of a configuration: Mamba-2 is a stack of mixers alone, Granite has attention besides. */
+function isWritable(config: PlainConfig): boolean {
+  if (config.hiddenDim === 0) return !hasAttention(config) && isUnscaled(config);
+  return hasAttention(config) && config.ropePairing === "adjacent";
+}
 
 /** Granite's attention, and its scales: one that is missing or 0 is none. */
 function graniteFields(file: ForeignModel, key: (name: string) => string): Record<string, unknown> {

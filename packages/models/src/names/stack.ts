@@ -83,9 +83,7 @@ export const ggufStack = {
   "embedding.weight": "token_embd.weight",
   "blocks.{i}.mixerNorm.weight": "blk.{i}.attn_norm.weight",
   "blocks.{i}.mixer.query.weight": "blk.{i}.attn_q.weight",
-  "blocks.{i}.mixer.queryNorm.weight": "blk.{i}.attn_q_norm.weight",
   "blocks.{i}.mixer.key.weight": "blk.{i}.attn_k.weight",
-  "blocks.{i}.mixer.keyNorm.weight": "blk.{i}.attn_k_norm.weight",
   "blocks.{i}.mixer.value.weight": "blk.{i}.attn_v.weight",
   "blocks.{i}.channelNorm.weight": "blk.{i}.ffn_norm.weight",
   "blocks.{i}.channel.gate.weight": "blk.{i}.ffn_gate.weight",
@@ -99,6 +97,16 @@ export const ggufStack = {
 export function isAttentionLayer(path: string, config: PlainConfig): boolean {
   const layer = /^blocks\.(\d+)\./.exec(path)?.[1];
   return layer !== undefined && layerLetters(config as unknown as StackConfig)[Number(layer)] === "A";
+}
+
+/** Whether a stack has attention layers. */
+export function hasAttention(config: PlainConfig): boolean {
+  return layerLetters(config as unknown as StackConfig).includes("A");
+}
+
+/** Whether nothing in a stack is scaled that other programs' files have no scale for. */
+export function isUnscaled({ embeddingScale, residualScale, logitScale }: PlainConfig): boolean {
+  return embeddingScale === 1 && residualScale === 1 && logitScale === 1;
 }
 
 /** Rates A = -exp(logRates), which other programs store as A. */

@@ -1,20 +1,14 @@
-// Every recurrent architecture learns: its gradients are those of central differences in float64, and a few steps of
-// training on one text, compiled, take its loss to almost nothing, with dense and with ternary weights.
+// Gradients of every recurrent architecture, in float64 beside central differences of the loss.
 
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
-import { createDevice } from "@fidelity/alex/node";
+import { test } from "node:test";
 import { interpret, trace } from "@fidelity/core";
 import type { HostTensor, Tensor } from "@fidelity/core";
 import { valueAndGrad } from "@fidelity/furnace";
 import { createModel, fillParameter, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
-import { trainSettings, TrainStep } from "./index.ts";
 
-const device = createDevice({ threads: 2 });
-after(() => device.close());
-
-const sizes = { dim: 16, hiddenDim: 24, layerCount: 1, vocabSize: 128 };
+const sizes = { dim: 16, hiddenDim: 24, layerCount: 1, vocabSize: 7 };
 const attention = { attentionHeadCount: 2, attentionGate: true, attentionNorm: true };
 const ranks = { decayRank: 4, learningRateRank: 4, valueRank: 4, gateRank: 4 };
 
@@ -37,7 +31,7 @@ const architectures: Readonly<Record<string, object>> = {
 
 for (const [name, own] of Object.entries(architectures)) {
   test(`${name}: the derivative of the loss along a direction is its central difference`, () => {
-    const model = createModel({ ...sizes, vocabSize: 7, ...own });
+    const model = createModel({ ...sizes, ...own });
     const lossAt = lossAndSlopes(model);
     const start = namedParameters(model.parameters).map(({ path, leaf }): Float64Array => {
       const values = new Float32Array(leaf.shape.reduce((count, extent) => count * extent, 1));
@@ -60,12 +54,6 @@ for (const [name, own] of Object.entries(architectures)) {
       "a parameter has no gradient",
     );
   });
-  for (const weights of ["dense", "ternary"]) {
-    test(`${name}: ${weights} weights learn a text by heart`, async () => {
-      const { first, last } = await learn(createModel({ ...sizes, ...own, weights }));
-      assert.ok(first > 4 && last < 0.5, `the loss went from ${first} to ${last}`);
-    });
-  }
 }
 
 /** The loss of a model for two short rows of tokens, and its gradient, on the interpreter. */
@@ -95,25 +83,4 @@ function lossAndSlopes(model: Model): (values: readonly Float64Array[]) => { los
     const [loss, ...slopes] = interpret(graph, [...inputs, tokenInput(3), tokenInput(5)]);
     return { loss: loss.data[0], slopes: slopes.map(({ data }) => data) };
   };
-}
-
-/** The losses before and after training on one batch. */
-async function learn(model: Model): Promise<{ readonly first: number; readonly last: number }> {
-  const text = new TextEncoder().encode("what it needs it keeps in a state of one size");
-  const settings = trainSettings({ steps: 60, batchSize: 1, contextLength: 24, seed: 3, learningRate: 0.02 });
-  const step = await TrainStep.compile(device, model, settings);
-  for (const { path, leaf } of namedParameters(model.parameters)) {
-    fillParameter(leaf, path, settings.seed, step.parameters.get(path)!.f32());
-  }
-  step.tokens.i32().set(text.subarray(0, 24));
-  step.targets.i32().set(text.subarray(1, 25));
-  let first = 0;
-  for (let at = 1; at <= settings.steps; at++) {
-    await step.run(at, 0.02);
-    if (at === 1) first = step.loss;
-  }
-  const last = step.loss;
-  step.free();
-  for (const tensor of step.parameters.values()) tensor.free();
-  return { first, last };
 }
