@@ -13,6 +13,20 @@ export { createLlama } from "./llama.ts";
 export type { LlamaConfig } from "./llama.ts";
 export { createMatmulFree } from "./matmul_free.ts";
 export type { MatmulFreeConfig } from "./matmul_free.ts";
+export { createGatedDeltanet } from "./gated_deltanet.ts";
+export type { GatedDeltanetConfig } from "./gated_deltanet.ts";
+export { createGla } from "./gla.ts";
+export type { GlaConfig } from "./gla.ts";
+export { createMamba } from "./mamba.ts";
+export type { MambaConfig } from "./mamba.ts";
+export { createMamba2 } from "./mamba2.ts";
+export type { Mamba2Config } from "./mamba2.ts";
+export { createRetnet } from "./retnet.ts";
+export type { RetnetConfig } from "./retnet.ts";
+export { createRwkv7 } from "./rwkv7.ts";
+export type { Rwkv7Config } from "./rwkv7.ts";
+export { createXlstm } from "./xlstm.ts";
+export type { XlstmConfig } from "./xlstm.ts";
 
 export {
   countParameters,
