@@ -98,5 +98,7 @@ export { importModel, knownForeignNames, namings } from "./names/index.ts";
 export type { ForeignFormat, ForeignImport } from "./names/index.ts";
 export { ForeignModelError } from "./names/naming.ts";
 export type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./names/naming.ts";
+export { CHAT_LIMITS, CHAT_TEMPLATES, ChatTemplate, ChatTemplateError } from "./chat/index.ts";
+export type { ChatMessage, ChatOptions, ChatTemplateName } from "./chat/index.ts";
 export { nearestName } from "./nearest.ts";
 export { LAYER_END } from "./blocks/layer.ts";

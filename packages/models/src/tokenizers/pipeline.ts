@@ -11,7 +11,7 @@ import type { PipelineSpec, WordStep } from "./pipeline-spec.ts";
 import { RwkvModel } from "./rwkv-model.ts";
 import { createDecoder } from "./token-decoder.ts";
 import type { TokenDecoder } from "./token-decoder.ts";
-import { checkToken, decodeAll, utf8Stream, withEnds } from "./tokenizer.ts";
+import { checkToken, utf8Stream, withEnds } from "./tokenizer.ts";
 import type { DecodeOptions, EncodeOptions, SpecialTokens, Tokenizer, TokenStream } from "./tokenizer.ts";
 import { UnigramModel } from "./unigram-model.ts";
 import { TokenBuffer } from "./vocabulary.ts";
@@ -49,9 +49,7 @@ export class PipelineTokenizer implements Tokenizer {
   readonly #split: WordSplitter;
   /** Words are spelled by their bytes, and mapped only when they are not remembered. */
   readonly #mapsBytes: boolean;
-  readonly #decoder: TokenDecoder;
-  readonly #special: ReadonlySet<number>;
-  readonly #added: ReadonlySet<number>;
+  readonly #source: TokenTexts;
   /** Added tokens as they stand in the text: all of them, and those that are not special; then the normalised ones. */
   readonly #finders: readonly [all: AddedTokenFinder, plain: AddedTokenFinder];
   readonly #normalizedFinders: readonly [all: AddedTokenFinder, plain: AddedTokenFinder];
@@ -70,9 +68,13 @@ export class PipelineTokenizer implements Tokenizer {
     this.#normalize = compileNormalizer(spec.normalizer);
     this.#mapsBytes = spec.words.at(-1)?.type === "bytes";
     this.#split = compileWordSplitter(wordSteps(spec, this.#model));
-    this.#decoder = createDecoder(spec.decoder);
-    this.#special = new Set(spec.added.filter(({ special }) => special).map(({ token }) => token));
-    this.#added = new Set(spec.added.map(({ token }) => token));
+    this.#source = {
+      texts: spec.tokens,
+      decoder: createDecoder(spec.decoder),
+      special: new Set(spec.added.filter(({ special }) => special).map(({ token }) => token)),
+      plain: new Set(spec.decoder.type === "bytes" ? spec.added.map(({ token }) => token) : []),
+      known: [],
+    };
     const finders = (isNormalized: boolean): readonly [AddedTokenFinder, AddedTokenFinder] => {
       const added = spec.added.filter(({ normalized }) => normalized === isNormalized);
       const textOf = isNormalized ? ({ text }: { text: string }) => this.#normalize(text) : undefined;
@@ -107,28 +109,29 @@ export class PipelineTokenizer implements Tokenizer {
   }
 
   decode(tokens: ArrayLike<number>, options?: DecodeOptions): string {
-    return decodeAll(this.stream(options), tokens);
+    const reader = new BytesOfTokens(this.#source, options);
+    let [bytes, length] = [new Uint8Array(4 * tokens.length), 0];
+    for (let index = 0; index < tokens.length; index++) {
+      const added = reader.next(tokens[index]);
+      if (length + added.length > bytes.length) {
+        const grown = new Uint8Array(2 * (length + added.length));
+        grown.set(bytes);
+        bytes = grown;
+      }
+      bytes.set(added, length);
+      length += added.length;
+    }
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes.subarray(0, length));
   }
 
   /** A text's own first space belongs to its first word; where `encode` added one, the stream leaves it out again. */
-  stream(options: DecodeOptions = {}): TokenStream {
-    let [isFirst, isWaiting] = [true, false];
-    const stream = utf8Stream((token) => {
-      checkToken(token, this.vocabSize);
-      const text = this.#spec.tokens[token];
-      if (text === null) return noBytes;
-      if (this.#special.has(token)) return options.specials === true ? encoder.encode(text) : noBytes;
-      const isPlain = this.#spec.decoder.type === "bytes" && this.#added.has(token);
-      const bytes = isPlain ? encoder.encode(text) : this.#decoder.bytes(text, isFirst);
-      const before = isWaiting ? this.#decoder.between : undefined;
-      isFirst = false;
-      isWaiting = this.#decoder.endsWord(text);
-      return before === undefined ? bytes : Uint8Array.of(...before, ...bytes);
-    });
+  stream(options?: DecodeOptions): TokenStream {
+    let reader = new BytesOfTokens(this.#source, options);
+    const stream = utf8Stream((token) => reader.next(token));
     return {
       push: stream.push,
       end: () => {
-        [isFirst, isWaiting] = [true, false];
+        reader = new BytesOfTokens(this.#source, options);
         return stream.end();
       },
     };
@@ -156,6 +159,50 @@ export class PipelineTokenizer implements Tokenizer {
       if (this.#remembered.size === REMEMBERED_WORDS) this.#remembered.clear();
       this.#remembered.set(word, out.slice(from));
     }
+  }
+}
+
+/** What turns tokens into bytes, whatever came before them. */
+interface TokenTexts {
+  readonly texts: readonly (string | null)[];
+  readonly decoder: TokenDecoder;
+  /** Tokens that are left out, or else stand for their own texts. */
+  readonly special: ReadonlySet<number>;
+  /** Tokens that stand for their own texts where others are written in GPT-2's alphabet. */
+  readonly plain: ReadonlySet<number>;
+  /** The bytes of tokens that were asked for, where they were not the first. */
+  readonly known: (Uint8Array | undefined)[];
+}
+
+/** The bytes that tokens add to a text, one token after the other. */
+class BytesOfTokens {
+  readonly #source: TokenTexts;
+  readonly #showsSpecials: boolean;
+  #isFirst = true;
+  #isWaiting = false;
+
+  constructor(source: TokenTexts, { specials = false }: DecodeOptions = {}) {
+    this.#source = source;
+    this.#showsSpecials = specials;
+  }
+
+  /** Throws `UnknownTokenError`. */
+  next(token: number): Uint8Array {
+    const { texts, special, decoder } = this.#source;
+    checkToken(token, texts.length);
+    const text = texts[token];
+    if (text === null) return noBytes;
+    if (special.has(token)) return this.#showsSpecials ? encoder.encode(text) : noBytes;
+    const bytes = this.#isFirst ? this.#make(token, text) : (this.#source.known[token] ??= this.#make(token, text));
+    const before = this.#isWaiting ? decoder.between : undefined;
+    this.#isFirst = false;
+    this.#isWaiting = decoder.endsWord(text);
+    return before === undefined ? bytes : Uint8Array.of(...before, ...bytes);
+  }
+
+  #make(token: number, text: string): Uint8Array {
+    const { plain, decoder } = this.#source;
+    return plain.has(token) ? encoder.encode(text) : decoder.bytes(text, this.#isFirst);
   }
 }
 
