@@ -109,7 +109,10 @@ describe("bad sizes", { concurrency: 2 }, () => {
 
   test("heads that do not divide the width", async () => {
     const ended = await train("--data", text, "--architecture", "transformer", "--heads", "3");
-    assertRefused(ended, /^fidelity: the heads do not fit\n(.*\n)* {2}got: +dim 16, 3 heads\n/);
+    assertRefused(
+      ended,
+      /^fidelity: headDim is impossible\n(.*\n)* {2}expected: .*dim \/ headCount.*\n {2}got: +5\.33/,
+    );
   });
 
   test("heads for a model that has none", async () => {
@@ -185,9 +188,10 @@ describe("bad model files", { concurrency: 2 }, () => {
   });
 
   test("a model of an architecture that does not exist here", async () => {
-    const config = { model: { architecture: "mamba", dim: 16 }, tokenizer: null };
-    const path = scratch.write("mamba.fid", containerToBytes({ config, components: [], tensors: [] }));
-    const message = /^fidelity: unknown architecture\n(.*\n)* {2}expected: matmul-free, llama\n {2}got: +"mamba"\n/;
+    const config = { model: { architecture: "mamba3", dim: 16 }, tokenizer: null };
+    const path = scratch.write("mamba3.fid", containerToBytes({ config, components: [], tensors: [] }));
+    const message =
+      /^fidelity: unknown architecture\n(.*\n)* {2}expected: matmul-free, llama, .*\n {2}got: +"mamba3"\n/;
     assertRefused(await fidelity("generate", "--model", path), message);
   });
 

@@ -58,7 +58,7 @@ describe("help", { concurrency: 2 }, () => {
     [["train", "--steps", "0"], "--steps", "a whole number from 1 to 1000000000"],
     [["train", "--layers", "2.5"], "--layers", "a whole number from 1 to 4096"],
     [["train", "--learning-rate", "fast"], "--learning-rate", "a number from 0 up to 100"],
-    [["train", "--architecture", "rnn"], "--architecture", "matmul-free or transformer"],
+    [["train", "--architecture", "rnn"], "--architecture", "matmul-free or llama or qwen2"],
     [["train", "--emit-after", "magic"], "--emit-after", "trace or expand or canonicalise"],
     [["generate", "--threads", "1000"], "--threads", "a whole number from 1 to 256"],
   ];

@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { architecturesCommand } from "./commands/architectures.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { buildCommand } from "./commands/build.ts";
 import { compileCommand } from "./commands/compile.ts";
@@ -31,6 +32,7 @@ const COMMANDS: readonly CommandFactory[] = [
   logitsCommand,
   showCommand,
   convertCommand,
+  architecturesCommand,
   buildCommand,
   compileCommand,
   tuneCommand,

@@ -54,6 +54,7 @@ const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "hidden",
   "heads",
   "kvHeads",
+  "set",
   "vocabulary",
   "context",
   "batch",
@@ -115,8 +116,9 @@ export function addTrainOptions(command: Command): Command {
     .addOption(
       integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width, rounded up)", { max: 1 << 20 }),
     )
-    .addOption(integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }))
+    .addOption(integerOption("--heads <count>", "heads, where there are any (default: 4)", { max: 4096 }))
     .addOption(integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }))
+    .option("--set <name=value...>", "other fields of the configuration, such as weights=ternary pattern=MMMA")
     .addOption(integerOption("--context <tokens>", "tokens of a training sequence", { max: 1 << 20 }).default(128))
     .addOption(integerOption("--batch <count>", "sequences a step", { max: 1 << 20 }).default(16))
     .addOption(integerOption("--steps <count>", "updates of the weights", { max: 1e9 }).default(1000))

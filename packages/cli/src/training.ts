@@ -2,7 +2,14 @@
 // whole checkpoint, and a model file at the end.
 
 import type { Device } from "@fidelity/core";
-import { ByteTokenizer, CharacterTokenizer, countParameters, createModel } from "@fidelity/models";
+import {
+  architectures,
+  ByteTokenizer,
+  CharacterTokenizer,
+  countParameters,
+  createModel,
+  sampleConfigs,
+} from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
 import { saveModel } from "@fidelity/run/node";
 import { ProgressDisplay, train } from "@fidelity/train";
@@ -11,39 +18,71 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
 
-export const ARCHITECTURES = ["matmul-free", "transformer"] as const;
-export type ArchitectureName = (typeof ARCHITECTURES)[number];
+/** What can be trained on text: every architecture of the registry that gives a next token. "transformer" is llama. */
+export const ARCHITECTURES: readonly string[] = [
+  ...Object.keys(architectures).filter((name) => name !== "bert"),
+  "transformer",
+];
 
 export const VOCABULARIES = ["byte", "character"] as const;
 export type VocabularyName = (typeof VOCABULARIES)[number];
 
 /** The sizes of a model as the command line has them. */
 export interface ModelSizes {
-  readonly architecture: ArchitectureName;
+  readonly architecture: string;
   readonly layers: number;
   readonly width: number;
   readonly hidden?: number;
   readonly heads?: number;
   readonly kvHeads?: number;
   readonly context: number;
+  /** Further fields of the configuration, `name=value`. */
+  readonly set?: readonly string[];
 }
 
 const DEFAULT_HEADS = 4;
 
-/** Builds a model of these sizes. Throws `UsageError` for heads without attention, and `ModelConfigError`. */
+/** Builds a model of these sizes. Throws `UsageError` for heads where there are none, and `ModelConfigError`. */
 export function modelOfSizes(sizes: ModelSizes, vocabSize: number): Model {
-  const { architecture, layers: layerCount, width: dim, hidden, heads, kvHeads, context } = sizes;
-  const common = { dim, layerCount, vocabSize, ...(hidden !== undefined && { hiddenDim: hidden }) };
-  if (architecture === "transformer") {
-    const headCount = heads ?? DEFAULT_HEADS;
-    const keyValueHeadCount = kvHeads ?? headCount;
-    return createModel({ architecture: "llama", ...common, headCount, keyValueHeadCount, contextLength: context });
+  const { layers: layerCount, width: dim, hidden, heads, kvHeads, context } = sizes;
+  const architecture = sizes.architecture === "transformer" ? "llama" : sizes.architecture;
+  const sample = sampleConfigs[architecture];
+  const hasHeads = "headCount" in sample;
+  if (!hasHeads && (heads !== undefined || kvHeads !== undefined)) {
+    throw new UsageError(`a ${architecture} model has no heads`, {
+      where: heads === undefined ? "option --kv-heads" : "option --heads",
+      hint: "leave it out, or use --architecture transformer",
+    });
   }
-  if (heads === undefined && kvHeads === undefined) return createModel({ architecture, ...common });
-  throw new UsageError("a matmul-free model has no heads", {
-    where: heads === undefined ? "option --kv-heads" : "option --heads",
-    hint: "leave it out, or use --architecture transformer",
+  const isAttention = "keyValueHeadCount" in sample;
+  const headCount = heads ?? (isAttention ? DEFAULT_HEADS : undefined);
+  const keyValueHeadCount = kvHeads ?? (isAttention ? headCount : undefined);
+  return createModel({
+    architecture,
+    dim,
+    layerCount,
+    vocabSize,
+    ...(hidden !== undefined && { hiddenDim: hidden }),
+    ...(headCount !== undefined && { headCount }),
+    ...(keyValueHeadCount !== undefined && { keyValueHeadCount }),
+    ...("contextLength" in sample && { contextLength: context }),
+    ...Object.fromEntries((sizes.set ?? []).map(readField)),
   });
+}
+
+/** A field of a configuration: `window=128`, `weights=ternary`, `tiedEmbeddings=false`. */
+function readField(text: string): [string, string | number | boolean] {
+  const match = /^([A-Za-z]\w*)=(.+)$/.exec(text);
+  if (match === null) {
+    throw new UsageError("--set cannot take this value", {
+      where: "option --set <name=value...>",
+      expected: "a field of the architecture's configuration, such as weights=ternary or pattern=MMMA",
+      got: JSON.stringify(text),
+    });
+  }
+  const [, name, value] = match;
+  if (value === "true" || value === "false") return [name, value === "true"];
+  return [name, value.trim() === "" || Number.isNaN(Number(value)) ? value : Number(value)];
 }
 
 /** The vocabulary of a corpus. A character vocabulary reads the whole of it. */

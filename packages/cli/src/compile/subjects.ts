@@ -23,7 +23,7 @@ import {
 import type { DeviceParameters, Model } from "@fidelity/models";
 import { describeModel, openModel } from "@fidelity/run/node";
 import { TrainStep, trainSettings } from "@fidelity/train";
-import type { Option } from "commander";
+import { Option } from "commander";
 import { nullDevice, recordingDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { UsageError } from "../errors.ts";
@@ -55,8 +55,9 @@ export function programOptions(): Option[] {
     integerOption("--layers <count>", "blocks of the model", { max: 4096 }).default(4),
     integerOption("--width <size>", "numbers that stand for a token", { max: 1 << 17 }).default(128),
     integerOption("--hidden <size>", "width inside a block (default: 8/3 of --width)", { max: 1 << 20 }),
-    integerOption("--heads <count>", "attention heads, transformer only (default: 4)", { max: 4096 }),
+    integerOption("--heads <count>", "heads, where there are any (default: 4)", { max: 4096 }),
     integerOption("--kv-heads <count>", "heads of keys and values (default: --heads)", { max: 4096 }),
+    new Option("--set <name=value...>", "other fields of the configuration, such as weights=ternary pattern=MMMA"),
     integerOption("--vocabulary-size <count>", "kinds of tokens", { max: 1 << 24 }).default(256),
     integerOption("--context <tokens>", "tokens of a sequence", { max: 1 << 20 }).default(128),
     integerOption("--batch <count>", "sequences of a training step", { max: 1 << 20 }).default(16),
