@@ -186,7 +186,7 @@ export function testDecoder(title: string, model: Model, reference: DecoderRefer
   const parameters = randomParameters(model, 3);
   const tokens = randomTokens(model, 2, 9, 1);
   const whole = evaluateModel(model, parameters, tokens);
-  test(`${title}: logits are those of its equations written as loops`, () => {
+  void test(`${title}: logits are those of its equations written as loops`, () => {
     const expected = tokens.flatMap((row) => referenceLogits(parameters, row, reference));
     assert.ok(largestError(expected, whole.logits) < 1e-9);
   });
@@ -194,7 +194,7 @@ export function testDecoder(title: string, model: Model, reference: DecoderRefer
     [1, 1, 1, 1, 1, 1, 1, 1, 1],
     [4, 5],
   ]) {
-    test(`${title}: pieces of ${pieces.join(", ")} tokens give the logits of the whole`, () => {
+    void test(`${title}: pieces of ${pieces.join(", ")} tokens give the logits of the whole`, () => {
       let past = startOf(model, 2, 12);
       let from = 0;
       for (const length of pieces) {
