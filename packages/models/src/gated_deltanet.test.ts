@@ -49,7 +49,8 @@ function loopGatedDelta(model: Model, values: Values): LoopMixer {
     const gate = product(values("gate.weight"), x);
     const y: Vector = [];
     for (let head = 0; head < headCount; head++) {
-      const at = Math.floor(head / (headCount / keyHeadCount)) * keySize;
+      const isTiled = model.config.keySharing === "tiled";
+      const at = (isTiled ? head % keyHeadCount : Math.floor(head / (headCount / keyHeadCount))) * keySize;
       const q = unit(mixed.slice(at, at + keySize));
       const k = unit(mixed.slice(keyHeadCount * keySize + at).slice(0, keySize));
       const v = mixed.slice(2 * keyHeadCount * keySize + head * valueSize).slice(0, valueSize);
@@ -66,7 +67,11 @@ function loopGatedDelta(model: Model, values: Values): LoopMixer {
   };
 }
 
-for (const [name, changes] of Object.entries({ plain: config, "in a hybrid": hybrid })) {
+for (const [name, changes] of Object.entries({
+  plain: config,
+  "with key heads in turns": { ...config, keySharing: "tiled" },
+  "in a hybrid": hybrid,
+})) {
   test(`logits are those of the equations written as loops, ${name}`, () => {
     const model = createGatedDeltanet(changes);
     assertEquations(model, (parameters, tokens) =>

@@ -17,6 +17,8 @@ export type GatedDeltanetConfig = StackConfig & {
   readonly headCount: number;
   /** Heads of queries and keys; as many by default. */
   readonly keyHeadCount: number;
+  /** Which key head a head has: `grouped` ones share it with their neighbours, `tiled` ones take turns. */
+  readonly keySharing: "grouped" | "tiled";
   /** Channels of a query or key head; dim / headCount by default. */
   readonly keySize: number;
   /** Channels of a value head; as many by default. */
@@ -30,6 +32,7 @@ const rules: ConfigRules<GatedDeltanetConfig> = {
   ...stackRules("D", (dim) => roundUpWidth(Math.floor((8 * dim) / 3), 32), 1e-6),
   headCount: integerField(SIZE_LIMITS.headCount, ({ dim }) => Math.max(1, Math.floor(Number(dim) / 128))),
   keyHeadCount: integerField(SIZE_LIMITS.headCount, ({ headCount }) => Number(headCount)),
+  keySharing: wordField("grouped", "tiled"),
   keySize: integerField(SIZE_LIMITS.dim, ({ dim, headCount }) =>
     Math.max(1, Math.floor(Number(dim) / Number(headCount))),
   ),

@@ -197,7 +197,10 @@ export function loopAttention(model: Model, values: Values): LoopMixer {
       return rotate(normed, position, ropeTheta, ropeSize);
     }).flat();
   return (x, position) => {
-    const query = prepared(product(values("query.weight"), x), "query", position, heads);
+    const asked = product(values("query.weight"), x);
+    const isGated = model.config.attentionGate === true;
+    const own = isGated ? asked.filter((_, i) => i % (2 * size) < size) : asked;
+    const query = prepared(own, "query", position, heads);
     cache.keys.push(prepared(product(values("key.weight"), x), "key", position, keyHeads));
     cache.values.push(product(values("value.weight"), x));
     const attended = Array.from({ length: heads }, (_, index) => {
@@ -207,7 +210,7 @@ export function loopAttention(model: Model, values: Values): LoopMixer {
       const total = scores.reduce((a, b) => a + b, 0);
       return q.map((_, i) => scores.reduce((sum, s, t) => sum + (s / total) * head(cache.values[t], at)[i], 0));
     }).flat();
-    const gates = model.config.attentionGate === true ? product(values("gate.weight"), x).map(sigmoid) : undefined;
+    const gates = isGated ? asked.filter((_, i) => i % (2 * size) >= size).map(sigmoid) : undefined;
     return product(
       values("output.weight"),
       attended.map((value, i) => value * (gates?.[i] ?? 1)),

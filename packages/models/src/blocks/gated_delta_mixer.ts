@@ -39,6 +39,8 @@ export interface GatedDeltaSizes {
   readonly dim: number;
   readonly headCount: number;
   readonly keyHeadCount: number;
+  /** Which key head a head has: `grouped` ones share it with their neighbours, `tiled` ones take turns. */
+  readonly keySharing: "grouped" | "tiled";
   readonly keySize: number;
   readonly valueSize: number;
   readonly convolutionSize: number;
@@ -67,6 +69,7 @@ type GatedDeltaState = { readonly convolution: Floats; readonly hidden: Floats }
  */
 export function gatedDeltaMixer(sizes: GatedDeltaSizes, outputStd: number): TokenMixer {
   const { dim, headCount, keyHeadCount, keySize, valueSize, convolutionSize, normEpsilon, weights } = sizes;
+  const isTiled = sizes.keySharing === "tiled";
   const keyDim = keyHeadCount * keySize;
   const valueDim = headCount * valueSize;
   const convolved = 2 * keyDim + valueDim;
@@ -95,18 +98,19 @@ export function gatedDeltaMixer(sizes: GatedDeltaSizes, outputStd: number): Toke
       const raw = stackLinear(weights, parameters.input, x);
       const mixed = shortConvolution(parameters.convolution, raw, past?.state.convolution);
       const [queries, keys, values] = splitLast(silu(mixed.output), [keyDim, keyDim, valueDim]);
-      const k = unit(keys); // [batch, time, key heads, key size]
+      const own = unit(keys); // [batch, time, key heads, key size]
+      const key = repeatHeads(own, headCount, isTiled); // [batch, time, heads, key size]
+      const query = mul(unit(queries), keySize ** -0.5);
       const beta = toHeads(sigmoid(linear(parameters.beta, x)), headCount); // [batch, time, heads, 1]
       const step = softplus(add(linear(parameters.alpha, x), parameters.timeStepBias));
       const logDecay = toHeads(mul(step, neg(exp(parameters.logRates))), headCount); // [batch, time, heads, 1]
-      const erased = repeatHeads(k, headCount);
       const { output: read, state } = generalizedDeltaRule({
-        q: mul(unit(queries), keySize ** -0.5),
-        k,
+        q: isTiled ? repeatHeads(query, headCount, isTiled) : query,
+        k: isTiled ? key : own,
         v: mul(toHeads(values, headCount), beta),
         logDecay,
-        a: mul(erased, neg(mul(exp(logDecay), beta))),
-        b: erased,
+        a: mul(key, neg(mul(exp(logDecay), beta))),
+        b: key,
         state: past?.state.hidden,
       });
       const normed = fromHeads(norm(parameters.norm, read, normEpsilon));
@@ -118,15 +122,11 @@ export function gatedDeltaMixer(sizes: GatedDeltaSizes, outputStd: number): Toke
 }
 
 /** Heads [batch, time, groups, size] once for each of the `count` heads that share them. */
-function repeatHeads(x: Floats, count: number): Floats {
+function repeatHeads(x: Floats, count: number, tiled: boolean): Floats {
   const [batch, time, groups, size] = x.shape;
   if (groups === count) return x;
-  const repeated: Floats = broadcastTo(reshape(x, [batch, time, groups, 1, size]), [
-    batch,
-    time,
-    groups,
-    count / groups,
-    size,
-  ]);
-  return reshape(repeated, [batch, time, count, size]);
+  const times = count / groups;
+  const one = tiled ? [batch, time, 1, groups, size] : [batch, time, groups, 1, size];
+  const all = tiled ? [batch, time, times, groups, size] : [batch, time, groups, times, size];
+  return reshape(broadcastTo(reshape(x, one) as Floats, all), [batch, time, count, size]);
 }

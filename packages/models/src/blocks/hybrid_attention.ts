@@ -2,8 +2,7 @@
 // (Jamba, Lieber et al. 2024, arXiv 2403.19887, leaves them to the recurrent layers), with queries and keys that may be
 // normalised, and an output that may be gated by a sigmoid of the input, as in Qwen3-Next.
 
-import type { Tensor } from "@fidelity/core";
-import { attention, concat, dynamicUpdateSlice, mul, rope, sigmoid, sliceAxis, splat } from "@fidelity/core";
+import { attention, dynamicUpdateSlice, mul, rope, sigmoid, splat } from "@fidelity/core";
 import type { TensorsOf } from "../parameters.ts";
 import type { CacheTensor, KeyValueCache } from "./attention.ts";
 import type { NormParameters } from "./norm.ts";
@@ -12,13 +11,13 @@ import type { WeightKind } from "./projection.ts";
 import type { StackLinearParameters } from "./stack_linear.ts";
 import { stackLinear, stackLinearParameters } from "./stack_linear.ts";
 import type { Floats, TokenMixer } from "./token_mixer.ts";
-import { defineMixer, fromHeads, stateType, toHeads } from "./token_mixer.ts";
+import { defineMixer, fromHeads, splitLast, stateType, toHeads } from "./token_mixer.ts";
 
 type HybridAttentionParameters = {
+  /** With a gate, each head's query and then its gate. */
   readonly query: StackLinearParameters;
   readonly key: StackLinearParameters;
   readonly value: StackLinearParameters;
-  readonly gate?: StackLinearParameters;
   readonly queryNorm?: NormParameters;
   readonly keyNorm?: NormParameters;
   readonly output: StackLinearParameters;
@@ -46,14 +45,15 @@ export interface HybridAttentionSizes {
  */
 export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number): TokenMixer {
   const { dim, weights, normEpsilon, attentionHeadSize: size, attentionScale: scale } = sizes;
+  const { ropeSize, ropeTheta: theta, ropePairing: pairing } = sizes;
   const { attentionHeadCount: headCount, attentionKeyValueHeadCount: keyHeadCount } = sizes;
+  const queryDim = sizes.attentionGate ? 2 * size : size;
   const projection = (outputs: number): StackLinearParameters => stackLinearParameters(weights, outputs, dim);
   return defineMixer<HybridAttentionParameters, KeyValueCache>({
     parameters: {
-      query: projection(headCount * size),
+      query: projection(headCount * queryDim),
       key: projection(keyHeadCount * size),
       value: projection(keyHeadCount * size),
-      ...(sizes.attentionGate ? { gate: projection(headCount * size) } : {}),
       ...(sizes.attentionNorm ? { queryNorm: normParameters(size), keyNorm: normParameters(size) } : {}),
       output: stackLinearParameters(weights, dim, headCount * size, outputStd),
     },
@@ -63,13 +63,18 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
     },
     mix(parameters, x, past) {
       const position = past?.position ?? splat(0, [], "i32");
-      const turned = (to: Projection, gain: Gain, count: number): CacheTensor => {
-        const heads = toHeads(stackLinear(weights, to, x), count);
-        return turn(gain === undefined ? heads : norm(gain, heads, normEpsilon), position, sizes) as CacheTensor;
+      const turned = (heads: Floats, gain: Gain): CacheTensor => {
+        const normed = gain === undefined ? heads : norm(gain, heads, normEpsilon);
+        if (ropeSize === 0) return normed as CacheTensor;
+        return rope(normed, position, { theta, pairing, dims: ropeSize }) as CacheTensor;
       };
-      const queries = turned(parameters.query, parameters.queryNorm, headCount);
-      const keys = turned(parameters.key, parameters.keyNorm, keyHeadCount);
-      const values = toHeads(stackLinear(weights, parameters.value, x), keyHeadCount) as CacheTensor;
+      const heads = (to: "query" | "key" | "value", count: number): Floats =>
+        toHeads(stackLinear(weights, parameters[to], x), count);
+      const asked = heads("query", headCount); // [batch, time, heads, head size], or twice the size
+      const [query, gate] = sizes.attentionGate ? splitLast(asked, [size, size]) : [asked, undefined];
+      const queries = turned(query, parameters.queryNorm);
+      const keys = turned(heads("key", keyHeadCount), parameters.keyNorm);
+      const values = heads("value", keyHeadCount) as CacheTensor;
       const state =
         past === undefined
           ? { keys, values }
@@ -77,25 +82,11 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
               keys: dynamicUpdateSlice(past.state.keys, keys, position, 1),
               values: dynamicUpdateSlice(past.state.values, values, position, 1),
             };
-      const attended = fromHeads(attention(queries, state.keys, state.values, position, { scale }).output);
-      const { gate } = parameters;
-      const gated = gate === undefined ? attended : mul(attended, sigmoid(stackLinear(weights, gate, x)));
+      const attended: Floats = attention(queries, state.keys, state.values, position, { scale }).output;
+      const gated = fromHeads(gate === undefined ? attended : mul(attended, sigmoid(gate)));
       return { output: stackLinear(weights, parameters.output, gated), state };
     },
   });
 }
 
-type Projection = TensorsOf<StackLinearParameters>;
 type Gain = TensorsOf<NormParameters> | undefined;
-
-/** Heads [batch, time, heads, size] whose first `ropeSize` channels are turned for their positions. */
-function turn(
-  heads: Floats,
-  position: Tensor<readonly [], "i32">,
-  { ropeSize, ropeTheta: theta, ropePairing: pairing, attentionHeadSize }: HybridAttentionSizes,
-): Floats {
-  if (ropeSize === 0) return heads;
-  if (ropeSize === attentionHeadSize) return rope(heads, position, { theta, pairing });
-  const first = rope(sliceAxis(heads, 3, 0, ropeSize), position, { theta, pairing });
-  return concat([first as Floats, sliceAxis(heads, 3, ropeSize, attentionHeadSize) as Floats], 3) as Floats;
-}
