@@ -1,5 +1,6 @@
-// llama.cpp's own quantising, for tests and benchmarks: the library `libggml-base` that comes with node-llama-cpp's prebuilt binaries,
-// called in this process. It is built for any processor of its kind, so that each operation rounds to float32.
+// llama.cpp's own quantising, for tests and benchmarks: the library `libggml-base` that comes with node-llama-cpp,
+// called in this process. That for x64 is built for any such processor, so that each operation rounds to float32; those
+// for other systems may join a product and a sum, and are not loaded.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -29,9 +30,9 @@ export function loadGgml():
   | { ggml?: undefined; reason: string } {
   const { ffi, reason } = loadFfi();
   if (ffi === undefined) return { reason };
-  const platform = `linux-${process.arch}`;
-  const path = libraryPath(platform);
-  if (path === undefined) return { reason: `node-llama-cpp has no prebuilt library for ${platform} here` };
+  if (process.platform !== "linux" || process.arch !== "x64") return { reason: "llama.cpp's library is that for x64" };
+  const path = libraryPath("linux-x64");
+  if (path === undefined) return { reason: "node-llama-cpp's prebuilt library is not here" };
   const pointer = "pointer" as const;
   const row = { arguments: [pointer, pointer, "int64"], return: "void" } as const;
   const { functions } = ffi.dlopen(path, {

@@ -1,7 +1,7 @@
 // How numbers become ggml's K blocks. Each sub-block's scale, and minimum where the type has one, is found by a search
 // (fits.ts); those are rounded to integers times the block's float16 factors, and what came of that gives the codes.
-// The method and the order of its operations are those of quantize_row_q*_K_ref in ggml-quants.c in ggml-org/llama.cpp, and
-// with importance, which says how much each column counts, those of quantize_row_q*_K_impl; bytes are equal to theirs.
+// The method and the order of its operations are those of quantize_row_q*_K_ref in ggml-quants.c in ggml-org/llama.cpp,
+// and with importance, which says how much each column counts, those of quantize_row_q*_K_impl: bytes are equal.
 // The layouts are told in k-blocks.ts.
 
 import { writeFactor } from "./block-type.ts";
