@@ -13,7 +13,7 @@ import type { EncoderHead } from "./model.ts";
 import { ModelKindError } from "./model.ts";
 import { mapParameters, namedParameters, parameterTypes } from "./parameters.ts";
 import { ContextLimitError, openSession, TokenRangeError } from "./session.ts";
-import { dot, geluTanh, matrixProduct, softmaxSimilarity } from "./testing-transformer.ts";
+import { dot, geluTanh, matrixProduct, softmaxSimilarity } from "./testing-transformer.node.ts";
 import type { HostParameters } from "./testing.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens } from "./testing.ts";
 

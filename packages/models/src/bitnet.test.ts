@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBitnet } from "./bitnet.ts";
-import type { DecoderReference } from "./testing-transformer.ts";
-import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.ts";
+import type { DecoderReference } from "./testing-transformer.node.ts";
+import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.node.ts";
 import { evaluateModel, packedParameters, randomParameters, randomTokens } from "./testing.ts";
 
 const sizes = { dim: 12, hiddenDim: 10, layerCount: 2, headCount: 2, keyValueHeadCount: 1, headDim: 6, vocabSize: 7 };

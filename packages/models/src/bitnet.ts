@@ -1,7 +1,7 @@
-// BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764): Llama with ternary projections, int8 activations, and a norm in front
-// of the projections back to the residual stream, inside attention and the feed-forward layer (Wang et al. 2022, arXiv
-// 2210.06423). The first models have SiLU; the 2B model (Ma et al. 2025, arXiv 2504.12285) has squared ReLU. The head is
-// the embedding.
+// BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764): Llama with ternary projections, int8 activations, and a norm in
+// front of the projections back to the residual stream, inside attention and the feed-forward layer (Wang et al. 2022,
+// arXiv 2210.06423). The first models have SiLU; the 2B model (Ma et al. 2025, arXiv 2504.12285) has squared ReLU. The
+// head is the embedding.
 //
 // `weights: "dense"` multiplies float activations with the weights as they are, for files whose values a reference
 // multiplies in float.

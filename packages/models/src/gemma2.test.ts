@@ -1,5 +1,5 @@
 import { createGemma2 } from "./gemma2.ts";
-import { geluTanh, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.ts";
+import { geluTanh, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.node.ts";
 
 const sizes = { dim: 10, hiddenDim: 8, layerCount: 3, headCount: 2, keyValueHeadCount: 1, headDim: 4, vocabSize: 7 };
 const config = {

@@ -1,6 +1,6 @@
 // Gemma 2 (Gemma team 2024, arXiv 2408.00118): norms before and after each part, GeGLU, scores and logits that are
-// capped, and a sliding window in every second layer, the first included. Embeddings are multiplied by sqrt(dim) and are
-// the head as well. Gains are those that are multiplied with: files of Hugging Face keep them less 1.
+// capped, and a sliding window in every second layer, the first included. Embeddings are multiplied by sqrt(dim) and
+// are the head as well. Gains are those that are multiplied with: files of Hugging Face keep them less 1.
 
 import { softmaxMixer } from "./blocks/attention.ts";
 import { defineDecoder } from "./blocks/decoder.ts";

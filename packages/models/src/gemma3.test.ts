@@ -1,5 +1,5 @@
 import { createGemma3 } from "./gemma3.ts";
-import { geluTanh, softmaxSimilarity, testDecoder } from "./testing-transformer.ts";
+import { geluTanh, softmaxSimilarity, testDecoder } from "./testing-transformer.node.ts";
 
 const sizes = { dim: 10, hiddenDim: 8, layerCount: 4, headCount: 2, keyValueHeadCount: 1, headDim: 4, vocabSize: 7 };
 const config = { architecture: "gemma3", ...sizes, contextLength: 16, window: 2, windowPeriod: 3 };

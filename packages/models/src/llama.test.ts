@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { orthogonalDirections } from "./blocks/linear_attention.ts";
 import { createLlama } from "./llama.ts";
 import { RandomStream } from "./random.ts";
-import type { DecoderReference } from "./testing-transformer.ts";
-import { dot, silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.ts";
+import type { DecoderReference } from "./testing-transformer.node.ts";
+import { dot, silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.node.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens, startOf } from "./testing.ts";
 
 const sizes = {

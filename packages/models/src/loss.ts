@@ -14,8 +14,8 @@ export type LanguageModelLoss = (
 ) => Tensor<readonly [], "f32">;
 
 /**
- * The loss of `model` over whole sequences, each from its start. To be traced or differentiated. Throws `ModelKindError`
- * for an encoder.
+ * The loss of `model` over whole sequences, each from its start. To be traced or differentiated. Throws
+ * `ModelKindError` for an encoder.
  */
 export function languageModelLoss(model: Model): LanguageModelLoss {
   requireCausal(model, "the loss of a language model");

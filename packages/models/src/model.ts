@@ -45,8 +45,8 @@ export interface Encoder {
   readonly heads: readonly EncoderHead[];
   /**
    * Traces a head on the vectors [batch, time, dim] that `forward` gives: pooler [batch, dim], classifier [batch,
-   * classes] or masked language model [batch, time, vocabulary], without a softmax. Throws `ModelConfigError` for a head
-   * that there is not.
+   * classes] or masked language model [batch, time, vocabulary], without a softmax. Throws `ModelConfigError` for a
+   * head that there is not.
    */
   head(name: EncoderHead, parameters: Tree<Tensor>, vectors: Tensor<Shape, "f32">): Tensor<Shape, "f32">;
 }

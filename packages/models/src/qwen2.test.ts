@@ -1,5 +1,5 @@
 import { createQwen2 } from "./qwen2.ts";
-import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.ts";
+import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.node.ts";
 
 const sizes = { dim: 12, hiddenDim: 10, layerCount: 2, headCount: 2, keyValueHeadCount: 1, headDim: 6, vocabSize: 7 };
 

@@ -1,5 +1,5 @@
 import { createQwen3 } from "./qwen3.ts";
-import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.ts";
+import { silu, softmaxSimilarity, testDecoder, usualFrequency } from "./testing-transformer.node.ts";
 
 const sizes = { dim: 10, hiddenDim: 8, layerCount: 2, headCount: 4, keyValueHeadCount: 2, headDim: 4, vocabSize: 7 };
 

@@ -1,5 +1,5 @@
-// Qwen 3 (Yang et al. 2025, arXiv 2505.09388): Llama with a norm over each query and key, before they are turned, and heads
-// whose size does not follow from the width.
+// Qwen 3 (Yang et al. 2025, arXiv 2505.09388): Llama with a norm over each query and key, before they are turned, and
+// heads whose size does not follow from the width.
 //
 // Leaves out: mixtures of experts.
 

@@ -1,10 +1,10 @@
 // BitNet b1.58 in files. GGUF: "bitnet", with SiLU unless it says otherwise, and "bitnet-b1.58" and "bitnet-25" of
-// bitnet.cpp, with squared ReLU. A matrix may have a tensor of its own for its scale. Weights stored in ternary types are
-// multiplied as such, with int8 activations; stored as floats they are multiplied as floats, which is what llama.cpp
-// does with either.
+// bitnet.cpp, with squared ReLU. A matrix may have a tensor of its own for its scale. Weights stored in ternary types
+// are multiplied as such, with int8 activations; stored as floats they are multiplied as floats, which is what
+// llama.cpp does with either.
 //
-// Hugging Face: model type "bitnet"; weights are bfloat16, ternarised when they are used, or codes of two bits, four rows
-// to a byte, with a scale.
+// Hugging Face: model type "bitnet"; weights are bfloat16, ternarised when they are used, or codes of two bits, four
+// rows to a byte, with a scale.
 
 import {
   decoderFromHuggingFace,
@@ -91,7 +91,7 @@ const huggingFace: FileNaming = {
   },
 };
 
-/** Bytes [rows / 4, columns], of which pair i of bits is a code 0, 1 or 2 of row quarter i, as -1, 0 and 1 times a scale. */
+/** Bytes [rows / 4, columns], whose bits 2 i are a code 0, 1 or 2 of row quarter i, as -1, 0 and 1 times a scale. */
 function unpackRows(bytes: Float32Array, scale: number): Float32Array {
   const values = new Float32Array(4 * bytes.length);
   for (let quarter = 0; quarter < 4; quarter++) {

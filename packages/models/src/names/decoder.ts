@@ -157,8 +157,8 @@ export function decoderFromHuggingFace(
 }
 
 /**
- * The fields of config.json for sizes and rotation. Throws `ForeignModelError` for rotations that are scaled: factors do
- * not say what they follow from.
+ * The fields of config.json for sizes and rotation. Throws `ForeignModelError` for rotations that are scaled: factors
+ * do not say what they follow from.
  */
 export function huggingFaceMetadata(modelType: string, config: PlainConfig): MetadataEntry[] {
   const scaled = ["ropeFactors", "ropeScaling"].find((name) => config[name] !== undefined);

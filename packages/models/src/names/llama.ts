@@ -1,6 +1,6 @@
-// Llama and Mistral in files. GGUF: architecture "llama", whose query and key rows are permuted so that rotary pairs are
-// adjacent, and whose windows llama.cpp does not look at. Hugging Face: model types "llama" and "mistral", with pairs in
-// halves. A model with the other pairing is written with its rows permuted.
+// Llama and Mistral in files. GGUF: architecture "llama", whose query and key rows are permuted so that rotary pairs
+// are adjacent, and whose windows llama.cpp does not look at. Hugging Face: model types "llama" and "mistral", with
+// pairs in halves. A model with the other pairing is written with its rows permuted.
 
 import type { PlainConfig } from "../config.ts";
 import { decoderFromHuggingFace, ggufDecoder, ggufOrigin, huggingFaceMetadata, huggingFaceOrigin } from "./decoder.ts";
