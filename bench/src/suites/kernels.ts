@@ -39,8 +39,7 @@ import {
   ternaryLinear,
   trace,
 } from "@fidelity/core";
-import type { DeviceTensor, Graph, Tensor, TensorType, TernaryDtype } from "@fidelity/core";
-import { RandomStream } from "@fidelity/models";
+import type { Graph, Tensor, TernaryDtype } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { ceilingName, ceilingSource, hasTiles } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
@@ -48,9 +47,11 @@ import { measure, repeated } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
 import { openBlas } from "../peers/openblas.ts";
 import type { BlasProduct } from "../peers/openblas.ts";
+import { randomTensor } from "../random-tensor.ts";
 import { makeRow } from "../row.ts";
 import type { RowPlan } from "../row.ts";
 import { narrowProducts } from "./narrow-products.ts";
+import { stateRecurrences } from "./state-recurrences.ts";
 
 type F32 = Tensor<Shape, "f32">;
 
@@ -62,6 +63,8 @@ export interface KernelCase {
   readonly ceiling: Ceiling;
   /** The value of i32 inputs; 0 unless said. */
   readonly position?: number;
+  /** Bounds of the values of inputs, one after the other; 0 and 1 unless said. */
+  readonly ranges?: readonly (readonly [low: number, high: number])[];
   /** A product that OpenBLAS computes on the same operands. */
   readonly product?: BlasProduct;
   /** Another case of the group that it is compared with. */
@@ -157,9 +160,9 @@ function peerOf(name: string): string {
 
 /** A source of the case and, for a product where OpenBLAS is installed, one of that. */
 async function caseSources(bench: Bench, device: CpuDevice, kernelCase: KernelCase): Promise<Source[]> {
-  const { name, graph, work, product, position = 0 } = kernelCase;
+  const { name, graph, work, product, position = 0, ranges = [] } = kernelCase;
   const executable = await device.compile(graph);
-  const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i, position));
+  const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i, position, ranges[i]));
   const results = executable.resultTypes.map((type) => device.tensor(type));
   executable.bind(parameters, results);
   const own = repeated(name, work, bench.sampleMs, () => executable.run());
@@ -219,20 +222,6 @@ async function timed(device: CpuDevice, sample: Source["sample"]): Promise<Loade
   return { rate, had: (user + system) / 1000 / (performance.now() - started) / device.threads };
 }
 
-/** Values from 0 to 1, gates included; packed dtypes stay as they are made, since their codes cost the same. */
-function randomTensor(device: CpuDevice, type: TensorType, stream: number, position: number): DeviceTensor {
-  const tensor = device.tensor(type);
-  if (type.dtype === "i32") tensor.i32().fill(position);
-  if (type.dtype !== "f32") return tensor;
-  const values = tensor.f32();
-  const random = new RandomStream(1, stream);
-  const block = Float32Array.from({ length: Math.min(values.length, 4096) }, () => random.uniform());
-  for (let at = 0; at < values.length; at += block.length) {
-    values.set(block.subarray(0, Math.min(block.length, values.length - at)), at);
-  }
-  return tensor;
-}
-
 /** Some cases, few if quick, for a target with matrix registers or without. */
 type Group = readonly [title: string, cases: (quick: boolean, tiles: boolean) => KernelCase[]];
 
@@ -242,6 +231,7 @@ const GROUPS: readonly Group[] = [
   ["Ternary products", ternaryProducts],
   ["Rows and attention", attentions],
   ["Bound by memory", streams],
+  ["Recurrences over states", stateRecurrences],
 ];
 
 interface ProductShape {

@@ -7,11 +7,12 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32 } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import { expOf } from "../../loop/math.ts";
-import type { BufferHandle, LowerContext } from "../../op.ts";
+import type { LowerContext } from "../../op.ts";
 import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
 import { deltaDims } from "../generalized_delta_rule_parts.ts";
 import type { RowPiece } from "./lanes.ts";
 import {
+  askRow,
   cutRows,
   eachColumn,
   eachElement,
@@ -20,11 +21,12 @@ import {
   rowsMax,
   rowsOf,
   scatterStates,
+  STEPS_AHEAD,
   sumRow,
 } from "./row_states.ts";
 
-/** Vectors of a piece of the forward pass. */
-const VECTORS = 4;
+/** Vectors of a piece. */
+export const VECTORS = 4;
 /** Elements of a key that are taken one after the other. */
 const TURN = 8;
 
@@ -33,19 +35,27 @@ export function stepOperations({ erases }: DeltaDims): number {
   return erases ? 9 : 5;
 }
 
-/** Addresses of what one head reads in one step; `decays` are the exponentials, one or `keySize` of them. */
+/** Addresses of what belongs to the elements of a key in one step of one head. */
 export interface HeadStep {
-  readonly q: LoopValue;
+  /** Absent where nothing is read from the new states. */
+  readonly q: LoopValue | undefined;
   readonly k: LoopValue;
+  /** Factors of the state, one or `keySize` of them. */
   readonly decays: LoopValue;
-  /** Of `keySize` elements, or absent. */
+  /** Absent where nothing is erased. */
   readonly a: LoopValue | undefined;
   readonly b: LoopValue | undefined;
 }
 
-/** Rows of one head over time: addresses of step 0. */
-export interface HeadRows extends HeadStep {
+/**
+ * The same over time: `from` holds addresses of step 0 in memory, with logarithms of decays, `staged` those of the step
+ * in scratch.
+ */
+export interface HeadRows {
   readonly dims: DeltaDims;
+  readonly from: HeadStep;
+  readonly staged: HeadStep;
+  readonly lanes: number;
 }
 
 /** Row `step` of `size` elements of head `head` in [batch, time, heads, size], where `matrix` counts [batch, heads]. */
@@ -68,17 +78,23 @@ function groupRow(k: KernelBuilder, base: LoopValue, dims: DeltaDims, matrix: Lo
   return k.offset(k.offset(base, sequence, time * groups * keySize * 4), group, keySize * 4);
 }
 
-/** The rows of one head from the bases of q, k, the decays (no logarithms), a and b. */
-export function headRows(
+/** Scratch for one step of a head. */
+export function allocateStep(k: KernelBuilder, { keySize, decays, erases }: DeltaDims): HeadStep {
+  const row = (): LoopValue => k.allocateScratch(keySize * 4);
+  const [q, key, w] = [row(), row(), k.allocateScratch(decays * 4)];
+  return { q, k: key, decays: w, a: erases ? row() : undefined, b: erases ? row() : undefined };
+}
+
+/** Addresses of step 0 of one head, from the bases of q, k, the decays, a and b. */
+export function headStart(
   k: KernelBuilder,
   dims: DeltaDims,
   [q, key, decays, a, b]: readonly (LoopValue | undefined)[],
   matrix: LoopValue,
-): HeadRows {
+): HeadStep {
   const row = (base: LoopValue | undefined, size: number): LoopValue | undefined =>
     base && headRow(k, base, dims, matrix, size);
   return {
-    dims,
     q: groupRow(k, q!, dims, matrix),
     k: groupRow(k, key!, dims, matrix),
     decays: row(decays, dims.decays)!,
@@ -87,37 +103,31 @@ export function headRows(
   };
 }
 
-/** What step t of a head reads. */
-export function headStep(k: KernelBuilder, { dims, ...rows }: HeadRows, t: LoopValue): HeadStep {
+/**
+ * Brings what step t of a head reads to scratch, and asks for what some later step reads: rows of a head are too far
+ * apart for the processor to foresee, and lie in the same lines of its first cache as each other.
+ */
+export function stageStep(
+  k: KernelBuilder,
+  { dims, from, staged, lanes }: HeadRows,
+  t: LoopValue,
+  ahead = STEPS_AHEAD,
+): void {
   const { heads, groups, keySize, decays } = dims;
-  const row = (base: LoopValue, elements: number): LoopValue => k.offset(base, t, elements * 4);
-  return {
-    q: row(rows.q, groups * keySize),
-    k: row(rows.k, groups * keySize),
-    decays: row(rows.decays, heads * decays),
-    a: rows.a && row(rows.a, heads * keySize),
-    b: rows.b && row(rows.b, heads * keySize),
+  const stage = (base: LoopValue | undefined, to: LoopValue | undefined, rows: number, size: number): void => {
+    if (base === undefined || to === undefined) return;
+    const row = k.offset(base, t, rows * size * 4);
+    askRow(k, row, ahead * rows * size, size);
+    eachElement(k, size, lanes, (type, at) => {
+      const value = k.load(type, k.add(row, at));
+      k.store(to === staged.decays ? expOf(k, value) : value, k.add(to, at));
+    });
   };
-}
-
-/** The exponentials of all decays, which the rows of a state share. */
-export function prepareDecays(context: LowerContext, dims: DeltaDims): BufferHandle {
-  const { batch, time, heads, decays } = dims;
-  const elements = batch * time * heads * decays;
-  const chunks = Math.ceil(elements / context.chunkElements);
-  return context.prepare("delta_decays", 3, elements * 4, chunks, 10 * elements, (k, [from, to]) => {
-    const start = k.mul(k.chunk, k.index(context.chunkElements * 4));
-    const count = (elements: number) => (): readonly LoopValue[] => {
-      eachElement(k, elements, context.lanes, (type, at) => {
-        const place = k.add(start, at);
-        k.store(expOf(k, k.load(type, k.add(from!, place))), k.add(to!, place));
-      });
-      return [];
-    };
-    const rest = elements % context.chunkElements;
-    if (rest === 0) count(context.chunkElements)();
-    else k.if(k.compare("eq", k.chunk, k.index(chunks - 1)), count(rest), count(context.chunkElements));
-  });
+  stage(from.q, staged.q, groups, keySize);
+  stage(from.k, staged.k, groups, keySize);
+  stage(from.decays, staged.decays, heads, decays);
+  stage(from.a, staged.a, heads, keySize);
+  stage(from.b, staged.b, heads, keySize);
 }
 
 /** The sums over a state's columns of its product with a row, for each vector of a piece. */
@@ -144,7 +154,8 @@ export function readStates(
 }
 
 /**
- * A step of a piece: S' = S diag(w) + u b^T + v k^T, from `states` to `next`. Gives S' q for each vector, and u = S a.
+ * A step of a piece: S' = S diag(w) + u b^T + v k^T, from `states` to `next`. Gives S' q for each vector, if there is a
+ * q, and u = S a.
  */
 export function stepStates(
   k: KernelBuilder,
@@ -158,13 +169,14 @@ export function stepStates(
   const { type, count } = piece;
   const { a, b } = step;
   const reads = a === undefined ? [] : readStates(k, piece, keySize, states, a);
-  const zeros = Array.from({ length: count }, () => k.constant(type, 0));
+  const common = decays === 1 ? k.loadSplat(type, step.decays) : undefined;
+  const zeros = Array.from({ length: step.q === undefined ? 0 : count }, () => k.constant(type, 0));
   const outputs = eachColumn(k, keySize, Math.min(keySize, TURN), zeros, (turn, carried) => {
     const sums = [...carried];
     for (let j = 0; j < turn.count; j++) {
       const splat = (row: LoopValue): LoopValue => k.loadSplat(type, ...turn.row(row, j, 4));
-      const [q, key] = [splat(step.q), splat(step.k)];
-      const w = decays === 1 ? k.loadSplat(type, step.decays) : splat(step.decays);
+      const [q, key] = [step.q && splat(step.q), splat(step.k)];
+      const w = common ?? splat(step.decays);
       const write = b && splat(b);
       for (let v = 0; v < count; v++) {
         const place = (array: LoopValue): readonly [LoopValue, number] => {
@@ -174,7 +186,7 @@ export function stepStates(
         const written = k.fma(w, k.load(type, ...place(states)), k.mul(values[v]!, key));
         const value = write === undefined ? written : k.fma(reads[v]!, write, written);
         k.store(value, ...place(next));
-        sums[v] = k.fma(value, q, sums[v]!);
+        if (q !== undefined) sums[v] = k.fma(value, q, sums[v]!);
       }
     }
     return sums;
@@ -194,25 +206,29 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
   const { lanes } = context;
   const matrices = batch * heads;
   const cut = cutRows(matrices, valueSize, lanes, VECTORS);
-  const inputs = context.node.inputs.map((_input, i) => context.input(i)).with(3, prepareDecays(context, dims));
+  const inputs = context.node.inputs.map((_input, i) => context.input(i));
   const work = stepOperations(dims) * matrices * time * keySize * valueSize;
   const buffers = [...inputs, context.result(0), context.result(1)];
   context.call("generalized_delta_rule", matrices * cut.blocks, work, buffers, (k, bases) => {
-    const [q, key, v, decays, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
+    const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
     const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
     const states = k.allocateScratch(keySize * rowsMax(cut) * 4);
+    const staged = allocateStep(k, dims);
     eachPiece(k, cut, ({ piece, matrix, first: row }) => {
-      const rows = headRows(k, dims, [q, key, decays, a, b], matrix);
+      const from = headStart(k, dims, [q, key, logDecay, a, b], matrix);
+      const rows: HeadRows = { dims, from, staged, lanes };
       const ofState = (base: LoopValue): LoopValue =>
         k.offset(base, k.add(k.mul(matrix, k.index(valueSize)), row), keySize * 4);
-      const [from, to] = [v!, o!].map((base) => k.offset(headRow(k, base, dims, matrix, valueSize), row, 4));
+      const [valuesAt, outputsAt] = [v!, o!].map((base) => k.offset(headRow(k, base, dims, matrix, valueSize), row, 4));
       gatherStates(k, ofState(first!), states, rowsOf(piece), keySize);
       k.loop(0, time, 1, (t) => {
         const offsets = Array.from({ length: piece.count }, (_, i) => i * piece.type.lanes * 4);
         const at = (base: LoopValue): LoopValue => k.offset(base, t, heads * valueSize * 4);
-        const values = offsets.map((offset) => k.load(piece.type, at(from!), offset));
-        const { outputs } = stepStates(k, piece, dims, headStep(k, rows, t), values, states, states);
-        outputs.forEach((output, i) => k.store(output, at(to!), offsets[i]));
+        const values = offsets.map((offset) => k.load(piece.type, at(valuesAt!), offset));
+        askRow(k, at(valuesAt!), STEPS_AHEAD * heads * valueSize, rowsOf(piece));
+        stageStep(k, rows, t);
+        const { outputs } = stepStates(k, piece, dims, staged, values, states, states);
+        outputs.forEach((output, i) => k.store(output, at(outputsAt!), offsets[i]));
       });
       scatterStates(k, states, ofState(last!), rowsOf(piece), keySize);
     });
@@ -235,31 +251,29 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
     const matrix = k.div(k.chunk, k.index(blocks));
     const start = k.mul(k.rem(k.chunk, k.index(blocks)), k.index(rowsPerChunk));
     const end = k.min(k.add(start, k.index(rowsPerChunk)), k.index(valueSize));
-    const step: HeadStep = {
-      ...headRows(k, dims, [q, key, logDecay, a, b], matrix),
-      decays: k.allocateScratch(decays * 4),
-    };
-    const logDecays = headRow(k, logDecay!, dims, matrix, decays);
-    eachElement(k, decays, lanes, (type, at) => {
-      k.store(expOf(k, k.load(type, k.add(logDecays, at))), k.add(step.decays, at));
-    });
+    const step = allocateStep(k, dims);
+    const from = headStart(k, dims, [q, key, logDecay, a, b], matrix);
+    stageStep(k, { dims, from, staged: step, lanes }, k.index(0));
     k.loop(start, end, 1, (i) => {
       const element = k.add(k.mul(matrix, k.index(valueSize)), i);
-      const [from, to] = [first!, last!].map((base) => k.offset(base, element, keySize * 4)) as [LoopValue, LoopValue];
+      const [before, after] = [first!, last!].map((base) => k.offset(base, element, keySize * 4)) as [
+        LoopValue,
+        LoopValue,
+      ];
       const value = k.load(F32, k.offset(v!, element, 4));
       const read =
         step.a &&
         sumRow(k, keySize, lanes, (type, at, sum) =>
-          k.fma(k.load(type, k.add(from, at)), k.load(type, k.add(step.a!, at)), sum),
+          k.fma(k.load(type, k.add(before, at)), k.load(type, k.add(step.a!, at)), sum),
         );
       const output = sumRow(k, keySize, lanes, (type, at, sum) => {
         const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
         const w = decays === 1 ? k.loadSplat(type, step.decays) : k.load(type, k.add(step.decays, at));
         const written = k.mul(all(value), k.load(type, k.add(step.k, at)));
-        const kept = k.fma(w, k.load(type, k.add(from, at)), written);
+        const kept = k.fma(w, k.load(type, k.add(before, at)), written);
         const next = read === undefined ? kept : k.fma(all(read), k.load(type, k.add(step.b!, at)), kept);
-        k.store(next, k.add(to, at));
-        return k.fma(next, k.load(type, k.add(step.q, at)), sum);
+        k.store(next, k.add(after, at));
+        return k.fma(next, k.load(type, k.add(step.q!, at)), sum);
       });
       k.store(output, k.offset(o!, element, 4));
     });

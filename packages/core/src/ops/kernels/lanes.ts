@@ -40,20 +40,45 @@ export function reduceEach(
   vectors: readonly LoopValue[],
   combine: (a: LoopValue, b: LoopValue) => LoopValue,
 ): LoopValue {
-  const { lanes } = vectors[0]!.type;
-  const count = 2 ** Math.ceil(Math.log2(vectors.length));
-  let level: readonly LoopValue[] = Array.from({ length: count }, (_, i) => vectors[i] ?? vectors[0]!);
-  // Each vector holds one group of lanes per original vector; a level halves the groups and doubles their number. Once
-  // there is a single vector, it is combined with itself.
-  for (let width = lanes; width > 1; width /= 2) {
-    const next: LoopValue[] = [];
-    for (let i = 0; i < level.length; i += 2) {
-      const a = level[i]!;
-      next.push(combineHalves(k, a, level[i + 1] ?? a, width, combine));
-    }
-    level = next;
+  const tree = new LaneTree(k, combine);
+  for (const vector of vectors) tree.push(vector);
+  return tree.result();
+}
+
+/**
+ * All lanes of each of some vectors combined, vector by vector as they are computed, so that few of them wait in
+ * registers: lane i of the result is that of vector i. At most as many vectors as lanes.
+ */
+export class LaneTree {
+  readonly #k: KernelBuilder;
+  readonly #combine: (a: LoopValue, b: LoopValue) => LoopValue;
+  /** Each holds one group of `width` lanes per original vector; a level halves the groups and doubles their number. */
+  readonly #waiting: { readonly vector: LoopValue; readonly width: number }[] = [];
+
+  constructor(k: KernelBuilder, combine: (a: LoopValue, b: LoopValue) => LoopValue) {
+    this.#k = k;
+    this.#combine = combine;
   }
-  return level[0]!;
+
+  push(vector: LoopValue): void {
+    this.#waiting.push({ vector, width: vector.type.lanes });
+    while (this.#waiting.length > 1 && this.#waiting.at(-1)!.width === this.#waiting.at(-2)!.width) this.#join();
+  }
+
+  result(): LoopValue {
+    // What is missing is made up for by what is there.
+    while (this.#waiting.length > 1 || this.#waiting[0]!.width > 1) {
+      if (this.#waiting.at(-2)?.width !== this.#waiting.at(-1)!.width) this.#waiting.push(this.#waiting.at(-1)!);
+      this.#join();
+    }
+    return this.#waiting[0]!.vector;
+  }
+
+  #join(): void {
+    const [a, b] = this.#waiting.splice(-2) as [{ vector: LoopValue; width: number }, { vector: LoopValue }];
+    const vector = combineHalves(this.#k, a.vector, b.vector, a.width, this.#combine);
+    this.#waiting.push({ vector, width: a.width / 2 });
+  }
 }
 
 /** Combines the upper half of every group of `width` lanes with the lower; the groups of a, then those of b. */

@@ -6,14 +6,18 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { RowPiece } from "./lanes.ts";
-import { foldLanes, laneWidths, reduceEach, rowPieces } from "./lanes.ts";
+import { foldLanes, LaneTree, laneWidths, rowPieces } from "./lanes.ts";
 
 /** Chunks that are enough to share among threads. */
 const ENOUGH_CHUNKS = 16;
 /** Columns that are taken one after the other in code; more of them run in loops of as many. */
 const UNROLLED_COLUMNS = 16;
 /** Steps of a span. */
-const [SPAN_MIN, SPAN_MAX] = [4, 64];
+const [SPAN_MIN, SPAN_MAX] = [8, 64];
+
+/** Steps that rows are asked for ahead, and what comes at once. */
+export const STEPS_AHEAD = 4;
+const LINE_BYTES = 64;
 
 /** How the rows of a matrix are cut into chunks: whole pieces of `vectors` vectors, but for what is left over. */
 export interface RowBlocks {
@@ -143,7 +147,7 @@ export function eachColumn(
 
 /** Steps of a span: states are kept at borders of spans, and then at each step of one, so that both are few. */
 export function spanOf(time: number): number {
-  return Math.min(SPAN_MAX, Math.max(SPAN_MIN, Math.ceil(Math.sqrt(time))));
+  return Math.min(SPAN_MAX, Math.max(SPAN_MIN, Math.ceil(Math.sqrt(time) / 2)));
 }
 
 /** What goes over all steps forwards, and then span by span back. States are addresses of pieces in scratch. */
@@ -191,17 +195,42 @@ export function forthAndBack(k: KernelBuilder, work: SpanWork): void {
 }
 
 /**
- * Sums over the rows of a piece, column by column, from one vector of partial sums each: at most as many columns as
- * lanes, as one vector. What is beyond the columns given is not defined.
+ * Sums of rows over the lanes, column by column, of at most as many columns as lanes; what is beyond is not defined.
  */
-export function storeSums(
-  k: KernelBuilder,
-  each: readonly LoopValue[],
-  [address, offset]: readonly [LoopValue, number],
-  adds: boolean,
-): void {
-  const sum = reduceEach(k, each, (p, q) => k.add(p, q));
-  k.store(adds ? k.add(sum, k.load(sum.type, address, offset)) : sum, address, offset);
+export class ColumnSums {
+  readonly #k: KernelBuilder;
+  readonly #tree: LaneTree;
+  #partial: LoopValue | undefined;
+
+  constructor(k: KernelBuilder) {
+    this.#k = k;
+    this.#tree = new LaneTree(k, (p, q) => k.add(p, q));
+  }
+
+  /** Adds the product of two vectors to the sum of the present column. */
+  add(x: LoopValue, y: LoopValue): void {
+    this.#partial = this.#partial === undefined ? this.#k.mul(x, y) : this.#k.fma(x, y, this.#partial);
+  }
+
+  /** Goes on to the next column. */
+  next(): void {
+    this.#tree.push(this.#partial!);
+    this.#partial = undefined;
+  }
+
+  /** Stores the sums of all columns, times a factor, or adds them to what is there. */
+  store([address, offset]: readonly [LoopValue, number], adds: boolean, factor?: LoopValue): void {
+    const total = this.#tree.result();
+    const sum = factor === undefined ? total : this.#k.mul(total, factor);
+    const before = adds ? this.#k.load(sum.type, address, offset) : undefined;
+    this.#k.store(before === undefined ? sum : this.#k.add(sum, before), address, offset);
+  }
+}
+
+/** Asks for the lines of `size` elements, so many elements further on (or back). */
+export function askRow(k: KernelBuilder, row: LoopValue, further: number, size: number): void {
+  const start = further < 0 ? k.sub(row, k.index(-further * 4)) : k.add(row, k.index(further * 4));
+  for (let at = 0; at < size * 4; at += LINE_BYTES) k.prefetch(start, at);
 }
 
 /** All elements of a row, in vectors and then in narrower ones, by their byte offset. */

@@ -15,7 +15,18 @@ import type { ScanDims } from "../selective_scan_parts.ts";
 import { scanDims } from "../selective_scan_parts.ts";
 import type { RowPiece } from "./lanes.ts";
 import type { ColumnTurn, RowBlocks } from "./row_states.ts";
-import { cutRows, eachColumn, eachPiece, gatherStates, rowsMax, rowsOf, scatterStates, sumRow } from "./row_states.ts";
+import {
+  askRow,
+  cutRows,
+  eachColumn,
+  eachPiece,
+  gatherStates,
+  rowsMax,
+  rowsOf,
+  scatterStates,
+  sumRow,
+  STEPS_AHEAD,
+} from "./row_states.ts";
 
 /** States of a turn. */
 const TURN = 8;
@@ -59,7 +70,7 @@ function lowerSequence(context: LowerContext, dims: ScanDims): void {
       k.loop(0, time, 1, (t) => {
         const [deltaAt, xAt, yAt] = rows.map((row) => k.offset(row, t, channels * 4)) as typeof rows;
         const [b, c] = gates.map((row) => k.offset(row, t, states * 4)) as typeof gates;
-        const step = loadStep(k, piece, deltaAt, xAt);
+        const step = loadStep(k, piece, deltaAt, xAt, STEPS_AHEAD * channels);
         const zeros = step.delta.map(() => k.constant(piece.type, 0));
         const ys = advanceStates(k, piece, states, { ...step, b, rates, h }, zeros, (next, sum, turn, i) => {
           const [at, offset] = turn.row(c, i, 4);
@@ -72,14 +83,16 @@ function lowerSequence(context: LowerContext, dims: ScanDims): void {
   });
 }
 
-/** The step sizes of a piece's vectors, and what goes into their states. */
+/** The step sizes of a piece's vectors, and what goes into their states; asks for those so many elements further on. */
 export function loadStep(
   k: KernelBuilder,
   { type, count }: RowPiece,
   deltaAt: LoopValue,
   xAt: LoopValue,
+  aheadElements: number,
 ): { readonly delta: readonly LoopValue[]; readonly drive: readonly LoopValue[] } {
   const offsets = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
+  for (const row of [deltaAt, xAt]) askRow(k, row, aheadElements, type.lanes * count);
   const delta = offsets.map((offset) => k.load(type, deltaAt, offset));
   return { delta, drive: delta.map((step, v) => k.mul(step, k.load(type, xAt, offsets[v]!))) };
 }

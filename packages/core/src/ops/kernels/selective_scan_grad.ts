@@ -15,6 +15,8 @@ import type { RowPiece } from "./lanes.ts";
 import { pieceOffsets, rowPieces } from "./lanes.ts";
 import type { RowBlocks } from "./row_states.ts";
 import {
+  askRow,
+  ColumnSums,
   eachColumn,
   eachPiece,
   eachVector,
@@ -24,7 +26,7 @@ import {
   rowsOf,
   scatterStates,
   spanOf,
-  storeSums,
+  STEPS_AHEAD,
 } from "./row_states.ts";
 import { advanceStates, cutChannels, loadStep } from "./selective_scan.ts";
 
@@ -153,7 +155,13 @@ function advance(
   decays?: LoopValue,
 ): void {
   const { channels, states } = dims;
-  const step = loadStep(k, piece, k.offset(delta, t, channels * 4), k.offset(x, t, channels * 4));
+  const step = loadStep(
+    k,
+    piece,
+    k.offset(delta, t, channels * 4),
+    k.offset(x, t, channels * 4),
+    STEPS_AHEAD * channels,
+  );
   const inputs = { ...step, b: k.offset(b, t, states * 4), rates: scratch.rates, h, next, ...(decays && { decays }) };
   advanceStates(k, piece, states, inputs, [], (_next, sum) => sum);
 }
@@ -166,7 +174,8 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
   const rowBytes = rowsOf(piece) * 4;
   const vectors = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
   const at = (base: LoopValue): LoopValue => k.offset(base, t, channels * 4);
-  const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x));
+  const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x), -STEPS_AHEAD * channels);
+  askRow(k, at(own.dy), -STEPS_AHEAD * channels, rowsOf(piece));
   const dy = vectors.map((offset) => k.load(type, at(own.dy), offset));
   const [b, c] = [own.b, own.c].map((gates) => k.offset(gates, t, states * 4)) as [LoopValue, LoopValue];
   const dGates = k.offset(own.gates, t, own.gateStepBytes);
@@ -176,7 +185,7 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
   // Sums over states, for each vector: g b, and log2(e) a w g h before the step.
   const sums = eachColumn(k, states, Math.min(states, type.lanes), zeros, (turn, carried) => {
     const totals = [...carried];
-    const gateSums: [LoopValue[], LoopValue[]] = [[], []];
+    const [dB, dC] = [new ColumnSums(k), new ColumnSums(k)];
     for (let i = 0; i < turn.count; i++) {
       const [gateB, gateC] = [b, c].map((gates) => k.loadSplat(type, ...turn.row(gates, i, 4)));
       vectors.forEach((offset, v) => {
@@ -185,10 +194,8 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
           return [address, row + offset];
         };
         const g = k.fma(gateC!, dy[v]!, k.load(type, ...place(scratch.g)));
-        const add = (sum: LoopValue | undefined, x: LoopValue, y: LoopValue): LoopValue =>
-          sum === undefined ? k.mul(x, y) : k.fma(x, y, sum);
-        gateSums[0][i] = add(gateSums[0][i], g, drive[v]!);
-        gateSums[1][i] = add(gateSums[1][i], dy[v]!, k.load(type, ...place(after)));
+        dB.add(g, drive[v]!);
+        dC.add(dy[v]!, k.load(type, ...place(after)));
         totals[v] = k.fma(g, gateB!, totals[v]!);
         const back = k.mul(g, k.load(type, ...place(decays)));
         k.store(back, ...place(scratch.g));
@@ -196,10 +203,10 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
         totals[count + v] = k.fma(k.load(type, ...place(scratch.rates)), change, totals[count + v]!);
         k.store(k.fma(delta[v]!, change, k.load(type, ...place(scratch.da))), ...place(scratch.da));
       });
+      dB.next();
+      dC.next();
     }
-    gateSums.forEach((each, gate) => {
-      storeSums(k, each, turn.row(dGateRows[gate]!, 0, 4), own.addsToGates);
-    });
+    [dB, dC].forEach((sums, gate) => sums.store(turn.row(dGateRows[gate]!, 0, 4), own.addsToGates));
     return totals;
   });
   vectors.forEach((offset, v) => {

@@ -1,0 +1,86 @@
+// Recurrences over states: the selective scan of Mamba and the generalised delta rule, over a sequence, backwards, and
+// for one token of decoding. Sequences compute more than they read, and are held against the multiply-add units, by the
+// operations of a step of one state (counted as in kernels.ts, two a vector operation):
+//   selective_scan   2 x 16: a power of two (12), its argument, what comes in, the new state, what is read
+//   its reverse      2 x 38: two passes forwards that read nothing, since no states are kept, and 8 backwards
+//   delta rule       2 x 3: decay, product, what is read; and one for each of a and b
+//   its reverse      2 x 10: two passes forwards, 6 backwards; 2 x 18 with a and b
+// A token passes over the state once: a selective scan computes (its exponentials), a delta rule reads and writes.
+
+import { emit, OPS, storageBytes, tensorType, trace } from "@fidelity/core";
+import type { OpDef, Tensor, TensorType } from "@fidelity/core";
+import type { KernelCase } from "./kernels.ts";
+
+const f32 = (...shape: number[]): TensorType => tensorType("f32", shape);
+
+/** The cases of a quick run, or of a whole one. */
+export function stateRecurrences(quick: boolean): KernelCase[] {
+  const time = quick ? 256 : 2048;
+  const [scan, heads] = [quick ? 256 : 1536, quick ? 4 : 24];
+  const rules = [
+    { name: "one decay", decays: 1, erases: false },
+    { name: "decays", decays: 64, erases: false },
+    { name: "decays and erasing", decays: 64, erases: true },
+  ];
+  return [...selectiveScans(time, scan, 16), ...rules.flatMap((rule) => deltaRules(rule, time, heads))];
+}
+
+/** Decays below 1, so that states stay where they are. */
+const SCAN_RANGES = [
+  [0, 1],
+  [-1, 0],
+] as const;
+const SMALL = [-0.2, 0.2] as const;
+const RULE_RANGES = [SMALL, SMALL, SMALL, [-0.1, 0], SMALL, SMALL, SMALL] as const;
+
+function opCase(op: OpDef, name: string, inputs: readonly TensorType[], work: number, bytes?: number): KernelCase {
+  const { graph } = trace(op.name, (tensors: readonly Tensor[]) => [...emit(op, tensors, {})], [inputs]);
+  const ceiling = bytes === undefined ? ({ kind: "f32" } as const) : ({ kind: "triad", sizeBytes: bytes } as const);
+  const ranges = op.name.startsWith("selective_scan") ? SCAN_RANGES : RULE_RANGES;
+  return { name: `${op.name} ${name}`, graph, work, ceiling, ranges };
+}
+
+function selectiveScans(time: number, channels: number, states: number): KernelCase[] {
+  const inputs = (steps: number): TensorType[] => {
+    const [sequence, gates] = [f32(1, steps, channels), f32(1, steps, states)];
+    return [sequence, f32(channels, states), gates, gates, sequence, f32(1, channels, states)];
+  };
+  const elements = channels * states;
+  const [long, token] = [inputs(time), inputs(1)];
+  const name = `${time}x${channels}x${states}`;
+  return [
+    opCase(OPS.selective_scan, name, long, 2 * 16 * time * elements),
+    opCase(OPS.selective_scan_grad, name, [...long, long[4], long[5]], 2 * 38 * time * elements),
+    opCase(OPS.selective_scan, `token ${channels}x${states}`, token, 2 * 16 * elements),
+  ];
+}
+
+interface Rule {
+  readonly name: string;
+  readonly decays: number;
+  readonly erases: boolean;
+}
+
+const SIZE = 64;
+
+function deltaRules({ name, decays, erases }: Rule, time: number, heads: number): KernelCase[] {
+  const inputs = (steps: number): TensorType[] => {
+    const rows = f32(1, steps, heads, SIZE);
+    return [rows, rows, rows, f32(1, steps, heads, decays), f32(1, heads, SIZE, SIZE), ...(erases ? [rows, rows] : [])];
+  };
+  const elements = heads * SIZE * SIZE;
+  const [long, token] = [inputs(time), inputs(1)];
+  const [forth, back] = erases ? [5, 18] : [3, 10];
+  const shape = `${heads}x${SIZE}x${SIZE}, ${name}`;
+  const bytes = 2 * storageBytes(token[4]);
+  return [
+    opCase(OPS.generalized_delta_rule, `${time}x${shape}`, long, 2 * forth * time * elements),
+    opCase(
+      OPS.generalized_delta_rule_grad,
+      `${time}x${shape}`,
+      [...long, long[2], long[4]],
+      2 * back * time * elements,
+    ),
+    opCase(OPS.generalized_delta_rule, `token ${shape}`, token, bytes, 2 ** 20),
+  ];
+}
