@@ -72,6 +72,7 @@ test("impossible sizes are refused by name, before anything is allocated", () =>
     [{ ...llama, ropeFactors: [1] }, /factors do not fit the heads(.|\n)*2 numbers(.|\n)*got: +1 numbers/],
     [{ ...llama, ropeFactors: [1, 0] }, /ropeFactors is impossible(.|\n)*numbers above 0/],
     [{ ...llama, attention: "window" }, /window is missing/],
+    [{ ...llama, dim: 1 << 16, featureCount: 1 << 14 }, /sizes do not fit(.|\n)*a smaller featureCount/],
     [{ ...llama, keyValueHeadCount: 3 }, /heads do not fit(.|\n)*3 key and value heads/],
     [{ ...llama, contextLength: 0 }, /contextLength is impossible/],
     [{ ...llama, ropePairing: "both" }, /ropePairing is impossible(.|\n)*"adjacent" or "halves"/],

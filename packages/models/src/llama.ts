@@ -23,6 +23,7 @@ import {
   ModelConfigError,
   optionalField,
   readConfig,
+  requireSizes,
   SIZE_LIMITS,
   wordField,
 } from "./config.ts";
@@ -58,6 +59,9 @@ const rules: ConfigRules<LlamaConfig> = {
   featureSeed: optionalField(integerField(Number.MAX_SAFE_INTEGER)),
 };
 
+/** Random directions are drawn when a model is built. */
+const FEATURE_ELEMENTS_MAX = 1 << 20;
+
 /** Builds the model of a configuration. Throws `ModelConfigError`. */
 export function createLlama(value: unknown): Model {
   const config = readConfig("llama", rules, value);
@@ -68,6 +72,8 @@ export function createLlama(value: unknown): Model {
     layer: () => ({ rotation: rotationOf(config, config.ropePairing), mixer }),
   });
   const { headDim, featureCount = 256, featureSeed = 0 } = config;
+  const size = `featureCount ${featureCount}, headDim ${headDim}`;
+  requireSizes("llama", featureCount * headDim <= FEATURE_ELEMENTS_MAX, "a smaller featureCount", size);
   switch (config.attention) {
     case "full":
       return defineDecoder(config, design(softmaxMixer(sizesOf(config), {})));

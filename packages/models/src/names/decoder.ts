@@ -130,26 +130,29 @@ export interface HuggingFaceDefaults {
   readonly tiedEmbeddings: boolean;
   readonly theta?: number;
   readonly headDim?: number;
+  /** What fields are where config.json leaves them out. */
+  readonly usual?: Readonly<Record<string, number>>;
 }
 
 /** The fields of sizes and rotation from config.json. Throws `ForeignModelError`. */
 export function decoderFromHuggingFace(
   file: ForeignModel,
-  { prefix = "", tiedEmbeddings, theta, headDim: usualHeadDim }: HuggingFaceDefaults,
+  { prefix = "", tiedEmbeddings, theta, headDim: usualHeadDim, usual = {} }: HuggingFaceDefaults,
 ): Fields & { headDim: number; dim: number } {
   const key = (name: string): string => prefix + name;
-  const dim = integerOf(file, key("hidden_size"));
-  const headCount = integerOf(file, key("num_attention_heads"));
+  const integer = (name: string, fallback?: number): number => integerOf(file, key(name), usual[name] ?? fallback);
+  const dim = integer("hidden_size");
+  const headCount = integer("num_attention_heads");
   const headDim = integerOf(file, key("head_dim"), usualHeadDim ?? Math.floor(dim / headCount));
   return {
     dim,
-    hiddenDim: integerOf(file, key("intermediate_size")),
-    layerCount: integerOf(file, key("num_hidden_layers")),
+    hiddenDim: integer("intermediate_size"),
+    layerCount: integer("num_hidden_layers"),
     headCount,
-    keyValueHeadCount: integerOf(file, key("num_key_value_heads"), headCount),
+    keyValueHeadCount: integer("num_key_value_heads", headCount),
     headDim,
-    vocabSize: integerOf(file, key("vocab_size")),
-    contextLength: integerOf(file, key("max_position_embeddings")),
+    vocabSize: integer("vocab_size"),
+    contextLength: integer("max_position_embeddings"),
     tiedEmbeddings: flagOf(file, key("tie_word_embeddings"), flagOf(file, "tie_word_embeddings", tiedEmbeddings)),
     normEpsilon: numberOf(file, key("rms_norm_eps"), 1e-6),
     ...rotationFromHuggingFace(file, { prefix, headDim, theta }),
@@ -230,9 +233,14 @@ const gemmaNames = originsByPattern({
   "blocks.{i}.feedForwardPostNorm.weight": "model.layers.{i}.post_feedforward_layernorm.weight",
 });
 
+/** What the names of the decoder begin with, where there is an encoder of images beside it. */
+const INSIDE = ["language_model.model.", "model.language_model."];
+
 /** The tensors of Gemma in Hugging Face's state dictionaries, where gains are less 1. */
-export function gemmaOrigin(path: string): ParameterOrigin | undefined {
-  const origin = gemmaNames(path);
+export function gemmaOrigin(path: string, _config: PlainConfig, file?: ForeignModel): ParameterOrigin | undefined {
+  const inside = INSIDE.find((prefix) => file?.shape(`${prefix}embed_tokens.weight`) !== undefined);
+  const plain = gemmaNames(path);
+  const origin = plain && { names: plain.names.map((name) => name.replace(/^model\./, inside ?? "model.")) };
   if (origin === undefined || !/norm\.weight$/i.test(path)) return origin;
   return {
     ...origin,

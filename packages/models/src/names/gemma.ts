@@ -113,17 +113,27 @@ const gemma2HuggingFace: FileNaming = {
   metadata: ownFields("gemma2"),
 };
 
+/** What Gemma 3's config.json leaves out, in particular where images come in and it describes two models. */
+const gemma3Usual = {
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  vocab_size: 262_208,
+  max_position_embeddings: 131_072,
+};
+
 const gemma3HuggingFace: FileNaming = {
-  names: ["gemma3_text"],
+  names: ["gemma3_text", "gemma3"],
   config(file) {
-    const logitSoftcap = numberOf(file, "final_logit_softcapping", 0);
+    const prefix = (file.get("text_config") ?? undefined) === undefined ? "" : "text_config.";
+    const logitSoftcap = numberOf(file, `${prefix}final_logit_softcapping`, 0);
+    const period = integerOf(file, `${prefix}sliding_window_pattern`, 6);
     return {
-      ...decoderFromHuggingFace(file, { tiedEmbeddings: true, headDim: 256, theta: 1e6 }),
+      ...decoderFromHuggingFace(file, { prefix, tiedEmbeddings: true, headDim: 256, theta: 1e6, usual: gemma3Usual }),
       architecture: "gemma3",
-      window: integerOf(file, "sliding_window", 4096),
-      windowPeriod: periodOf(file, "layer_types", integerOf(file, "sliding_window_pattern", 6)),
-      attentionScale: numberOf(file, "query_pre_attn_scalar", 256) ** -0.5,
-      localRopeTheta: numberOf(file, "rope_local_base_freq", 10000),
+      window: integerOf(file, `${prefix}sliding_window`, 4096),
+      windowPeriod: periodOf(file, `${prefix}layer_types`, period),
+      attentionScale: numberOf(file, `${prefix}query_pre_attn_scalar`, 256) ** -0.5,
+      localRopeTheta: numberOf(file, `${prefix}rope_local_base_freq`, 10000),
       ...(logitSoftcap !== 0 && { logitSoftcap }),
     };
   },

@@ -192,6 +192,39 @@ test("Hugging Face's configurations", () => {
   );
 });
 
+test("Gemma 3 beside an encoder of images", () => {
+  const scaling = { rope_type: "linear", factor: 8 };
+  const text = { hidden_size: 2560, intermediate_size: 10_240, num_hidden_layers: 34, sliding_window: 1024 };
+  const nested = Object.entries({
+    ...text,
+    rope_scaling: scaling,
+    "rope_scaling.rope_type": "linear",
+    "rope_scaling.factor": 8,
+  });
+  const fields = {
+    model_type: "gemma3",
+    text_config: text,
+    ...Object.fromEntries(nested.map(([k, v]) => [`text_config.${k}`, v])),
+  };
+  const file = fileOf(fields, {});
+  const { model, origins } = importModel("huggingFace", {
+    ...file,
+    shape: (name) => (name.startsWith("language_model.model.") ? [1] : undefined),
+  });
+  // google/gemma-3-4b-it.
+  const sizesOf4B = { dim: 2560, hiddenDim: 10_240, layerCount: 34, headCount: 8, keyValueHeadCount: 4, headDim: 256 };
+  const rest = {
+    vocabSize: 262_208,
+    contextLength: 131_072,
+    ropeScaling: "linear",
+    ropeScalingFactor: 8,
+    window: 1024,
+  };
+  assert.deepEqual(model.config, createModel({ architecture: "gemma3", ...sizesOf4B, ...rest }).config);
+  const names = origins.get("blocks.3.attention.queryNorm.weight")!.names;
+  assert.deepEqual(names, ["language_model.model.layers.3.self_attn.q_norm.weight"]);
+});
+
 test("rotary scaling in config.json", () => {
   const rotation = (fields: object): object => {
     const { ropeTheta: _theta, ...rest } = huggingFace({ model_type: "llama", ...huggingFaceDecoder, ...fields });

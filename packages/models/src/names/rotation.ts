@@ -2,6 +2,7 @@
 // `rope_scaling` (`rope_parameters` since version 5) of Hugging Face.
 
 import type { PlainConfig } from "../config.ts";
+import { SIZE_LIMITS } from "../config.ts";
 import type { ForeignModel, MetadataEntry } from "./naming.ts";
 import { ForeignModelError, integerOf, numberOf, textOf } from "./naming.ts";
 
@@ -17,7 +18,7 @@ export function rotationFromGguf(file: ForeignModel, architecture: string): Fiel
   const factor = numberOf(file, key("scaling.factor"), numberOf(file, key("scale_linear"), 0));
   return {
     ropeTheta: numberOf(file, key("freq_base"), 10000),
-    ...(file.shape(ROPE_FACTORS) !== undefined && { ropeFactors: Array.from(file.values(ROPE_FACTORS)) }),
+    ...factorsOf(file),
     ...scaling(file, type, factor, {
       ropeOriginalContext: file.get(key("scaling.original_context_length")) ?? undefined,
       ropeFastTurns: file.get(key("scaling.yarn_beta_fast")) ?? undefined,
@@ -25,6 +26,14 @@ export function rotationFromGguf(file: ForeignModel, architecture: string): Fiel
       ropeMagnitude: file.get(key("scaling.attn_factor")) ?? undefined,
     }),
   };
+}
+
+/** Llama 3.1's factors; none from a tensor that is longer than any head. */
+function factorsOf(file: ForeignModel): Fields {
+  const shape = file.shape(ROPE_FACTORS);
+  if (shape === undefined) return {};
+  const isShort = shape.length === 1 && shape[0] <= SIZE_LIMITS.headDim;
+  return { ropeFactors: isShort ? Array.from(file.values(ROPE_FACTORS)) : [] };
 }
 
 function scaling(file: ForeignModel, type: string, factor: number, yarn: Fields): Fields {
