@@ -1,5 +1,5 @@
-// DeepSeek-V2 and V3 (DeepSeek-AI 2024, arXiv 2405.04434 and 2412.19437): multi-head latent attention, whose cache is one
-// short vector a token, and mixtures of experts behind the first few layers. V2 scores experts by a softmax, V3 by
+// DeepSeek-V2 and V3 (DeepSeek-AI 2024, arXiv 2405.04434 and 2412.19437): multi-head latent attention, whose cache is
+// one short vector a token, and mixtures of experts behind the first few layers. V2 scores experts by a softmax, V3 by
 // sigmoids with biases for the choice; both may look at the best groups of experts only.
 //
 // Leaves out: the prediction of several next tokens, losses that balance the load, and 8-bit floats.
@@ -83,17 +83,24 @@ const rules: ConfigRules<Deepseek2Config> = {
 
 function checkSizes(config: Deepseek2Config): void {
   const { ropeDim, ropeFactors, expertCount, expertsPerToken, expertGroupCount, groupsPerToken } = config;
-  const require = (fits: boolean, expected: string, got: string): void =>
-    requireSizes("deepseek2", fits, expected, got);
-  require(ropeDim % 2 === 0, "an even ropeDim", `${ropeDim}`);
-  require(ropeFactors === undefined ||
-    ropeFactors.length === ropeDim / 2, `${ropeDim / 2} rotary factors`, `${ropeFactors?.length} of them`);
-  require(expertCount % expertGroupCount === 0 &&
-    groupsPerToken <=
-      expertGroupCount, "groups that divide the experts, and no more groups a token than there are", `${expertCount} experts in ${expertGroupCount} groups, ${groupsPerToken} a token`);
+  const check = (fits: boolean, expected: string, got: string): void => requireSizes("deepseek2", fits, expected, got);
+  check(ropeDim % 2 === 0, "an even ropeDim", `${ropeDim}`);
+  check(
+    ropeFactors === undefined || ropeFactors.length === ropeDim / 2,
+    `${ropeDim / 2} rotary factors`,
+    `${ropeFactors?.length} of them`,
+  );
+  check(
+    expertCount % expertGroupCount === 0 && groupsPerToken <= expertGroupCount,
+    "groups that divide the experts, and no more groups a token than there are",
+    `${expertCount} experts in ${expertGroupCount} groups, ${groupsPerToken} a token`,
+  );
   const choices = (expertCount / expertGroupCount) * groupsPerToken;
-  require(expertsPerToken <=
-    choices, `at most ${choices} experts a token, those of its groups`, `${expertsPerToken} of them`);
+  check(
+    expertsPerToken <= choices,
+    `at most ${choices} experts a token, those of its groups`,
+    `${expertsPerToken} of them`,
+  );
 }
 
 function parametersOf(config: Deepseek2Config) {

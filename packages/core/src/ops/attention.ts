@@ -1,11 +1,11 @@
 // attention: scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762) over a cache, with grouped heads
 // (Ainslie et al. 2023, arXiv 2305.13245). Query t of head h sees keys 0..position + t of key head h / (H/G):
 //   s = scale q . k,  lse = log sum exp s,  p = exp(s - lse),  o = sum p v
-// or, of those, the last `window` ones (Beltagy et al. 2020, arXiv 2004.05150; Jiang et al. 2023, arXiv 2310.06825), or,
-// where attention is not causal, what the last query sees. Scores may be capped: cap tanh(s / cap) (Gemma 2, arXiv
-// 2408.00118). Values may have another size than keys (DeepSeek-V2, arXiv 2405.04434).
-// The logarithm of the normaliser is a second result, so that the reverse pass recomputes p instead of storing it (Dao
-// 2023, FlashAttention-2, arXiv 2307.08691). Left out: other masks, dropout, and bf16 caches.
+// or, of those, the last `window` ones (Beltagy et al. 2020, arXiv 2004.05150; Jiang et al. 2023, arXiv 2310.06825),
+// or, where attention is not causal, what the last query sees. Scores may be capped: cap tanh(s / cap) (Gemma 2, arXiv
+// 2408.00118). Values may have another size than keys (DeepSeek-V2, arXiv 2405.04434). The logarithm of the normaliser
+// is a second result, so that the reverse pass recomputes p instead of storing it (Dao 2023, FlashAttention-2, arXiv
+// 2307.08691). Left out: other masks, dropout, and bf16 caches.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
@@ -94,8 +94,8 @@ export const attentionOp: OpDef<AttentionAttrs> = {
 };
 
 /**
- * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E] where G divides H, the first three inputs,
- * and attributes that mean something.
+ * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E] where G divides H, the first three
+ * inputs, and attributes that mean something.
  */
 export function requireHeads(op: string, inputs: readonly TensorType[], attrs: AttentionAttrs): void {
   const [q, k, v] = inputs as [TensorType, TensorType, TensorType];
@@ -278,9 +278,9 @@ export type AttentionOutput<Q extends Shape, V extends Shape> = number extends Q
     : Shape;
 
 /**
- * Attention of queries `q` [batch, time, heads, size] over a cache of keys [batch, capacity, key heads, size] and values
- * [batch, capacity, key heads, value size]; key heads divide heads. Query t sees the keys 0..position + t, or those of
- * them that the options leave; a position beyond the cache counts as its last one.
+ * Attention of queries `q` [batch, time, heads, size] over a cache of keys [batch, capacity, key heads, size] and
+ * values [batch, capacity, key heads, value size]; key heads divide heads. Query t sees the keys 0..position + t, or
+ * those of them that the options leave; a position beyond the cache counts as its last one.
  * @throws ShapeMismatchError when shapes do not fit, or an option is out of range.
  */
 export function attention<Q extends Shape, K extends Shape, V extends Shape>(

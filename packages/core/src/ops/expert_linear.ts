@@ -143,7 +143,9 @@ export function sumOf(left: MaybeTensor, right: MaybeTensor): MaybeTensor {
   return left === undefined ? right : right === undefined ? left : add(left, right);
 }
 
-/** The result's shape: `I` [rows, chosen], and the outputs of the weights `W`; rows `X` have as many elements as inputs. */
+/**
+ * The result's shape: `I` [rows, chosen], and the outputs of the weights `W`; rows `X` have as many elements as inputs.
+ */
 export type ExpertLinearShape<X extends Shape, W extends Shape, I extends Shape> = number extends
   | X["length"]
   | W["length"]

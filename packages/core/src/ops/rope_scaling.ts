@@ -1,9 +1,8 @@
-// How the angles of rotary positions are changed for contexts longer than those a model was first trained on, as factors
-// that divide the frequencies of the pairs, and a factor of the turned vectors. Positions may be divided (position
-// interpolation, Chen et al. 2023, arXiv 2306.15595), each pair have a divisor of its own (the table that Llama 3 files
-// carry), and YaRN (Peng et al. 2023, arXiv 2309.00071) divides the slow pairs, leaves the fast ones, and interpolates
-// between them.
-// Left out: divisors that change with the length of the text.
+// How the angles of rotary positions are changed for contexts longer than those a model was first trained on, as
+// factors that divide the frequencies of the pairs, and a factor of the turned vectors. Positions may be divided
+// (position interpolation, Chen et al. 2023, arXiv 2306.15595), each pair have a divisor of its own (the table that
+// Llama 3 files carry), and YaRN (Peng et al. 2023, arXiv 2309.00071) divides the slow pairs, leaves the fast ones, and
+// interpolates between them. Left out: divisors that change with the length of the text.
 
 /** YaRN, with the names and meanings of llama.cpp's options. */
 export interface Yarn {

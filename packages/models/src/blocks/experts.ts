@@ -1,7 +1,7 @@
 // A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538) as DeepSeek-V2 and V3 have it (arXiv 2405.04434, section
 // 2.2; 2412.19437, section 2.1.2): a router scores all experts, each token goes to the best few, SwiGLU layers, whose
-// outputs are weighted by their scores, and to shared experts besides. A bias an expert may enter the choice, and not the
-// weights; experts may come in groups of which only the best few are looked at.
+// outputs are weighted by their scores, and to shared experts besides. A bias an expert may enter the choice, and not
+// the weights; experts may come in groups of which only the best few are looked at.
 //
 // Leaves out: losses that balance the load, and the rule that moves the biases, which is not a gradient.
 

@@ -1,9 +1,10 @@
-// Multi-head latent attention (DeepSeek-V2, DeepSeek-AI 2024, arXiv 2405.04434, section 2.1): keys and values of all heads
-// come from one short vector a token, the latent c, and positions turn a few channels beside it that all heads share:
+// Multi-head latent attention (DeepSeek-V2, DeepSeek-AI 2024, arXiv 2405.04434, section 2.1): keys and values of all
+// heads come from one short vector a token, the latent c, and positions turn a few channels beside it that all heads
+// share:
 //   c = norm(W_c x),  k_h = [U_h^T c; rope(W_r x)],  v_h = V_h c,  q_h = [q_h'; rope(q_h'')]
-// The cache is [c; rope(W_r x)] for each token. Since q_h' . U_h^T c = (U_h q_h') . c, and sum p V_h c = V_h sum p c, the
-// matrices U and V can be applied to queries and to outputs instead (absorbed): attention then has one key head, and the
-// cache is read as it is. That is less work for few queries; many of them pay for keys and values of their own.
+// The cache is [c; rope(W_r x)] for each token. Since q_h' . U_h^T c = (U_h q_h') . c, and sum p V_h c = V_h sum p c,
+// the matrices U and V can be applied to queries and to outputs instead (absorbed): attention then has one key head,
+// and the cache is read as it is. That is less work for few queries; many of them pay for keys and values of their own.
 
 import type { RopeOptions, Tensor, TensorType } from "@fidelity/core";
 import {

@@ -63,7 +63,7 @@ test("what is written as GGUF is read as the same model", () => {
     for (const [field, value] of Object.entries(expected)) {
       const read = got[field];
       if (typeof value === "number")
-        assert.ok(Math.abs(Number(read) - value) < 1e-9, `${field}: ${read}, not ${value}`);
+        assert.ok(Math.abs(Number(read) - value) < 1e-9, `${field}: ${Number(read)}, not ${value}`);
       else assert.equal(read, value);
     }
   }

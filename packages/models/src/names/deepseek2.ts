@@ -1,6 +1,7 @@
-// DeepSeek-V2 and V3 in files. GGUF: "deepseek2", with the matrices of keys and values apart, as attention absorbs them,
-// or joined in files made before llama.cpp could do that; matrices of experts are one tensor. Hugging Face: model types
-// "deepseek_v2" and "deepseek_v3", with a tensor for each matrix of each expert. Rotary pairs are adjacent in both.
+// DeepSeek-V2 and V3 in files. GGUF: "deepseek2", with the matrices of keys and values apart, as attention absorbs
+// them, or joined in files made before llama.cpp could do that; matrices of experts are one tensor. Hugging Face: model
+// types "deepseek_v2" and "deepseek_v3", with a tensor for each matrix of each expert. Rotary pairs are adjacent in
+// both.
 
 import type { PlainConfig } from "../config.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./naming.ts";
@@ -18,8 +19,8 @@ const key = (name: string): string => `deepseek2.${name}`;
 const yarnGrowth = (factor: number, multiplier: number): number => 1 + 0.1 * multiplier * Math.log(Math.max(1, factor));
 
 /**
- * Fields of the rotation and the scale of attention as llama.cpp computes them: with a multiplier, turned vectors are not
- * grown, but scores are, twice by it; without one, turned vectors are grown by YaRN, and all scores twice by the same.
+ * Fields of the rotation and the scale of attention as llama.cpp computes them: with a multiplier, turned vectors are
+ * not grown, but scores are, twice by it; without one, turned vectors are grown by YaRN, and scores twice by the same.
  */
 function ggufRotation(file: ForeignModel, headDim: number): Fields {
   const rotation = rotationFromGguf(file, "deepseek2");
@@ -113,7 +114,10 @@ function attentionPart(path: string): { readonly layer: string; readonly part: s
   return found === null ? undefined : { layer: found[1]!, part: found[2]! };
 }
 
-/** The matrices of keys [heads, latents, keys] or values [heads, values, latents] from both, [heads (keys + values), latents]. */
+/**
+ * The matrices of keys [heads, latents, keys] or of values [heads, values, latents] from both of them, [heads (keys +
+ * values), latents].
+ */
 function fromJoined(name: string, which: string, config: PlainConfig): ParameterOrigin {
   const [heads, latents, keys, values] = ["headCount", "latentRank", "keyDim", "valueDim"].map((field) =>
     Number(config[field]),

@@ -7,21 +7,18 @@
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, I32, loopType } from "../../loop/ir.ts";
-import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { exp2Of, logOf } from "../../loop/math.ts";
-import type { BufferHandle, LowerContext } from "../../op.ts";
+import type { LoopValue } from "../../loop/ir.ts";
+import { exp2Of } from "../../loop/math.ts";
+import type { LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
 import { clearRows, headStrides, loadPosition } from "./attention_blocks.ts";
+import type { Cut } from "./attention_cut.ts";
+import { cutOf, foldKeys, seenBy, stateBytes, stateOf } from "./attention_cut.ts";
+import { combineBlocks, finishBlock } from "./attention_finish.ts";
 import type { AttentionMask } from "./attention_mask.ts";
-import { endOfKeys, firstOfKeys, keysOfQuery, LEAST, limitOf, MASKED, scoreOfProduct } from "./attention_mask.ts";
+import { keysOfQuery, LEAST, MASKED, scoreOfProduct } from "./attention_mask.ts";
 import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 
-/** Heads that share a reading of keys and values. */
-const HEADS = 4;
-/** Bytes of all keys of a tile, about, and the least positions of one. */
-const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
-/** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
-const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
 /** Vectors of head elements whose products are unrolled. */
 const UNROLLED_VECTORS = 16;
 /** How far ahead of their use keys are asked for, at least, and how many rows of a head ahead values are. */
@@ -29,59 +26,6 @@ const [AHEAD_BYTES, ROWS_AHEAD] = [65536, 32];
 const LINE_BYTES = 64;
 /** Sums that hide the latency of adding to them. */
 const SUMS_MIN = 8;
-
-/**
- * How the work is cut up. Products come as one vector for some heads and neighbouring keys: head i and key j in lane
- * i * `keys` + j.
- */
-interface Cut {
-  readonly dims: AttentionDims;
-  readonly type: LoopType;
-  readonly mask: AttentionMask;
-  /** Sets of heads of a group, the first ones of `height` and the last one of `lastHeight`. */
-  readonly sets: number;
-  readonly height: number;
-  readonly lastHeight: number;
-  readonly keys: number;
-  /** Vectors of sums that stay in registers, and vectors of products that are found at a time. */
-  readonly accumulators: number;
-  readonly together: number;
-  /** Positions of a tile, positions of a block, and blocks. */
-  readonly tile: number;
-  readonly block: number;
-  readonly blocks: number;
-}
-
-function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
-  const { groupSize, capacity } = dims;
-  const sets = Math.ceil(groupSize / HEADS);
-  const height = Math.ceil(groupSize / sets);
-  const lastHeight = groupSize - (sets - 1) * height;
-  const keys = lanes / 2 ** Math.ceil(Math.log2(height));
-  const fitting = 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
-  const tile = Math.max(TILE_MIN, Math.min(fitting, BLOCK));
-  const block = Math.ceil(Math.max(BLOCK, BLOCK_PER_HEAD * groupSize) / tile) * tile;
-  const blocks = Math.ceil(capacity / block);
-  const type = loopType("f32", lanes);
-  const accumulators = registers / 2;
-  const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
-  return { dims, type, mask, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
-}
-
-/** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
-const stateBytes = ({ type }: Cut): number => 2 * type.lanes * 4;
-
-/** The state of set `set` of key head `keyHead` for query `t`, in [key heads, time, sets]. */
-function stateOf(k: KernelBuilder, cut: Cut, states: LoopValue, keyHead: LoopValue, t: LoopValue, set: LoopValue) {
-  const row = k.add(k.mul(keyHead, k.index(cut.dims.time)), t);
-  return k.offset(states, k.add(k.mul(row, k.index(cut.sets)), set), stateBytes(cut));
-}
-
-/** The first key that query `t` sees, and one behind the last one. */
-function seenBy(k: KernelBuilder, { mask }: Cut, position: LoopValue, t: LoopValue): readonly [LoopValue, LoopValue] {
-  const limit = limitOf(k, mask, position, t);
-  return [firstOfKeys(k, mask, limit), endOfKeys(k, mask, limit, k.index(1))];
-}
 
 export function lowerAttentionRows(context: LowerContext, mask: AttentionMask, dims: AttentionDims): void {
   const cut = cutOf(dims, mask, context);
@@ -278,21 +222,6 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
   addValues(k, rows);
 }
 
-/** The lanes of every head combined, in all of them. */
-function foldKeys(
-  k: KernelBuilder,
-  vector: LoopValue,
-  keys: number,
-  combine: (a: LoopValue, b: LoopValue) => LoopValue,
-): LoopValue {
-  let folded = vector;
-  for (let half = keys / 2; half >= 1; half /= 2) {
-    const lanes = Array.from({ length: vector.type.lanes }, (_, lane) => lane - (lane % keys) + ((lane + half) % keys));
-    folded = combine(folded, k.shuffle(folded, folded, lanes));
-  }
-  return folded;
-}
-
 /** Writes the scores of a tile by log2 e, so that their exponentials are powers of two; the largest in each lane. */
 function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
   const { cut, from, end, limit, weights } = rows;
@@ -464,99 +393,4 @@ function addValues(k: KernelBuilder, rows: Rows): void {
       k.store(value, sums, Math.floor(n / offsets.length) * valueSize * 4 + offsets[n % offsets.length]!);
     });
   }
-}
-
-/** Where a sequence's results lie whose only block one key head is done with. */
-interface Finish {
-  readonly states: LoopValue;
-  readonly sums: LoopValue;
-  readonly lse: LoopValue;
-  readonly keyHead: LoopValue;
-}
-
-/** Divides the sums by those of exponentials, and writes the logarithms of the normalisers. */
-function finishBlock(k: KernelBuilder, cut: Cut, { states, sums, lse, keyHead }: Finish): void {
-  const { dims, type, keys } = cut;
-  const { time, valueSize, groupSize } = dims;
-  const strides = headStrides(dims);
-  k.loop(0, time, 1, (t) => {
-    for (let set = 0; set < cut.sets; set++) {
-      const state = stateOf(k, cut, states, keyHead, t, k.index(set));
-      const total = foldKeys(k, k.load(type, state, type.lanes * 4), keys, (a, b) => k.add(a, b));
-      const normaliser = k.fma(k.load(type, state), k.constant(type, Math.LN2), logOf(k, total));
-      const inverse = k.div(k.constant(type, 1), total);
-      const height = set === cut.sets - 1 ? cut.lastHeight : cut.height;
-      for (let i = 0; i < height; i++) {
-        const head = k.add(k.mul(keyHead, k.index(groupSize)), k.index(set * cut.height + i));
-        k.store(k.extract(normaliser, i * keys), k.offset(k.offset(lse, head, time * 4), t, 4));
-        const row = k.offset(k.offset(sums, t, strides.output), head, valueSize * 4);
-        for (const piece of rowPieces(valueSize, type.lanes, valueSize)) {
-          const factor = k.splat(k.extract(inverse, i * keys), piece.type.lanes);
-          for (const offset of pieceOffsets(piece)) {
-            k.store(k.mul(k.load(piece.type, row, offset), factor), row, offset);
-          }
-        }
-      }
-    }
-  });
-}
-
-/**
- * The results of all blocks of a row together: a chunk is a head of a sequence. A block counts by 2^(its largest score
- * - the largest of all).
- */
-function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly BufferHandle[]): void {
-  const { dims, type, keys } = cut;
-  const { batch, time, heads, valueSize, keyHeads, groupSize } = dims;
-  const work = 2 * batch * heads * time * cut.blocks * valueSize;
-  context.call("attention_combine", batch * heads, work, buffers, (k, bases) => {
-    const [positionAt, sums, states, o, lse] = bases as readonly LoopValue[];
-    const [sequence, head] = [k.div(k.chunk, k.index(heads)), k.rem(k.chunk, k.index(heads))];
-    const [keyHead, member] = [k.div(head, k.index(groupSize)), k.rem(head, k.index(groupSize))];
-    const [set, i] = [k.div(member, k.index(cut.height)), k.rem(member, k.index(cut.height))];
-    const position = loadPosition(k, positionAt!);
-    const blockStates = keyHeads * time * cut.sets * stateBytes(cut);
-    const blockSums = time * heads * valueSize * 4;
-    const firstBlock = k.mul(sequence, k.index(cut.blocks));
-    k.loop(0, time, 1, (t) => {
-      const [firstSeen, visible] = seenBy(k, cut, position, t);
-      const first = k.div(firstSeen, k.index(cut.block));
-      const count = k.div(k.add(visible, k.index(cut.block - 1)), k.index(cut.block));
-      const row = k.offset(k.mul(t, k.index(heads * valueSize * 4)), head, valueSize * 4);
-      const largestAt = k.offset(k.offset(states!, firstBlock, blockStates), i, keys * 4);
-      const state = stateOf(k, cut, largestAt, keyHead, t, set);
-      const [largest] = k.for(first, count, 1, [k.constant(F32, MASKED)], (block, [before]) => [
-        largerOf(k, before!, k.load(F32, k.offset(state, block, blockStates))),
-      ]);
-      // Every piece finds the sum of exponentials again, which is less than keeping the factors would be.
-      const partial = k.add(k.offset(sums!, firstBlock, blockSums), row);
-      const result = k.add(k.offset(o!, sequence, blockSums), row);
-      for (const piece of rowPieces(valueSize, type.lanes, cut.accumulators)) {
-        const offsets = pieceOffsets(piece);
-        const zeros = offsets.map(() => k.constant(piece.type, 0));
-        const [total, ...totals] = k.for(
-          first,
-          count,
-          1,
-          [k.constant(F32, 0), ...zeros],
-          (block, [before, ...carried]) => {
-            const at = k.offset(state, block, blockStates);
-            const factor = exp2Of(k, k.sub(k.load(F32, at), largest!));
-            const lanes = Array.from({ length: keys }, (_, j) => k.load(F32, at, type.lanes * 4 + j * 4));
-            const sum = lanes.reduce((a, b) => k.add(a, b));
-            const from = k.offset(partial, block, blockSums);
-            const weight = k.splat(factor, piece.type.lanes);
-            const next = carried.map((value, v) => k.fma(weight, k.load(piece.type, from, offsets[v]!), value));
-            return [k.fma(factor, sum, before!), ...next];
-          },
-        );
-        const inverse = k.splat(k.div(k.constant(F32, 1), total!), piece.type.lanes);
-        totals.forEach((value, v) => k.store(k.mul(value, inverse), result, offsets[v]!));
-        if (piece.offset === 0) {
-          const to = k.offset(k.offset(lse!, k.add(k.mul(sequence, k.index(heads)), head), time * 4), t, 4);
-          k.store(k.fma(largest!, k.constant(F32, Math.LN2), logOf(k, total!)), to);
-        }
-      }
-    });
-  });
 }

@@ -1,8 +1,8 @@
-// Products with the matrices of chosen experts, as loops. Few slots (a token and one of its experts) are bound by reading
-// matrices: each is a row product with its expert's matrix in place. Many slots are sorted by expert first, and their
-// rows copied in that order; then a chunk is a strip of columns of one expert's matrix, times all rows of that expert, so
-// that every matrix is read once, and those nobody chose are not read at all. Orders follow from the ids, so that no
-// result depends on the number of threads.
+// Products with the matrices of chosen experts, as loops. Few slots (a token and one of its experts) are bound by
+// reading matrices: each is a row product with its expert's matrix in place. Many slots are sorted by expert first, and
+// their rows copied in that order; then a chunk is a strip of columns of one expert's matrix, times all rows of that
+// expert, so that every matrix is read once, and those nobody chose are not read at all. Orders follow from the ids, so
+// that no result depends on the number of threads.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, INDEX, loopType } from "../../loop/ir.ts";
@@ -234,8 +234,8 @@ function eachSum(piece: RowPiece, rows: readonly LoopValue[]): (readonly [LoopVa
 }
 
 /**
- * Inputs: a [N, outputs] or [N, k, outputs], b [N, inputs] or [N, k, inputs], ids [N, k]. A chunk is some outputs of one
- * expert; experts that nobody chose get zeros.
+ * Inputs: a [N, outputs] or [N, k, outputs], b [N, inputs] or [N, k, inputs], ids [N, k]. A chunk is some outputs of
+ * one expert; experts that nobody chose get zeros.
  */
 export function lowerExpertOuter(context: LowerContext, dims: ExpertDims): void {
   const { slots, experts, inputs, outputs } = dims;

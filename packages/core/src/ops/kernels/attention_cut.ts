@@ -1,0 +1,98 @@
+// How attention of few queries is cut up: vectors of products over some heads and neighbouring keys, tiles and blocks of
+// positions, and what is kept of each set of heads between tiles.
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import { loopType } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import type { LowerContext } from "../../op.ts";
+import type { AttentionDims } from "../attention.ts";
+import { headStrides } from "./attention_blocks.ts";
+import type { AttentionMask } from "./attention_mask.ts";
+import { endOfKeys, firstOfKeys, limitOf } from "./attention_mask.ts";
+
+/** Heads that share a reading of keys and values. */
+const HEADS = 4;
+/** Bytes of all keys of a tile, about, and the least positions of one. */
+const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
+/** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
+const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
+
+/**
+ * How the work is cut up. Products come as one vector for some heads and neighbouring keys: head i and key j in lane
+ * i * `keys` + j.
+ */
+export interface Cut {
+  readonly dims: AttentionDims;
+  readonly type: LoopType;
+  readonly mask: AttentionMask;
+  /** Sets of heads of a group, the first ones of `height` and the last one of `lastHeight`. */
+  readonly sets: number;
+  readonly height: number;
+  readonly lastHeight: number;
+  readonly keys: number;
+  /** Vectors of sums that stay in registers, and vectors of products that are found at a time. */
+  readonly accumulators: number;
+  readonly together: number;
+  /** Positions of a tile, positions of a block, and blocks. */
+  readonly tile: number;
+  readonly block: number;
+  readonly blocks: number;
+}
+
+export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
+  const { groupSize, capacity } = dims;
+  const sets = Math.ceil(groupSize / HEADS);
+  const height = Math.ceil(groupSize / sets);
+  const lastHeight = groupSize - (sets - 1) * height;
+  const keys = lanes / 2 ** Math.ceil(Math.log2(height));
+  const fitting = 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
+  const tile = Math.max(TILE_MIN, Math.min(fitting, BLOCK));
+  const block = Math.ceil(Math.max(BLOCK, BLOCK_PER_HEAD * groupSize) / tile) * tile;
+  const blocks = Math.ceil(capacity / block);
+  const type = loopType("f32", lanes);
+  const accumulators = registers / 2;
+  const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
+  return { dims, type, mask, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
+}
+
+/** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
+export const stateBytes = ({ type }: Cut): number => 2 * type.lanes * 4;
+
+/** The state of set `set` of key head `keyHead` for query `t`, in [key heads, time, sets]. */
+export function stateOf(
+  k: KernelBuilder,
+  cut: Cut,
+  states: LoopValue,
+  keyHead: LoopValue,
+  t: LoopValue,
+  set: LoopValue,
+) {
+  const row = k.add(k.mul(keyHead, k.index(cut.dims.time)), t);
+  return k.offset(states, k.add(k.mul(row, k.index(cut.sets)), set), stateBytes(cut));
+}
+
+/** The first key that query `t` sees, and one behind the last one. */
+export function seenBy(
+  k: KernelBuilder,
+  { mask }: Cut,
+  position: LoopValue,
+  t: LoopValue,
+): readonly [LoopValue, LoopValue] {
+  const limit = limitOf(k, mask, position, t);
+  return [firstOfKeys(k, mask, limit), endOfKeys(k, mask, limit, k.index(1))];
+}
+
+/** The lanes of every head combined, in all of them. */
+export function foldKeys(
+  k: KernelBuilder,
+  vector: LoopValue,
+  keys: number,
+  combine: (a: LoopValue, b: LoopValue) => LoopValue,
+): LoopValue {
+  let folded = vector;
+  for (let half = keys / 2; half >= 1; half /= 2) {
+    const lanes = Array.from({ length: vector.type.lanes }, (_, lane) => lane - (lane % keys) + ((lane + half) % keys));
+    folded = combine(folded, k.shuffle(folded, folded, lanes));
+  }
+  return folded;
+}
