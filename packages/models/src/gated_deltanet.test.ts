@@ -71,6 +71,15 @@ for (const [name, changes] of Object.entries({
   plain: config,
   "with key heads in turns": { ...config, keySharing: "tiled" },
   "in a hybrid": hybrid,
+  "with experts": {
+    ...config,
+    channelPattern: "EF",
+    expertCount: 4,
+    expertDim: 3,
+    sharedExpertDim: 5,
+    sharedExpertGate: true,
+    normalisedExperts: true,
+  },
 })) {
   test(`logits are those of the equations written as loops, ${name}`, () => {
     const model = createGatedDeltanet(changes);

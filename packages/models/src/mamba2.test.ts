@@ -38,6 +38,8 @@ const hybrid = {
   attentionGate: true,
   attentionNorm: true,
   attentionScale: 0.3,
+  channelPattern: "FE",
+  expertCount: 3,
 };
 
 /** Section 7 of arXiv 2405.21060 in its recurrent form, for one layer. */

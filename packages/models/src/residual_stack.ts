@@ -3,7 +3,7 @@
 // of its pattern; the letter A is attention everywhere, so that each has its hybrids: "MMMA" is three recurrent layers
 // and one of attention, again and again (Lieber et al. 2024, Jamba, arXiv 2403.19887).
 //
-// Leaves out: mixtures of experts, biases of the channel mixer.
+// Leaves out: biases of the channel mixer, losses that balance experts.
 
 import type { Tensor, Tree } from "@fidelity/core";
 import { add, gather, mul } from "@fidelity/core";
@@ -16,6 +16,8 @@ import { linear } from "./blocks/linear.ts";
 import type { NormParameters } from "./blocks/norm.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { WeightKind } from "./blocks/projection.ts";
+import type { StackExpertsParameters } from "./blocks/stack_experts.ts";
+import { stackExperts, stackExpertsParameters } from "./blocks/stack_experts.ts";
 import type { TokenMixer } from "./blocks/token_mixer.ts";
 import type { ConfigRules } from "./config.ts";
 import {
@@ -43,6 +45,19 @@ export type StackConfig = {
   readonly pattern: string;
   /** Width inside the channel mixer of each layer; 0 for layers without one. */
   readonly hiddenDim: number;
+  /** What stands after the mixers: F is the channel mixer, E a mixture of experts; repeated as the pattern is. */
+  readonly channelPattern: string;
+  readonly expertCount: number;
+  /** Experts that a token goes to. */
+  readonly expertsPerToken: number;
+  /** Width inside each expert; hiddenDim by default. */
+  readonly expertDim: number;
+  /** Width inside the channel mixer that all tokens go through beside their experts; 0 for none. */
+  readonly sharedExpertDim: number;
+  /** Whether that is gated by a sigmoid of the token. */
+  readonly sharedExpertGate: boolean;
+  /** Whether the weights of a token's experts add up to 1. */
+  readonly normalisedExperts: boolean;
   /** What the projections are: `ternary` ones are BitLinear layers. Dense by default. */
   readonly weights: WeightKind;
   /** Whether the head is the embedding. */
@@ -84,6 +99,13 @@ export function stackRules(
     vocabSize: integerField(SIZE_LIMITS.vocabSize),
     pattern: patternField(`${letters}A`),
     hiddenDim: countField(SIZE_LIMITS.hiddenDim, ({ dim }) => hiddenDim(Number(dim))),
+    channelPattern: patternField("FE"),
+    expertCount: integerField(SIZE_LIMITS.headCount, () => 8),
+    expertsPerToken: integerField(SIZE_LIMITS.headCount, () => 2),
+    expertDim: integerField(SIZE_LIMITS.hiddenDim, (before) => Math.max(1, Number(before.hiddenDim))),
+    sharedExpertDim: countField(SIZE_LIMITS.hiddenDim, () => 0),
+    sharedExpertGate: flagField(false),
+    normalisedExperts: flagField(false),
     weights: wordField("dense", "ternary"),
     tiedEmbeddings: flagField(false),
     normEpsilon: positiveField(1, normEpsilon),
@@ -110,12 +132,18 @@ export function layerLetters({ pattern, layerCount }: StackConfig): readonly str
   return Array.from({ length: layerCount }, (_, i) => pattern[i % pattern.length]);
 }
 
+/** Whether layer `i` has a mixture of experts. */
+export function hasExperts({ channelPattern, hiddenDim }: StackConfig, i: number): boolean {
+  return hiddenDim > 0 && channelPattern[i % channelPattern.length] === "E";
+}
+
 interface Block {
   readonly mixerNorm: NormParameters;
   /** A tree whose structure the mixer alone knows. */
   readonly mixer: object;
   readonly channelNorm?: NormParameters;
   readonly channel?: ChannelMixerParameters;
+  readonly experts?: StackExpertsParameters;
 }
 
 interface Stack {
@@ -134,27 +162,31 @@ export function createStack<C extends StackConfig & { readonly architecture: str
   mixerOf: (letter: string) => TokenMixer,
 ): Model {
   const { architecture, dim, hiddenDim, vocabSize, normEpsilon, residualScale } = config;
+  const std = residualStd(config.layerCount);
   const letters = layerLetters(config);
+  requireSizes(
+    architecture,
+    config.expertsPerToken <= config.expertCount || !config.channelPattern.includes("E"),
+    "at most as many experts a token as there are",
+    `${config.expertsPerToken} of ${config.expertCount} experts`,
+  );
   const hasAttention = letters.includes("A");
   if (hasAttention) checkAttention(architecture, config);
   const kinds = new Map([...new Set(letters)].map((letter) => [letter, mixer(letter)]));
   const mixers = letters.map((letter) => kinds.get(letter)!);
 
   function mixer(letter: string): TokenMixer {
-    return letter === "A" ? hybridAttention(config, residualStd(config.layerCount)) : mixerOf(letter);
+    return letter === "A" ? hybridAttention(config, std) : mixerOf(letter);
   }
 
   const parameters: Stack = {
     embedding: { weight: matrix("embedding", vocabSize, dim) },
-    blocks: mixers.map((made) => ({
+    blocks: mixers.map((made, i) => ({
       mixerNorm: normParameters(dim),
       mixer: made.parameters,
-      ...(hiddenDim === 0
-        ? {}
-        : {
-            channelNorm: normParameters(dim),
-            channel: channelMixerParameters(config, residualStd(config.layerCount)),
-          }),
+      ...(hiddenDim > 0 && { channelNorm: normParameters(dim) }),
+      ...(hasExperts(config, i) && { experts: stackExpertsParameters(config, std) }),
+      ...(hiddenDim > 0 && !hasExperts(config, i) && { channel: channelMixerParameters(config, std) }),
     })),
     finalNorm: normParameters(dim),
     ...(config.tiedEmbeddings ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
@@ -173,8 +205,12 @@ export function createStack<C extends StackConfig & { readonly architecture: str
         const before = past && { state: past.state.blocks[i], position: past.position };
         const mixed = mixers[i].mix(block.mixer as Tree<Tensor>, norm(block.mixerNorm, x, normEpsilon), before);
         x = add(x, scaled(mixed.output, residualScale));
-        if (block.channel !== undefined && block.channelNorm !== undefined) {
-          const changed = channelMixer(block.channel, norm(block.channelNorm, x, normEpsilon), config.weights);
+        if (block.channelNorm !== undefined) {
+          const normed = norm(block.channelNorm, x, normEpsilon);
+          const changed =
+            block.experts === undefined
+              ? channelMixer(block.channel!, normed, config.weights)
+              : stackExperts(block.experts, normed, config);
           x = add(x, scaled(changed, residualScale));
         }
         x = layerEnd(x);

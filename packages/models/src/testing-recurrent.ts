@@ -81,6 +81,30 @@ export function gatedUnit(values: Values, x: Vector): Vector {
   );
 }
 
+/** A mixture of experts, one token. */
+function loopExperts(model: Model, values: Values, x: Vector): Vector {
+  const { expertCount, expertsPerToken, dim, expertDim } = model.config as Record<string, number>;
+  const scores = product(values("routed.router.weight"), x).map(Math.exp);
+  const chosen = scores
+    .map((_, i) => i)
+    .sort((a, b) => scores[b] - scores[a])
+    .slice(0, expertsPerToken);
+  const among = model.config.normalisedExperts === true ? chosen : Array.from({ length: expertCount }, (_, i) => i);
+  const total = among.reduce((sum, i) => sum + scores[i], 0);
+  const size = dim * expertDim;
+  const outputs = chosen.map((expert) =>
+    gatedUnit((name) => values(`routed.${name}`).subarray(expert * size, (expert + 1) * size), x).map(
+      (value) => (value * scores[expert]) / total,
+    ),
+  );
+  if (model.config.sharedExpertDim === 0) return sum(...outputs);
+  const gate = model.config.sharedExpertGate === true ? sigmoid(product(values("sharedGate.weight"), x)[0]) : 1;
+  return sum(
+    ...outputs,
+    gatedUnit((name) => values(`shared.${name}`), x).map((value) => gate * value),
+  );
+}
+
 /** A mixer of one layer: called for one token after the other. */
 export type LoopMixer = (x: Vector, position: number) => Vector;
 
@@ -106,8 +130,11 @@ export function stackLogits(
       const mixed = mixers[layer](rms(x, normEpsilon, values("mixerNorm.weight")), position);
       x = x.map((value, i) => value + residualScale * mixed[i]);
       if (hiddenDim === 0) continue;
-      const channel = valuesUnder(parameters, `blocks.${layer}.channel.`);
-      const changed = gatedUnit(channel, rms(x, normEpsilon, values("channelNorm.weight")));
+      const normed = rms(x, normEpsilon, values("channelNorm.weight"));
+      const isMixture = parameters.has(`blocks.${layer}.experts.routed.router.weight`);
+      const changed = isMixture
+        ? loopExperts(model, valuesUnder(parameters, `blocks.${layer}.experts.`), normed)
+        : gatedUnit(valuesUnder(parameters, `blocks.${layer}.channel.`), normed);
       x = x.map((value, i) => value + residualScale * changed[i]);
     }
     const head = parameters.has("head.weight") ? all("head.weight") : all("embedding.weight");

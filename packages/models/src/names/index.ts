@@ -7,6 +7,7 @@ import { namedParameters } from "../parameters.ts";
 import { bertNaming } from "./bert.ts";
 import { bitnetNaming } from "./bitnet.ts";
 import { deepseek2Naming } from "./deepseek2.ts";
+import { gatedDeltanetNaming } from "./gated_deltanet.ts";
 import { gemma2Naming, gemma3Naming } from "./gemma.ts";
 import { hgrnBitNaming } from "./hgrn_bit.ts";
 import { llamaNaming } from "./llama.ts";
@@ -29,6 +30,7 @@ export const namings: Readonly<Record<string, Naming>> = {
   mamba: mambaNaming,
   mamba2: mamba2Naming,
   rwkv7: rwkv7Naming,
+  "gated-deltanet": gatedDeltanetNaming,
   deepseek2: deepseek2Naming,
   bert: bertNaming,
 };

@@ -5,6 +5,8 @@ import type { PlainConfig } from "../config.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming } from "./naming.ts";
 import { flagOf, ForeignModelError, integerOf, numberOf, originsByPattern } from "./naming.ts";
 import {
+  expertsFromGguf,
+  expertsMetadata,
   ggufArchitecture,
   ggufStack,
   hasAttention,
@@ -12,7 +14,6 @@ import {
   isAttentionLayer,
   isUnscaled,
   ratesOrigin,
-  refuseExperts,
   stackFromGguf,
   stackMetadata,
 } from "./stack.ts";
@@ -42,12 +43,13 @@ const gguf: FileNaming = {
     const key = (name: string): string => `${architecture}.${name}`;
     const stack = stackFromGguf(file);
     const isHybrid = architecture === "jamba";
-    if (isHybrid) refuseExperts(file, stack.layerCount);
     const plainNorm = !isHybrid && flagOf(file, key("ssm.dt_b_c_rms"), false);
     return {
       ...stack,
       // Jamba's attention leaves positions to the recurrent layers.
-      ...(isHybrid ? { ...hybridFromGguf(file, "M"), ropeSize: 0 } : { hiddenDim: 0 }),
+      ...(isHybrid
+        ? { ...hybridFromGguf(file, "M"), ...expertsFromGguf(file, stack.layerCount), ropeSize: 0 }
+        : { hiddenDim: 0 }),
       architecture: "mamba",
       innerDim: integerOf(file, key("ssm.inner_size")),
       stateSize: integerOf(file, key("ssm.state_size")),
@@ -74,6 +76,7 @@ const gguf: FileNaming = {
       entry("ssm.time_step_rank", "timeStepRank"),
       entry("ssm.conv_kernel", "convolutionSize"),
       { key: `${architecture}.ssm.dt_b_c_rms`, type: "bool", value: config.selectionNorm !== "none" },
+      ...(String(config.channelPattern).includes("E") ? expertsMetadata(architecture, config) : []),
     ];
   },
 };
@@ -84,6 +87,8 @@ function isWritable(config: PlainConfig): boolean {
   if (config.hiddenDim === 0) return !hasAttention(config) && config.selectionNorm !== "gain";
   const scale = Number(config.attentionHeadSize) ** -0.5;
   const isJamba = hasAttention(config) && config.selectionNorm === "gain" && config.ropeSize === 0;
+  const areExperts = config.expertDim === config.hiddenDim && !config.normalisedExperts && config.sharedExpertDim === 0;
+  if (String(config.channelPattern).includes("E") && !areExperts) return false;
   return isJamba && Math.abs(Number(config.attentionScale) - scale) < 1e-6 * scale;
 }
 

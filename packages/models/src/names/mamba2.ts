@@ -5,6 +5,8 @@ import type { PlainConfig } from "../config.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./naming.ts";
 import { flagOf, ForeignModelError, integerOf, numberOf, originsByPattern } from "./naming.ts";
 import {
+  expertsFromGguf,
+  expertsMetadata,
   ggufArchitecture,
   ggufStack,
   hasAttention,
@@ -12,7 +14,6 @@ import {
   isAttentionLayer,
   isUnscaled,
   ratesOrigin,
-  refuseExperts,
   reshapedOrigin,
   stackFromGguf,
   stackMetadata,
@@ -42,7 +43,6 @@ const gguf: FileNaming = {
     const architecture = ggufArchitecture(file);
     const key = (name: string): string => `${architecture}.${name}`;
     const stack = stackFromGguf(file);
-    if (architecture === "granitehybrid") refuseExperts(file, stack.layerCount);
     return {
       ...stack,
       ...(architecture === "granitehybrid" ? graniteFields(file, key) : { hiddenDim: 0 }),
@@ -82,6 +82,7 @@ const gguf: FileNaming = {
       entry("ssm.state_size", "u32", config.stateSize),
       entry("ssm.conv_kernel", "u32", config.convolutionSize),
       ...(architecture === "granitehybrid" ? granite : []),
+      ...(String(config.channelPattern).includes("E") ? expertsMetadata(architecture, config) : []),
     ];
   },
 };
@@ -89,6 +90,10 @@ const gguf: FileNaming = {
 /** Whether a file can say all of a configuration: Mamba-2 is a stack of mixers alone, Granite has attention besides. */
 function isWritable(config: PlainConfig): boolean {
   if (config.hiddenDim === 0) return !hasAttention(config) && isUnscaled(config);
+  const areExperts =
+    config.expertDim === config.hiddenDim && config.normalisedExperts === true && config.sharedExpertGate === false;
+  const kinds = [...new Set(String(config.channelPattern))].join("");
+  if (kinds !== "F" && !(kinds === "E" && areExperts)) return false;
   return hasAttention(config) && config.ropePairing === "adjacent";
 }
 
@@ -103,6 +108,7 @@ function graniteFields(file: ForeignModel, key: (name: string) => string): Recor
   const headSize = Number(hybrid.attentionHeadSize ?? 0);
   return {
     ...hybrid,
+    ...expertsFromGguf(file, integerOf(file, key("block_count")), { normalisedExperts: true }),
     ropeSize: flagOf(file, key("rope.scaling.finetuned"), true)
       ? integerOf(file, key("rope.dimension_count"), headSize)
       : 0,

@@ -16,6 +16,24 @@ const attention = { attentionHeadCount: 2, attentionKeyValueHeadCount: 1, attent
 const mamba = { ...sizes, architecture: "mamba", innerDim: 16, stateSize: 3, timeStepRank: 2, convolutionSize: 3 };
 const mamba2 = { ...sizes, architecture: "mamba2", headCount: 4, groupCount: 2, stateSize: 3 };
 const scales = { attentionScale: 0.25, embeddingScale: 3, residualScale: 0.5, logitScale: 0.125 };
+const rwkv7 = { ...sizes, architecture: "rwkv7", hiddenDim: 12, headSize: 4, decayRank: 2, gateRank: 5 };
+const experts = { expertCount: 4, expertsPerToken: 2, normalisedExperts: true };
+const qwen = {
+  ...sizes,
+  ...attention,
+  architecture: "gated-deltanet",
+  pattern: "DDA",
+  hiddenDim: 12,
+  headCount: 4,
+  keyHeadCount: 2,
+  keySharing: "tiled",
+  keySize: 3,
+  valueSize: 3,
+  attentionGate: true,
+  attentionNorm: true,
+  ropeSize: 4,
+  ropePairing: "halves",
+};
 const configs: readonly (readonly [format: ForeignFormat, config: Readonly<Record<string, unknown>>])[] = [
   ["gguf", mamba],
   ["gguf", { ...mamba, selectionNorm: "plain", tiedEmbeddings: true }],
@@ -23,7 +41,10 @@ const configs: readonly (readonly [format: ForeignFormat, config: Readonly<Recor
   ["gguf", mamba2],
   ["gguf", { ...mamba2, ...attention, ...scales, pattern: "MAM", hiddenDim: 12, ropeTheta: 77, ropeSize: 4 }],
   ["gguf", { ...mamba2, ...attention, pattern: "AMA", hiddenDim: 12, ropeSize: 0 }],
-  ["gguf", { ...sizes, architecture: "rwkv7", hiddenDim: 12, headSize: 4, decayRank: 2, gateRank: 5 }],
+  ["gguf", { ...mamba2, ...attention, ...experts, pattern: "AMA", channelPattern: "EEE", hiddenDim: 12, ropeSize: 0 }],
+  ["gguf", rwkv7],
+  ["gguf", qwen],
+  ["gguf", { ...qwen, ...experts, channelPattern: "EEE", expertDim: 5, sharedExpertDim: 6, sharedExpertGate: true }],
   ["huggingFace", { ...sizes, architecture: "matmul-free", hiddenDim: 12, form: "released", projectionEpsilon: 1e-6 }],
 ];
 
@@ -70,8 +91,10 @@ for (const [format, config] of configs) {
   test(`${format}: ${JSON.stringify(config).slice(1, 160)}`, () => {
     const file = write(format, config);
     const { model, origins } = importModel(format, fileOf(file));
-    assert.deepEqual({ ...model.config, pattern: undefined }, { ...createModel(config).config, pattern: undefined });
-    if (typeof config.pattern === "string") assert.equal(model.config.pattern, config.pattern);
+    // A pattern that says less than every layer's kind is read as one that does.
+    const patterns = { pattern: config.pattern, channelPattern: config.channelPattern };
+    assert.deepEqual({ ...model.config, ...patterns }, { ...createModel(config).config, ...patterns });
+    assert.deepEqual(model.parameters, createModel(config).parameters);
     for (const [path, { names, read }] of origins) {
       const parts = names.map((name) => file.tensors.get(name)!.values);
       const values = read?.(parts) ?? parts[0];
@@ -94,9 +117,10 @@ test("files that lack a tensor, or are of a variant that is not known, are refus
   refused(({ tensors }) => tensors.delete("blk.1.attn_output.weight"), hybrid, /"blk\.1\.attn_output\.weight"/);
   refused(({ tensors }) => tensors.delete("blk.2.ssm_c_norm.weight"), hybrid, /"blk\.2\.ssm_c_norm\.weight"/);
   const router = { shape: [2, 8], values: new Float32Array(16) };
-  refused(({ tensors }) => tensors.set("blk.1.ffn_gate_inp.weight", router), hybrid, /mixtures of experts/);
+  refused(({ tensors }) => tensors.set("blk.1.ffn_gate_inp.weight", router), hybrid, /expert_count" is missing/);
   refused(({ fields }) => (fields["jamba.attention.head_count_kv"] = [0, 1]), hybrid, /3 whole numbers/);
   refused(({ fields }) => (fields["jamba.attention.head_count_kv"] = [0, 1, 2]), hybrid, /different numbers of heads/);
   refused(({ fields }) => delete fields["mamba2.ssm.group_count"], mamba2, /"mamba2\.ssm\.group_count" is missing/);
-  refused(({ fields }) => (fields["rwkv7.token_shift_count"] = 1), configs[6][1], /variant of RWKV-7/);
+  refused(({ fields }) => (fields["rwkv7.token_shift_count"] = 1), rwkv7, /variant of RWKV-7/);
+  refused(({ fields }) => (fields["qwen35.rope.dimension_sections"] = [1, 0, 0, 1]), qwen, /turn every pair/);
 });

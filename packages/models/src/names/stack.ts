@@ -89,6 +89,14 @@ export const ggufStack = {
   "blocks.{i}.channel.gate.weight": "blk.{i}.ffn_gate.weight",
   "blocks.{i}.channel.up.weight": "blk.{i}.ffn_up.weight",
   "blocks.{i}.channel.down.weight": "blk.{i}.ffn_down.weight",
+  "blocks.{i}.experts.routed.router.weight": "blk.{i}.ffn_gate_inp.weight",
+  "blocks.{i}.experts.routed.gate.weight": "blk.{i}.ffn_gate_exps.weight",
+  "blocks.{i}.experts.routed.up.weight": "blk.{i}.ffn_up_exps.weight",
+  "blocks.{i}.experts.routed.down.weight": "blk.{i}.ffn_down_exps.weight",
+  "blocks.{i}.experts.shared.gate.weight": "blk.{i}.ffn_gate_shexp.weight",
+  "blocks.{i}.experts.shared.up.weight": "blk.{i}.ffn_up_shexp.weight",
+  "blocks.{i}.experts.shared.down.weight": "blk.{i}.ffn_down_shexp.weight",
+  "blocks.{i}.experts.sharedGate.weight": "blk.{i}.ffn_gate_inp_shexp.weight",
   "finalNorm.weight": "output_norm.weight",
   "head.weight": "output.weight",
 } as const;
@@ -124,17 +132,42 @@ export function reshapedOrigin(name: string, shape: readonly number[]): Paramete
   return { names: [name], read: ([values]) => values, write: (values) => [values], shapes: [shape] };
 }
 
-/** Refuses a file whose channel mixers are mixtures of experts. */
-export function refuseExperts(file: ForeignModel, layerCount: number): void {
-  for (let layer = 0; layer < layerCount; layer++) {
-    if (file.shape(`blk.${layer}.ffn_gate_inp.weight`) === undefined) continue;
-    throw new ForeignModelError("mixtures of experts of this architecture are not supported", {
-      where: `${file.where}, blk.${layer}.ffn_gate_inp.weight`,
-      expected: "a dense channel mixer in every layer",
-      got: "a router",
-      hint: "use a dense variant of the model",
-    });
-  }
+/**
+ * The fields of mixtures of experts, from GGUF's metadata, and those of the `architecture`; none where no layer has a
+ * router. Throws `ForeignModelError`.
+ */
+export function expertsFromGguf(file: ForeignModel, layerCount: number, architecture: Fields = {}): Fields {
+  const key = (name: string): string => `${ggufArchitecture(file)}.${name}`;
+  const layers = Array.from({ length: layerCount }, (_, i) => i);
+  const letters = layers.map((i) => (file.shape(`blk.${i}.ffn_gate_inp.weight`) === undefined ? "F" : "E"));
+  if (!letters.includes("E")) return {};
+  const hiddenDim = integerOf(file, key("feed_forward_length"), 0);
+  const expertDim = file.shape(`blk.${letters.indexOf("E")}.ffn_down_exps.weight`)?.[2] ?? hiddenDim;
+  const hasShared = file.shape(`blk.${letters.indexOf("E")}.ffn_up_shexp.weight`) !== undefined;
+  return {
+    ...architecture,
+    channelPattern: letters.join(""),
+    hiddenDim: hiddenDim === 0 ? expertDim : hiddenDim,
+    expertCount: integerOf(file, key("expert_count")),
+    expertsPerToken: integerOf(file, key("expert_used_count")),
+    expertDim,
+    ...(hasShared && { sharedExpertDim: integerOf(file, key("expert_shared_feed_forward_length"), hiddenDim) }),
+  };
+}
+
+/** The metadata of `expertsFromGguf`. */
+export function expertsMetadata(architecture: string, config: PlainConfig): MetadataEntry[] {
+  const entry = (name: string, field: string): MetadataEntry => ({
+    key: `${architecture}.${name}`,
+    type: "u32",
+    value: config[field],
+  });
+  return [
+    entry("expert_count", "expertCount"),
+    entry("expert_used_count", "expertsPerToken"),
+    entry("expert_feed_forward_length", "expertDim"),
+    ...(config.sharedExpertDim === 0 ? [] : [entry("expert_shared_feed_forward_length", "sharedExpertDim")]),
+  ];
 }
 
 /** An entry that has one number for all layers or one for each. */
