@@ -171,6 +171,36 @@ function encodeTernary({ type, data, scales }: HostTensor, bytes: Uint8Array): v
   new Float32Array(bytes.buffer, bytes.byteOffset + layout.scaleOffset, 1)[0] = scales![0]!;
 }
 
+/**
+ * Writes a matrix whose values are -scale, 0 and scale in the storage of a `ternary` tensor, at the speed that files of
+ * 10^9 weights want. `bytes` has at least `storageBytes(type)`.
+ */
+export function packTernary(values: Float32Array, type: TensorType, scale: number, bytes: Uint8Array): void {
+  invariant(type.dtype === "ternary" && values.length === elementCount(type.shape), "packTernary: not this matrix");
+  const { rows, columns, groups, blockBytes, scaleOffset, sizeBytes } = ternaryLayout(type.shape);
+  bytes.fill(0x55, 0, scaleOffset); // 0 everywhere, padding included
+  bytes.fill(0, scaleOffset, sizeBytes);
+  for (let row = 0; row < rows; row++) {
+    const first = (row >> 4) * blockBytes + (row & 15) * 4;
+    for (let group = 0; group < groups; group++) {
+      const start = 16 * group;
+      const end = Math.min(columns, start + 16);
+      for (let j = 0; j < 4; j++) {
+        let byte = 0x55;
+        let shift = 0;
+        for (let column = start + j; column < end; column += 4) {
+          const value = values[row * columns + column]!;
+          if (value > 0) byte += 1 << shift;
+          else if (value < 0) byte -= 1 << shift;
+          shift += 2;
+        }
+        bytes[first + 64 * group + j] = byte;
+      }
+    }
+  }
+  new Float32Array(bytes.buffer, bytes.byteOffset + scaleOffset, 1)[0] = scale;
+}
+
 function decodeTernary(type: TensorType, bytes: Uint8Array): HostTensor {
   const layout = ternaryLayout(type.shape);
   const data = new Float64Array(layout.rows * layout.columns);

@@ -71,7 +71,7 @@ function sessionLimit(model: Model, capacity: number | undefined): number {
   });
 }
 
-/** A program with the tensor that it takes its tokens from, and the logits [1, length, vocabulary] where it has them. */
+/** A program with the tensor that it takes its tokens from, and its logits [1, length, vocabulary] if it has any. */
 interface SessionProgram {
   readonly executable: Executable;
   readonly tokens: DeviceTensor;

@@ -1,8 +1,8 @@
 // Parameters of a model made of another program's tensors. Ternary weights are packed if the file's values are ternary
 // with one scale a matrix; everything else is float32, whatever the file has.
 
-import { elementCount, encodeTensor, sameShape } from "@fidelity/core";
-import type { Device, DeviceTensor } from "@fidelity/core";
+import { elementCount, packTernary, sameShape } from "@fidelity/core";
+import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
 import { decodeTensorValues, InvalidTensorError } from "@fidelity/formats";
 import type { SourceTensor } from "@fidelity/formats";
 import { freeParameters, namedParameters } from "@fidelity/models";
@@ -68,9 +68,10 @@ function makeParameter(
   if (values.length !== elementCount(leaf.shape)) throw doesNotFit(first, leaf);
   if (verify) requireFinite(first, values);
   const scale = leaf.role === "ternary" ? ternaryScale(values) : undefined;
-  if (scale !== undefined) return packTernary(device, leaf, values, scale);
-  const tensor = device.tensor({ dtype: "f32", shape: leaf.shape });
-  tensor.f32().set(values);
+  const type: TensorType = { dtype: scale === undefined ? "f32" : "ternary", shape: leaf.shape };
+  const tensor = device.tensor(type);
+  if (scale === undefined) tensor.f32().set(values);
+  else packTernary(values, type, scale, tensor.bytes());
   return tensor;
 }
 
@@ -109,11 +110,4 @@ export function ternaryScale(values: Float32Array): number | undefined {
     scale = magnitude;
   }
   return scale;
-}
-
-function packTernary(device: Device, { shape }: ParameterSpec, values: Float32Array, scale: number): DeviceTensor {
-  const type = { dtype: "ternary", shape } as const;
-  const tensor = device.tensor(type);
-  encodeTensor({ type, data: Float64Array.from(values, Math.sign), scales: Float64Array.of(scale) }, tensor.bytes());
-  return tensor;
 }

@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { ContainerWriter, toFileError, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
-import { encodeTensor, sameShape, storageBytes } from "@fidelity/core";
+import { packTernary, sameShape, storageBytes } from "@fidelity/core";
 import type { TensorType } from "@fidelity/core";
 import {
   decodeTensorValues,
@@ -263,8 +263,7 @@ async function writeContainerPieces(
 function storedBytes(type: TensorType, values: Float32Array): Uint8Array {
   if (type.dtype === "f32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const bytes = new Uint8Array(storageBytes(type));
-  const scales = Float64Array.of(ternaryScale(values)!);
-  encodeTensor({ type, data: Float64Array.from(values, Math.sign), scales }, bytes);
+  packTernary(values, type, ternaryScale(values)!, bytes);
   return bytes;
 }
 
