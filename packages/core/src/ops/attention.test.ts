@@ -63,10 +63,16 @@ const SIZES: readonly Sizes[] = [
 const LONG: readonly Sizes[] = [
   { B: 1, T: 2, H: 2, D: 3, S: 600, G: 1, position: 255 },
   { B: 2, T: 1, H: 3, D: 20, S: 270, G: 3, position: 269 },
-  { B: 1, T: 1, H: 2, D: 5, S: 1100, G: 1, position: 900, options: { window: 300 } },
+  { B: 1, T: 1, H: 2, D: 5, S: 700, G: 1, position: 620, options: { window: 300 } },
   { B: 1, T: 3, H: 1, D: 5, S: 800, G: 1, position: 511, E: 17, options: { window: 2, softcap: 1 } },
   { B: 1, T: 2, H: 4, D: 9, S: 600, G: 2, position: 254, options: { causal: false } },
 ];
+
+/** Vectors of kernels: of every width, and of one width a case where there are options. */
+function widthsOf({ options, B, T, S }: Sizes): readonly number[] {
+  const widths = [4, 8, 16];
+  return options === undefined ? widths : [widths[(B + T + S) % 3]!];
+}
 
 function inputsOf({ B, T, H, D, S, G, position, E = D }: Sizes, seed: number): HostTensor[] {
   const random = seededRandom(seed);
@@ -130,9 +136,7 @@ void test("attention: weighted sums of visible values, and the log of the normal
         ),
         inputs,
       ),
-      runKernels(op, inputs, attrs, 4),
-      runKernels(op, inputs, attrs, 8),
-      runKernels(op, inputs, attrs, 16),
+      ...widthsOf(sizes).map((lanes) => runKernels(op, inputs, attrs, lanes)),
     ];
     for (const [way, [o, normaliser]] of ways.entries()) {
       assert.ok(relativeError(o!.data, expected) < 2e-6, `${JSON.stringify(sizes)}, way ${way}`);
@@ -183,9 +187,7 @@ void test("attention_grad: the derivative of softmax attention", () => {
         ),
         inputs,
       ),
-      runKernels(gradOp, inputs, attrs, 4),
-      runKernels(gradOp, inputs, attrs, 8),
-      runKernels(gradOp, inputs, attrs, 16),
+      ...widthsOf(sizes).map((lanes) => runKernels(gradOp, inputs, attrs, lanes)),
     ];
     for (const results of ways) {
       [dq, dk, dv].forEach((expected, i) =>
