@@ -31,6 +31,24 @@ const linear = { ropeScaling: "linear", ropeScalingFactor: 8 };
 const gemma = { ...decoder, layerCount: 4, headDim: 16, window: 6 };
 const gemma3 = { architecture: "gemma3", ...gemma };
 
+const deepseek2 = {
+  architecture: "deepseek2",
+  ...sizes,
+  layerCount: 3,
+  queryRank: 24,
+  latentRank: 32,
+  keyDim: 12,
+  ropeDim: 8,
+  valueDim: 16,
+  expertCount: 8,
+  expertsPerToken: 3,
+  expertHiddenDim: 20,
+};
+const sigmoids = { expertScore: "sigmoid", selectionBias: true, normalisedWeights: true, expertScale: 2.5 };
+/** What YaRN grows scores or turned vectors by. */
+const growth = 1 + 0.1 * Math.log(4);
+const grown = { ...yarn, ropeMagnitude: 1, attentionScale: growth ** 2 / Math.sqrt(20) };
+
 const models: readonly { readonly title: string; readonly config: object; readonly tolerance?: number }[] = [
   { title: "Llama", config: { architecture: "llama", ...decoder, tiedEmbeddings: false } },
   {
@@ -56,6 +74,12 @@ const models: readonly { readonly title: string; readonly config: object; readon
   },
   { title: "Gemma 3, scaled", config: { ...gemma3, layerCount: 7, ...linear }, tolerance: 2e-2 },
   { title: "Gemma 3 in threes", config: { ...gemma3, windowPeriod: 3, localRopeTheta: 500 }, tolerance: 2e-2 },
+  { title: "DeepSeek-V2", config: deepseek2 },
+  // llama.cpp knows the model whose queries have no latent by its number of layers.
+  { title: "DeepSeek-V2 Lite", config: { ...deepseek2, layerCount: 27, queryRank: 0, sharedExpertCount: 2 } },
+  { title: "DeepSeek-V2, YaRN", config: { ...deepseek2, ...grown, ropeMagnitude: 1 / growth } },
+  { title: "DeepSeek-V2, YaRN of turned vectors", config: { ...deepseek2, ...grown } },
+  { title: "DeepSeek-V3", config: { ...deepseek2, ...sigmoids, expertGroupCount: 4, groupsPerToken: 2 } },
   { title: "BitNet", config: { architecture: "bitnet", ...decoder, activation: "silu", weights: "dense" } },
 ];
 
