@@ -13,6 +13,9 @@ const ELEMENTS = 32;
 const HALF = 16;
 const { fround } = Math;
 
+/** The codes of the block at hand. */
+const codes = new Uint8Array(ELEMENTS);
+
 /** x = d q, with q a signed byte. Bytes: d, 32 codes. */
 export const q8_0 = blockType(
   "q8_0",
@@ -58,12 +61,13 @@ function centred(name: string, bits: 4 | 5): BlockType {
       }
     },
     (values, start, bytes, at) => {
-      const block = values.subarray(start, start + ELEMENTS);
       const d = fround(farthest(values, start, ELEMENTS) / -middle);
       const id = inverse(d);
       writeFactor(bytes, at, d, name);
-      const code = (x: number): number => Math.min(2 * middle - 1, fround(fround(x * id) + middle + 0.5) | 0);
-      writeCodes(block, code, bytes, at + codesAt, bits);
+      for (let i = 0; i < ELEMENTS; i++) {
+        codes[i] = Math.min(2 * middle - 1, fround(fround(values[start + i] * id) + middle + 0.5) | 0);
+      }
+      writeCodes(bytes, at + codesAt, bits);
     },
   );
 }
@@ -85,18 +89,20 @@ function shifted(name: string, bits: 4 | 5): BlockType {
       }
     },
     (values, start, bytes, at) => {
-      const block = values.subarray(start, start + ELEMENTS);
-      let [m, most] = [block[0], block[0]];
-      for (const x of block) {
-        if (x < m) m = x; // of 0 and -0 the first counts
-        if (x > most) most = x;
+      let [m, most] = [values[start], values[start]];
+      for (let i = 1; i < ELEMENTS; i++) {
+        const value = values[start + i];
+        if (value < m) m = value; // of 0 and -0 the first counts
+        if (value > most) most = value;
       }
       const d = fround(fround(most - m) / codeMax);
       const id = inverse(d);
       writeFactor(bytes, at, d, name);
       writeFactor(bytes, at + 2, m, name);
-      const code = (x: number): number => Math.min(codeMax, fround(fround(fround(x - m) * id) + 0.5) | 0);
-      writeCodes(block, code, bytes, at + codesAt, bits);
+      for (let i = 0; i < ELEMENTS; i++) {
+        codes[i] = Math.min(codeMax, fround(fround(fround(values[start + i] - m) * id) + 0.5) | 0);
+      }
+      writeCodes(bytes, at + codesAt, bits);
     },
   );
 }
@@ -106,12 +112,12 @@ function nibble(bytes: DataView, at: number, i: number): number {
   return i < HALF ? bytes.getUint8(at + i) & 15 : bytes.getUint8(at + i - HALF) >> 4;
 }
 
-/** Writes 16 pairs of lower halves at `at`, and before them the fifth bits. */
-function writeCodes(block: Float32Array, code: (x: number) => number, bytes: DataView, at: number, bits: 4 | 5): void {
+/** Writes 16 pairs of the codes' lower halves at `at`, and before them their fifth bits. */
+function writeCodes(bytes: DataView, at: number, bits: 4 | 5): void {
   let high = 0;
   for (let j = 0; j < HALF; j++) {
-    const first = code(block[j]);
-    const second = code(block[j + HALF]);
+    const first = codes[j];
+    const second = codes[j + HALF];
     bytes.setUint8(at + j, (first & 15) | ((second & 15) << 4));
     high |= ((first >> 4) << j) | ((second >> 4) << (j + HALF));
   }
