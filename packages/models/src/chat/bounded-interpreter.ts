@@ -17,7 +17,7 @@ export interface TemplateLimits {
 
 /** What a conversation of `characters` may take: room for templates that write it out some times over. */
 export function limitsFor(characters: number): TemplateLimits {
-  return { steps: 2 ** 21 + 16 * characters, weight: 2 ** 20 + 8 * characters };
+  return { steps: 2 ** 19 + 64 * characters, weight: 2 ** 20 + 8 * characters };
 }
 
 /** Texts that are put in many places at once: between the items of a list, before lines, for what is replaced. */

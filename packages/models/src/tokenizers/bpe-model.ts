@@ -115,8 +115,10 @@ function listedRules(spec: BpeSpec, vocabulary: Vocabulary): MergeRules {
 
 /** Merges to any token, the highest score first: a rule is the token. */
 function scoredRules(spec: ScoredSpec, vocabulary: Vocabulary): MergeRules {
+  const longest = vocabulary.tokens.keys().reduce((length, text) => Math.max(length, text.length), 0);
   return {
-    find: (_left, _right, text, start, end) => vocabulary.tokens.get(text.slice(start, end)) ?? -1,
+    find: (_left, _right, text, start, end) =>
+      end - start > longest ? -1 : (vocabulary.tokens.get(text.slice(start, end)) ?? -1),
     priority: (rule) => spec.scores[rule],
     result: (rule) => rule,
   };

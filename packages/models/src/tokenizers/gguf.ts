@@ -72,8 +72,8 @@ function kindSpec(
   special: SpecialTokens,
 ): Readonly<Record<string, unknown>> {
   const ends = (addsBos: boolean, addsEos: boolean): object => ({
-    before: special.bos !== undefined && metadata.flag("add_bos_token", addsBos) ? [special.bos] : [],
-    after: special.eos !== undefined && metadata.flag("add_eos_token", addsEos) ? [special.eos] : [],
+    before: metadata.flag("add_bos_token", addsBos) && special.bos !== undefined ? [special.bos] : [],
+    after: metadata.flag("add_eos_token", addsEos) && special.eos !== undefined ? [special.eos] : [],
   });
   const scores = (): readonly number[] => metadata.numbers("scores", tokens.length) ?? tokens.map(() => 0);
   const pieces = (stripSpaces: number): object => {

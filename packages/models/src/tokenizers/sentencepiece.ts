@@ -40,10 +40,11 @@ export class SentencePieceTokenizer implements Tokenizer {
   readonly #pieces: readonly VocabularyPiece[];
   readonly #tokens = new Map<string, number>(); // by the bytes of the piece, a character each
   readonly #spaceToken: number;
+  readonly #longest: number;
   readonly #symbols = new SymbolList();
   readonly #rules: MergeRules = {
     find: (_left, _right, text, start, end) => {
-      const token = this.#tokens.get(text.slice(start, end));
+      const token = end - start > this.#longest ? undefined : this.#tokens.get(text.slice(start, end));
       return token === undefined || this.#pieces[token].score <= lowestMergeScore ? -1 : token;
     },
     priority: (token) => this.#pieces[token].score,
@@ -62,6 +63,7 @@ export class SentencePieceTokenizer implements Tokenizer {
       const key = toLatin1(piece.bytes);
       if (!this.#tokens.has(key)) this.#tokens.set(key, token);
     }
+    this.#longest = this.#pieces.reduce((length, { bytes }) => Math.max(length, bytes.length), 0);
     const spaceToken = this.#tokens.get(" ");
     if (spaceToken === undefined) {
       throw new VocabularyError(`${fileName} has no token for a single space`, {
