@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import type { Tensor } from "./graph.ts";
 import { add } from "./ops/add.ts";
+import { traceOnce } from "./ops/call.ts";
 import { constant } from "./ops/constant.ts";
 import { mul } from "./ops/mul.ts";
 import { scan } from "./ops/scan.ts";
@@ -36,6 +37,36 @@ test("a graph prints its types, attributes and bodies", () => {
     }) {constants = 0 : i64, carries = 1 : i64, length = 3 : i64, reverse = false} : (tensor<2xf32>, tensor<3x2xf32>) -> (tensor<2xf32>, tensor<3x2xf32>)
     %4 = "fidelity.softmax"(%0#0) : (tensor<2xf32>) -> tensor<2xf32>
     "func.return"(%4, %0#1) : (tensor<2xf32>, tensor<3x2xf32>) -> ()
+  }) : () -> ()
+}) : () -> ()
+`,
+  );
+});
+
+test("functions that are called print once, beside the graph", () => {
+  const inner = traceOnce("f", (x: Tensor) => [mul(x, x)] as const);
+  const f = traceOnce("f", (x: Tensor) => [add(inner(x)[0], 1)] as const);
+  const { graph } = trace("f", (x) => f(f(x)[0])[0], [tensorType("f32", [])]);
+  assert.equal(
+    printGraph(graph),
+    `"builtin.module"() ({
+  "func.func"() <{function_type = (tensor<f32>) -> tensor<f32>, sym_name = "f"}> ({
+  ^bb0(%arg0: tensor<f32>):
+    %0 = "fidelity.call"(%arg0) {callee = @"f_1"} : (tensor<f32>) -> tensor<f32>
+    %1 = "fidelity.call"(%0) {callee = @"f_1"} : (tensor<f32>) -> tensor<f32>
+    "func.return"(%1) : (tensor<f32>) -> ()
+  }) : () -> ()
+  "func.func"() <{function_type = (tensor<f32>) -> tensor<f32>, sym_name = "f_1"}> ({
+  ^bb0(%arg1: tensor<f32>):
+    %2 = "fidelity.call"(%arg1) {callee = @"f_2"} : (tensor<f32>) -> tensor<f32>
+    %3 = "fidelity.splat"() {value = 1 : i64, shape = array<i64>, dtype = "f32"} : () -> tensor<f32>
+    %4 = "fidelity.add"(%2, %3) : (tensor<f32>, tensor<f32>) -> tensor<f32>
+    "func.return"(%4) : (tensor<f32>) -> ()
+  }) : () -> ()
+  "func.func"() <{function_type = (tensor<f32>) -> tensor<f32>, sym_name = "f_2"}> ({
+  ^bb0(%arg2: tensor<f32>):
+    %5 = "fidelity.mul"(%arg2, %arg2) : (tensor<f32>, tensor<f32>) -> tensor<f32>
+    "func.return"(%5) : (tensor<f32>) -> ()
   }) : () -> ()
 }) : () -> ()
 `,

@@ -1,4 +1,5 @@
-// Graphs as text, in MLIR's generic syntax: a module with one func.func over tensors, ops of the dialect "fidelity".
+// Graphs as text, in MLIR's generic syntax: a module with a func.func over tensors for the graph and for each function
+// that it calls, ops of the dialect "fidelity".
 // `mlir-opt --allow-unregistered-dialect` parses it. Packed dtypes are types of the dialect: !fidelity.q8<4x8>.
 // Left out: reading the text back, and data that is attached to ops as plain objects, which prints as a label.
 
@@ -12,17 +13,7 @@ const DATA_MAX = 4096;
 
 /** The text of `graph` as an MLIR module. */
 export function printGraph(graph: Graph): string {
-  const printer = new GraphPrinter();
-  const types = functionType(graph.parameters, graph.results);
-  const attributes = `function_type = ${types}, sym_name = ${quote(graph.name)}`;
-  return [
-    `"builtin.module"() ({`,
-    `  "func.func"() <{${attributes}}> ({`,
-    ...printer.block(graph, "func.return", "  "),
-    `  }) : () -> ()`,
-    `}) : () -> ()`,
-    "",
-  ].join("\n");
+  return [`"builtin.module"() ({`, ...new GraphPrinter().functions(graph), `}) : () -> ()`, ""].join("\n");
 }
 
 /** Numbers values through a whole module: a region may not reuse the name of a value around it. */
@@ -30,6 +21,33 @@ class GraphPrinter {
   readonly #names = new Map<Tensor, string>();
   #nextValue = 0;
   #nextArgument = 0;
+  /** The graphs that are functions of the module, by name. */
+  readonly #symbols = new Map<Graph, string>();
+
+  /** The lines of a graph and of all that it calls, each once. */
+  functions(graph: Graph): string[] {
+    const lines: string[] = [];
+    this.#symbol(graph);
+    // Grows while it is walked.
+    for (const [each, symbol] of this.#symbols) {
+      this.#names.clear();
+      const types = functionType(each.parameters, each.results);
+      lines.push(`  "func.func"() <{function_type = ${types}, sym_name = ${quote(symbol)}}> ({`);
+      lines.push(...this.block(each, "func.return", "  "), `  }) : () -> ()`);
+    }
+    return lines;
+  }
+
+  #symbol(graph: Graph): string {
+    let symbol = this.#symbols.get(graph);
+    if (symbol === undefined) {
+      const taken = new Set(this.#symbols.values());
+      symbol = graph.name;
+      for (let i = 1; taken.has(symbol); i++) symbol = `${graph.name}_${i}`;
+      this.#symbols.set(graph, symbol);
+    }
+    return symbol;
+  }
 
   /** The lines of a block: its arguments, its nodes and the op that ends it. */
   block(graph: Graph, terminator: string, indent: string): string[] {
@@ -61,7 +79,9 @@ class GraphPrinter {
     const attributes: string[] = [];
     const regions: string[] = [];
     for (const [key, attribute] of Object.entries(node.attrs)) {
-      if (isGraph(attribute)) {
+      if (isGraph(attribute) && node.op.name === "call") {
+        attributes.push(`callee = @${quote(this.#symbol(attribute))}`);
+      } else if (isGraph(attribute)) {
         const body = this.#body(attribute, indent);
         regions.push([`{`, ...body, `${indent}}`].join("\n"));
       } else {
