@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { hostMachine, searchTools } from "@fidelity/alex/node";
-import { fidelity, Scratch, startFidelity, writeTinyLlama2c } from "./testing.ts";
+import { fidelity, Scratch, SMALL_TEXT, startFidelity, TINY, writeTinyLlama2c } from "./testing.ts";
 
 const scratch = new Scratch();
 after(() => scratch[Symbol.dispose]());
@@ -76,6 +76,25 @@ export const scaled = kernel(function scaled(x: Vector<8>, y: Vector<8>, factor:
       });
     assert.equal((await node()).stdout, "1 4 7 10 13 16 19 22\n");
     await assert.rejects(node("f64"), /a program was not built ahead of time/, "another program has another key");
+  });
+
+  test("the programs of a run were built: a run like it needs no tools", async () => {
+    const data = scratch.write("text.txt", SMALL_TEXT);
+    const like = ["--data", data, "--estimator", "stretched-elastic", "--optimizer", "schedule-free", ...TINY];
+    const [first, second] = [scratch.at("first"), scratch.at("second")];
+    const trained = await startFidelity(["train", "--out", first, "--steps", "4", ...like], { env }).ended;
+    assert.equal(trained.code, 0, trained.stderr);
+    const built = await startFidelity(["build", first, "--programs", "train", "--json"], { env }).ended;
+    assert.equal(built.code, 0, built.stderr);
+    const { folder: native, programs } = JSON.parse(built.stdout) as { folder: string; programs: { name: string }[] };
+    assert.deepEqual(
+      programs.map(({ name }) => name),
+      ["train_step", "finish_weights", "evaluate", "pack"],
+    );
+    const without = ["train", "--out", second, "--steps", "4", "--target", "native", "--prebuilt", native, ...like];
+    const { code, stderr } = await startFidelity(without, { env: bare }).ended;
+    assert.equal(code, 0, stderr);
+    assert.ok(existsSync(join(second, "model.fid")));
   });
 
   test("what is missing or damaged has a name", async () => {

@@ -91,6 +91,23 @@ test("rejects types that do not fit", () => {
   rejects(/yields 0 of 1/, (k, [a]) => void k.if(k.compare("eq", a, a), () => [a]));
 });
 
+test("wide floats are computed with in registers, and that alone", () => {
+  const [wide, f64] = [loopType("f128"), loopType("f64")];
+  const generate = (k: KernelBuilder, [a]: readonly LoopValue[]): void => {
+    const x = k.convert(wide, k.load(f64, a));
+    const [sum] = k.for(0, 4, 1, [x], (_i, [before]) => [k.add(k.unary("neg", before), k.div(x, x))]);
+    k.store(k.convert(f64, k.select(k.compare("lt", x, sum), x, sum)), a);
+  };
+  verifyKernel(buildKernel("wide", 1, generate));
+  const loaded = (k: KernelBuilder, a: LoopValue): LoopValue => k.convert(wide, k.load(f64, a));
+  rejects(/f128 is not in memory/, (k, [a]) => k.store(k.load(wide, a), a));
+  rejects(/constants of f80 are converted/, (k, [a]) => k.store(k.convert(f64, k.constant(loopType("f80"), 1)), a));
+  rejects(/sqrt is not defined for f128/, (k, [a]) => k.store(k.convert(f64, k.unary("sqrt", loaded(k, a))), a));
+  rejects(/min is not defined for f128/, (k, [a]) => k.store(k.convert(f64, k.min(loaded(k, a), loaded(k, a))), a));
+  rejects(/no conversion/, (k, [a]) => k.store(k.convert(F32, loaded(k, a)), a));
+  rejects(/f128 is scalar/, (k, [a]) => void k.splat(loaded(k, a), 2));
+});
+
 test("rejects loops that would not end and loops whose carried values change type", () => {
   rejects(/step 0/, (k) => k.loop(0, 4, 0, () => {}));
   rejects(/wrong type/, (k) => void k.for(0, 4, 1, [k.i32(1)], () => [k.constant(F32, 1)]));
