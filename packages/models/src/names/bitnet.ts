@@ -15,7 +15,7 @@ import {
   huggingFaceOrigin,
 } from "./decoder.ts";
 import type { FileNaming, ForeignModel, Naming, ParameterOrigin } from "./naming.ts";
-import { textOf } from "./naming.ts";
+import { ForeignModelError, textOf } from "./naming.ts";
 
 const TERNARY_TYPES = ["i2_s", "tq1_0", "tq2_0"];
 
@@ -75,10 +75,13 @@ const huggingFace: FileNaming = {
       weights: "ternary",
     };
   },
-  metadata: (config) => [
-    ...huggingFaceMetadata("bitnet", config),
-    { key: "hidden_act", type: "string", value: config["activation"] },
-  ],
+  metadata(config) {
+    if (config["weights"] !== "ternary") throw denseWeights();
+    return [
+      ...huggingFaceMetadata("bitnet", config),
+      { key: "hidden_act", type: "string", value: config["activation"] },
+    ];
+  },
   origin(path, _config, file) {
     const origin = huggingFaceOrigin(path);
     const scale = origin?.names[0].replace(/weight$/, "weight_scale");
@@ -90,6 +93,15 @@ const huggingFace: FileNaming = {
     };
   },
 };
+
+function denseWeights(): ForeignModelError {
+  return new ForeignModelError("BitNet models for Hugging Face have ternary weights", {
+    where: "a bitnet model",
+    expected: "weights ternary",
+    got: "weights dense",
+    hint: "write GGUF, or Fidelity's own format",
+  });
+}
 
 /** Bytes [rows / 4, columns], whose bits 2 i are a code 0, 1 or 2 of row quarter i, as -1, 0 and 1 times a scale. */
 function unpackRows(bytes: Float32Array, scale: number): Float32Array {
