@@ -1,5 +1,6 @@
 // The mixture of experts that stands in for the channel mixer in layers of hybrids: experts chosen by a softmax, and a
-// shared channel mixer that all tokens go through, whose output may be gated by a sigmoid of the token as in Qwen3-Next.
+// shared channel mixer that all tokens go through, whose output may be gated by a sigmoid of the token as in
+// Qwen3-Next.
 
 import type { Tensor } from "@fidelity/core";
 import { add, mul, sigmoid } from "@fidelity/core";

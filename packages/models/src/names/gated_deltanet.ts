@@ -19,8 +19,6 @@ import {
   stackMetadata,
 } from "./stack.ts";
 
-type Fields = Record<string, unknown>;
-
 const ggufNames = originsByPattern({
   ...ggufStack,
   "blocks.{i}.channelNorm.weight": "blk.{i}.post_attention_norm.weight",
@@ -117,7 +115,7 @@ const gguf: FileNaming = {
       entry("ssm.inner_size", "u32", Number(config.headCount) * Number(config.valueSize)),
       entry("ssm.conv_kernel", "u32", config.convolutionSize),
       entry("rope.dimension_count", "u32", config.ropeSize),
-      // How many pairs turn with the time, the height and the width of what is read, by turns; in text all are the same.
+      // How many pairs turn with the time, the height and the width, by turns; in text all are the same.
       entry("rope.dimension_sections", "i32", [0, 1, 2].map((axis) => Math.ceil((turned - axis) / 3)).concat(0)),
       entry("rope.freq_base", "f32", config.ropeTheta),
       ...(hasExperts ? expertsMetadata(architecture, config) : []),

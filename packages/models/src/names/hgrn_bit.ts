@@ -1,7 +1,7 @@
 // The MatMul-free language model in files. Hugging Face: model type "hgrn_bit" of ridgerchu/matmulfreellm, whose code
 // runs the projections' norms fused, with an epsilon of 1e-6 (ops/fusedbitnet.py).
 
-import { roundUpWidth } from "../config.ts";
+import { roundUpWidth, showValue } from "../config.ts";
 import type { FileNaming, ForeignModel, Naming } from "./naming.ts";
 import { ForeignModelError, integerOf, numberOf, originsByPattern } from "./naming.ts";
 
@@ -23,7 +23,7 @@ const huggingFace: FileNaming = {
       throw new ForeignModelError("this variant of the MatMul-free model is not supported", {
         where: `${file.where}, ${key}`,
         expected: String(expected),
-        got: String(got),
+        got: showValue(got),
       });
     }
     const dim = integerOf(file, "hidden_size");
