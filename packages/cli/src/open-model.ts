@@ -6,12 +6,13 @@ import type { Device } from "@fidelity/core";
 import { freeParameters } from "@fidelity/models";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { OpenModel, openModel } from "@fidelity/run/node";
-import type { ModelInfo, OpenModelOptions } from "@fidelity/run/node";
+import type { ImportProgress, ModelInfo, OpenModelOptions } from "@fidelity/run/node";
 import { finishCheckpoint } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import type { DeviceChoice, Target } from "./options.ts";
 import { remark } from "./output.ts";
 import { prebuiltBeside } from "./run-folder.ts";
+import { progressBar } from "./table.ts";
 
 /**
  * Makes the device of --target and --threads. The interpreter and a GPU have one thread, whatever is asked for. Throws
@@ -78,6 +79,13 @@ export async function openTrained(path: string, device: Device, options: OpenMod
   }
 }
 
+/** How far the weights of another program's file are, for those that take time. */
+export function showImport({ parameter, done, total }: ImportProgress): void {
+  if (!process.stderr.isTTY) return;
+  const isLast = done === total - 1;
+  process.stderr.write(isLast ? "\r\x1b[K" : `\r\x1b[K${progressBar(done, total)} ${parameter}`);
+}
+
 /** Loads a model file, gives it to `use`, and frees everything. Throws what `openModel` and `use` throw. */
 export async function withModel<T>(
   path: string,
@@ -86,7 +94,7 @@ export async function withModel<T>(
 ): Promise<T> {
   const device = openDevice(options.target, options.threads, options, path);
   try {
-    using opened = await openTrained(path, device, { tokenizer: options.tokenizer });
+    using opened = await openTrained(path, device, { tokenizer: options.tokenizer, onProgress: showImport });
     const { model, tokenizer, parameters, info } = opened;
     if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device, info });
     throw new UsageError("this model needs its tokenizer", {

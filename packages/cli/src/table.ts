@@ -75,6 +75,13 @@ export function formatDuration(seconds: number): string {
   return whole < 120 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+/** `[######..................] 12/48`. */
+export function progressBar(done: number, total: number): string {
+  const width = 24;
+  const filled = Math.round((width * done) / Math.max(1, total));
+  return `[${"#".repeat(filled)}${".".repeat(width - filled)}] ${done}/${total}`;
+}
+
 /** `1 file`, `2 files`. */
 export function plural(count: number, noun: string): string {
   return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;

@@ -10,9 +10,11 @@ import type { ForeignImport, ParameterOrigin, ParameterSpec } from "@fidelity/mo
 
 /** How far an import has come. */
 export interface ImportProgress {
+  /** The parameter that is made next. */
   readonly parameter: string;
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
+  /** Parameters that are made, of all. */
+  readonly done: number;
+  readonly total: number;
 }
 
 export interface ImportOptions {
@@ -32,18 +34,13 @@ export function importParameters(
   { onProgress, verify = true }: ImportOptions = {},
 ): Map<string, DeviceTensor> {
   const leaves = namedParameters(model.parameters);
-  const sizeOf = (path: string): number =>
-    origins.get(path)!.names.reduce((sum, name) => sum + tensors.get(name)!.sizeBytes, 0);
-  const bytesTotal = leaves.reduce((sum, { path }) => sum + sizeOf(path), 0);
-  let bytesDone = 0;
   const made = new Map<string, DeviceTensor>();
   try {
-    for (const { path, leaf } of leaves) {
+    for (const [done, { path, leaf }] of leaves.entries()) {
+      onProgress?.({ parameter: path, done, total: leaves.length });
       const origin = origins.get(path)!;
       const sources = origin.names.map((name) => tensors.get(name)!);
       made.set(path, makeParameter(device, leaf, origin, sources, verify));
-      bytesDone += sizeOf(path);
-      onProgress?.({ parameter: path, bytesDone, bytesTotal });
     }
   } catch (error) {
     freeParameters(made);

@@ -1,5 +1,6 @@
 // What opens and saves model files on disk.
 
+export type { ImportProgress } from "./foreign-parameters.ts";
 export { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 export { openValues } from "./convert/values.node.ts";
 export type { StoredParameter, StoredValues } from "./convert/values.node.ts";

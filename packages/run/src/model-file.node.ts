@@ -26,6 +26,7 @@ import { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 import type { ForeignFile } from "./foreign-file.node.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
+import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
 import {
   checkVocabulary,
   componentOf,
@@ -96,6 +97,8 @@ export interface ModelInfo {
 export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
   /** A llama2.c tokenizer file; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a llama2.c model. */
   readonly tokenizer?: string;
+  /** Ternary weights of other programs' files from this size on are kept repacked, in the user's cache. Default 32 MiB. */
+  readonly keptBytesMin?: number;
   /** Whether checksums are verified, which reads every byte once. True by default. */
   readonly verify?: boolean;
 }
@@ -209,14 +212,21 @@ function openFidelity(path: string, device: Device, options: OpenModelOptions): 
       return new OpenModel(info, parameters, "read", () => freeParameters(parameters));
     });
   }
+  const { info, parameters, how, close } = placeFidelity(path, device, options);
+  return new OpenModel(info, parameters, how, close);
+}
+
+/** A container in a device's memory, its tensors where the file's pages are. */
+function placeFidelity(path: string, device: SharedMemoryDevice, options: OpenModelOptions) {
   const container = openContainer(path, device.arena, { verify: options.verify });
+  const close = (): void => container[Symbol.dispose]();
   try {
     const { info, types } = fidelityInfo(path, container.header, options);
     const inPlace = (name: string, type: TensorType): DeviceTensor => device.tensorAt(container.tensor(name), type);
     const parameters = new Map(Array.from(types, ([name, type]) => [name, inPlace(name, type)]));
-    return new OpenModel(info, parameters, container.how, () => container[Symbol.dispose]());
+    return { info, parameters, how: container.how, close };
   } catch (error) {
-    container[Symbol.dispose]();
+    close();
     throw error;
   }
 }
@@ -284,14 +294,20 @@ function readTokenizer(path: string, model: Model): Tokenizer {
   return tokenizer;
 }
 
-function openForeign(
+async function openForeign(
   path: string,
   format: "gguf" | "safetensors",
   device: Device,
   options: OpenModelOptions,
-): OpenModel {
+): Promise<OpenModel> {
   using file = openForeignModel(path, format);
   const imported = importModel(file.format, file.described);
+  if (hasSharedMemory(device) && isWorthKeeping(file, imported, options.keptBytesMin)) {
+    return await openRepacked(file, imported, options, (kept) => {
+      const { parameters, how, close } = placeFidelity(kept, device, options);
+      return new OpenModel(foreignInfo(file, imported, options, true), parameters, how, close);
+    });
+  }
   const parameters = importParameters(imported, file.tensors, device, options);
   const isPacked = [...parameters.values()].some(({ type }) => isTernary(type.dtype));
   const info = foreignInfo(file, imported, options, isPacked);

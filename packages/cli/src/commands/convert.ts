@@ -11,7 +11,7 @@ import { Interrupt } from "../interrupt.ts";
 import { choiceOption, jsonOption, tokenizerOption } from "../options.ts";
 import { createOutput, remark } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
-import { formatSize, formatTable, plural } from "../table.ts";
+import { formatSize, formatTable, plural, progressBar } from "../table.ts";
 
 interface ConvertCommandOptions {
   readonly to?: ConvertFormat;
@@ -102,9 +102,7 @@ function formatOfName(path: string): ConvertFormat {
 }
 
 function showProgress(done: number, total: number, name: string): void {
-  const width = 24;
-  const filled = Math.round((width * done) / total);
-  process.stderr.write(`\r\x1b[K[${"#".repeat(filled)}${".".repeat(width - filled)}] ${done}/${total} ${name}`);
+  process.stderr.write(`\r\x1b[K${progressBar(done, total)} ${name}`);
 }
 
 function formatReport({ output, bytesBefore, bytesAfter, tensors }: ConvertReport): string {

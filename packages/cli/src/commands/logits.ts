@@ -7,7 +7,7 @@ import { logitsOf } from "@fidelity/models";
 import { openModel } from "@fidelity/run/node";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
-import { openDevice } from "../open-model.ts";
+import { openDevice, showImport } from "../open-model.ts";
 import { jsonOption, required, targetOption, threadsOption } from "../options.ts";
 import type { Target } from "../options.ts";
 import { createOutput } from "../output.ts";
@@ -56,7 +56,7 @@ async function logits(model: string, options: LogitsOptions): Promise<number> {
   const batches = options.oneByOne === true ? all.map((token) => [token]) : [tokens, ...continuation.map((id) => [id])];
   const device = openDevice(options.target, options.threads);
   try {
-    using opened = await openModel(modelPath(model), device);
+    using opened = await openModel(modelPath(model), device, { onProgress: showImport });
     const values = await writeFloats(out, logitsOf(opened.model, opened.parameters, device, batches));
     const shape = [all.length, values / all.length];
     output.line(`${out}: ${plural(all.length, "row")} of ${shape[1]} float32`);

@@ -4,10 +4,8 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
-import { ContainerWriter, toFileError, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
-import { packTernary, sameShape, storageBytes } from "@fidelity/core";
-import type { TensorType } from "@fidelity/core";
+import { toFileError, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
+import { sameShape } from "@fidelity/core";
 import {
   decodeTensorValues,
   encodeValues,
@@ -22,10 +20,8 @@ import { namedParameters, namings } from "@fidelity/models";
 import type { FileNaming, ForeignFormat, MetadataEntry } from "@fidelity/models";
 import { ModelFileError } from "../errors.ts";
 import { openForeignModel } from "../foreign-file.node.ts";
-import { ternaryScale } from "../foreign-parameters.ts";
 import { formatOf } from "../model-file.node.ts";
-import { componentOf, tensorLayouts } from "../parameter-file.node.ts";
-import { versions } from "../versions.node.ts";
+import { writeContainerModel } from "./container.node.ts";
 import { openValues } from "./values.node.ts";
 import type { StoredParameter, StoredValues } from "./values.node.ts";
 
@@ -70,7 +66,7 @@ interface Piece {
   readonly name: string;
   readonly shape: readonly number[];
   readonly from: string;
-  readonly to: SourceDtype | "ternary";
+  readonly to: SourceDtype;
   readonly bytesBefore: number;
   values(): Float32Array;
   /** The bytes as they are, where nothing changes. */
@@ -110,10 +106,14 @@ async function convertKnown(input: string, output: string, options: ConvertOptio
   using source = openValues(input, { tokenizer: options.tokenizer });
   const before = { input, output, format: options.format, bytesBefore: source.fileSizeBytes };
   if (options.format === "fidelity") {
-    const pieces = containerPieces(source);
-    const bytesAfter = await writeContainerPieces(output, source, pieces, options);
+    const { fileSizeBytes: bytesAfter } = await writeContainerModel(output, source, options);
     using written = openValues(output);
-    const tensors = pieces.map((piece) => compare(piece, written.parameters.get(piece.name)!));
+    const tensors = [...source.parameters].map(([name, stored]) =>
+      compare(
+        { name, from: stored.dtype, bytesBefore: stored.sizeBytes, values: stored.values },
+        written.parameters.get(name)!,
+      ),
+    );
     return { ...before, bytesAfter, tensors };
   }
   const format: ForeignFormat = options.format === "gguf" ? "gguf" : "huggingFace";
@@ -199,12 +199,11 @@ function typeFor(shape: readonly number[], dtype: SourceDtype | undefined): Sour
 
 function tensorsToWrite(pieces: readonly Piece[], { onProgress }: ConvertOptions): TensorToWrite[] {
   return pieces.map(({ name, shape, to, values, unchanged }, i): TensorToWrite => {
-    const dtype = to as SourceDtype;
     const bytes = (): Uint8Array => {
       onProgress?.(i, pieces.length, name);
-      return unchanged?.() ?? encodeValues(dtype, shape, values());
+      return unchanged?.() ?? encodeValues(to, shape, values());
     };
-    return { name, dtype, shape, bytes };
+    return { name, dtype: to, shape, bytes };
   });
 }
 
@@ -220,53 +219,6 @@ function ggufEntry({ key, type, value }: MetadataEntry): [string, GgufValue] {
   return [key, Array.isArray(value) ? ggufArray(type, value) : ({ type, value } as GgufValue)];
 }
 
-/** A tensor as a container takes it. */
-function containerPieces(source: StoredValues): Piece[] {
-  return namedParameters(source.model.parameters).map(({ path, leaf }): Piece => {
-    const { dtype, sizeBytes, values } = source.parameters.get(path)!;
-    const isTernary = leaf.role === "ternary" && ternaryScale(values()) !== undefined;
-    return {
-      name: path,
-      shape: leaf.shape,
-      from: dtype,
-      to: isTernary ? "ternary" : "f32",
-      bytesBefore: sizeBytes,
-      values,
-    };
-  });
-}
-
-async function writeContainerPieces(
-  path: string,
-  { model, tokenizer }: StoredValues,
-  pieces: readonly Piece[],
-  { onProgress, signal }: ConvertOptions,
-): Promise<number> {
-  using writer = ContainerWriter.create(path, {
-    metadata: { ...versions(), kind: "model" },
-    config: { model: model.config, tokenizer: tokenizer?.toJSON() ?? null },
-  });
-  for (const component of new Map(pieces.map(({ name }) => [componentOf(name).id, componentOf(name)])).values()) {
-    writer.component(component);
-  }
-  for (const [i, { name, shape, to, values }] of pieces.entries()) {
-    await nextTurn();
-    signal?.throwIfAborted();
-    onProgress?.(i, pieces.length, name);
-    const type = { dtype: to as "f32" | "ternary", shape };
-    const layout = tensorLayouts[type.dtype];
-    writer.add({ name, component: componentOf(name).id, dtype: to, shape, layout }, storedBytes(type, values()));
-  }
-  return writer.commit().fileSizeBytes;
-}
-
-function storedBytes(type: TensorType, values: Float32Array): Uint8Array {
-  if (type.dtype === "f32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const bytes = new Uint8Array(storageBytes(type));
-  packTernary(values, type, ternaryScale(values)!, bytes);
-  return bytes;
-}
-
 function readBack(pieces: readonly Piece[], written: readonly SourceTensor[]): ConvertedTensor[] {
   const byName = new Map(written.map((tensor) => [tensor.name, tensor]));
   return pieces.map((piece) => {
@@ -276,7 +228,10 @@ function readBack(pieces: readonly Piece[], written: readonly SourceTensor[]): C
   });
 }
 
-function compare(piece: Piece, { dtype, sizeBytes, values }: StoredParameter): ConvertedTensor {
+function compare(
+  piece: Pick<Piece, "name" | "from" | "bytesBefore" | "values">,
+  { dtype, sizeBytes, values }: StoredParameter,
+): ConvertedTensor {
   const [before, after] = [piece.values(), values()];
   if (before.length !== after.length) throw notReadBack(piece.name);
   let [largestError, squares, errorSquares] = [0, 0, 0];

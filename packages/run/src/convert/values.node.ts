@@ -7,7 +7,7 @@ import { decodeTensorValues, findTensor } from "@fidelity/formats";
 import { importModel, namedParameters } from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
 import { openForeignModel } from "../foreign-file.node.ts";
-import type { ForeignFile } from "../foreign-file.node.ts";
+import { foreignValues } from "./foreign-values.ts";
 import { fidelityInfo, formatOf, llama2cParts } from "../model-file.node.ts";
 import type { ModelInfo, OpenModelOptions } from "../model-file.node.ts";
 import { arenaFor } from "../parameter-file.node.ts";
@@ -38,7 +38,9 @@ export function openValues(path: string, options: Pick<OpenModelOptions, "tokeni
   if (format === "llama2c") return openLlama2cValues(path, options);
   using opened = new DisposableStack();
   const file = opened.use(openForeignModel(path, format));
-  const { model, parameters } = foreignValues(file);
+  const imported = importModel(file.format, file.described);
+  const { model } = imported;
+  const parameters = foreignValues(file, imported);
   const resources = opened.move();
   const { fileSizeBytes } = file;
   return {
@@ -51,23 +53,6 @@ export function openValues(path: string, options: Pick<OpenModelOptions, "tokeni
     parameters,
     [Symbol.dispose]: () => resources.dispose(),
   };
-}
-
-function foreignValues(file: ForeignFile): Pick<StoredValues, "model" | "parameters"> {
-  const { model, origins } = importModel(file.format, file.described);
-  const parameters = new Map<string, StoredParameter>();
-  for (const [path, { names, read }] of origins) {
-    const tensors = names.map((name) => file.tensors.get(name)!);
-    parameters.set(path, {
-      dtype: tensors[0].dtype,
-      sizeBytes: tensors.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      values() {
-        const decoded = tensors.map(decodeTensorValues);
-        return read === undefined ? decoded[0] : read(decoded);
-      },
-    });
-  }
-  return { model, parameters };
 }
 
 function openFidelityValues(path: string, options: Pick<OpenModelOptions, "tokenizer">): StoredValues {
