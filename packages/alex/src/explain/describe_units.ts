@@ -27,12 +27,17 @@ export function titleOf(nodes: readonly Node[]): string {
   const names = new Set<string>();
   for (const node of nodes) {
     const origin = originOf(node);
-    names.add(origin.op.lowering.kind === "expand" ? origin.op.name : node.op.name);
+    names.add(origin.op.lowering.kind === "expand" ? compositeName(origin) : node.op.name);
   }
   const telling = [...names].filter((name) => !PLAIN.has(name));
   const chosen = telling.length > 0 ? telling : [...names];
   const shown = chosen.slice(0, TITLE_OPS_MAX);
   return chosen.length > TITLE_OPS_MAX ? `${shown.join(", ")}, ...` : shown.join(", ");
+}
+
+/** Calls have the name of what they call. */
+function compositeName({ op, attrs }: Node): string {
+  return op.name === "call" ? (attrs["body"] as Graph).name : op.name;
 }
 
 /** What units read: results of others, and inputs of the graph, looking through reshapes and broadcasts. */

@@ -18,6 +18,7 @@ import {
   tensorType,
   ternaryLinear,
   trace,
+  traceOnce,
 } from "@fidelity/core";
 import type { Graph, Tensor } from "@fidelity/core";
 import { compileStages } from "../compile.ts";
@@ -67,6 +68,16 @@ function layer(): Graph {
     [tensorType("f32", [1, 8, 64]), types[1], types[2]],
   ).graph;
 }
+
+test("what a call computes has the name of the function", () => {
+  const decay = traceOnce("decay", (x: Tensor) => [mul(mul(x, 0.5), x)] as const);
+  const { graph } = trace("step", (x) => decay(silu(x as never))[0], [tensorType("f32", [8, 16])]);
+  const { units } = explainProgram(compileStages(graph, { target: TARGET }), { ceilings: CEILINGS });
+  assert.deepEqual(
+    units.map(({ title }) => title),
+    ["silu, decay"],
+  );
+});
 
 test("sums over calls, units and kernels are the same", () => {
   for (const graph of [classifier(), layer()]) {
