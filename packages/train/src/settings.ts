@@ -18,10 +18,10 @@ export const GRADIENT_FORMS = ["exact", "lazy", "dense"] as const;
 export type GradientForm = (typeof GRADIENT_FORMS)[number];
 
 /**
- * How the learning rate goes after the warm-up: down by a cosine, or "stable": at its peak until a fall in the last
- * tenth of the run.
+ * How the learning rate goes after the warm-up: down by a cosine; "stable": at its peak until a fall in the last tenth
+ * of the run; or "halved": a cosine whose second half is halved, as MatMul-free models were trained.
  */
-export const SCHEDULES = ["cosine", "stable"] as const;
+export const SCHEDULES = ["cosine", "stable", "halved"] as const;
 export type ScheduleName = (typeof SCHEDULES)[number];
 
 /** The optimisers that a run can have. */

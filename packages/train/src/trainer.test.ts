@@ -11,7 +11,7 @@ import { createInterpreter } from "@fidelity/core";
 import { createModel, fillParameter, namedParameters, packParameters } from "@fidelity/models";
 import { openModel } from "@fidelity/run/node";
 import { Batches, evaluateLoss, NonFiniteLossError, ResumeMismatchError } from "./index.ts";
-import { OPTIMIZER_NAMES, train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
+import { OPTIMIZER_NAMES, SCHEDULES, train, TrainSettingError, trainSettings, TrainStep } from "./index.ts";
 import type { TrainOptions, TrainProgress } from "./index.ts";
 import { readLosses, tinyRun } from "./testing.ts";
 
@@ -116,6 +116,26 @@ for (const optimizer of OPTIMIZER_NAMES) {
     assert.deepEqual([resumed.resumedFrom! < 6, resumed.loss], [true, whole.loss]);
   });
 }
+
+test("schedules differ where they say, and nowhere before", async () => {
+  const { settings, ...run } = tinyRun("llama", 12);
+  const rates = new Map<string, number[]>();
+  for (const schedule of SCHEDULES) {
+    const folder = freshFolder();
+    await train({ ...run, settings: { ...settings, schedule }, device, folder });
+    const lines = readFileSync(join(folder, "metrics.jsonl"), "utf8").trimEnd().split("\n");
+    rates.set(
+      schedule,
+      lines.map((line) => (JSON.parse(line) as { learningRate: number }).learningRate),
+    );
+  }
+  const [cosine, stable, halved] = SCHEDULES.map((name) => rates.get(name)!);
+  assert.deepEqual(
+    halved,
+    cosine.map((rate, step) => (step >= 6 ? rate / 2 : rate)),
+  );
+  assert.deepEqual(stable.slice(1, 10), new Array(9).fill(settings.learningRate));
+});
 
 test("a batch in parts has the losses of the whole one", async () => {
   const { settings, ...run } = tinyRun("llama", 4);

@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { ContainerError } from "@fidelity/barewire";
 import type { Device } from "@fidelity/core";
-import { warmupCosine, warmupStableDecay } from "@fidelity/furnace";
+import { halvedFrom, warmupCosine, warmupStableDecay } from "@fidelity/furnace";
 import type { Schedule, WarmupCosineOptions } from "@fidelity/furnace";
 import { fillParameter, freeParameters, namedParameters } from "@fidelity/models";
 import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
@@ -161,6 +161,7 @@ function checkVocabularies({ model, tokenizer, data }: TrainOptions, { contextLe
 const SCHEDULE_OF: Readonly<Record<ScheduleName, (options: WarmupCosineOptions) => Schedule>> = {
   cosine: warmupCosine,
   stable: warmupStableDecay,
+  halved: (options) => halvedFrom(warmupCosine(options), Math.ceil(options.totalSteps / 2)),
 };
 
 interface RunParts {
