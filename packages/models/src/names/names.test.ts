@@ -88,6 +88,7 @@ test("what is written for Hugging Face is read as the same model", () => {
   for (const config of [
     { ...llama, ropeFactors: [1, 8] },
     { ...llama, outputBias: true },
+    { architecture: "bitnet", ...decoder, weights: "dense" },
   ]) {
     assert.throws(() => written(config, "huggingFace"), ForeignModelError);
   }
