@@ -15,7 +15,8 @@ export {
   tritsValue,
 } from "./storage.ts";
 export type { Q8Layout, TernaryLayout } from "./storage.ts";
-export { bf16Bits, bf16Value, cellsOf, decodeTensor, encodeTensor, hostValues, packTernary, zerosHost } from "./host.ts";
+export { bf16Bits, bf16Value, cellsOf, decodeTensor, encodeTensor } from "./host.ts";
+export { hostValues, packTernary, zerosHost } from "./host.ts";
 export type { CellArray, HostTensor } from "./host.ts";
 export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";
 

@@ -49,6 +49,36 @@ const sigmoids = { expertScore: "sigmoid", selectionBias: true, normalisedWeight
 const growth = 1 + 0.1 * Math.log(4);
 const grown = { ...yarn, ropeMagnitude: 1, attentionScale: growth ** 2 / Math.sqrt(20) };
 
+const recurrent = { dim: 32, layerCount: 4, vocabSize: VOCABULARY, stateSize: 16, contextLength: 64 };
+const attention = { hiddenDim: 48, attentionHeadCount: 4, attentionKeyValueHeadCount: 2 };
+const mamba = { architecture: "mamba", ...recurrent };
+const jamba = { ...mamba, ...attention, pattern: "MAMM", selectionNorm: "gain", ropeSize: 0, tiedEmbeddings: true };
+const mamba2 = { architecture: "mamba2", ...recurrent, headCount: 8, groupCount: 2 };
+const granite = { ...mamba2, ...attention, pattern: "MMAM", groupCount: 1 };
+const scales = { embeddingScale: 3, residualScale: 0.4, logitScale: 0.5, attentionScale: 0.2 };
+const experts = { expertCount: 6, expertsPerToken: 3, normalisedExperts: true };
+const { stateSize: _states, ...delta } = recurrent;
+const qwen35 = {
+  architecture: "gated-deltanet",
+  ...delta,
+  ...attention,
+  pattern: "DDDA",
+  headCount: 4,
+  keyHeadCount: 2,
+  keySharing: "tiled",
+  keySize: 32,
+  valueSize: 32,
+  attentionHeadSize: 16,
+  attentionGate: true,
+  attentionNorm: true,
+  ropeSize: 8,
+  ropePairing: "halves",
+};
+const shared = { ...experts, channelPattern: "E", expertDim: 16, sharedExpertDim: 24, sharedExpertGate: true };
+/** llama.cpp's loops over a head take 32 channels at a time. */
+const rwkv7 = { architecture: "rwkv7", dim: 64, hiddenDim: 96, layerCount: 3, vocabSize: VOCABULARY, headSize: 32 };
+const ranks = { decayRank: 8, learningRateRank: 12, valueRank: 6, gateRank: 10 };
+
 const models: readonly { readonly title: string; readonly config: object; readonly tolerance?: number }[] = [
   { title: "Llama", config: { architecture: "llama", ...decoder, tiedEmbeddings: false } },
   {
@@ -80,6 +110,19 @@ const models: readonly { readonly title: string; readonly config: object; readon
   { title: "DeepSeek-V2, YaRN", config: { ...deepseek2, ...grown, ropeMagnitude: 1 / growth } },
   { title: "DeepSeek-V2, YaRN of turned vectors", config: { ...deepseek2, ...grown } },
   { title: "DeepSeek-V3", config: { ...deepseek2, ...sigmoids, expertGroupCount: 4, groupsPerToken: 2 } },
+  { title: "Mamba", config: mamba },
+  { title: "Falcon Mamba", config: { ...mamba, selectionNorm: "plain" } },
+  { title: "Jamba", config: jamba },
+  { title: "Jamba with experts", config: { ...jamba, channelPattern: "FE", expertCount: 4 } },
+  { title: "Mamba-2", config: mamba2 },
+  { title: "Granite 4", config: { ...granite, ...scales } },
+  {
+    title: "Granite 4 with experts",
+    config: { ...granite, ...experts, channelPattern: "E", sharedExpertDim: 40, ropeSize: 0 },
+  },
+  { title: "Qwen 3.5", config: qwen35 },
+  { title: "Qwen 3.5 with experts", config: { ...qwen35, ...shared } },
+  { title: "RWKV-7", config: { ...rwkv7, ...ranks } },
   { title: "BitNet", config: { architecture: "bitnet", ...decoder, activation: "silu", weights: "dense" } },
 ];
 
@@ -112,11 +155,13 @@ describe("the same as llama.cpp", () => {
 function writeRandom(path: string, model: Model): void {
   const naming = namings[model.architecture].gguf!;
   const stream = new RandomStream(7);
-  const tensors = namedParameters(model.parameters).map(({ path: name, leaf }): TensorToWrite => {
+  const tensors = namedParameters(model.parameters).flatMap(({ path: name, leaf }): TensorToWrite[] => {
     const { shape, init } = leaf;
     const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
     stream.fillNormal(values, init.kind === "ones" ? 1 : 0, shape.length === 1 ? 0.3 : 1.2 / Math.sqrt(shape[1]));
-    return tensorOf(naming.origin(name, model.config)!.names[0], shape, values);
+    const origin = naming.origin(name, model.config)!;
+    const parts = origin.write?.(values) ?? [values];
+    return origin.names.map((tensor, i) => tensorOf(tensor, origin.shapes?.[i] ?? shape, parts[i]));
   });
   const constants = [...(naming.constants?.(model.config) ?? [])].map(([name, values]) =>
     tensorOf(name, [values.length], values),
@@ -135,7 +180,7 @@ function tensorOf(name: string, shape: readonly number[], values: Float32Array):
 }
 
 function entryOf({ key, type, value }: MetadataEntry): [string, GgufValue] {
-  return [key, { type, value } as GgufValue];
+  return [key, Array.isArray(value) ? ggufArray(type, value) : ({ type, value } as GgufValue)];
 }
 
 /** A SentencePiece vocabulary of bytes, as llama.cpp wants it; tokens are given by their numbers. */

@@ -97,7 +97,7 @@ export interface ModelInfo {
 export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
   /** A llama2.c tokenizer file; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a llama2.c model. */
   readonly tokenizer?: string;
-  /** Ternary weights of other programs' files from this size on are kept repacked, in the user's cache. Default 32 MiB. */
+  /** From this size on, ternary weights of other programs' files are kept repacked in the user's cache. 32 MiB. */
   readonly keptBytesMin?: number;
   /** Whether checksums are verified, which reads every byte once. True by default. */
   readonly verify?: boolean;

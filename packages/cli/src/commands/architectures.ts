@@ -138,20 +138,20 @@ export function architecturesPage(rows: readonly ArchitectureRow[]): string {
     code(gguf, writesGguf),
     code(huggingFace, writesHuggingFace),
   ]);
-  const types = SOURCE_DTYPES.map((name) => `\`${name}\``).join(", ");
+  const [types, targets] = [SOURCE_DTYPES, TARGETS].map((names) => names.map((name) => `\`${name}\``).join(", "));
   return `# Models
 
 <!-- Written by \`fidelity architectures --markdown\`; a test compares it with the registry. -->
 
 Every architecture below is one definition, a function over tensors, that trains, evaluates and decodes, on each of the
-targets ${TARGETS.map((target) => `\`${target}\``).join(", ")}. All of them learn in the tests, with each kind of weights they have;
-their state is explicit, and either has the same size at every position or grows with the tokens.
+targets ${targets}. All of them learn in the tests, with each kind of weights that they
+have; their state is explicit, and either has the same size at every position or grows with the tokens.
 
 ${table(["architecture", "what it is", "weights", "state", "GGUF", "Hugging Face"], models)}
 
-**GGUF** and **Hugging Face** say what files call an architecture (\`general.architecture\`, \`model_type\`). Files of others open
-with \`fidelity generate\`, \`logits\`, \`show\` and \`eval\`; \`fidelity convert\` goes between formats. Fidelity's own container holds every
-architecture; llama2.c checkpoints hold \`llama\`.
+**GGUF** and **Hugging Face** say what files call an architecture (\`general.architecture\`, \`model_type\`). Files of others
+open with \`fidelity generate\`, \`logits\`, \`show\` and \`eval\`; \`fidelity convert\` goes between formats. Fidelity's own
+container holds every architecture; llama2.c checkpoints hold \`llama\`.
 
 **Types of tensors** that are read: ${types}. All are computed with as float32, but for ternary matrices with one scale,
 which are packed to 2 bits where the model takes them so.
