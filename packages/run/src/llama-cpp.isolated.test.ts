@@ -75,8 +75,8 @@ const qwen35 = {
   ropePairing: "halves",
 };
 const shared = { ...experts, channelPattern: "E", expertDim: 16, sharedExpertDim: 24, sharedExpertGate: true };
-/** llama.cpp's loops over a head take 32 channels at a time. */
-const rwkv7 = { architecture: "rwkv7", dim: 64, hiddenDim: 96, layerCount: 3, vocabSize: VOCABULARY, headSize: 32 };
+/** llama.cpp takes up to 64 channels of a head at a time, and smaller heads wrongly. */
+const rwkv7 = { architecture: "rwkv7", dim: 64, hiddenDim: 96, layerCount: 3, vocabSize: VOCABULARY, headSize: 64 };
 const ranks = { decayRank: 8, learningRateRank: 12, valueRank: 6, gateRank: 10 };
 
 const models: readonly { readonly title: string; readonly config: object; readonly tolerance?: number }[] = [
