@@ -153,7 +153,7 @@ export function createBert(value: unknown): Model {
 
 function embed(parameters: BertTensors, tokens: Tensor<Shape, "i32">, normEpsilon: number): Vectors {
   const time = tokens.shape[1];
-  const positions = sliceAxis(parameters.positions.weight, 0, 0, Number(time)); // [time, dim]
+  const positions = sliceAxis(parameters.positions.weight, 0, 0, time); // [time, dim]
   const typed = add(positions, sliceAxis(parameters.tokenTypes.weight, 0, 0, 1)) as Vectors;
   return layerNorm(parameters.embeddingNorm, add(gather(parameters.embedding.weight, tokens), typed), normEpsilon);
 }

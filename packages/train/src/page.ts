@@ -2,6 +2,7 @@
 // without scripts; a few lines of script add the values under the pointer. While the run goes on the page reloads
 // itself. It is light or dark as the reader's system is.
 
+import type { PlainConfig } from "@fidelity/models";
 import { escapeHtml, renderChart } from "./chart.ts";
 import type { Curve } from "./chart.ts";
 import { formatCount, formatDuration, formatLoss, formatSmall } from "./format.ts";
@@ -62,7 +63,7 @@ export interface PageInput {
   readonly steps: number;
   readonly curves: RunCurves;
   /** Sections of the table below the curves: names and values. */
-  readonly details: Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>;
+  readonly details: Readonly<Record<string, PlainConfig>>;
 }
 
 /** The whole page as text. */
@@ -160,7 +161,7 @@ function summary(state: PageInput["state"], steps: number, curves: RunCurves): s
   return escapeHtml(parts.join(" · "));
 }
 
-function renderTable([name, rows]: readonly [string, Readonly<Record<string, string | number | boolean>>]): string {
+function renderTable([name, rows]: readonly [string, PlainConfig]): string {
   const lines = Object.entries(rows).map(
     ([key, value]) => `<tr><th>${escapeHtml(key)}</th><td>${escapeHtml(String(value))}</td></tr>`,
   );

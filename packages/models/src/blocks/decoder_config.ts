@@ -1,6 +1,6 @@
 // What the configurations of transformers have in common: sizes, and how positions turn queries and keys.
 
-import type { ConfigRules, PlainConfig } from "../config.ts";
+import type { ConfigRules } from "../config.ts";
 import {
   flagField,
   integerField,
