@@ -107,6 +107,8 @@ export { attention } from "./ops/attention.ts";
 export type { AttentionOptions, AttentionResult } from "./ops/attention.ts";
 export { broadcastTo } from "./ops/broadcast.ts";
 export { cast } from "./ops/cast.ts";
+export { causalConvolution } from "./ops/causal_convolution.ts";
+export type { CausalConvolutionResult } from "./ops/causal_convolution.ts";
 export { cholesky } from "./ops/cholesky.ts";
 export { traceOnce } from "./ops/call.ts";
 export { checkpoint } from "./ops/checkpoint.ts";

@@ -9,7 +9,7 @@ import { matmulOp } from "../ops/matmul.ts";
 import { mul } from "../ops/mul.ts";
 import { reshape } from "../ops/reshape.ts";
 import type { Batched, Batching } from "./batch.ts";
-import { asBatched, everyExample, moveAxis } from "./batch.ts";
+import { asBatched, everyExample, moveAxis, oneByOne } from "./batch.ts";
 import { batchCheckpoint, batchCond, batchCustomJvp, batchCustomVjp, batchScan, batchWhile } from "./batch_bodies.ts";
 import {
   batchDynamicSlice,
@@ -23,8 +23,8 @@ import {
 
 const ROWS: Batching = { kind: "rows" };
 const FOLD: Batching = { kind: "fold", shared: [] };
-/** The rates of a selective scan hold for all sequences. */
-const FOLD_BUT_A: Batching = { kind: "fold", shared: [1] };
+/** The second input holds for all of the batch. */
+const FOLD_BUT_ONE: Batching = { kind: "fold", shared: [1] };
 const EXPAND: Batching = { kind: "expand" };
 const SOURCE: Batching = { kind: "source" };
 
@@ -53,6 +53,9 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   broadcast: SHIFTED_SHAPE,
   call: EXPAND,
   cast: ROWS,
+  causal_convolution: FOLD_BUT_ONE,
+  causal_convolution_transpose: FOLD_BUT_ONE,
+  causal_convolution_weights: rules((inputs, size, node) => oneByOne(node, inputs, size)),
   checkpoint: rules(batchCheckpoint),
   checkpoint_name: ROWS,
   checkpoint_tangent: EXPAND,
@@ -121,8 +124,8 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   scatter_add: rules(batchScatterAdd),
   scatter_rows: rules(batchScatterRows),
   select: ROWS,
-  selective_scan: FOLD_BUT_A,
-  selective_scan_grad: FOLD_BUT_A,
+  selective_scan: FOLD_BUT_ONE,
+  selective_scan_grad: FOLD_BUT_ONE,
   selective_scan_tangent: EXPAND,
   sigmoid: ROWS,
   silu: ROWS,

@@ -10,6 +10,8 @@ import { attentionTangentOp } from "./attention_tangent.ts";
 import { broadcastOp } from "./broadcast.ts";
 import { callOp } from "./call.ts";
 import { castOp } from "./cast.ts";
+import { causalConvolutionOp } from "./causal_convolution.ts";
+import { causalConvolutionTransposeOp, causalConvolutionWeightsOp } from "./causal_convolution_adjoints.ts";
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
 import { choleskyOp } from "./cholesky.ts";
@@ -107,6 +109,9 @@ const TABLE = {
   broadcast: broadcastOp,
   call: callOp,
   cast: castOp,
+  causal_convolution: causalConvolutionOp,
+  causal_convolution_transpose: causalConvolutionTransposeOp,
+  causal_convolution_weights: causalConvolutionWeightsOp,
   checkpoint: checkpointOp,
   checkpoint_name: checkpointNameOp,
   checkpoint_tangent: checkpointTangentOp,

@@ -2,7 +2,7 @@
 // al. 2022, H3, arXiv 2212.14052; Gu and Dao 2023, arXiv 2312.00752): y_t = bias + sum_j weight_j x_{t - size + 1 + j}.
 // Its state is the last size - 1 inputs; before the sequence they are 0.
 
-import { add, concat, mul, reshape, sliceAxis, splat } from "@fidelity/core";
+import { add, causalConvolution } from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { FieldRule } from "../config.ts";
@@ -43,15 +43,6 @@ export function shortConvolution(
   x: Tensor<Shape, "f32">,
   state: Tensor<Shape, "f32"> | undefined,
 ): { readonly output: Tensor<Shape, "f32">; readonly state: Tensor<Shape, "f32"> } {
-  const [batch, time, channelCount] = x.shape;
-  const size = weight.shape[1];
-  const before: Tensor<Shape, "f32"> = state ?? splat(0, [batch, size - 1, channelCount] as readonly number[]);
-  const inputs: Tensor<Shape, "f32"> = concat([before, x], 1); // [batch, size - 1 + time, channels]
-  let sum: Tensor<Shape, "f32"> | undefined = bias;
-  for (let j = 0; j < size; j++) {
-    const column: Tensor<Shape, "f32"> = reshape(sliceAxis(weight, 1, j, j + 1), [channelCount]);
-    const term = mul(sliceAxis(inputs, 1, j, j + time) as Tensor<Shape, "f32">, column);
-    sum = sum === undefined ? term : add(sum, term);
-  }
-  return { output: sum!, state: sliceAxis(inputs, 1, time, time + size - 1) };
+  const { output, state: last } = causalConvolution(x, weight, state);
+  return { output: bias === undefined ? output : add(output, bias), state: last };
 }
