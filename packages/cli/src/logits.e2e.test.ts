@@ -46,7 +46,7 @@ describe("logits", { concurrency: 2 }, () => {
       ["text", "hello", /holds no token ids(.|\n)*expected: a JSON array/],
       ["fraction", "[1, 2.5]", /holds no token ids/],
       ["large", "[1, 100000]", /no such token(.|\n)*got: +100000/],
-      ["empty", "[]", /prompt is empty/],
+      ["empty", "[]", /holds no token ids/],
     ] as const) {
       const ended = await fidelity("logits", model, "--tokens", scratch.write(`${name}.json`, text), "--out", out);
       assert.notEqual(ended.code, 0);

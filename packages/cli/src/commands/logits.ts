@@ -120,8 +120,14 @@ function readTokens(path: string): TokenFile {
   } catch (error) {
     throw noTokens(path, error instanceof Error ? error.message : "no JSON");
   }
-  if (isTokenList(value)) return { tokens: value, continuation: [] };
-  if (typeof value === "object" && value !== null && "tokens" in value && isTokenList(value.tokens)) {
+  if (isTokenList(value) && value.length > 0) return { tokens: value, continuation: [] };
+  if (
+    typeof value === "object" &&
+    value !== null &&
+    "tokens" in value &&
+    isTokenList(value.tokens) &&
+    value.tokens.length > 0
+  ) {
     const continuation = "continuation" in value ? value.continuation : [];
     if (isTokenList(continuation)) return { tokens: value.tokens, continuation };
   }
