@@ -1,5 +1,5 @@
-// How attention of few queries is cut up: vectors of products over some heads and neighbouring keys, tiles and blocks of
-// positions, and what is kept of each set of heads between tiles.
+// How attention of few queries is cut up: vectors of products over some heads and neighbouring keys, tiles and blocks
+// of positions, and what is kept of each set of heads between tiles.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
