@@ -2,6 +2,7 @@
 // cases that every suite runs. Each op is one file in ops/, and one line in the table ops/index.ts.
 
 import { FidelityError } from "@fidelity/units";
+import type { Cotangents } from "./derive/transpose.ts";
 import type { Attrs, Node, Tensor, TensorType } from "./graph.ts";
 import { formatType } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
@@ -35,6 +36,13 @@ export type Derivative<A extends Attrs> =
         linear: readonly boolean[],
         attrs: A,
       ): readonly MaybeTensor[];
+      /** The same for an op that holds a graph, through which cotangents go in whatever way they are held. */
+      transposeBody?<C>(
+        held: Cotangents<C>,
+        node: Node,
+        cotangents: readonly (C | undefined)[],
+        attrs: A,
+      ): readonly (C | undefined)[];
     };
 
 /** Where an elementwise op finds itself: element (row, column) of its result seen as [rows, last axis]. */

@@ -26,12 +26,21 @@ export interface Cotangents<C> {
     linear: readonly boolean[],
     plain: (received: readonly MaybeTensor[]) => readonly MaybeTensor[],
   ): readonly (C | undefined)[];
+  /** The tensors that a cotangent holds, in a fixed order; `withParts` puts others in their place. */
+  partsOf(cotangent: C): readonly Tensor[];
+  withParts(cotangent: C, parts: readonly Tensor[]): C;
+  /** What a cotangent comes to where all that meets in it has met. */
+  settle(cotangent: C): C;
 }
 
-const TENSORS: Cotangents<Tensor> = {
+/** Cotangents that are tensors. */
+export const TENSORS: Cotangents<Tensor> = {
   typeOf: (cotangent) => cotangent.type,
   add: (a, b) => add(a, b),
   transpose: (_node, received, _linear, plain) => plain(received),
+  partsOf: (cotangent) => [cotangent],
+  withParts: (_cotangent, [part]) => part!,
+  settle: (cotangent) => cotangent,
 };
 
 /**
@@ -73,7 +82,11 @@ export function transposeWith<C>(
     const isLinear = node.inputs.map((input) => linear.nodes.has(input.node));
     const plain = (tensors: readonly MaybeTensor[]): readonly MaybeTensor[] =>
       transposeNode(node, tensors, isLinear, linear.roots);
-    const handed = held.transpose(node, received, isLinear, plain);
+    const { derivative } = node.op;
+    const handed =
+      derivative.kind === "rules" && derivative.transposeBody !== undefined
+        ? derivative.transposeBody(held, node, received, node.attrs)
+        : held.transpose(node, received, isLinear, plain);
     node.inputs.forEach((input, i) => {
       const cotangent = isLinear[i] ? handed[i] : undefined;
       if (cotangent === undefined) return;

@@ -10,7 +10,8 @@
 
 import { closeGraph } from "../derive/close.ts";
 import { linearize, tangentType } from "../derive/linearize.ts";
-import { transpose } from "../derive/transpose.ts";
+import { TENSORS, transposeWith } from "../derive/transpose.ts";
+import type { Cotangents } from "../derive/transpose.ts";
 import { isPacked } from "../dtype.ts";
 import type { Graph, Node, Substitution, Tensor, TensorType } from "../graph.ts";
 import { emit, formatType, inline, inTrace, sameType, substitute, topologicalOrder } from "../graph.ts";
@@ -72,7 +73,8 @@ export const checkpointTangentOp: OpDef<CheckpointTangentAttrs> = {
       const body = tangentGraph(attrs);
       return checkpointTangents(node.inputs, [], tangents, { body, outputs: body.results.length });
     },
-    transpose: (node, cotangents, _linear, attrs) => checkpointTranspose(node, cotangents, attrs),
+    transpose: (node, cotangents, _linear, attrs) => checkpointTranspose(TENSORS, node, cotangents, attrs),
+    transposeBody: checkpointTranspose,
   },
   lowering: { kind: "expand", expand: (inputs, attrs) => inline(tangentGraph(attrs), inputs) },
   sample(draw) {
@@ -165,29 +167,37 @@ function tangentGraph(attrs: CheckpointTangentAttrs): Graph {
   });
 }
 
-function checkpointTranspose(
+function checkpointTranspose<C>(
+  held: Cotangents<C>,
   node: Node,
-  cotangents: readonly MaybeTensor[],
+  cotangents: readonly (C | undefined)[],
   attrs: CheckpointTangentAttrs,
-): readonly MaybeTensor[] {
+): readonly (C | undefined)[] {
   const { inputs, kept, tangents, derivatives } = linearBody(attrs);
-  const handed = transpose(derivatives, tangents, cotangents);
+  const handed = transposeWith(held, derivatives, tangents, cotangents);
+  const partsOf = (cotangent: C | undefined): readonly Tensor[] =>
+    cotangent === undefined ? [] : held.partsOf(cotangent);
+  const changed = (cotangent: C, change: (part: Tensor) => Tensor): C =>
+    held.withParts(cotangent, held.partsOf(cotangent).map(change));
   const reals = node.inputs.slice(0, inputs.length);
   const copied = copiedInputs(reals);
-  const received = cotangents.filter(isTensor);
+  const received = cotangents.flatMap(partsOf);
   const map: Substitution = new Map();
   inputs.forEach((input, i) => map.set(input, copied[i]! ? afterComputed(reals[i]!, received) : reals[i]!));
   kept.forEach((value, i) => map.set(value, node.inputs[inputs.length + i]!));
-  const ready = handed.map((cotangent) => cotangent && substitute([cotangent], map)[0]!);
+  // Settled here: what stays has to be computed before anything goes on.
+  const ready = handed.map((cotangent) => {
+    return cotangent && changed(held.settle(cotangent), (part) => substitute([part], map)[0]!);
+  });
 
   // What goes on to the function before waits for the rest, so that nothing of this one is kept for later.
   const goesOn = attrs.active.map((i) => copied[i]!);
-  const stays = ready.filter((cotangent, i) => cotangent !== undefined && !goesOn[i]).map((cotangent) => cotangent!);
+  const stays = ready.flatMap((cotangent, i) => (goesOn[i] ? [] : partsOf(cotangent)));
   const first = node.inputs.length - tangents.length;
   return node.inputs.map((_input, i) => {
     const cotangent = i < first ? undefined : ready[i - first];
     return cotangent !== undefined && goesOn[i - first] && stays.length > 0
-      ? afterComputed(cotangent, stays)
+      ? changed(cotangent, (part) => afterComputed(part, stays))
       : cotangent;
   });
 }

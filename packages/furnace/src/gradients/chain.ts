@@ -16,9 +16,9 @@
 import { diagonal, div, gather, matmul, mul, neg, reduceSum, reshape, slice, splat, transpose } from "@fidelity/core";
 import { elementCount } from "@fidelity/core";
 import type { Cotangents, Node, OpName, Tensor } from "@fidelity/core";
-import { join, mapScale } from "./arithmetic.ts";
+import { join, mapScale, settle } from "./arithmetic.ts";
 import type { Flowing, Float, GradientOf, Integers, LowRank, Pattern, Sparse } from "./gradient.ts";
-import { dense, diagonalGradient, isSmaller, lowRank, sparse, structured } from "./gradient.ts";
+import { dense, diagonalGradient, isSmaller, lowRank, partsOf, sparse, structured, withParts } from "./gradient.ts";
 import { materialise } from "./materialise.ts";
 
 type Kind = Flowing["kind"];
@@ -113,6 +113,9 @@ export const VARIANTS: Cotangents<Flowing> = {
     if (handed !== undefined) return handed;
     return plain(received.map((each) => each && materialise(each))).map((each) => each && dense(each));
   },
+  partsOf,
+  withParts,
+  settle,
 };
 
 /** What all linear inputs get, or nothing if the rule has no step for one of them. */

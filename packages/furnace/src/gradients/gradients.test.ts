@@ -39,6 +39,7 @@ import {
   addGradients,
   addGradientTrees,
   castVotes,
+  checkpoint,
   clipByGlobalNorm,
   dense,
   grad,
@@ -110,6 +111,16 @@ const LOSSES: Readonly<Record<string, (p: Params, ids: Ids, few: F64) => F64>> =
   },
   tiled: ({ weight }) => reduceSum(square(reduceSum(mul(weight, 3), 0))) as F64,
   total: ({ weight, table }) => mul(reduceSum(reshape(weight, [SIDE * SIDE])), reduceSum(table)) as F64,
+  checkpointed({ table, weight }, ids, few) {
+    const embed = checkpoint((rows: F64, at: Ids) => tanh(gather(mul(rows, 2) as F64, at)) as F64);
+    const project = checkpoint((x: F64, w: F64) => sin(matmul(x, w as never)) as F64);
+    return add(reduceSum(square(embed(table, ids))), reduceSum(project(project(few, weight), weight))) as F64;
+  },
+  checkpointedTwice({ table, scale }, ids) {
+    const inner = checkpoint((rows: F64, at: Ids) => sin(gather(rows, at)) as F64);
+    const outer = checkpoint((rows: F64, at: Ids, by: F64) => square(inner(mul(rows, by as never) as F64, at)) as F64);
+    return reduceSum(outer(table, ids, scale)) as F64;
+  },
   mixture({ weight, table }, ids, few) {
     const corner = reduceSum(square(slice(weight, [0, 0], [2, 2])));
     const rows = reduceSum(square(matmul(gather(table, ids), weight as never)));
@@ -169,6 +180,8 @@ test("the variant of a gradient is that of how the loss depends on the tensor", 
   assert.deepEqual(kindsOf("embedding"), { table: "sparse" });
   assert.deepEqual(kindsOf("embeddingTwice"), { table: "sparse" });
   assert.deepEqual(kindsOf("embeddingSum"), { table: "sparse" });
+  assert.deepEqual(kindsOf("checkpointed"), { table: "sparse", weight: "lowRank" });
+  assert.deepEqual(kindsOf("checkpointedTwice"), { table: "sparse", scale: "dense" });
   assert.deepEqual(kindsOf("tied"), { table: "dense" });
   assert.deepEqual(kindsOf("few"), { weight: "lowRank" });
   assert.deepEqual(kindsOf("fewTransposed"), { weight: "lowRank" });

@@ -39,7 +39,7 @@ export interface ValueAndGradients<V, P> {
 /**
  * The function that gives the scalar `fn` together with its gradients with respect to one argument: a tree whose leaves
  * are variants. `materialise` makes tensors of them, `addGradients` adds them, `clipByGlobalNorm` and the optimisers
- * take them as they are. Parameters that are used within `scan`, `checkpoint` and custom rules get dense gradients.
+ * take them as they are. Parameters that are used within `scan` and custom rules get dense gradients.
  * Throws what `valueAndGrad` throws.
  */
 export function gradients<A extends readonly unknown[], V extends Tensor, N extends number = 0>(
