@@ -55,15 +55,15 @@ function checkTensor(tensor: SourceTensor): void {
 // As files on disk are read: their start, and more of it as long as the header goes on.
 function readInParts<S>(bytes: Uint8Array, reader: Reader<S>, random: Random): S {
   const read = (at: number, sizeBytes: number): Uint8Array => bytes.slice(at, at + sizeBytes);
-  for (let sizeBytes = Math.min(bytes.length, 64 + random(512)), rounds = 0; ; rounds++) {
+  for (let sizeBytes = Math.min(bytes.length, 64 + random(512)); ;) {
     try {
       return reader(bytes.slice(0, sizeBytes), "the file", { fileSizeBytes: bytes.length, read });
     } catch (error) {
       if (!(error instanceof MoreBytesNeeded)) throw error;
-      if (error.sizeBytes <= sizeBytes || error.sizeBytes > bytes.length || rounds > 10_000) {
+      if (error.sizeBytes <= sizeBytes || error.sizeBytes > bytes.length) {
         throw new Error(`${error.sizeBytes} bytes are needed of ${bytes.length}`, { cause: error });
       }
-      sizeBytes = error.sizeBytes;
+      sizeBytes = Math.min(bytes.length, Math.max(2 * sizeBytes, error.sizeBytes));
     }
   }
 }
