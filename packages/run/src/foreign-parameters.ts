@@ -65,6 +65,7 @@ function makeParameter(
   if (values.length !== elementCount(leaf.shape)) throw doesNotFit(first, leaf);
   if (verify) requireFinite(first, values);
   const scale = leaf.role === "ternary" ? ternaryScale(values) : undefined;
+  if (leaf.role === "ternary" && scale === undefined && isTernaryType(first.dtype)) throw manyScales(first);
   const type: TensorType = { dtype: scale === undefined ? "f32" : "ternary", shape: leaf.shape };
   const tensor = device.tensor(type);
   if (scale === undefined) tensor.f32().set(values);
@@ -95,6 +96,19 @@ function requireFinite({ name, shape }: SourceTensor, values: Float32Array): voi
       hint: "the file is damaged or its training diverged; fetch it again",
     });
   }
+}
+
+/** Whether a stored type is one of ternary weights. */
+export function isTernaryType(dtype: string): boolean {
+  return dtype === "tq1_0" || dtype === "tq2_0" || dtype === "i2_s";
+}
+
+function manyScales({ name, dtype }: SourceTensor): InvalidTensorError {
+  return new InvalidTensorError(`tensor "${name}" has ternary weights of several scales`, {
+    expected: "one scale for the whole matrix, as BitNet has it",
+    got: `blocks of ${dtype} with scales of their own`,
+    hint: "convert the file to f16 or f32, which are computed with as they are",
+  });
 }
 
 /** s where all values are -s, 0 or s; undefined where they are not. */

@@ -12,6 +12,7 @@ import type { ForeignImport } from "@fidelity/models";
 import { writeContainerModel } from "./convert/container.node.ts";
 import { foreignValues } from "./convert/foreign-values.ts";
 import type { ForeignFile } from "./foreign-file.node.ts";
+import { isTernaryType } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
 import { versions } from "./versions.node.ts";
 
@@ -28,7 +29,7 @@ export function isWorthKeeping(
 ): boolean {
   const ternary = namedParameters(model.parameters).filter(({ leaf }) => leaf.role === "ternary");
   const tensors = ternary.flatMap(({ path }) => origins.get(path)!.names.map((name) => file.tensors.get(name)!));
-  const packed = tensors.filter(({ dtype }) => dtype === "tq1_0" || dtype === "tq2_0" || dtype === "i2_s");
+  const packed = tensors.filter(({ dtype }) => isTernaryType(dtype));
   const sizeBytes = packed.reduce((sum, tensor) => sum + tensor.sizeBytes, 0);
   return sizeBytes > 0 && sizeBytes >= keptBytesMin && process.env.FIDELITY_CACHE !== "off";
 }
