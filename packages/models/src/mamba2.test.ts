@@ -15,6 +15,7 @@ import {
   silu,
   softplus,
   stackLogits,
+  sum,
   zeroState,
 } from "./testing-recurrent.ts";
 import { evaluateModel, packedParameters, randomParameters, randomTokens } from "./testing.ts";
@@ -68,6 +69,7 @@ function loopMamba2(model: Model, values: Values): LoopMixer {
     }
     const gated = y.map((value, i) => value * silu(z[i]));
     const width = innerDim / groupCount;
+    if (model.config.stateNorm === false) return product(values("output.weight"), gated);
     const normed = Array.from({ length: groupCount }, (_, g) =>
       rms(gated.slice(g * width, (g + 1) * width), normEpsilon, values("norm.weight").subarray(g * width)),
     ).flat();
@@ -75,13 +77,41 @@ function loopMamba2(model: Model, values: Values): LoopMixer {
   };
 }
 
-for (const [name, changes] of Object.entries({ plain: config, "in a hybrid": hybrid })) {
+/** The mixer of a layer by the letter of its pattern. */
+function loopMixer(model: Model, layer: number, values: Values): LoopMixer {
+  const pattern = String(model.config.pattern);
+  switch (pattern[layer % pattern.length]) {
+    case "A":
+      return loopAttention(model, values);
+    case "F":
+      return (x) =>
+        product(
+          values("down.weight"),
+          product(values("up.weight"), x).map((value) => Math.max(value, 0) ** 2),
+        );
+    case "P": {
+      const attention = loopAttention(model, (name) => values(`attention.${name}`));
+      const recurrent = loopMamba2(model, (name) => values(`recurrent.${name}`));
+      return (x, position) => sum(attention(x, position), recurrent(x, position));
+    }
+    default:
+      return loopMamba2(model, values);
+  }
+}
+
+const parallel = { ...hybrid, pattern: "P", attentionGate: false, stateNorm: false };
+const layered = { ...config, layerCount: 4, pattern: "MFAF", attentionHeadCount: 2, networkDim: 7, ropeSize: 0 };
+
+for (const [name, changes] of Object.entries({
+  plain: config,
+  "in a hybrid": hybrid,
+  "with attention beside it": parallel,
+  "with layers of squared ReLU": layered,
+})) {
   test(`logits are those of the equations written as loops, ${name}`, () => {
     const model = createMamba2(changes);
     assertEquations(model, (parameters, tokens) =>
-      stackLogits(model, parameters, tokens, (layer, values) =>
-        "pattern" in changes && layer === 1 ? loopAttention(model, values) : loopMamba2(model, values),
-      ),
+      stackLogits(model, parameters, tokens, (layer, values) => loopMixer(model, layer, values)),
     );
   });
 }
@@ -90,6 +120,8 @@ test("decoding in pieces of any length gives the logits and the state of the who
   assertDecodes(createMamba2(config));
   assertDecodes(createMamba2(hybrid));
   assertDecodes(createMamba2({ ...hybrid, weights: "ternary" }));
+  assertDecodes(createMamba2(parallel));
+  assertDecodes(createMamba2(layered));
 });
 
 test("packed weights give the logits of the training graph, bit for bit", () => {

@@ -118,7 +118,7 @@ export function stackRules(
     attentionGate: flagField(false),
     attentionNorm: flagField(false),
     ropeSize: countField(SIZE_LIMITS.dim, ({ attentionHeadSize }) => 2 * Math.floor(Number(attentionHeadSize) / 2)),
-    ropeTheta: positiveField(1e9, 10000),
+    ropeTheta: positiveField(1e12, 10000),
     ropePairing: wordField("adjacent", "halves"),
     contextLength: integerField(SIZE_LIMITS.contextLength, () => 4096),
     embeddingScale: positiveField(1e6, 1),
@@ -126,6 +126,9 @@ export function stackRules(
     logitScale: positiveField(1e6, 1),
   };
 }
+
+/** The letters of layers with attention: alone, and beside another mixer. */
+export const CACHING = "AP";
 
 /** The letter of each layer. */
 export function layerLetters({ pattern, layerCount }: StackConfig): readonly string[] {
@@ -170,7 +173,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
     "at most as many experts a token as there are",
     `${config.expertsPerToken} of ${config.expertCount} experts`,
   );
-  const hasAttention = letters.includes("A");
+  const hasAttention = letters.some((letter) => CACHING.includes(letter));
   if (hasAttention) checkAttention(architecture, config);
   const kinds = new Map([...new Set(letters)].map((letter) => [letter, mixer(letter)]));
   const mixers = letters.map((letter) => kinds.get(letter)!);

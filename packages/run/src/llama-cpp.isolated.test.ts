@@ -120,6 +120,11 @@ const models: readonly { readonly title: string; readonly config: object; readon
     title: "Granite 4 with experts",
     config: { ...granite, ...experts, channelPattern: "E", sharedExpertDim: 40, ropeSize: 0 },
   },
+  {
+    title: "Falcon-H1",
+    config: { ...mamba2, ...attention, pattern: "P", ropePairing: "halves", ropeTheta: 1e11, stateNorm: false },
+  },
+  { title: "Nemotron-H", config: { ...mamba2, ...attention, pattern: "MFAF", hiddenDim: 0, ropeSize: 0 } },
   { title: "Qwen 3.5", config: qwen35 },
   { title: "Qwen 3.5 with experts", config: { ...qwen35, ...shared } },
   { title: "RWKV-7", config: { ...rwkv7, ...ranks } },

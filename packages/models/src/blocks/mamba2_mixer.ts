@@ -28,6 +28,8 @@ export interface Mamba2Sizes {
   readonly groupCount: number;
   readonly stateSize: number;
   readonly convolutionSize: number;
+  /** Whether there is a norm before the last projection. */
+  readonly stateNorm: boolean;
   readonly normEpsilon: number;
   readonly weights: WeightKind;
 }
@@ -38,7 +40,7 @@ type Mamba2Parameters = {
   readonly timeStepBias: ParameterSpec<"norm">;
   readonly logRates: ParameterSpec<"norm">;
   readonly skip: ParameterSpec<"norm">;
-  readonly norm: NormParameters;
+  readonly norm?: NormParameters;
   readonly output: StackLinearParameters;
 };
 
@@ -59,7 +61,7 @@ export function mamba2Mixer(sizes: Mamba2Sizes, outputStd: number): TokenMixer {
       timeStepBias: channels([headCount], FIRST_TIME_STEPS),
       logRates: channels([headCount], { kind: "uniform", low: 0, high: Math.log(16) }),
       skip: gain(headCount),
-      norm: normParameters(innerDim),
+      ...(sizes.stateNorm && { norm: normParameters(innerDim) }),
       output: stackLinearParameters(weights, dim, innerDim, outputStd),
     },
     stateTypes: ({ batch }) => ({
@@ -73,16 +75,19 @@ export function mamba2Mixer(sizes: Mamba2Sizes, outputStd: number): TokenMixer {
       const [x, b, c] = splitLast(silu(mixed.output), [innerDim, groupDim, groupDim]);
       const heads = toHeads(x, headCount); // [batch, time, heads, head size]
       const delta = toHeads(softplus(add(step, parameters.timeStepBias)), headCount); // [batch, time, heads, 1]
-      const { output: read, state } = generalizedDeltaRule({
+      const { output: held, state } = generalizedDeltaRule({
         q: toHeads(c, groupCount),
         k: toHeads(b, groupCount),
         v: mul(heads, delta),
         logDecay: mul(delta, reshape(neg(exp(parameters.logRates)), [headCount, 1])),
         state: past?.state.hidden,
       });
-      const y = fromHeads(add(read, mul(heads, reshape(parameters.skip, [headCount, 1]))));
-      const normed = fromHeads(rmsNorm(toHeads(mul(y, silu(z)), groupCount), { epsilon: normEpsilon }));
-      const output = stackLinear(weights, parameters.output, mul(normed, parameters.norm.weight));
+      const y = fromHeads(add(held, mul(heads, reshape(parameters.skip, [headCount, 1]))));
+      const gated = mul(y, silu(z));
+      const normed = (gain: Floats): Floats =>
+        mul(fromHeads(rmsNorm(toHeads(gated, groupCount), { epsilon: normEpsilon })), gain);
+      const read = parameters.norm === undefined ? gated : normed(parameters.norm.weight);
+      const output = stackLinear(weights, parameters.output, read);
       return { output, state: { convolution: mixed.state, hidden: state } };
     },
   });

@@ -14,6 +14,7 @@ import {
   isAttentionLayer,
   isUnscaled,
   ratesOrigin,
+  refuseBiases,
   stackFromGguf,
   stackMetadata,
 } from "./stack.ts";
@@ -43,6 +44,7 @@ const gguf: FileNaming = {
     const key = (name: string): string => `${architecture}.${name}`;
     const stack = stackFromGguf(file);
     const isHybrid = architecture === "jamba";
+    if (isHybrid) refuseBiases(file, stack.layerCount);
     const plainNorm = !isHybrid && flagOf(file, key("ssm.dt_b_c_rms"), false);
     return {
       ...stack,

@@ -1,16 +1,14 @@
-// Mamba-2 in files. GGUF: architectures "mamba2" and "granitehybrid", its hybrid with attention and scales. Hugging
-// Face: model type "mamba2".
+// Mamba-2 in files. GGUF: architecture "mamba2", and its hybrids (mamba2_hybrids.ts). Hugging Face: model type
+// "mamba2".
 
 import type { PlainConfig } from "../config.ts";
+import { hybridOf, mamba2Hybrids } from "./mamba2_hybrids.ts";
 import type { FileNaming, ForeignModel, MetadataEntry, Naming, ParameterOrigin } from "./naming.ts";
 import { flagOf, ForeignModelError, integerOf, numberOf, originsByPattern } from "./naming.ts";
 import {
-  expertsFromGguf,
-  expertsMetadata,
   ggufArchitecture,
   ggufStack,
   hasAttention,
-  hybridFromGguf,
   isAttentionLayer,
   isUnscaled,
   ratesOrigin,
@@ -21,11 +19,22 @@ import {
 
 const ggufAttention = originsByPattern({ "blocks.{i}.mixer.output.weight": "blk.{i}.attn_output.weight" });
 
+/** Layers of a mixer and attention side by side, and layers of squared ReLU. */
+const ggufHybrids = {
+  "blocks.{i}.mixer.attention.query.weight": "blk.{i}.attn_q.weight",
+  "blocks.{i}.mixer.attention.key.weight": "blk.{i}.attn_k.weight",
+  "blocks.{i}.mixer.attention.value.weight": "blk.{i}.attn_v.weight",
+  "blocks.{i}.mixer.attention.output.weight": "blk.{i}.attn_output.weight",
+  "blocks.{i}.mixer.up.weight": "blk.{i}.ffn_up.weight",
+  "blocks.{i}.mixer.down.weight": "blk.{i}.ffn_down.weight",
+};
+
 /** Shapes of a written file depend on the configuration. */
 function ggufMixer(path: string, config: PlainConfig): ParameterOrigin | undefined {
   const [innerDim, headCount, groupCount] = [config.innerDim, config.headCount, config.groupCount].map(Number);
   return originsByPattern({
     ...ggufStack,
+    ...ggufHybrids,
     "blocks.{i}.mixer.input.weight": "blk.{i}.ssm_in.weight",
     "blocks.{i}.mixer.convolution.weight": "blk.{i}.ssm_conv1d.weight",
     "blocks.{i}.mixer.convolution.bias": "blk.{i}.ssm_conv1d.bias",
@@ -34,18 +43,20 @@ function ggufMixer(path: string, config: PlainConfig): ParameterOrigin | undefin
     "blocks.{i}.mixer.skip": reshapedOrigin("blk.{i}.ssm_d", [headCount, 1]),
     "blocks.{i}.mixer.norm.weight": reshapedOrigin("blk.{i}.ssm_norm.weight", [groupCount, innerDim / groupCount]),
     "blocks.{i}.mixer.output.weight": "blk.{i}.ssm_out.weight",
-  })(path);
+    // llama.cpp looks for this norm of Falcon-H1 without the end that all others have.
+    ...(hybridOf(config)?.name === "falcon-h1" && { "blocks.{i}.channelNorm.weight": "blk.{i}.ffn_norm" }),
+  })(path.replace(".mixer.recurrent.", ".mixer."));
 }
 
 const gguf: FileNaming = {
-  names: ["mamba2", "granitehybrid"],
+  names: ["mamba2", ...mamba2Hybrids.map(({ name }) => name)],
   config(file: ForeignModel) {
     const architecture = ggufArchitecture(file);
     const key = (name: string): string => `${architecture}.${name}`;
-    const stack = stackFromGguf(file);
+    const hybrid = mamba2Hybrids.find(({ name }) => name === architecture);
     return {
-      ...stack,
-      ...(architecture === "granitehybrid" ? graniteFields(file, key) : { hiddenDim: 0 }),
+      ...stackFromGguf(file),
+      ...(hybrid === undefined ? { hiddenDim: 0 } : hybrid.fields(file)),
       architecture: "mamba2",
       innerDim: integerOf(file, key("ssm.inner_size")),
       headCount: integerOf(file, key("ssm.time_step_rank")),
@@ -59,66 +70,30 @@ const gguf: FileNaming = {
     return (isAttentionLayer(path, config) ? ggufAttention(path) : undefined) ?? ggufMixer(path, config);
   },
   metadata(config) {
-    const architecture = config.hiddenDim === 0 ? "mamba2" : "granitehybrid";
-    const entry = (name: string, type: MetadataEntry["type"], value: MetadataEntry["value"]): MetadataEntry => ({
+    const hybrid = hybridOf(config);
+    const architecture = hybrid?.name ?? "mamba2";
+    const entry = (name: string, field: string): MetadataEntry => ({
       key: `${architecture}.${name}`,
-      type,
-      value,
+      type: "u32",
+      value: config[field],
     });
-    const granite = [
-      entry("rope.scaling.finetuned", "bool", config.ropeSize !== 0),
-      entry("rope.dimension_count", "u32", config.ropeSize === 0 ? config.attentionHeadSize : config.ropeSize),
-      entry("rope.freq_base", "f32", config.ropeTheta),
-      entry("attention.scale", "f32", config.attentionScale),
-      entry("embedding_scale", "f32", config.embeddingScale),
-      entry("residual_scale", "f32", config.residualScale),
-      entry("logit_scale", "f32", 1 / Number(config.logitScale)),
-    ];
     return [
       ...stackMetadata(architecture, config),
-      entry("ssm.inner_size", "u32", config.innerDim),
-      entry("ssm.time_step_rank", "u32", config.headCount),
-      entry("ssm.group_count", "u32", config.groupCount),
-      entry("ssm.state_size", "u32", config.stateSize),
-      entry("ssm.conv_kernel", "u32", config.convolutionSize),
-      ...(architecture === "granitehybrid" ? granite : []),
-      ...(String(config.channelPattern).includes("E") ? expertsMetadata(architecture, config) : []),
+      entry("ssm.inner_size", "innerDim"),
+      entry("ssm.time_step_rank", "headCount"),
+      entry("ssm.group_count", "groupCount"),
+      entry("ssm.state_size", "stateSize"),
+      entry("ssm.conv_kernel", "convolutionSize"),
+      ...(hybrid?.metadata(config) ?? []),
     ];
   },
 };
 
-/** Whether a file can say all of a configuration: Mamba-2 is a stack of mixers alone, Granite has attention besides. */
+/** Whether a file can say all of a configuration: Mamba-2 is a stack of mixers alone. */
 function isWritable(config: PlainConfig): boolean {
-  if (config.hiddenDim === 0) return !hasAttention(config) && isUnscaled(config);
-  const areExperts =
-    config.expertDim === config.hiddenDim && config.normalisedExperts === true && config.sharedExpertGate === false;
-  const kinds = [...new Set(String(config.channelPattern))].join("");
-  if (kinds !== "F" && !(kinds === "E" && areExperts)) return false;
-  return hasAttention(config) && config.ropePairing === "adjacent";
-}
-
-/** Granite's attention, and its scales: one that is missing or 0 is none. */
-function graniteFields(file: ForeignModel, key: (name: string) => string): Record<string, unknown> {
-  const hybrid = hybridFromGguf(file, "M");
-  const scale = (name: string): number | undefined => {
-    const value = numberOf(file, key(name), 0);
-    return value === 0 ? undefined : value;
-  };
-  const logitScale = scale("logit_scale");
-  const headSize = Number(hybrid.attentionHeadSize ?? 0);
-  return {
-    ...hybrid,
-    ...expertsFromGguf(file, integerOf(file, key("block_count")), { normalisedExperts: true }),
-    ropeSize: flagOf(file, key("rope.scaling.finetuned"), true)
-      ? integerOf(file, key("rope.dimension_count"), headSize)
-      : 0,
-    ropeTheta: numberOf(file, key("rope.freq_base"), 10000),
-    ropePairing: "adjacent",
-    attentionScale: scale("attention.scale"),
-    embeddingScale: scale("embedding_scale"),
-    residualScale: scale("residual_scale"),
-    logitScale: logitScale === undefined ? undefined : 1 / logitScale,
-  };
+  if (hybridOf(config) !== undefined) return true;
+  const isPlain = config.hiddenDim === 0 && config.stateNorm === true && !String(config.pattern).includes("F");
+  return isPlain && !hasAttention(config) && isUnscaled(config);
 }
 
 const huggingFace: FileNaming = {

@@ -42,6 +42,8 @@ const configs: readonly (readonly [format: ForeignFormat, config: Readonly<Recor
   ["gguf", { ...mamba2, ...attention, ...scales, pattern: "MAM", hiddenDim: 12, ropeTheta: 77, ropeSize: 4 }],
   ["gguf", { ...mamba2, ...attention, pattern: "AMA", hiddenDim: 12, ropeSize: 0 }],
   ["gguf", { ...mamba2, ...attention, ...experts, pattern: "AMA", channelPattern: "EEE", hiddenDim: 12, ropeSize: 0 }],
+  ["gguf", { ...mamba2, ...attention, pattern: "PPP", hiddenDim: 12, ropePairing: "halves", stateNorm: false }],
+  ["gguf", { ...mamba2, ...attention, pattern: "MFA", networkDim: 12, ropeSize: 0 }],
   ["gguf", rwkv7],
   ["gguf", qwen],
   ["gguf", { ...qwen, ...experts, channelPattern: "EEE", expertDim: 5, sharedExpertDim: 6, sharedExpertGate: true }],

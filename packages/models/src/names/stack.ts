@@ -1,7 +1,7 @@
 // What the files of recurrent stacks and their hybrids have in common: sizes, and the names of what is not a mixer.
 
 import type { PlainConfig } from "../config.ts";
-import { layerLetters } from "../residual_stack.ts";
+import { CACHING, layerLetters } from "../residual_stack.ts";
 import type { StackConfig } from "../residual_stack.ts";
 import type { ForeignModel, MetadataEntry, ParameterOrigin } from "./naming.ts";
 import { ForeignModelError, integerOf, numberOf } from "./naming.ts";
@@ -20,9 +20,15 @@ export function stackFromGguf(file: ForeignModel): Fields & { readonly dim: numb
     dim: integerOf(file, key("embedding_length")),
     layerCount: integerOf(file, key("block_count")),
     vocabSize: file.shape("token_embd.weight")?.[0] ?? integerOf(file, key("vocab_size")),
-    hiddenDim: integerOf(file, key("feed_forward_length"), 0),
+    ...(!Array.isArray(file.get(key("feed_forward_length"))) && {
+      hiddenDim: integerOf(file, key("feed_forward_length"), 0),
+    }),
     tiedEmbeddings: file.shape("output.weight") === undefined,
-    normEpsilon: numberOf(file, key("attention.layer_norm_rms_epsilon")),
+    normEpsilon: numberOf(
+      file,
+      key("attention.layer_norm_rms_epsilon"),
+      numberOf(file, key("attention.layer_norm_epsilon"), 0) || undefined,
+    ),
   };
 }
 
@@ -61,7 +67,7 @@ export function stackMetadata(architecture: string, config: PlainConfig): Metada
     { key: key("feed_forward_length"), type: "u32", value: stack.hiddenDim },
     { key: key("attention.layer_norm_rms_epsilon"), type: "f32", value: stack.normEpsilon },
   ];
-  if (!letters.includes("A")) {
+  if (!hasAttention(config)) {
     return [
       ...shared,
       { key: key("context_length"), type: "u32", value: 2 ** 20 },
@@ -109,7 +115,7 @@ export function isAttentionLayer(path: string, config: PlainConfig): boolean {
 
 /** Whether a stack has attention layers. */
 export function hasAttention(config: PlainConfig): boolean {
-  return layerLetters(config as unknown as StackConfig).includes("A");
+  return layerLetters(config as unknown as StackConfig).some((letter) => CACHING.includes(letter));
 }
 
 /** Whether nothing in a stack is scaled that other programs' files have no scale for. */
@@ -170,8 +176,23 @@ export function expertsMetadata(architecture: string, config: PlainConfig): Meta
   ];
 }
 
+/** Refuses a file with biases, which llama.cpp adds where hybrids have them. */
+export function refuseBiases(file: ForeignModel, layerCount: number): void {
+  const parts = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+  for (let layer = 0; layer < layerCount; layer++) {
+    const name = parts.map((part) => `blk.${layer}.${part}.bias`).find((bias) => file.shape(bias) !== undefined);
+    if (name === undefined) continue;
+    throw new ForeignModelError("biases of this architecture are not supported", {
+      where: `${file.where}, ${name}`,
+      expected: "projections without biases",
+      got: "a bias",
+      hint: "use a variant of the model without biases",
+    });
+  }
+}
+
 /** An entry that has one number for all layers or one for each. */
-function perLayer(file: ForeignModel, key: string, layerCount: number): number[] {
+export function perLayer(file: ForeignModel, key: string, layerCount: number): number[] {
   const value = file.get(key);
   if (!Array.isArray(value)) return Array.from({ length: layerCount }, () => integerOf(file, key));
   const numbers = value.map(Number);
