@@ -90,8 +90,35 @@ export function product(...operands: readonly Operand[]): Expression {
   for (const operand of operands) collect(lift(operand));
   if (Q.isZero(coefficient)) return number(0);
   const powers = [...exponents].flatMap(([base, list]) => joinPowers(base, list));
-  if (ofE.length > 0) powers.push(call("exp", sum(...ofE)));
-  return ofFactors(coefficient, powers);
+  if (ofE.length === 0) return ofFactors(coefficient, powers);
+  const argument = sum(...ofE);
+  const mirrored = mirrorSigmoid(powers, argument);
+  if (mirrored !== undefined) return product(number(coefficient), ...mirrored);
+  return ofFactors(coefficient, [...powers, call("exp", argument)]);
+}
+
+/** e^-ku sigmoid(u)^n is sigmoid(u)^(n-k) sigmoid(-u)^k, of which no factor overflows; the factors where that is so. */
+function mirrorSigmoid(factors: readonly Expression[], argument: Expression): readonly Expression[] | undefined {
+  for (const factor of factors) {
+    const [base, exponent] = factor.kind === "power" ? [factor.base, valueOf(factor.exponent)] : [factor, Q.ONE];
+    if (base.kind !== "call" || base.name !== "sigmoid" || exponent === undefined || !Q.isInteger(exponent)) continue;
+    const u = base.args[0]!;
+    for (let k = 1n; k <= exponent.numerator; k++) {
+      if (scaled(Q.rational(-k), u) !== argument) continue;
+      const rest = power(base, number(Q.rational(exponent.numerator - k)));
+      const mirrored = power(call("sigmoid", negated(u)), number(Q.rational(k)));
+      return [...factors.filter((other) => other !== factor), rest, mirrored];
+    }
+  }
+  return undefined;
+}
+
+/** The u of 1 + e^-u. */
+function sigmoidArgument(e: Expression): Expression | undefined {
+  if (e.kind !== "sum" || e.terms.length !== 1 || !Q.isOne(e.constant)) return undefined;
+  const { coefficient, of } = e.terms[0]!;
+  const inner = Q.isOne(coefficient) ? exponentialArgument(of) : undefined;
+  return inner && negated(inner);
 }
 
 /** The u of e^u, which is written exp(v)^n where u is n v. */
@@ -156,6 +183,8 @@ export function power(baseOperand: Operand, exponentOperand: Operand): Expressio
   const inner = exponentialArgument(base);
   if (inner !== undefined) return call("exp", product(inner, exponent));
   if (n !== undefined && Q.isInteger(n)) {
+    const u = Q.isNegative(n) ? sigmoidArgument(base) : undefined;
+    if (u !== undefined) return power(call("sigmoid", u), number(Q.negate(n)));
     if (base.kind === "power") return power(base.base, product(base.exponent, exponent));
     if (base.kind === "product") return product(...base.factors.map((factor) => power(factor, exponent)));
     if (base.kind === "call" && base.name === "abs" && n.numerator % 2n === 0n) return power(base.args[0]!, exponent);
@@ -180,7 +209,7 @@ function foldPower(base: Rational, exponent: Rational): Rational | undefined {
 export function isPositive(e: Expression): boolean {
   if (e.kind === "number") return e.value.numerator > 0n;
   if (e.kind === "constant") return true;
-  if (e.kind === "call") return e.name === "exp" || e.name === "cosh";
+  if (e.kind === "call") return e.name === "exp" || e.name === "cosh" || e.name === "sigmoid";
   if (e.kind === "product") return e.factors.every(isPositive);
   if (e.kind === "power") return isPositive(e.base);
   if (e.kind !== "sum") return false;

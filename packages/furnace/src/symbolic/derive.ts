@@ -19,6 +19,7 @@ const PARTIALS: Readonly<Record<FunctionName, readonly Partial[]>> = {
   expm1: [(a) => call("exp", a)],
   log: [(a) => reciprocal(a)],
   log1p: [(a) => reciprocal(sum(1, a))],
+  sigmoid: [(a) => product(call("sigmoid", a), call("sigmoid", negated(a)))],
   sin: [(a) => call("cos", a)],
   cos: [(a) => negated(call("sin", a))],
   tan: [(a) => sum(1, square(call("tan", a)))],

@@ -6,7 +6,7 @@ export interface FunctionFacts {
   readonly evaluate: (a: number, b: number) => number;
   /** f(-x) is f(x), or -f(x). */
   readonly symmetry?: "even" | "odd";
-  /** f(0), where that is a whole number. */
+  /** f(0), where that is a fraction. */
   readonly atZero?: number;
   readonly latex: string;
 }
@@ -19,12 +19,16 @@ const unary = (evaluate: (a: number) => number, latex: string, more: Partial<Fun
 });
 const odd = { symmetry: "odd", atZero: 0 } as const;
 
-/** Each has the name that it has in JavaScript's `Math`. */
+/**
+ * Each has the name that it has in JavaScript's `Math`, which has no sigmoid: 1 / (1 + e^-x) is that one wherever it is
+ * met, since its derivatives are products of sigmoids, and of exponentials they would be quotients that overflow.
+ */
 export const FUNCTIONS = {
   exp: unary(Math.exp, "\\exp", { atZero: 1 }),
   expm1: unary(Math.expm1, "\\operatorname{expm1}", { atZero: 0 }),
   log: unary(Math.log, "\\log"),
   log1p: unary(Math.log1p, "\\operatorname{log1p}", { atZero: 0 }),
+  sigmoid: unary((a) => 1 / (1 + Math.exp(-a)), "\\sigma", { atZero: 0.5 }),
   sin: unary(Math.sin, "\\sin", odd),
   cos: unary(Math.cos, "\\cos", { symmetry: "even", atZero: 1 }),
   tan: unary(Math.tan, "\\tan", odd),
@@ -54,4 +58,6 @@ export type FunctionName = keyof typeof FUNCTIONS;
 /** The facts of a function, without the literal types of the table. */
 export const factsOf = (name: FunctionName): FunctionFacts => FUNCTIONS[name];
 
-export const isFunctionName = (name: string): name is FunctionName => Object.hasOwn(FUNCTIONS, name);
+/** Whether it is a function of `Math` that has a rule here. */
+export const isMathFunction = (name: string): name is FunctionName =>
+  Object.hasOwn(FUNCTIONS, name) && Object.hasOwn(Math, name);

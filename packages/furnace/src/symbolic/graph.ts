@@ -144,6 +144,7 @@ const TENSOR_FUNCTIONS: Readonly<Partial<Record<FunctionName, (a: Real, b: Real)
   max: (a, b) => T.max(a, b),
   min: (a, b) => T.min(a, b),
   sign: (a) => T.sub(T.select(T.lt(0, a), ones(a), 0), T.select(T.lt(a, 0), ones(a), 0)),
+  sigmoid: (a) => T.sigmoid(a),
   sin: (a) => T.sin(a),
   sinh: (a) => T.mul(T.sub(T.exp(a), T.exp(T.neg(a))), 0.5),
   tan: (a) => T.div(T.sin(a), T.cos(a)),

@@ -24,7 +24,7 @@ import {
 } from "./build.ts";
 import type { Condition, Expression } from "./expression.ts";
 import { SymbolicError } from "./expression.ts";
-import { factsOf, isFunctionName } from "./functions.ts";
+import { factsOf, isMathFunction } from "./functions.ts";
 import type { Token } from "./lex.ts";
 import { errorAt, tokenize } from "./lex.ts";
 import { parseDecimal } from "./rational.ts";
@@ -296,16 +296,16 @@ class Parser {
     const constant = Object.hasOwn(MATH_NUMBERS, name) ? MATH_NUMBERS[name] : undefined;
     if (constant !== undefined) return constant();
     const form = Object.hasOwn(MATH_FORMS, name) ? MATH_FORMS[name] : undefined;
-    if (form === undefined && !isFunctionName(name)) throw this.#error(`Math.${name} has no derivative rule here`, at);
+    if (form === undefined && !isMathFunction(name)) throw this.#error(`Math.${name} has no derivative rule here`, at);
     const args: Expression[] = [];
     this.#expect("(");
     while (!this.#take(")")) {
       if (args.length > 0) this.#expect(",");
       args.push(this.#real(() => this.#parseValue()));
     }
-    const arity = form?.arity ?? (isFunctionName(name) ? factsOf(name).arity : 0);
+    const arity = form?.arity ?? (isMathFunction(name) ? factsOf(name).arity : 0);
     if (args.length !== arity) throw this.#error(`Math.${name} takes ${arity} here, not ${args.length}`, at);
-    return form !== undefined ? form.of(...args) : isFunctionName(name) ? call(name, ...args) : args[0]!;
+    return form !== undefined ? form.of(...args) : isMathFunction(name) ? call(name, ...args) : args[0]!;
   }
 
   /** Text that nests deeper than people write is refused before the stack is. */

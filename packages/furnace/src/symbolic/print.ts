@@ -1,9 +1,9 @@
-// Expressions as text for people, as LaTeX and as TypeScript. One walk decides what stands above a fraction line,
-// which term comes first and where brackets are needed; a style says how each of these looks. What is printed as
-// TypeScript reads back as the same expression, and computes in plain float64: where e^x leaves its range, only
-// evaluate.ts goes on.
+// Expressions as text for people, as LaTeX and as TypeScript. One walk decides what stands above a fraction line, which
+// term comes first and where brackets are needed; a style says how each of these looks. What is printed as TypeScript
+// reads back as an expression of the same value, and but for numbers before sums as the same one. It computes in plain
+// float64: where e^x leaves its range, only evaluate.ts goes on.
 
-import { valueOf } from "./build.ts";
+import { negated, number, valueOf } from "./build.ts";
 import type { CompareCondition, Condition, Expression, SumExpression } from "./expression.ts";
 import { variablesOf } from "./expression.ts";
 import { factsOf } from "./functions.ts";
@@ -32,6 +32,8 @@ interface Style {
   power(base: Printed, exponent: Printed): Printed;
   root(of: Printed): Printed;
   call(name: FunctionName, args: readonly string[]): Printed;
+  /** What stands below the line of sigmoid(u) where there is no such function; `mirrored` is -u. */
+  belowOfSigmoid?(mirrored: string): Printed;
   select(cases: readonly (readonly [condition: string, value: string])[], otherwise: string): Printed;
   bracket(text: string): string;
   /** -a ** b is a mistake in JavaScript. */
@@ -85,6 +87,7 @@ const TYPESCRIPT: Style = infix({
   power: (base, exponent) => ({ text: `${tight(base)} ** ${tight(exponent)}`, level: LEVEL.power }),
   root: (of) => atom(`Math.sqrt(${of.text})`),
   call: (name, args) => atom(`Math.${name}(${args.join(", ")})`),
+  belowOfSigmoid: (mirrored) => ({ text: `1 + Math.exp(${mirrored})`, level: LEVEL.sum }),
   select: (cases, otherwise) => ({
     text: [...cases.map(([condition, value]) => `${condition} ? ${value}`), otherwise].join(" : "),
     level: LEVEL.choice,
@@ -155,6 +158,8 @@ export function formatTypeScriptFunction(e: Expression, parameters: readonly str
   return [`${head} {`, ...lines, `  return ${new Printer(TYPESCRIPT, names).print(e).text};`, "}"].join("\n");
 }
 
+const ZERO = number(0);
+
 /** A term of a sum; `of` is absent for its constant. */
 type PrintedTerm = { readonly coefficient: Rational; readonly of?: Expression };
 
@@ -186,6 +191,7 @@ class Printer {
       case "power":
         return this.#term({ coefficient: Q.ONE, of: e });
       case "call":
+        if (this.#sigmoidBelow(e) !== undefined) return this.#term({ coefficient: Q.ONE, of: e });
         return this.#style.call(
           e.name,
           e.args.map((argument) => this.print(argument).text),
@@ -227,8 +233,11 @@ class Printer {
     } else if (!Q.isOne(size) || of === undefined) above.push(atom(decimal));
     for (const factor of of?.kind === "product" && this.#nameOf(of) === undefined ? of.factors : of ? [of] : []) {
       const exponent = factor.kind === "power" ? valueOf(factor.exponent) : undefined;
-      if (factor.kind !== "power" || this.#nameOf(factor) !== undefined) above.push(this.print(factor));
-      else if (exponent === undefined)
+      const sigmoid = this.#sigmoidBelow(factor);
+      if (sigmoid !== undefined) below.push(sigmoid);
+      else if (factor.kind !== "power" || this.#nameOf(factor) !== undefined) above.push(this.print(factor));
+      // Nothing is read back from below a line with a 0 there but the 0.
+      else if (exponent === undefined || factor.base === ZERO)
         above.push(this.#style.power(this.print(factor.base), this.print(factor.exponent)));
       else (Q.isNegative(exponent) ? below : above).push(this.#power(factor.base, absolute(exponent)));
     }
@@ -239,6 +248,18 @@ class Printer {
     const printed = below.length > 0 ? this.#style.fraction(above, below) : this.#times(above);
     if (!Q.isNegative(coefficient)) return printed;
     return { text: `-${this.#within(printed, LEVEL.product)}`, level: LEVEL.sum };
+  }
+
+  /** What stands below the line of a sigmoid or a power of one, in a style that has no function for it. */
+  #sigmoidBelow(e: Expression): Printed | undefined {
+    const [base, exponent] = e.kind === "power" ? [e.base, valueOf(e.exponent)] : [e, Q.ONE];
+    if (this.#style.belowOfSigmoid === undefined || base.kind !== "call" || base.name !== "sigmoid") return undefined;
+    if (exponent === undefined || Q.isNegative(exponent) || !Q.isInteger(exponent)) return undefined;
+    if (this.#nameOf(e) !== undefined || this.#nameOf(base) !== undefined) return undefined;
+    const u = base.args[0]!;
+    const name = this.#nameOf(u);
+    const below = this.#style.belowOfSigmoid(name === undefined ? this.print(negated(u)).text : `-${name}`);
+    return Q.isOne(exponent) ? below : this.#style.power(below, this.#term({ coefficient: exponent }));
   }
 
   #power(base: Expression, exponent: Rational): Printed {

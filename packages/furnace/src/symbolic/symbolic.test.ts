@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { runInThisContext } from "node:vm";
 import { interpret, reduceSum, tensorType, trace } from "@fidelity/core";
 import * as T from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";
@@ -58,7 +59,7 @@ const expressions: fc.Arbitrary<Expression> = fc.letrec<{ e: Expression }>((tie)
     fc.tuple(e, fc.integer({ min: -3, max: 4 })).map(([a, n]) => power(a, n)),
     fc.tuple(e, e).map(([a, b]) => difference(a, b)),
     fc
-      .tuple(fc.constantFrom("exp", "sin", "cos", "tanh", "atan", "sinh", "cosh", "log1p"), e)
+      .tuple(fc.constantFrom("exp", "sigmoid", "sin", "cos", "tanh", "atan", "sinh", "cosh", "log1p"), e)
       .map(([f, a]) => call(f as "exp", a)),
     e.map((a) => squareRoot(sum(1, power(a, 2)))),
     fc.tuple(e, e, e).map(([a, b, c]) => select(comparing(a, "<", 1), b, c)),
@@ -174,6 +175,13 @@ for (const [name, text, op] of saturating) {
         }),
       );
     }
+    // What is printed has no exponents beyond float64's: those forms that are products of sigmoids need none.
+    if (["sigmoid", "silu", "silu from below"].includes(name)) {
+      const printed = orders.map((e) => runInThisContext(`(x) => ${formatTypeScript(e)}`) as (x: number) => number);
+      points.forEach((point, i) =>
+        printed.forEach((fn, order) => assert.ok(isClose(fn(point), found[i]![order]!, 1e-12), `${order} at ${point}`)),
+      );
+    }
     // All of them are flat or straight far out: x, or 0, or 1.
     for (const [i, point] of points.entries()) {
       if (Math.abs(point) < 300) continue;
@@ -217,8 +225,10 @@ test("formulas whose parts leave the range of float64 have the values of arbitra
 
 test("known derivatives and their notation", () => {
   const silu = symbolic((v: number) => v / (1 + Math.exp(-v)));
-  assert.equal(formatExpression(silu.body), "v / (exp(-v) + 1)");
-  assert.equal(formatExpression(simplify(derive(silu.body, "v"))), "(exp(-v) + v * exp(-v) + 1) / (exp(-v) + 1)^2");
+  assert.equal(formatExpression(silu.body), "v * sigmoid(v)");
+  assert.equal(formatTypeScript(silu.body), "v / (1 + Math.exp(-v))");
+  assert.equal(symbolic("(v) => v * Math.exp(v) / (1 + Math.exp(v))").body, silu.body);
+  assert.equal(formatExpression(simplify(derive(silu.body, "v"))), "sigmoid(v) + v * sigmoid(v) * sigmoid(-v)");
   const third = derive(derive(derive(call("tanh", x), "x"), "x"), "x");
   assert.equal(formatExpression(simplify(third)), "(6 * tanh(x)^2 - 2) * (1 - tanh(x)^2)");
   assert.equal(formatLatex(symbolic("(x) => 3 * x ** 2 / Math.sqrt(x + 1)").body), "\\frac{3 x^{2}}{\\sqrt{x + 1}}");
@@ -239,6 +249,7 @@ const rejected: readonly (readonly [text: string, message: RegExp])[] = [
   ["(x) => y", /name y is not known.*constants/s],
   ["(x) => Math.random()", /Math.random has no derivative rule/],
   ["(x) => Math.exp(x, x)", /takes 1 here, not 2/],
+  ["(x) => Math.sigmoid(x)", /Math.sigmoid has no derivative rule/],
   ["(x) => x < 1", /a condition, and a number is needed/],
   ["(x) => x ? 1 : 2", /a number, and a condition is needed/],
   ["(x) => { for (;;) {} }", /expected a declaration, if or return/],
