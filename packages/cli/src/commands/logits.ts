@@ -51,12 +51,12 @@ async function logits(model: string, options: LogitsOptions): Promise<number> {
   const output = createOutput(options.json === true);
   const path = required(options.tokens, "--tokens <file>", "the token ids, as JSON");
   const out = required(options.out, "--out <file>", "where the logits go");
-  const { tokens, continuation } = readTokens(path);
-  const all = [...tokens, ...continuation];
-  const batches = options.oneByOne === true ? all.map((token) => [token]) : [tokens, ...continuation.map((id) => [id])];
+  const file = readTokens(path);
+  const all = [...file.tokens, ...file.continuation];
   const device = openDevice(options.target, options.threads);
   try {
     using opened = await openModel(modelPath(model), device, { onProgress: showImport });
+    const batches = opened.model.encoder === undefined ? batchesOf(file, options) : [all];
     const values = await writeFloats(out, logitsOf(opened.model, opened.parameters, device, batches));
     const shape = [all.length, values / all.length];
     output.line(`${out}: ${plural(all.length, "row")} of ${shape[1]} float32`);
@@ -65,6 +65,12 @@ async function logits(model: string, options: LogitsOptions): Promise<number> {
     await device.close();
   }
   return EXIT_OK;
+}
+
+/** What is read at once. An encoder's tokens all see each other, so those are always one batch. */
+function batchesOf({ tokens, continuation }: TokenFile, { oneByOne }: LogitsOptions): readonly (readonly number[])[] {
+  const single = (ids: readonly number[]): number[][] => ids.map((id) => [id]);
+  return oneByOne === true ? single([...tokens, ...continuation]) : [tokens, ...single(continuation)];
 }
 
 /** Writes piece after piece beside the file, which then takes its place. Gives the number of values. */
