@@ -146,7 +146,7 @@ function unigramSteps(metadata: Metadata): readonly NormalizerStep[] {
   if (map !== undefined && map.length > 0) steps.push({ type: "charsmap", data: Uint8Array.from(map).toBase64() });
   const collapses = metadata.flag("remove_extra_whitespaces", false);
   if (collapses) {
-    steps.push({ type: "replace", pattern: "^ +| +\\z", literal: false, text: "" });
+    steps.push({ type: "replace", pattern: "\\A +| +\\z", literal: false, text: "" });
     steps.push({ type: "replace", pattern: " +", literal: false, text: " " });
   }
   return [...steps, ...spaceSteps(collapses || metadata.flag("add_space_prefix", false))];
