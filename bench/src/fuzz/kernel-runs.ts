@@ -37,9 +37,9 @@ export const kernelRuns: FuzzTarget = {
 };
 
 /** Values of the parameters of a random kernel, by name, row-major. */
-type Data = Readonly<Record<string, Float64Array>>;
+export type Data = Readonly<Record<string, Float64Array>>;
 
-function randomData(random: Random): Data {
+export function randomData(random: Random): Data {
   const values = (count: number, draw: () => number): Float64Array => Float64Array.from({ length: count }, draw);
   const eighths = (): number => (random(65) - 32) / 8;
   return {
@@ -57,7 +57,7 @@ function randomData(random: Random): Data {
 const WRITTEN = ["out", "grid", "codes"];
 
 /** What a kernel leaves in the arrays that it writes, and what it returns. */
-type Left = Readonly<Record<string, ArrayLike<number>>>;
+export type Left = Readonly<Record<string, ArrayLike<number>>>;
 
 function compareRuns(text: string, data: Data): string {
   const exact = compileOne(text, { arithmetic: "f64", strictSums: true });
@@ -86,7 +86,10 @@ function compareRuns(text: string, data: Data): string {
   return plain === undefined ? "read alike, but for a row that JavaScript refused" : "compiled, and read alike";
 }
 
-function compileOne(text: string, options: Parameters<typeof compileKernelSource>[1]): CompiledKernel | undefined {
+export function compileOne(
+  text: string,
+  options: Parameters<typeof compileKernelSource>[1],
+): CompiledKernel | undefined {
   const { kernels, diagnostics } = compileKernelSource(text, options);
   const [first] = diagnostics;
   if (first === undefined) return kernels[0];
@@ -96,7 +99,7 @@ function compileOne(text: string, options: Parameters<typeof compileKernelSource
 }
 
 /** NaN are all alike, and so are the two zeros. */
-function same(what: string, a: Left, b: Left): void {
+export function same(what: string, a: Left, b: Left): void {
   for (const [name, values] of Object.entries(a)) {
     for (let i = 0; i < values.length; i++) {
       const [left, right] = [values[i], b[name][i]];
@@ -134,7 +137,7 @@ function runPlain(text: string, data: Data): Left | undefined {
 // What scripts find: `kernel` gives the function back, as the real one does.
 Object.assign(globalThis, { kernel: (fn: unknown) => fn, vector });
 
-function hostOf(type: TensorType, values: Float64Array): HostTensor {
+export function hostOf(type: TensorType, values: Float64Array): HostTensor {
   return { type, data: values.slice(), ...(type.dtype === "ternary" && { scales: Float64Array.of(0.5) }) };
 }
 
@@ -149,7 +152,7 @@ function runInterpreted(kernel: CompiledKernel, data: Data): Left {
 }
 
 /** What a kernel does not write stays as it was. */
-function unwritten(kernel: CompiledKernel, data: Data): Left {
+export function unwritten(kernel: CompiledKernel, data: Data): Left {
   const written = new Set(kernel.signature.results.map(({ name }) => name));
   return Object.fromEntries(WRITTEN.filter((name) => !written.has(name)).map((name) => [name, data[name]]));
 }
@@ -168,7 +171,7 @@ const evaluate: Run = (program, memory, { bindings, arena, scratch }) => {
   evaluateProgram(program, memory.buffer, bindings, arena, scratch);
 };
 
-const runWasm: Run = (program, memory, { bindings, arena, scratch, table, control }) => {
+export const runWasm: Run = (program, memory, { bindings, arena, scratch, table, control }) => {
   const pages = memory.buffer.byteLength / 65536;
   const binary = compileProgramToWasm(program, { maximumPages: pages });
   const module = new WebAssembly.Module(binary as Uint8Array<ArrayBuffer>);
@@ -178,7 +181,7 @@ const runWasm: Run = (program, memory, { bindings, arena, scratch, table, contro
 };
 
 /** Runs a program over a memory of its own that is full of NaN, and reads its results. */
-function runProgram(kernel: CompiledKernel, data: Data, program: Program, run: Run): Left {
+export function runProgram(kernel: CompiledKernel, data: Data, program: Program, run: Run): Left {
   const { inputs, results, donations } = kernel.signature;
   const inputTypes = kernel.graph.parameters.map(({ type }) => type);
   const resultTypes = kernel.graph.results.map(({ type }) => type);

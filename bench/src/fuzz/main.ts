@@ -14,7 +14,7 @@ Feeds hostile input to a part of Fidelity, until a rule is broken. A case follow
 is printed of a failure runs it again. Ctrl-C stops with a report.
 
 Targets:
-${TARGETS.map(({ name, about }) => `  ${name.padEnd(12)}${about}`).join("\n")}
+${TARGETS.map(({ name, about }) => `  ${name.padEnd(15)}${about}`).join("\n")}
 
 Options:
   --cases N      how many; by default 1000000

@@ -4,6 +4,7 @@ import { barePeer } from "./bare-peer.ts";
 import { containers } from "./containers.ts";
 import { ggufFiles } from "./gguf-files.ts";
 import { http } from "./http.ts";
+import { kernelNatives } from "./kernel-natives.ts";
 import { kernelRuns } from "./kernel-runs.ts";
 import { kernels } from "./kernels.ts";
 import { messages } from "./messages.ts";
@@ -21,6 +22,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   barePeer,
   kernels,
   kernelRuns,
+  kernelNatives,
   ggufFiles,
   safetensorsFiles,
   safetensorsIndexes,

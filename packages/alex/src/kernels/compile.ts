@@ -17,7 +17,7 @@ import { KernelError, ProblemError } from "./diagnostics.ts";
 import type { Diagnostic, Problem, SourceText, Span } from "./diagnostics.ts";
 import type { Arithmetic, KernelIr } from "./ir/kernel_ir.ts";
 import type { Positions } from "./lower/lower.ts";
-import { emitKernel, graphOfKernel, signatureOf } from "./op.ts";
+import { emitKernel, graphOfKernel, kernelOp, signatureOf } from "./op.ts";
 import type { KernelSignature } from "./op.ts";
 import type { Expression, FunctionSyntax } from "./syntax/ast.ts";
 import type { KernelModule, ReadFunction } from "./syntax/module.ts";
@@ -202,7 +202,8 @@ function compileOne({ name, read, module, names, types, options }: OneInput): Co
   const analysis = analyseKernel(ir, { strictSums });
   if (analysis.problems.length > 0) return place(analysis.problems);
   const positions: Positions = new Map();
-  const graph = graphOfKernel(analysis, positions);
+  const op = kernelOp(analysis, positions);
+  const graph = graphOfKernel(op, analysis);
   const signature = signatureOf(analysis);
   return {
     name,
@@ -215,7 +216,7 @@ function compileOne({ name, read, module, names, types, options }: OneInput): Co
     signature,
     graph,
     positions,
-    apply: (...tensors) => emitKernel(analysis, positions, tensors),
+    apply: (...tensors) => emitKernel(op, analysis, tensors),
     program: (target = { lanes: 4, joinsVectors: false }) =>
       compileGraph(graph, { target, name, donations: signature.donations, verify: true }),
   };

@@ -49,7 +49,7 @@ export function tensorTypeOf(array: KernelArray): TensorType {
   return { dtype: array.element, shape: array.shape };
 }
 
-/** The op of a kernel. `positions` is filled when the op is lowered. */
+/** The op of a kernel, one for all its calls. `positions` is filled when the op is lowered. */
 export function kernelOp(analysis: KernelAnalysis, positions: Positions): OpDef {
   const { ir } = analysis;
   const { inputs, results, donations } = signatureOf(analysis);
@@ -103,11 +103,7 @@ function evaluate(
 }
 
 /** Calls a kernel inside a trace: its results for tensors of the types of its inputs. */
-export function emitKernel(
-  analysis: KernelAnalysis,
-  positions: Positions,
-  tensors: readonly Tensor[],
-): readonly Tensor[] {
+export function emitKernel(op: OpDef, analysis: KernelAnalysis, tensors: readonly Tensor[]): readonly Tensor[] {
   const { inputs } = signatureOf(analysis);
   const types = tensors.map(({ type }) => type);
   const fits = types.length === inputs.length && inputs.every((array, i) => sameType(tensorTypeOf(array), types[i]!));
@@ -115,13 +111,13 @@ export function emitKernel(
     const expected = inputs.map((array) => `${array.name}: ${formatType(tensorTypeOf(array))}`).join(", ");
     throw new ShapeMismatchError(`kernel.${analysis.ir.name}`, `takes ${expected}`, types);
   }
-  return emit(kernelOp(analysis, positions), tensors, { kernel: analysis.ir });
+  return emit(op, tensors, { kernel: analysis.ir });
 }
 
 /** The graph that is one call of a kernel. */
-export function graphOfKernel(analysis: KernelAnalysis, positions: Positions): Graph {
+export function graphOfKernel(op: OpDef, analysis: KernelAnalysis): Graph {
   const types = signatureOf(analysis).inputs.map(tensorTypeOf);
   const call = (...tensors: readonly unknown[]): readonly Tensor[] =>
-    emitKernel(analysis, positions, tensors as readonly Tensor[]);
+    emitKernel(op, analysis, tensors as readonly Tensor[]);
   return trace<readonly TensorType[], readonly Tensor[]>(analysis.ir.name, call, types).graph;
 }
