@@ -1,5 +1,6 @@
 // Double-double and exact sums give the same bits on every target: the interpreter, wasm, and native code of every
-// machine that this processor can be, on random numbers of all sizes and on the edges.
+// machine that this processor can be, on random numbers of all sizes and on the edges. Of a GPU's code it is seen that
+// every operation is rounded by itself, and in targets/cuda that it has the evaluator's results.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,6 +8,9 @@ import type { Graph, HostTensor, OpDef, TensorType } from "@fidelity/core";
 import { interpret, OPS } from "@fidelity/core";
 import { drawCase, graphOf, randomInputs, seededRandom } from "@fidelity/core/testing";
 import type { Random } from "@fidelity/core/testing";
+import { compileGraph } from "./compile.ts";
+import { compileProgramToPtx, CUDA_VECTORS } from "./targets/cuda/index.node.ts";
+import { temporaryPtxDirectory } from "./targets/cuda/testing.node.ts";
 import { runGraphs, runnableMachines, whyNoNative } from "./targets/native/testing.node.ts";
 import { runCompiled } from "./testing.ts";
 
@@ -137,6 +141,25 @@ for (const machine of machines.filter((_machine, i) => i === 0 || i === machines
     cases.forEach((each, i) => assertSameBits(each, results[i]));
   });
 }
+
+test(
+  "a GPU's code for double-double fuses no multiply-add, which would not leave a product's error",
+  { skip },
+  async () => {
+    const directory = temporaryPtxDirectory();
+    try {
+      for (const op of PAIR_OPS) {
+        const opCase = drawCase(op, 1);
+        const graph = graphOf(op, opCase.inputs, { ...opCase.attrs, format: "f80" });
+        const ptx = await compileProgramToPtx(compileGraph(graph, { target: CUDA_VECTORS }));
+        assert.match(ptx, /add\.rn\.f64/u, "rounded where it stands: the assembler may fuse what does not say so");
+        assert.doesNotMatch(ptx, /\b(?:fma|(?:add|sub|mul)\.f64)/u);
+      }
+    } finally {
+      directory.remove();
+    }
+  },
+);
 
 test("a sum is the same for every order of its terms", () => {
   const random = seededRandom(5);
