@@ -20,6 +20,7 @@ const CASES: Readonly<Record<string, number>> = {
   gguf: 1000,
   safetensors: 1000,
   index: 1000,
+  tokenizers: 250,
 };
 
 /** Those whose cases take a moment; the other one takes LLVM's time. */

@@ -11,6 +11,7 @@ import { messages } from "./messages.ts";
 import { safetensorsFiles, safetensorsIndexes } from "./safetensors-files.ts";
 import { schemas } from "./schemas.ts";
 import type { FuzzTarget } from "./target.ts";
+import { tokenizers } from "./tokenizers.ts";
 import { views } from "./views.ts";
 
 export const TARGETS: readonly FuzzTarget[] = [
@@ -26,4 +27,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   ggufFiles,
   safetensorsFiles,
   safetensorsIndexes,
+  tokenizers,
 ];
