@@ -13,12 +13,15 @@ import { createLlama } from "./llama.ts";
 import { createMamba } from "./mamba.ts";
 import { createMamba2 } from "./mamba2.ts";
 import { createMatmulFree } from "./matmul_free.ts";
+import { createMega } from "./mega.ts";
 import type { Model } from "./model.ts";
 import { nearestName } from "./nearest.ts";
 import { createQwen2 } from "./qwen2.ts";
 import { createQwen3 } from "./qwen3.ts";
 import { createRetnet } from "./retnet.ts";
 import { createRwkv7 } from "./rwkv7.ts";
+import { createS4d } from "./s4d.ts";
+import { createS5 } from "./s5.ts";
 import { createXlstm } from "./xlstm.ts";
 
 /** A configuration names an architecture that does not exist here. */
@@ -96,6 +99,18 @@ export const architectures: Readonly<Record<string, Architecture>> = {
   retnet: {
     summary: "RetNet: linear attention with one fixed decay a head",
     create: createRetnet,
+  },
+  s4d: {
+    summary: "S4D: a diagonal complex state space for each channel, the same for every token, constant state",
+    create: createS4d,
+  },
+  s5: {
+    summary: "S5: one diagonal complex state space a layer that all channels share, constant state",
+    create: createS5,
+  },
+  mega: {
+    summary: "MEGA: gated attention with one head that reads moving averages, and a rotary relative bias",
+    create: createMega,
   },
 };
 

@@ -23,6 +23,10 @@ export type ParameterInit =
   | { readonly kind: "uniform"; readonly low: number; readonly high: number }
   /** log(1), log(2), ... along the last axis: rates of S4D-Real (Gu et al. 2022, arXiv 2206.11893). */
   | { readonly kind: "log-ramp" }
+  /** 0, step, 2 step, ... along the last axis: frequencies of S4D-Lin, from the same paper. */
+  | { readonly kind: "ramp"; readonly step: number }
+  /** N / pi (N / (2 n + 1) - 1), N twice the size of the last axis: frequencies of S4D-Inv. */
+  | { readonly kind: "s4d-inverse" }
   | { readonly kind: "ones" }
   | { readonly kind: "zeros" };
 
@@ -119,6 +123,17 @@ export function fillParameter(spec: ParameterSpec, path: string, seed: number, o
     case "log-ramp": {
       const length = spec.shape.at(-1)!;
       for (let i = 0; i < out.length; i++) out[i] = Math.log(1 + (i % length));
+      return;
+    }
+    case "ramp": {
+      const length = spec.shape.at(-1)!;
+      for (let i = 0; i < out.length; i++) out[i] = spec.init.step * (i % length);
+      return;
+    }
+    case "s4d-inverse": {
+      const length = spec.shape.at(-1)!;
+      const both = 2 * length;
+      for (let i = 0; i < out.length; i++) out[i] = (both / Math.PI) * (both / (2 * (i % length) + 1) - 1);
       return;
     }
     case "normal":

@@ -35,4 +35,7 @@ export const sampleConfigs: Readonly<Record<string, PlainConfig>> = {
   xlstm: { dim: 32, layerCount: 2, headCount: 2, pattern: "MS" },
   gla: { dim: 32, layerCount: 2, headCount: 2 },
   retnet: { dim: 32, layerCount: 2, headCount: 2 },
+  s4d: { dim: 32, layerCount: 2, stateSize: 8 },
+  s5: { dim: 32, layerCount: 2 },
+  mega: { dim: 32, layerCount: 2, averageSize: 4, contextLength: 64 },
 };
