@@ -111,8 +111,9 @@ function copyRun(path: string, container: OpenContainer, into: RunTensors): RunS
  * did. Throws `FileError`, `ContainerError` and `TrainSettingError`.
  */
 export function savedSettings(path: string): TrainSettings {
-  const { settings } = readContainerHeader(path).config as { readonly settings: TrainSettings };
-  return trainSettings({ ...FORMER_SETTINGS, ...settings });
+  const { config } = readContainerHeader(path);
+  const settings = typeof config === "object" && config !== null && "settings" in config ? config.settings : {};
+  return trainSettings({ ...FORMER_SETTINGS, ...(settings as TrainSettings) });
 }
 
 /**
