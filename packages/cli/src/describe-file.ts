@@ -16,13 +16,11 @@ import { readLlama2c } from "@fidelity/formats";
 import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/formats";
 import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
 import { architectures } from "@fidelity/models";
-import { describeModel, fidelityInfo, openForeignModel } from "@fidelity/run/node";
-import type { ModelInfo } from "@fidelity/run/node";
+import { describeModel, fidelityInfo, memoryFit, openForeignModel } from "@fidelity/run/node";
+import type { MemoryFit, ModelInfo } from "@fidelity/run/node";
 import { FidelityError } from "@fidelity/units";
 import { identifyFile } from "./identify.ts";
 import type { IdentifiedFile } from "./identify.ts";
-import { memoryFit } from "./show/memory-fit.ts";
-import type { MemoryFit } from "./show/memory-fit.ts";
 
 /** What the format of a container of Fidelity begins with. */
 const CONTAINER = "Fidelity container";

@@ -3,7 +3,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { openSession, Sampler } from "@fidelity/models";
-import type { SamplerOptions, Session } from "@fidelity/models";
+import type { Model, SamplerOptions, Session } from "@fidelity/models";
 import type { LoadedModel } from "./open-model.ts";
 import { beginText, StopFilter } from "./text-stream.ts";
 
@@ -30,13 +30,30 @@ export async function generateText(loaded: Omit<LoadedModel, "info">, request: G
   const { model, tokenizer, parameters, device } = loaded;
   const sampler = new Sampler(model.vocabSize, request.sampling);
   const beginning = beginText(tokenizer, request.prompt);
-  const session = await openSession(model, parameters, device);
+  const capacity = capacityFor(model, beginning.tokens.length + request.maxTokens);
+  const session = await openSession(model, parameters, device, { capacity });
   try {
     request.onText(beginning.text);
     return await run(session, sampler, beginning, tokenizer.stopTokens, request);
   } finally {
     session.close();
   }
+}
+
+/** Smaller states would save next to nothing. */
+const CAPACITY_MIN = 512;
+
+/** Room for `tokens`, in steps of powers of two, so that texts of similar lengths share their programs. */
+function capacityFor({ contextLimit }: Model, tokens: number): number | undefined {
+  if (contextLimit === null) return undefined;
+  return Math.min(contextLimit, 2 ** Math.ceil(Math.log2(Math.max(CAPACITY_MIN, tokens))));
+}
+
+/** The capacities of sessions for texts of up to `tokensMax`: what `fidelity build` makes code for. */
+export function capacitiesUpTo(model: Model, tokensMax: number): ReadonlySet<number | undefined> {
+  const capacities = new Set<number | undefined>();
+  for (let tokens = CAPACITY_MIN; tokens <= tokensMax; tokens *= 2) capacities.add(capacityFor(model, tokens));
+  return capacities;
 }
 
 async function run(

@@ -2,7 +2,7 @@
 // with one scale a matrix; everything else is float32, whatever the file has.
 
 import { elementCount, packTernary, sameShape } from "@fidelity/core";
-import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
+import type { Device, DeviceTensor, TensorType, TernaryDtype } from "@fidelity/core";
 import { decodeTensorValues, InvalidTensorError } from "@fidelity/formats";
 import type { SourceTensor } from "@fidelity/formats";
 import { freeParameters, namedParameters } from "@fidelity/models";
@@ -96,6 +96,13 @@ function requireFinite({ name, shape }: SourceTensor, values: Float32Array): voi
       hint: "the file is damaged or its training diverged; fetch it again",
     });
   }
+}
+
+/** What a parameter is on a device, from the type that a file of any format stores it in. */
+export function loadedDtype({ role }: ParameterSpec, stored: string | undefined): "f32" | TernaryDtype {
+  if (role !== "ternary" || stored === undefined) return "f32";
+  if (stored === "ternary" || stored === "ternary5") return stored;
+  return isTernaryType(stored) ? "ternary" : "f32";
 }
 
 /** Whether a stored type is one of ternary weights. */

@@ -1,11 +1,14 @@
 // What opens and saves model files on disk.
 
+export { loadedDtype } from "./foreign-parameters.ts";
 export type { ImportProgress } from "./foreign-parameters.ts";
 export { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 export { openValues } from "./convert/values.node.ts";
 export type { StoredParameter, StoredValues } from "./convert/values.node.ts";
 export { CONVERT_FORMATS, convertModel } from "./convert/convert.node.ts";
 export type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } from "./convert/convert.node.ts";
+export { ARENA_BYTES_MAX, describeFit, memoryFit } from "./memory-fit.node.ts";
+export type { MemoryFit, StateTensor } from "./memory-fit.node.ts";
 export { describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
 export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";

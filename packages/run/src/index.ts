@@ -1,3 +1,3 @@
 // The public face of `run`: errors. What opens files is in `@fidelity/run/node`.
 
-export { ModelFileError } from "./errors.ts";
+export { ModelFileError, OutOfRoomError } from "./errors.ts";

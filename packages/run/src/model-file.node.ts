@@ -26,6 +26,7 @@ import { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 import type { ForeignFile } from "./foreign-file.node.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
+import { requireRoom } from "./memory-fit.node.ts";
 import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
 import {
   checkVocabulary,
@@ -302,6 +303,7 @@ async function openForeign(
 ): Promise<OpenModel> {
   using file = openForeignModel(path, format);
   const imported = importModel(file.format, file.described);
+  requireRoom(foreignInfo(file, imported, options));
   if (hasSharedMemory(device) && isWorthKeeping(file, imported, options.keptBytesMin)) {
     return await openRepacked(file, imported, options, (kept) => {
       const { parameters, how, close } = placeFidelity(kept, device, options);

@@ -5,17 +5,16 @@ import { existsSync, statSync } from "node:fs";
 import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
 import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";
 import { loadKernels } from "@fidelity/alex/kernels/node";
-import { flattenTree, isTensorType } from "@fidelity/core";
-import type { Dtype } from "@fidelity/core";
-import { openSession, packParameters, parameterTypes } from "@fidelity/models";
+import { namedParameters, openSession, packParameters } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
-import { describeModel } from "@fidelity/run/node";
+import { describeModel, loadedDtype } from "@fidelity/run/node";
 import { Evaluation, FinishedWeights, RunFolder, savedSettings, TrainStep, trainSettings } from "@fidelity/train";
 import type { TrainSettings } from "@fidelity/train";
 import { Command, Option } from "commander";
 import { nullDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { isKernelFile, noKernels, readText } from "../compile/subjects.ts";
+import { capacitiesUpTo } from "../generate-text.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { integerOption, jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
@@ -134,21 +133,25 @@ async function graphsOfKernels(path: string): Promise<Captured[]> {
   return kernels.map(({ graph, name, signature: { donations } }) => ({ graph, options: { name, donations } }));
 }
 
+/** Code is made for texts of up to this many tokens; longer ones need LLVM, or a model without a limit. */
+const SESSION_TOKENS_MAX = 4096;
+
 /** The graphs of a model's programs, found on a device that has no memory. */
 async function graphsOfModel(path: string, settings: TrainSettings, options: BuildOptions): Promise<Captured[]> {
   const { model, tensors } = describeModel(path);
   const captured: Captured[] = [];
   const device = nullDevice(captured);
   // Of the file's tensors only their types are needed: which of them are packed, and how.
-  const dtypes = new Map(tensors.map(({ name, dtype }) => [name, dtype as Dtype]));
-  const types: unknown = parameterTypes(model.parameters, { packed: false });
+  const stored = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
   const parameters: DeviceParameters = new Map(
-    flattenTree(types, isTensorType).map(({ path: name, leaf }) => {
-      return [name, device.tensor({ ...leaf, dtype: dtypes.get(name) ?? leaf.dtype })];
+    namedParameters(model.parameters).map(({ path: name, leaf }) => {
+      return [name, device.tensor({ dtype: loadedDtype(leaf, stored.get(name)), shape: leaf.shape })];
     }),
   );
-  if (options.programs.includes("step")) (await openSession(model, parameters, device)).close();
-  if (options.programs.includes("prefill")) await traceChunk(model, parameters, captured);
+  for (const capacity of capacitiesUpTo(model, SESSION_TOKENS_MAX)) {
+    if (options.programs.includes("step")) (await openSession(model, parameters, device, { capacity })).close();
+    if (options.programs.includes("prefill")) await traceChunk(model, parameters, capacity, captured);
+  }
   if (options.programs.includes("evaluate")) await Evaluation.compile(device, model, parameters, settings);
   if (options.programs.includes("train")) {
     const step = await TrainStep.compile(device, model, settings, options);
@@ -165,9 +168,14 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
 }
 
 /** A session compiles the program for chunks of a prompt when a prompt is longer than one. */
-async function traceChunk(model: Model, parameters: DeviceParameters, captured: Captured[]): Promise<void> {
+async function traceChunk(
+  model: Model,
+  parameters: DeviceParameters,
+  capacity: number | undefined,
+  captured: Captured[],
+): Promise<void> {
   const programs: Captured[] = [];
-  const session = await openSession(model, parameters, nullDevice(programs));
+  const session = await openSession(model, parameters, nullDevice(programs), { capacity });
   await session.prefill(new Int32Array(Math.min(session.chunkLength + 1, session.limit)));
   session.close();
   // The first one is that for a single token; a context that is shorter than a chunk has no other.

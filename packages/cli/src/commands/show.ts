@@ -2,7 +2,7 @@
 
 import { describeMap } from "@fidelity/barewire";
 import { writeFileAtomic } from "@fidelity/barewire/node";
-import { describeModel } from "@fidelity/run/node";
+import { describeFit, describeModel } from "@fidelity/run/node";
 import { FidelityError } from "@fidelity/units";
 import { Command } from "commander";
 import { describeAddress, describeComponent, describeFile } from "../describe-file.ts";
@@ -11,7 +11,6 @@ import { EXIT_OK, UsageError } from "../errors.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
-import { describeFit } from "../show/memory-fit.ts";
 import { tensorStatistics } from "../show/statistics.ts";
 import type { TensorStatistics } from "../show/statistics.ts";
 import { openTensorValues } from "../show/tensor-values.ts";

@@ -1,10 +1,10 @@
 // The page of a model file: what it is made of, what its tensors look like, what its state takes. One HTML file that
 // fetches nothing, light or dark as the reader's system is.
 
+import { describeFit } from "@fidelity/run/node";
 import { escapeHtml } from "@fidelity/train";
 import type { ComponentDescription, FileDescription, TensorDescription } from "../describe-file.ts";
 import { formatCount, formatPlain, formatSize, plural } from "../table.ts";
-import { describeFit } from "./memory-fit.ts";
 import type { TensorStatistics } from "./statistics.ts";
 
 export interface ShowPage {

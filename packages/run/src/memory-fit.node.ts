@@ -3,8 +3,10 @@
 import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
 import { namedParameters } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
-import type { ModelInfo } from "@fidelity/run/node";
-import { formatCount, formatSize } from "../table.ts";
+import { formatBytes } from "@fidelity/units";
+import { OutOfRoomError } from "./errors.ts";
+import { loadedDtype } from "./foreign-parameters.ts";
+import type { ModelInfo } from "./model-file.node.ts";
 
 /** All that a model computes with lies in one memory of WebAssembly. */
 export const ARENA_BYTES_MAX = 2 ** 32;
@@ -37,8 +39,7 @@ export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors
   const stored = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
   let parameterBytes = 0;
   for (const { path, leaf } of namedParameters(model.parameters)) {
-    const isPacked = leaf.role === "ternary" && /^(ternary|tq|i2_s)/.test(stored.get(path) ?? "");
-    parameterBytes += storageBytes({ dtype: isPacked ? "ternary" : "f32", shape: leaf.shape });
+    parameterBytes += storageBytes({ dtype: loadedDtype(leaf, stored.get(path)), shape: leaf.shape });
   }
   const capacity = model.contextLimit === null ? null : Math.min(model.contextLimit, CAPACITY_MAX);
   const state = stateOf(model, capacity ?? 1);
@@ -60,10 +61,25 @@ function sumBytes(state: readonly StateTensor[]): number {
 }
 
 /** The fit in a sentence. */
-export function describeFit({ parameterBytes, capacity, stateBytes, availableBytes, fits }: MemoryFit): string {
-  const room = capacity === null ? "its state" : `a state of ${formatCount(capacity)} tokens`;
-  const parts = `weights ${formatSize(parameterBytes)}, ${room} ${formatSize(stateBytes)}`;
-  const needs = `${formatSize(parameterBytes + stateBytes)}: ${parts}`;
-  const limit = availableBytes === ARENA_BYTES_MAX ? "one arena has" : "free here are";
-  return `${needs}; ${limit} ${formatSize(availableBytes)}: ${fits ? "fits" : "does not fit"}`;
+export function describeFit(fit: MemoryFit): string {
+  const limit = fit.availableBytes === ARENA_BYTES_MAX ? "one arena has" : "free here are";
+  return `${describeNeed(fit)}; ${limit} ${formatBytes(fit.availableBytes)}: ${fit.fits ? "fits" : "does not fit"}`;
+}
+
+function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): string {
+  const room = capacity === null ? "its state" : `a state of ${capacity.toLocaleString("en-US")} tokens`;
+  const parts = `weights ${formatBytes(parameterBytes)}, ${room} ${formatBytes(stateBytes)}`;
+  return `${formatBytes(parameterBytes + stateBytes)}: ${parts}`;
+}
+
+/** Throws `OutOfRoomError` before anything of a model is read, where its weights alone do not fit. */
+export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">): void {
+  const fit = memoryFit(info);
+  if (fit.parameterBytes <= fit.availableBytes) return;
+  throw new OutOfRoomError("the model needs more memory than there is", {
+    where: info.path,
+    expected: `at most ${formatBytes(fit.availableBytes)}, ${fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here"}`,
+    got: describeNeed(fit),
+    hint: "take a smaller model, or one with ternary weights, which stay packed; other types are computed with as float32",
+  });
 }
