@@ -157,9 +157,16 @@ export function seedTokenizer(random: Random): { readonly seed: Seed; readonly i
     return { seed: { kind: "template", value: damageText(seed.value, random, other) }, isDamaged: true };
   }
   let { value } = seed;
+  if (seed.kind === "json" && random(3) === 0) {
+    const Regex = damageText(LLAMA3, random, "(?:[^a-z]|\\p{L}+)*{2,}+?|(?<!\\s)a*a*a*b");
+    const cut = { type: "Split", pattern: { Regex }, behavior: pick(random, BEHAVIORS), invert: random(2) === 0 };
+    return { seed: { kind: "json", value: Object.assign({}, value, { pre_tokenizer: cut }) }, isDamaged: true };
+  }
   for (let count = 1 + random(3); count > 0; count--) value = damageValue(value, random, pick(random, SEEDS).value);
   return { seed: { kind: seed.kind, value }, isDamaged: true };
 }
+
+const BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"];
 
 const ODD: readonly Plain[] = [
   ...[

@@ -11,8 +11,7 @@ import type { TokenBuffer, WordModel } from "./vocabulary.ts";
 
 export class BpeModel implements WordModel {
   readonly vocabulary: Vocabulary;
-  /** Made for the first word: most of the time that a large vocabulary takes is here. */
-  #rules: MergeRules | undefined;
+  readonly #rules: MergeRules;
   readonly #symbols = new SymbolList();
   readonly #wholeWords: boolean;
   readonly #fuseUnknown: boolean;
@@ -28,6 +27,7 @@ export class BpeModel implements WordModel {
     this.#wholeWords = isList && spec.wholeWords;
     this.#fuseUnknown = isList && spec.fuseUnknown;
     this.#endOfWord = isList ? spec.endOfWord : "";
+    this.#rules = isList ? listedRules(spec, this.vocabulary) : scoredRules(spec, this.vocabulary);
   }
 
   /**
@@ -58,7 +58,6 @@ export class BpeModel implements WordModel {
       symbols.push(tokens.get(character) ?? -1, at);
       at = end;
     }
-    this.#rules ??= rulesOf(this.#spec, this.vocabulary);
     symbols.merge(word, this.#rules);
     let wasUnknown = false;
     for (let index = 0; index < symbols.count; index++) {
@@ -81,10 +80,6 @@ export class BpeModel implements WordModel {
       else out.push(token);
     }
   }
-}
-
-function rulesOf(spec: BpeSpec | ScoredSpec, vocabulary: Vocabulary): MergeRules {
-  return spec.kind === "bpe" ? listedRules(spec, vocabulary) : scoredRules(spec, vocabulary);
 }
 
 /** Merges from a list: a rule is the place in it. Pieces that are no tokens get numbers above the vocabulary's. */

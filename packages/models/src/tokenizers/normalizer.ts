@@ -37,13 +37,13 @@ export function compileNormalizer(steps: readonly NormalizerStep[]): Normalizer 
 function compileStep(step: NormalizerStep): Normalizer {
   switch (step.type) {
     case "nfc":
-      return (text) => text.normalize("NFC");
+      return (text) => normalForm(text, "NFC");
     case "nfd":
-      return (text) => text.normalize("NFD");
+      return (text) => normalForm(text, "NFD");
     case "nfkc":
-      return (text) => text.normalize("NFKC");
+      return (text) => normalForm(text, "NFKC");
     case "nfkd":
-      return (text) => text.normalize("NFKD");
+      return (text) => normalForm(text, "NFKD");
     case "lowercase":
       return lowerCase;
     case "strip-accents":
@@ -64,6 +64,17 @@ function compileStep(step: NormalizerStep): Normalizer {
     case "charsmap":
       return compileMap(step.data);
   }
+}
+
+/** Marks on one letter, such as accents, that are brought into order together. */
+const MARKS_MAX = 256;
+const manyMarks = new RegExp(`\\p{M}{${MARKS_MAX}}`, "u");
+const markedPieces = new RegExp(`\\P{M}*\\p{M}{0,${MARKS_MAX}}`, "gu");
+
+/** A normal form of Unicode. Engines sort the marks of a letter in the square of their number, so runs are cut. */
+function normalForm(text: string, form: "NFC" | "NFD" | "NFKC" | "NFKD"): string {
+  if (!manyMarks.test(text)) return text.normalize(form);
+  return (text.match(markedPieces) ?? []).map((piece) => piece.normalize(form)).join("");
 }
 
 /** Lower case character by character: a sigma at the end of a word is like any other. */
@@ -93,7 +104,7 @@ function compileBert(step: Extract<NormalizerStep, { type: "bert" }>): Normalize
       result = result.replace(/[\0\uFFFD]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}]/gu, "").replace(/\p{White_Space}/gu, " ");
     }
     if (step.chinese) result = result.replace(IDEOGRAPHS, " $& ");
-    if (step.accents) result = result.normalize("NFD").replace(/\p{Mn}/gu, "");
+    if (step.accents) result = normalForm(result, "NFD").replace(/\p{Mn}/gu, "");
     return step.lowercase ? lowerCase(result) : result;
   };
 }

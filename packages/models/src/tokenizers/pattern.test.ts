@@ -15,7 +15,7 @@ function nativeMatches(source: string, text: string): string[] {
   return Array.from(text.matchAll(new RegExp(source, "gu")), ([found]) => found).filter((found) => found !== "");
 }
 
-const texts = fc.string({ unit: fc.constantFrom(..."aabbAB1 \n.é€😀𝒳\u0301"), maxLength: 12 });
+const texts = fc.string({ unit: fc.constantFrom(..."aabbAB1 \n.é€😀𝒳\u0301"), maxLength: 9 });
 
 const sets = fc.constantFrom(
   "a",

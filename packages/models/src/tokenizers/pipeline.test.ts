@@ -289,6 +289,15 @@ test("long runs take n log n steps in every kind", () => {
   }
 });
 
+test("a letter with a hundred thousand marks is brought into a normal form in pieces", () => {
+  const marked = `a${"\u0301\u0323".repeat(50_000)}b`;
+  const json = { ...(JSON.parse(JSON.stringify(byteLevel())) as object), normalizer: [{ type: "nfc" }] };
+  const tokenizer = tokenizerFromJSON(json);
+  const decoded = tokenizer.decode(tokenizer.encode(marked));
+  assert.ok(decoded.startsWith("\u1ea1") && decoded.endsWith("b"));
+  assert.equal(tokenizer.decode(tokenizer.encode("e\u0301")), "\u00e9");
+});
+
 test("tokens outside a vocabulary, and vocabularies that contradict themselves, are refused", () => {
   for (const tokenizer of all) {
     for (const token of [-1, tokenizer.vocabSize, 0.5])

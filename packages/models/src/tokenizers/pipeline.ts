@@ -44,9 +44,10 @@ export class PipelineTokenizer implements Tokenizer {
   readonly stopTokens: readonly number[];
   readonly specialTokens: SpecialTokens;
   readonly #spec: PipelineSpec;
-  readonly #model: WordModel;
+  /** Made for the first text: tables of a large vocabulary take a quarter of a second, and not every use spells. */
+  #model: WordModel | undefined;
   readonly #normalize: Normalizer;
-  readonly #split: WordSplitter;
+  #split: WordSplitter;
   /** Words are spelled by their bytes, and mapped only when they are not remembered. */
   readonly #mapsBytes: boolean;
   readonly #source: TokenTexts;
@@ -64,10 +65,9 @@ export class PipelineTokenizer implements Tokenizer {
     this.stopTokens = spec.stop;
     this.specialTokens = spec.special;
     this.#spec = spec;
-    this.#model = createModel(spec);
     this.#normalize = compileNormalizer(spec.normalizer);
     this.#mapsBytes = spec.words.at(-1)?.type === "bytes";
-    this.#split = compileWordSplitter(wordSteps(spec, this.#model));
+    this.#split = compileWordSplitter(this.#mapsBytes ? spec.words.slice(0, -1) : spec.words);
     this.#source = {
       texts: spec.tokens,
       decoder: createDecoder(spec.decoder),
@@ -146,7 +146,16 @@ export class PipelineTokenizer implements Tokenizer {
     return this.#spec;
   }
 
+  /** The model, and cuts at spaces where those change nothing and words would be whole texts. */
+  #prepare(): WordModel {
+    const model = createModel(this.#spec);
+    const isWhole = this.#spec.words.length === 0 && model instanceof BpeModel && model.spellsRunsApart;
+    if (isWhole) this.#split = compileWordSplitter([runsOfSpaces]);
+    return model;
+  }
+
   #spellAll(text: string, isStart: boolean, out: TokenBuffer): void {
+    this.#model ??= this.#prepare();
     for (const word of this.#split(text, isStart)) {
       const known = this.#remembered.get(word);
       if (known !== undefined) {
@@ -218,11 +227,4 @@ function createModel(spec: PipelineSpec): WordModel {
     case "rwkv":
       return new RwkvModel(spec);
   }
-}
-
-/** The steps that cut words: without a last mapping to bytes, and with cuts at spaces where those change nothing. */
-function wordSteps(spec: PipelineSpec, model: WordModel): readonly WordStep[] {
-  const steps = spec.words.at(-1)?.type === "bytes" ? spec.words.slice(0, -1) : spec.words;
-  const isWhole = spec.words.length === 0 && model instanceof BpeModel && model.spellsRunsApart;
-  return isWhole ? [runsOfSpaces] : steps;
 }
