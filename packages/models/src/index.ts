@@ -64,8 +64,11 @@ export { lowerBounds, mlgru } from "./blocks/mlgru.ts";
 export { norm } from "./blocks/norm.ts";
 
 export { randomPurpose, RandomStream, SeedError } from "./random.ts";
-export { LogitsError, Sampler, samplerOptions, SamplingOptionError } from "./sampling.ts";
-export type { SamplerOptions } from "./sampling.ts";
+export { LogitsError, Sampler } from "./sampling.ts";
+export { topLogprobs } from "./sampling/logprobs.ts";
+export type { TokenLogprob } from "./sampling/logprobs.ts";
+export { samplerOptions, SamplingOptionError } from "./sampling/options.ts";
+export type { SamplerOptions } from "./sampling/options.ts";
 export {
   ByteTokenizer,
   CharacterTokenizer,
@@ -77,6 +80,9 @@ export {
   tokenizerFromGguf,
   tokenizerFromHuggingFace,
   tokenizerFromJSON,
+  tokenizersDiffer,
+  tokenizerToGguf,
+  tokenizerToHuggingFace,
   UnknownCharacterError,
   UnknownTokenError,
   VocabularyError,
@@ -87,6 +93,7 @@ export type {
   EncodeOptions,
   GgufLookup,
   HuggingFaceFiles,
+  HuggingFaceTokenizer,
   PipelineSpec,
   SpecialTokens,
   Tokenizer,

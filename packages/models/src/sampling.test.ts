@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { LogitsError, Sampler, SamplingOptionError } from "./sampling.ts";
-import type { SamplerOptions } from "./sampling.ts";
+import { LogitsError, Sampler } from "./sampling.ts";
+import { topLogprobs } from "./sampling/logprobs.ts";
+import { SamplingOptionError } from "./sampling/options.ts";
+import type { SamplerOptions } from "./sampling/options.ts";
 
 /** Logits whose softmax is exactly these probabilities. */
 const logitsOf = (...probabilities: number[]): Float32Array => Float32Array.from(probabilities, Math.log);
@@ -46,6 +48,105 @@ test("top-k, top-p and min-p keep what they should and keep its proportions", ()
   assertDistribution(frequencies(softmaxLogits, { topK: 3, topP: 0.75, seed: 6 }), [0, 4 / 7, 0, 3 / 7, 0]);
   assertDistribution(frequencies(softmaxLogits, { topP: 1e-9, seed: 7 }, 100), [0, 1, 0, 0, 0], 100);
   assertDistribution(frequencies(softmaxLogits, { minP: 1, seed: 7 }, 100), [0, 1, 0, 0, 0], 100);
+});
+
+test("filters see the probabilities before the temperature, which shapes what they kept", () => {
+  // 0.4 and 0.3 reach 0.6 at temperature 1; at 4, all five would be needed.
+  const powers = [0.4, 0.3].map((probability) => probability ** 0.25);
+  const sum = powers[0] + powers[1];
+  assertDistribution(frequencies(softmaxLogits, { temperature: 4, topP: 0.6, seed: 21 }), [
+    0,
+    powers[0] / sum,
+    0,
+    powers[1] / sum,
+    0,
+  ]);
+});
+
+test("typical keeps what is as surprising as the average, which need not be the likeliest", () => {
+  // The entropy is 1.39 nats; 0.3 (1.20) is nearest, then come 0.4 (0.92), 0.15 (1.90), 0.1 (2.30), 0.05 (3.00).
+  assertDistribution(frequencies(softmaxLogits, { typicalP: 0.29, seed: 22 }, 100), [0, 0, 0, 1, 0], 100);
+  assertDistribution(frequencies(softmaxLogits, { typicalP: 0.8, seed: 23 }), [0, 8 / 17, 0, 6 / 17, 3 / 17]);
+  assertDistribution(frequencies(softmaxLogits, { typicalP: 0.8, topP: 0.5, seed: 24 }), [0, 4 / 7, 0, 3 / 7, 0]);
+  assertDistribution(frequencies(softmaxLogits, { typicalP: 0.8, minP: 0.5, seed: 25 }), [0, 4 / 7, 0, 3 / 7, 0]);
+});
+
+test("presence and frequency penalties are subtracted from logits, the latter once a time", () => {
+  const weights = (options: SamplerOptions, observed: readonly number[]): number[] => {
+    const drawCount = 20_000;
+    const counts = [0, 0, 0];
+    for (let draw = 0; draw < drawCount; draw++) {
+      const sampler = new Sampler(3, { ...options, seed: draw });
+      for (const token of observed) sampler.observe(token);
+      counts[sampler.sample(logitsOf(0.5, 0.25, 0.25))]++;
+    }
+    return counts.map((count) => count / drawCount);
+  };
+  const presence = Math.LN2;
+  assertDistribution(weights({ presencePenalty: presence }, [0, 0]), [1 / 3, 1 / 3, 1 / 3]);
+  assertDistribution(weights({ frequencyPenalty: presence }, [0, 0]), [0.2, 0.4, 0.4]);
+  assertDistribution(weights({ frequencyPenalty: presence, repetitionWindow: 2 }, [0, 0, 1]), [0.4, 0.2, 0.4]);
+});
+
+test("biases are added to logits, and -Infinity bans", () => {
+  const logitBias = { 0: Math.log(2), 3: -Infinity };
+  assertDistribution(frequencies(logitsOf(0.2, 0.2, 0.2, 0.4), { logitBias, seed: 26 }), [0.5, 0.25, 0.25, 0]);
+  assert.throws(() => new Sampler(3, { logitBias }), /names token 3, which the model does not have/);
+  assert.throws(() => new Sampler(3, { logitBias: { 1: NaN } }), /logitBias cannot be NaN for token 1/);
+});
+
+test("only tokens of the mask come, whatever the stages", () => {
+  const allowed = Uint32Array.of(0b10101);
+  for (const options of [{}, { temperature: 0 }, { topK: 1 }, { typicalP: 0.5 }, { topP: 0.5 }, { mirostat: 2 }]) {
+    const sampler = new Sampler(5, options);
+    for (let draw = 0; draw < 50; draw++) assert.ok([0, 2, 4].includes(sampler.sample(softmaxLogits, allowed)));
+  }
+  const sampler = new Sampler(5, { seed: 27 });
+  const counts = [0, 0, 0, 0, 0];
+  for (let draw = 0; draw < 20_000; draw++) counts[sampler.sample(softmaxLogits, allowed)]++;
+  assertDistribution(
+    counts.map((count) => count / 20_000),
+    [1 / 3, 0, 1 / 6, 0, 1 / 2],
+  );
+  assert.throws(() => sampler.sample(softmaxLogits, Uint32Array.of(0)), LogitsError);
+});
+
+test("mirostat brings the surprise to its target where the distribution can give it", () => {
+  // Zipf's law over 2,000 tokens, whose entropy is 8.0 bits.
+  const logits = Float32Array.from({ length: 2000 }, (_, rank) => -1.1 * Math.log(rank + 1));
+  const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+  for (const mirostat of [1, 2]) {
+    for (const mirostatTau of [2, 3, 5]) {
+      const sampler = new Sampler(2000, { mirostat, mirostatTau, seed: 28 });
+      let surprise = 0;
+      for (let draw = 0; draw < 400; draw++) {
+        const token = sampler.sample(logits);
+        if (draw >= 100) surprise += -Math.log2(Math.exp(logits[token]) / total) / 300;
+      }
+      // What is kept is renormalised, so the model's own surprise is a little above that of the choice.
+      assert.ok(
+        surprise > mirostatTau - 0.5 && surprise < mirostatTau + 2.5,
+        `${mirostat}, ${mirostatTau}: ${surprise}`,
+      );
+    }
+  }
+  const greedy = new Sampler(2000, { mirostat: 2, temperature: 0 });
+  assert.equal(greedy.sample(logits), 0);
+});
+
+test("log-probabilities are those of the whole distribution, likeliest first", () => {
+  assert.deepEqual(
+    topLogprobs(softmaxLogits, 3).map(({ token }) => token),
+    [1, 3, 4],
+  );
+  for (const { token, logprob } of topLogprobs(softmaxLogits, 5)) {
+    assert.ok(Math.abs(logprob - softmaxLogits[token]) < 1e-6);
+  }
+  assert.deepEqual(topLogprobs(softmaxLogits, 0), []);
+  assert.deepEqual(
+    topLogprobs(Float32Array.of(0, -Infinity, 0), 2).map(({ token }) => token),
+    [0, 2],
+  );
 });
 
 test("temperature 0 takes the likeliest token, the lowest id among equals", () => {
@@ -137,6 +238,9 @@ test("impossible options and logits are named", () => {
     [{ repetitionPenalty: 0 }, /repetitionPenalty/],
     [{ repetitionWindow: 1e9 }, /repetitionWindow/],
     [{ seed: -3 }, /seed cannot be -3/],
+    [{ typicalP: 0 }, /typicalP/],
+    [{ mirostat: 3 }, /mirostat cannot be 3(.|\n)*0 \(off\), 1 or 2/],
+    [{ presencePenalty: NaN }, /presencePenalty/],
   ];
   for (const [options, message] of wrong) {
     assert.throws(
