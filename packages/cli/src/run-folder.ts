@@ -13,7 +13,8 @@ export function prebuiltBeside(file: string): string {
 
 /**
  * The model that a path stands for: itself, a folder of Hugging Face included; or in a run folder the finished model,
- * the best so far, or else the last checkpoint. Throws `FileError` where there is nothing, and `WrongFileError` for a folder without a model.
+ * the best so far, or else the last checkpoint. Throws `FileError` where there is nothing, and `WrongFileError` for a
+ * folder without a model.
  */
 export function modelPath(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });

@@ -148,7 +148,7 @@ function readArray(cursor: ByteCursor, key: string): GgufArray {
 
 function decodeElements(view: DataView, elementType: GgufScalarType, length: number): readonly GgufElement[] {
   const elements: GgufElement[] = [];
-  // Vocabularies may hold pieces of characters, which become replacement characters, and the byte order mark as a token.
+  // Vocabularies may hold pieces of characters, which become replacement characters, and a byte order mark as a token.
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   for (let i = 0, at = 0; i < length; i++) {
     if (elementType !== "string") {

@@ -76,10 +76,11 @@ function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): stri
 export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">): void {
   const fit = memoryFit(info);
   if (fit.parameterBytes <= fit.availableBytes) return;
+  const what = fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here";
   throw new OutOfRoomError("the model needs more memory than there is", {
     where: info.path,
-    expected: `at most ${formatBytes(fit.availableBytes)}, ${fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here"}`,
+    expected: `at most ${formatBytes(fit.availableBytes)}, ${what}`,
     got: describeNeed(fit),
-    hint: "take a smaller model, or one with ternary weights, which stay packed; other types are computed with as float32",
+    hint: "take a smaller model, or one with ternary weights, which stay packed; others are float32 in memory",
   });
 }

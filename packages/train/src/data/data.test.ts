@@ -153,6 +153,8 @@ test("tokens take the smallest type, files begin with BOS if there is one, and f
     vocabSize: 70_000,
     bosToken: 65_999,
     stopTokens: [],
+    specialTokens: {},
+    tokenText: (token) => base.tokenText(token),
     encode: (text) => base.encode(text),
     decode: (tokens) => base.decode(tokens),
     stream: () => base.stream(),
