@@ -43,8 +43,8 @@ export interface ParameterOrigin {
 /** An entry of metadata to write, with the type that GGUF gives it. */
 export interface MetadataEntry {
   readonly key: string;
-  readonly type: "u32" | "i32" | "f32" | "bool" | "string";
-  readonly value: number | string | boolean | readonly number[];
+  readonly type: "u8" | "u32" | "i32" | "f32" | "bool" | "string";
+  readonly value: number | string | boolean | readonly number[] | readonly string[];
 }
 
 /** One kind of file for one architecture. */

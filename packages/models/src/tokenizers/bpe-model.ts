@@ -12,6 +12,8 @@ import type { TokenBuffer, WordModel } from "./vocabulary.ts";
 export class BpeModel implements WordModel {
   readonly vocabulary: Vocabulary;
   readonly #rules: MergeRules;
+  /** Numbers above the vocabulary's for pieces that only merges name. */
+  readonly #extra = new Map<string, number>();
   readonly #symbols = new SymbolList();
   readonly #wholeWords: boolean;
   readonly #fuseUnknown: boolean;
@@ -27,7 +29,7 @@ export class BpeModel implements WordModel {
     this.#wholeWords = isList && spec.wholeWords;
     this.#fuseUnknown = isList && spec.fuseUnknown;
     this.#endOfWord = isList ? spec.endOfWord : "";
-    this.#rules = isList ? listedRules(spec, this.vocabulary) : scoredRules(spec, this.vocabulary);
+    this.#rules = isList ? listedRules(spec, this.vocabulary, this.#extra) : scoredRules(spec, this.vocabulary);
   }
 
   /**
@@ -55,7 +57,7 @@ export class BpeModel implements WordModel {
     for (let at = 0; at < word.length;) {
       const end = at + ((word.charCodeAt(at) & 0xfc00) === 0xd800 ? 2 : 1);
       const character = end < word.length ? word.slice(at, end) : word.slice(at, end) + this.#endOfWord;
-      symbols.push(tokens.get(character) ?? -1, at);
+      symbols.push(tokens.get(character) ?? this.#extra.get(character) ?? -1, at);
       at = end;
     }
     symbols.merge(word, this.#rules);
@@ -82,10 +84,9 @@ export class BpeModel implements WordModel {
   }
 }
 
-/** Merges from a list: a rule is the place in it. Pieces that are no tokens get numbers above the vocabulary's. */
-function listedRules(spec: BpeSpec, vocabulary: Vocabulary): MergeRules {
+/** Merges from a list: a rule is the place in it. Pieces that are no tokens get numbers in `extra`. */
+function listedRules(spec: BpeSpec, vocabulary: Vocabulary, extra: Map<string, number>): MergeRules {
   const { merges } = spec;
-  const extra = new Map<string, number>();
   const symbolOf = (text: string): number => {
     const token = vocabulary.tokens.get(text) ?? extra.get(text);
     if (token !== undefined) return token;

@@ -4,7 +4,7 @@
 const encoder = new TextEncoder();
 
 /** GPT-2's character of each byte: itself where it prints, or else one from U+0100 on, in order. */
-const alphabet: readonly string[] = makeAlphabet();
+export const alphabet: readonly string[] = makeAlphabet();
 const byteOfCharacter = new Map(alphabet.map((character, byte) => [character, byte]));
 
 function makeAlphabet(): string[] {

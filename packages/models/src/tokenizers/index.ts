@@ -12,11 +12,15 @@ export { ByteTokenizer } from "./byte.ts";
 export { CharacterTokenizer } from "./character.ts";
 export { SentencePieceTokenizer } from "./sentencepiece.ts";
 export { PipelineTokenizer } from "./pipeline.ts";
+export { tokenizersDiffer } from "./compare.ts";
 export { tokenizerFromGguf } from "./gguf.ts";
 export type { GgufLookup } from "./gguf.ts";
 export { GGUF_WORD_NAMES } from "./gguf-words.ts";
+export { tokenizerToGguf } from "./gguf-writing.ts";
 export { tokenizerFromHuggingFace } from "./huggingface.ts";
 export type { HuggingFaceFiles } from "./huggingface.ts";
+export { tokenizerToHuggingFace } from "./huggingface-writing.ts";
+export type { HuggingFaceTokenizer } from "./huggingface-writing.ts";
 export type { PipelineSpec } from "./pipeline-spec.ts";
 export {
   PatternError,
