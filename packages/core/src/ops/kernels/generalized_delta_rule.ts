@@ -18,11 +18,12 @@ import {
   eachElement,
   eachPiece,
   gatherStates,
+  rowsAtOnce,
   rowsMax,
   rowsOf,
   scatterStates,
   STEPS_AHEAD,
-  sumRow,
+  sumRows,
 } from "./row_states.ts";
 
 /** Vectors of a piece. */
@@ -225,7 +226,7 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
         const offsets = Array.from({ length: piece.count }, (_, i) => i * piece.type.lanes * 4);
         const at = (base: LoopValue): LoopValue => k.offset(base, t, heads * valueSize * 4);
         const values = offsets.map((offset) => k.load(piece.type, at(valuesAt!), offset));
-        askRow(k, at(valuesAt!), STEPS_AHEAD * heads * valueSize, rowsOf(piece));
+        for (const row of [valuesAt!, outputsAt!]) askRow(k, at(row), STEPS_AHEAD * heads * valueSize, rowsOf(piece));
         stageStep(k, rows, t);
         const { outputs } = stepStates(k, piece, dims, staged, values, states, states);
         outputs.forEach((output, i) => k.store(output, at(outputsAt!), offsets[i]));
@@ -254,28 +255,29 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
     const step = allocateStep(k, dims);
     const from = headStart(k, dims, [q, key, logDecay, a, b], matrix);
     stageStep(k, { dims, from, staged: step, lanes }, k.index(0));
-    k.loop(start, end, 1, (i) => {
+    const rows = rowsAtOnce(valueSize, rowsPerChunk);
+    k.loop(start, end, rows, (i) => {
       const element = k.add(k.mul(matrix, k.index(valueSize)), i);
-      const [before, after] = [first!, last!].map((base) => k.offset(base, element, keySize * 4)) as [
-        LoopValue,
-        LoopValue,
-      ];
-      const value = k.load(F32, k.offset(v!, element, 4));
-      const read =
+      const [before, after] = [first!, last!].map((base) => {
+        const at = k.offset(base, element, keySize * 4);
+        return Array.from({ length: rows }, (_, row) => k.add(at, k.index(row * keySize * 4)));
+      }) as [LoopValue[], LoopValue[]];
+      const values = before.map((_row, row) => k.load(F32, k.offset(v!, element, 4), row * 4));
+      const reads =
         step.a &&
-        sumRow(k, keySize, lanes, (type, at, sum) =>
-          k.fma(k.load(type, k.add(before, at)), k.load(type, k.add(step.a!, at)), sum),
+        sumRows(k, keySize, lanes, rows, (type, at, row, sum) =>
+          k.fma(k.load(type, k.add(before[row]!, at)), k.load(type, k.add(step.a!, at)), sum),
         );
-      const output = sumRow(k, keySize, lanes, (type, at, sum) => {
+      const outputs = sumRows(k, keySize, lanes, rows, (type, at, row, sum) => {
         const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
         const w = decays === 1 ? k.loadSplat(type, step.decays) : k.load(type, k.add(step.decays, at));
-        const written = k.mul(all(value), k.load(type, k.add(step.k, at)));
-        const kept = k.fma(w, k.load(type, k.add(before, at)), written);
-        const next = read === undefined ? kept : k.fma(all(read), k.load(type, k.add(step.b!, at)), kept);
-        k.store(next, k.add(after, at));
+        const written = k.mul(all(values[row]!), k.load(type, k.add(step.k, at)));
+        const kept = k.fma(w, k.load(type, k.add(before[row]!, at)), written);
+        const next = reads === undefined ? kept : k.fma(all(reads[row]!), k.load(type, k.add(step.b!, at)), kept);
+        k.store(next, k.add(after[row]!, at));
         return k.fma(next, k.load(type, k.add(step.q!, at)), sum);
       });
-      k.store(output, k.offset(o!, element, 4));
+      outputs.forEach((output, row) => k.store(output, k.offset(o!, element, 4), row * 4));
     });
   });
 }

@@ -126,7 +126,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
         values: ofValues(v!),
         dO: ofValues(dO!),
         dv: ofValues(dv!),
-        sums: sumRows(k, dims, cut, plan, sums, matrix, block),
+        sums: placeSums(k, dims, cut, plan, sums, matrix, block),
         addsToSums: piece.offset > 0,
         g,
         reads,
@@ -145,7 +145,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
 }
 
 /** Where this block's sums go; `bases` are the results that get theirs, and then what is left for later. */
-function sumRows(
+function placeSums(
   k: KernelBuilder,
   dims: DeltaDims,
   { blocks }: RowBlocks,
@@ -211,6 +211,7 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
   const after = k.add(before, k.index(keySize * rowsOf(piece) * 4));
   const erased = head.b && gainOutputs(k, own, head.q!, head.b, dO!);
   const sumsAt = own.sums.map(({ at: row, stepElements }) => k.offset(row, t, stepElements * 4));
+  own.sums.forEach(({ stepElements }, i) => askRow(k, sumsAt[i]!, -STEPS_AHEAD * stepElements, keySize));
   const zeros = vectors.map(() => k.constant(type, 0));
   const dv = eachColumn(k, keySize, Math.min(keySize, type.lanes), zeros, (turn, carried) => {
     const totals = [...carried];

@@ -15,6 +15,8 @@ const UNROLLED_COLUMNS = 16;
 /** Steps of a span. */
 const [SPAN_MIN, SPAN_MAX] = [8, 64];
 
+/** Rows that a single step takes at once, where they can be divided so. */
+const STEP_ROWS = 4;
 /** Steps that rows are asked for ahead, and what comes at once. */
 export const STEPS_AHEAD = 4;
 const LINE_BYTES = 64;
@@ -255,15 +257,34 @@ export function sumRow(
   lanes: number,
   add: (type: LoopType, at: LoopValue, sum: LoopValue) => LoopValue,
 ): LoopValue {
-  const sums: LoopValue[] = [];
+  return sumRows(k, count, lanes, 1, (type, at, _row, sum) => add(type, at, sum))[0]!;
+}
+
+/** The same for some rows at once, which do not wait for each other. */
+export function sumRows(
+  k: KernelBuilder,
+  count: number,
+  lanes: number,
+  rows: number,
+  add: (type: LoopType, at: LoopValue, row: number, sum: LoopValue) => LoopValue,
+): readonly LoopValue[] {
+  const sums: (readonly LoopValue[])[] = [];
   let done = 0;
   for (const width of laneWidths(lanes)) {
     const type = loopType("f32", width);
     const end = count - ((count - done) % width);
     if (end === done) continue;
-    const [sum] = k.for(done * 4, end * 4, width * 4, [k.constant(type, 0)], (at, [total]) => [add(type, at, total!)]);
-    sums.push(foldLanes(k, sum!, (p, q) => k.add(p, q)));
+    const zeros = Array.from({ length: rows }, () => k.constant(type, 0));
+    const totals = k.for(done * 4, end * 4, width * 4, zeros, (at, so) =>
+      so.map((total, row) => add(type, at, row, total)),
+    );
+    sums.push(totals.map((total) => foldLanes(k, total, (p, q) => k.add(p, q))));
     done = end;
   }
-  return sums.reduce((p, q) => k.add(p, q));
+  return sums.reduce((p, q) => p.map((sum, row) => k.add(sum, q[row]!)));
+}
+
+/** Rows of a chunk that a single step takes at once. */
+export function rowsAtOnce(rows: number, perChunk: number): number {
+  return rows % STEP_ROWS === 0 && perChunk % STEP_ROWS === 0 ? STEP_ROWS : 1;
 }

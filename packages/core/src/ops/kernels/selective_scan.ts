@@ -21,10 +21,11 @@ import {
   eachColumn,
   eachPiece,
   gatherStates,
+  rowsAtOnce,
   rowsMax,
   rowsOf,
   scatterStates,
-  sumRow,
+  sumRows,
   STEPS_AHEAD,
 } from "./row_states.ts";
 
@@ -71,6 +72,7 @@ function lowerSequence(context: LowerContext, dims: ScanDims): void {
         const [deltaAt, xAt, yAt] = rows.map((row) => k.offset(row, t, channels * 4)) as typeof rows;
         const [b, c] = gates.map((row) => k.offset(row, t, states * 4)) as typeof gates;
         const step = loadStep(k, piece, deltaAt, xAt, STEPS_AHEAD * channels);
+        askRow(k, yAt, STEPS_AHEAD * channels, width);
         const zeros = step.delta.map(() => k.constant(piece.type, 0));
         const ys = advanceStates(k, piece, states, { ...step, b, rates, h }, zeros, (next, sum, turn, i) => {
           const [at, offset] = turn.row(c, i, 4);
@@ -155,21 +157,24 @@ function lowerOneStep(context: LowerContext, dims: ScanDims): void {
     const start = k.mul(k.rem(k.chunk, k.index(blocks)), k.index(width));
     const end = k.min(k.add(start, k.index(width)), k.index(channels));
     const [bAt, cAt] = [b!, c!].map((gates) => k.offset(gates, sequence, states * 4));
-    k.loop(start, end, 1, (d) => {
+    const rows = rowsAtOnce(channels, width);
+    k.loop(start, end, rows, (d) => {
       const channel = k.add(k.mul(sequence, k.index(channels)), d);
-      const step = k.load(F32, k.offset(delta!, channel, 4));
-      const exponent = k.mul(step, k.constant(F32, Math.LOG2E));
-      const drive = k.mul(step, k.load(F32, k.offset(x!, channel, 4)));
-      const aAt = k.offset(a!, d, states * 4);
-      const [from, to] = [state!, last!].map((row) => k.offset(row, channel, states * 4));
-      const output = sumRow(k, states, lanes, (type, n, sum) => {
-        const decay = exp2Of(k, k.mul(k.splat(exponent, type.lanes), k.load(type, k.add(aAt, n))));
-        const input = k.mul(k.splat(drive, type.lanes), k.load(type, k.add(bAt!, n)));
-        const next = k.fma(decay, k.load(type, k.add(from!, n)), input);
-        k.store(next, k.add(to!, n));
+      const each = Array.from({ length: rows }, (_, row) => row);
+      const deltas = each.map((row) => k.load(F32, k.offset(delta!, channel, 4), row * 4));
+      const exponents = deltas.map((step) => k.mul(step, k.constant(F32, Math.LOG2E)));
+      const drives = deltas.map((step, row) => k.mul(step, k.load(F32, k.offset(x!, channel, 4), row * 4)));
+      const stateRows = (base: LoopValue, of: LoopValue): LoopValue[] =>
+        each.map((row) => k.add(k.offset(base, of, states * 4), k.index(row * states * 4)));
+      const [aAt, from, to] = [stateRows(a!, d), stateRows(state!, channel), stateRows(last!, channel)];
+      const outputs = sumRows(k, states, lanes, rows, (type, n, row, sum) => {
+        const decay = exp2Of(k, k.mul(k.splat(exponents[row]!, type.lanes), k.load(type, k.add(aAt![row]!, n))));
+        const input = k.mul(k.splat(drives[row]!, type.lanes), k.load(type, k.add(bAt!, n)));
+        const next = k.fma(decay, k.load(type, k.add(from![row]!, n)), input);
+        k.store(next, k.add(to![row]!, n));
         return k.fma(k.load(type, k.add(cAt!, n)), next, sum);
       });
-      k.store(output, k.offset(y!, channel, 4));
+      outputs.forEach((output, row) => k.store(output, k.offset(y!, channel, 4), row * 4));
     });
   });
 }

@@ -175,10 +175,11 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
   const vectors = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
   const at = (base: LoopValue): LoopValue => k.offset(base, t, channels * 4);
   const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x), -STEPS_AHEAD * channels);
-  askRow(k, at(own.dy), -STEPS_AHEAD * channels, rowsOf(piece));
+  for (const row of [own.dy, own.dDelta, own.dx]) askRow(k, at(row), -STEPS_AHEAD * channels, rowsOf(piece));
   const dy = vectors.map((offset) => k.load(type, at(own.dy), offset));
   const [b, c] = [own.b, own.c].map((gates) => k.offset(gates, t, states * 4)) as [LoopValue, LoopValue];
   const dGates = k.offset(own.gates, t, own.gateStepBytes);
+  askRow(k, dGates, (-STEPS_AHEAD * own.gateStepBytes) / 4, (2 * own.gateRowBytes) / 4);
   const dGateRows = [dGates, k.add(dGates, k.index(own.gateRowBytes))] as const;
   const after = k.add(before, k.index(states * rowBytes));
   const zeros = Array.from({ length: 2 * count }, () => k.constant(type, 0));
