@@ -42,6 +42,7 @@ const FAMILIES: readonly (readonly [name: string, label: RegExp])[] = [
   ["ternary_linear", /^ternary_linear/],
   ["attention", /^attention/],
   ["linear_recurrence", /^linear_recurrence/],
+  ["state recurrences", /^(selective_scan|generalized_delta_rule|causal_convolution)/],
   ["fused rows", /\+/],
   ["pack and quantise", /quantize|ternarize/],
 ];

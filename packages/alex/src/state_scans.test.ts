@@ -35,8 +35,8 @@ const selectiveScan: Recurrence = {
   inputs: (time) => [f32(1, time, 33), f32(33, 5), f32(1, time, 5), f32(1, time, 5), f32(1, time, 33), f32(1, 33, 5)],
 };
 
-/** Two heads for each group of keys; `decays` is 1 or the size of keys, 18. */
-function deltaRule(name: string, decays: number, erases: boolean): Recurrence {
+/** Two heads, with keys of their own or the same; `decays` is 1 or the size of keys. */
+function deltaRule(name: string, groups: number, keySize: number, decays: number, erases: boolean): Recurrence {
   const small = [-0.3, 0.3] as const;
   return {
     name,
@@ -44,9 +44,9 @@ function deltaRule(name: string, decays: number, erases: boolean): Recurrence {
     state: 4,
     ranges: [undefined, small, undefined, [-0.5, 0], undefined, small, small],
     inputs: (time) => {
-      const keys = f32(1, time, 1, 18);
-      const pair = f32(1, time, 2, 18);
-      const own = [keys, keys, f32(1, time, 2, 17), f32(1, time, 2, decays), f32(1, 2, 17, 18)];
+      const keys = f32(1, time, groups, keySize);
+      const pair = f32(1, time, 2, keySize);
+      const own = [keys, keys, f32(1, time, 2, 17), f32(1, time, 2, decays), f32(1, 2, 17, keySize)];
       return erases ? [...own, pair, pair] : own;
     },
   };
@@ -54,10 +54,10 @@ function deltaRule(name: string, decays: number, erases: boolean): Recurrence {
 
 const RECURRENCES: readonly Recurrence[] = [
   selectiveScan,
-  deltaRule("one decay a head", 1, false),
-  deltaRule("a decay for each key", 18, false),
-  deltaRule("one decay, erasing", 1, true),
-  deltaRule("a decay for each key, erasing", 18, true),
+  deltaRule("one decay a head", 2, 16, 1, false),
+  deltaRule("a decay for each key", 1, 18, 18, false),
+  deltaRule("one decay, erasing", 1, 18, 1, true),
+  deltaRule("a decay for each key, erasing", 2, 16, 16, true),
 ];
 
 /** Several spans, and a part of one. */

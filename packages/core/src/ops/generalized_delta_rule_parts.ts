@@ -72,7 +72,7 @@ export function requireDelta(op: string, inputs: readonly TensorType[]): DeltaDi
 export function sampleDelta(draw: CaseDraw): { readonly dims: DeltaDims; readonly ranges: OpCase["ranges"] } {
   const [batch, time] = [draw.int(1, 2), draw.pick([1, draw.int(2, 11)])];
   const [groups, groupSize] = [draw.int(1, 2), draw.int(1, 2)];
-  const [keySize, valueSize] = [draw.int(1, 9), draw.int(1, 9)];
+  const [keySize, valueSize] = [draw.pick([draw.int(1, 9), 16]), draw.pick([draw.int(1, 9), 19])];
   const erases = draw.pick([true, false]);
   const decays = draw.pick([1, keySize]);
   const heads = groups * groupSize;
