@@ -67,11 +67,7 @@ export interface Beginning {
  */
 export function beginText(tokenizer: Tokenizer, prompt: string): Beginning {
   const stream = tokenizer.stream();
-  const encoded = tokenizer.encode(prompt);
-  if (tokenizer.bosToken !== undefined) {
-    const tokens = Int32Array.of(tokenizer.bosToken, ...encoded);
-    return { tokens, text: pushAll(stream, tokens), stream };
-  }
+  const encoded = tokenizer.encode(prompt, { addBos: true });
   if (encoded.length > 0) return { tokens: encoded, text: pushAll(stream, encoded), stream };
   const tokens = Int32Array.of(newlineToken(tokenizer));
   pushAll(stream, tokens);

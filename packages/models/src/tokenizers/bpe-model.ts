@@ -33,17 +33,23 @@ export class BpeModel implements WordModel {
   }
 
   /**
-   * Whether a text may be cut before every run of "▁" without changing its tokens: no merge reaches across, and no
-   * unknown tokens are to become one.
+   * The characters after which a run of "▁" may merge with what stands before it. After all others a text may be cut
+   * there without changing its tokens. Undefined where it may not: unknown neighbours are to become one token, say.
    */
-  get spellsRunsApart(): boolean {
-    if (this.#wholeWords || this.#endOfWord !== "" || (this.#fuseUnknown && !this.#hasAllBytes)) return false;
-    if (this.#spec.kind !== "bpe") return !this.vocabulary.tokens.keys().some((text) => /[^▁]▁/.test(text));
-    const { merges } = this.#spec;
-    for (let index = 0; index < merges.length; index += 2) {
-      if (merges[index + 1].startsWith("▁") && !merges[index].endsWith("▁")) return false;
+  spaceJoiners(): ReadonlySet<string> | undefined {
+    if (this.#wholeWords || this.#endOfWord !== "" || (this.#fuseUnknown && !this.#hasAllBytes)) return undefined;
+    const joiners = new Set<string>();
+    if (this.#spec.kind === "bpe") {
+      const { merges } = this.#spec;
+      for (let at = 0; at < merges.length; at += 2) {
+        if (merges[at + 1].startsWith("▁")) joiners.add(merges[at].slice(-1));
+      }
+    } else {
+      for (const text of this.vocabulary.tokens.keys()) {
+        for (let at = text.indexOf("▁", 1); at > 0; at = text.indexOf("▁", at + 1)) joiners.add(text[at - 1]);
+      }
     }
-    return true;
+    return joiners;
   }
 
   spell(word: string, out: TokenBuffer): void {

@@ -7,7 +7,7 @@ import { BpeModel } from "./bpe-model.ts";
 import { toByteText } from "./byte-text.ts";
 import { compileNormalizer } from "./normalizer.ts";
 import type { Normalizer } from "./normalizer.ts";
-import type { PipelineSpec, WordStep } from "./pipeline-spec.ts";
+import type { PipelineSpec } from "./pipeline-spec.ts";
 import { RwkvModel } from "./rwkv-model.ts";
 import { createDecoder } from "./token-decoder.ts";
 import type { TokenDecoder } from "./token-decoder.ts";
@@ -16,7 +16,7 @@ import type { DecodeOptions, EncodeOptions, SpecialTokens, Tokenizer, TokenStrea
 import { UnigramModel } from "./unigram-model.ts";
 import { TokenBuffer } from "./vocabulary.ts";
 import type { WordModel } from "./vocabulary.ts";
-import { compileWordSplitter } from "./word-splitter.ts";
+import { compileWordSplitter, cutAtSpaces } from "./word-splitter.ts";
 import type { WordSplitter } from "./word-splitter.ts";
 import { WordPieceModel } from "./wordpiece-model.ts";
 
@@ -26,15 +26,6 @@ const REMEMBERED_LENGTH = 12;
 
 const encoder = new TextEncoder();
 const noBytes = new Uint8Array(0);
-
-/** Cuts a text before each run of "▁": what SentencePiece's spaces have become. */
-const runsOfSpaces: WordStep = {
-  type: "split",
-  pattern: "\u2581*[^\u2581]+|\u2581+",
-  literal: false,
-  behavior: "isolated",
-  invert: false,
-};
 
 export class PipelineTokenizer implements Tokenizer {
   readonly kind: PipelineSpec["kind"];
@@ -142,6 +133,11 @@ export class PipelineTokenizer implements Tokenizer {
     return this.#spec.tokens[token] ?? "";
   }
 
+  tokenBytes(token: number): Uint8Array {
+    checkToken(token, this.vocabSize);
+    return bytesWithin(this.#source, token);
+  }
+
   toJSON(): PipelineSpec {
     return this.#spec;
   }
@@ -149,8 +145,14 @@ export class PipelineTokenizer implements Tokenizer {
   /** The model, and cuts at spaces where those change nothing and words would be whole texts. */
   #prepare(): WordModel {
     const model = createModel(this.#spec);
-    const isWhole = this.#spec.words.length === 0 && model instanceof BpeModel && model.spellsRunsApart;
-    if (isWhole) this.#split = compileWordSplitter([runsOfSpaces]);
+    // A cut at what the last normalisation has replaced, as in Gemma's file, cuts nothing.
+    const last = this.#spec.normalizer.at(-1);
+    const replaced = last?.type === "replace" && last.literal && !last.text.includes(last.pattern) ? last.pattern : "";
+    const cutsNothing = this.#spec.words.every(
+      (step) => step.type === "split" && step.literal && step.pattern === replaced,
+    );
+    const joiners = cutsNothing && model instanceof BpeModel ? model.spaceJoiners() : undefined;
+    if (joiners !== undefined) this.#split = cutAtSpaces(joiners);
     return model;
   }
 

@@ -21,6 +21,21 @@ export function compileWordSplitter(steps: readonly WordStep[]): WordSplitter {
   };
 }
 
+/** Cuts a text before each run of "▁", but for those after one of `joiners`. */
+export function cutAtSpaces(joiners: ReadonlySet<string>): WordSplitter {
+  return (text) => {
+    const words: string[] = [];
+    let start = 0;
+    for (let at = text.indexOf("▁", 1); at > 0; at = text.indexOf("▁", at + 1)) {
+      if (text[at - 1] === "▁" || joiners.has(text[at - 1])) continue;
+      words.push(text.slice(start, at));
+      start = at;
+    }
+    if (start < text.length) words.push(text.slice(start));
+    return words;
+  };
+}
+
 type Step = (word: string, isStart: boolean, out: string[]) => void;
 
 function compileStep(step: WordStep): Step {
