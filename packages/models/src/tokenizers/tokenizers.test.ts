@@ -154,6 +154,22 @@ test("a token outside the vocabulary is refused by every kind", () => {
   }
 });
 
+test("tokens have texts as their vocabulary writes them; BOS goes before a text where it is asked for", () => {
+  assert.equal(new ByteTokenizer().tokenText(0x0a), "<0x0A>");
+  assert.equal(characters.tokenText(characters.encode("é")[0]), "é");
+  assert.equal(synthetic.tokenText(1), "\n<s>\n");
+  for (const tokenizer of tokenizers) {
+    assert.throws(() => tokenizer.tokenText(tokenizer.vocabSize), UnknownTokenError);
+    const before = tokenizer.bosToken === undefined ? [] : [tokenizer.bosToken];
+    assert.deepEqual(
+      Array.from(tokenizer.encode("the", { addBos: true, addEos: true })),
+      [...before, ...tokenizer.encode("the")],
+      tokenizer.kind,
+    );
+  }
+  assert.equal(synthetic.decode([1, ...synthetic.encode("the")], { specials: true }), "\n<s>\nthe");
+});
+
 test("hostile vocabulary files are refused with the offset", () => {
   const good = writeVocabularyFile(syntheticPieces());
   const changed = (byteOffset: number, value: number): Uint8Array => {
