@@ -7,14 +7,22 @@ import { toFileError } from "@fidelity/barewire/node";
 import { decodeTensorValues } from "@fidelity/formats";
 import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
 import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
-import { tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidelity/models";
+import { CHAT_LIMITS, tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidelity/models";
 import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
+import { cardOfGguf, cardOfTexts, templatesOfFolder } from "./card.ts";
+import type { ModelCard } from "./card.ts";
 import { ModelFileError } from "./errors.ts";
 
 /** What a Hugging Face folder calls its parts. */
-const CONFIG_FILE = "config.json";
-const INDEX_FILE = "model.safetensors.index.json";
-const WEIGHTS_FILE = "model.safetensors";
+export const CONFIG_FILE = "config.json";
+export const INDEX_FILE = "model.safetensors.index.json";
+export const WEIGHTS_FILE = "model.safetensors";
+export const TEMPLATE_FILE = "chat_template.jinja";
+export const TOKENIZER_FILES = {
+  tokenizer: "tokenizer.json",
+  config: "tokenizer_config.json",
+  generation: "generation_config.json",
+} as const;
 /** A larger config.json is no configuration. */
 const CONFIG_BYTES_MAX = 1 << 24;
 /** The largest vocabularies make some 20 MB. */
@@ -35,6 +43,8 @@ export interface ForeignFile extends Disposable {
    * @param vocabSize tokens that the model has logits for
    */
   tokenizer(vocabSize: number): Tokenizer | undefined;
+  /** Its name, license and so on, and its chat templates; read when it is asked for. */
+  card(): ModelCard;
   /** Tensors by name. */
   readonly tensors: ReadonlyMap<string, SourceTensor>;
 }
@@ -50,7 +60,8 @@ function openGgufModel(path: string): ForeignFile {
   const lookup = (key: string): unknown => ggufValue(source, key);
   const kind = lookup("tokenizer.ggml.model") ?? "none";
   const tokenizer = (): Tokenizer | undefined => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(lookup));
-  return foreignFile({ format: "gguf", path, source, config: source.config, lookup, tokenizer }, opened.move());
+  const card = (): ModelCard => cardOfGguf(source.metadata);
+  return foreignFile({ format: "gguf", path, source, config: source.config, lookup, tokenizer, card }, opened.move());
 }
 
 function ggufValue(source: GgufSource, key: string): unknown {
@@ -76,8 +87,11 @@ function openHuggingFaceModel(path: string): ForeignFile {
   const open = weights.endsWith(".json") ? openSafetensorsIndex : openSafetensors;
   const { source } = opened.use(open(weights));
   const lookup = (key: string): unknown => key.split(".").reduce<unknown>(fieldOf, config);
-  const tokenizer = (vocabSize: number): Tokenizer | undefined => huggingFaceTokenizer(folder, vocabSize);
-  return foreignFile({ format: "huggingFace", path, source, config, lookup, tokenizer }, opened.move());
+  const vocabulary = join(folder, TOKENIZER_FILES.tokenizer);
+  const tokenizer = (vocabSize: number): Tokenizer | undefined =>
+    existsSync(vocabulary) ? huggingFaceTokenizer(vocabulary, vocabSize) : undefined;
+  const card = (): ModelCard => new Map([...cardOfTexts(source.config), ...templatesIn(folder)]);
+  return foreignFile({ format: "huggingFace", path, source, config, lookup, tokenizer, card }, opened.move());
 }
 
 function fieldOf(value: unknown, name: string): unknown {
@@ -120,20 +134,35 @@ function notJson(path: string, got: string): ModelFileError {
   });
 }
 
-function huggingFaceTokenizer(folder: string, vocabSize: number): Tokenizer | undefined {
-  const [tokenizer, config, generation] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"].map(
-    (name) => (existsSync(join(folder, name)) ? readJson(join(folder, name), TOKENIZER_BYTES_MAX) : undefined),
-  );
-  return tokenizer === undefined ? undefined : tokenizerFromHuggingFace({ tokenizer, config, generation, vocabSize });
+/** The tokenizer of a tokenizer.json and the files beside it, with as many tokens as the model has or more. */
+export function huggingFaceTokenizer(path: string, vocabSize: number): Tokenizer {
+  const { config, generation } = TOKENIZER_FILES;
+  const folder = dirname(path);
+  return tokenizerFromHuggingFace({
+    tokenizer: readJson(path, TOKENIZER_BYTES_MAX),
+    config: jsonIn(folder, config),
+    generation: jsonIn(folder, generation),
+    vocabSize,
+  });
 }
 
-interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer"> {
+function jsonIn(folder: string, name: string): unknown {
+  return existsSync(join(folder, name)) ? readJson(join(folder, name), TOKENIZER_BYTES_MAX) : undefined;
+}
+
+function templatesIn(folder: string): ModelCard {
+  const path = join(folder, TEMPLATE_FILE);
+  const isThere = existsSync(path) && statSync(path).size <= 4 * CHAT_LIMITS.templateLength;
+  return templatesOfFolder(jsonIn(folder, TOKENIZER_FILES.config), isThere ? readFileSync(path, "utf8") : undefined);
+}
+
+interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer" | "card"> {
   readonly source: TensorSource;
   readonly lookup: (key: string) => unknown;
 }
 
 function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile {
-  const { format, path, config, tokenizer, source, lookup } = parts;
+  const { format, path, config, tokenizer, card, source, lookup } = parts;
   const tensors = new Map(source.tensors.map((tensor) => [tensor.name, tensor]));
   const described: ForeignModel = {
     where: path,
@@ -154,6 +183,7 @@ function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile 
     config,
     tensors,
     tokenizer,
+    card,
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

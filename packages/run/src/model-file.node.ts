@@ -22,7 +22,7 @@ import {
 } from "@fidelity/models";
 import type { DeviceParameters, ForeignImport, Model, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
-import { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
+import { huggingFaceTokenizer, isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
 import type { ForeignFile } from "./foreign-file.node.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
@@ -96,7 +96,10 @@ export interface ModelInfo {
 }
 
 export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
-  /** A llama2.c tokenizer file; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a llama2.c model. */
+  /**
+   * A tokenizer file of llama2.c, or a tokenizer.json; without it, `tokenizer.bin` or `tok<vocabulary>.bin` beside a
+   * llama2.c model.
+   */
   readonly tokenizer?: string;
   /** From this size on, ternary weights of other programs' files are kept repacked in the user's cache. 32 MiB. */
   readonly keptBytesMin?: number;
@@ -161,6 +164,13 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
 export function formatOf(path: string): ModelInfo["format"] {
   if (isHuggingFaceModel(path)) return "safetensors";
   const { format, seen } = detectFormat(readHead(path));
+  if (format === "onnx") {
+    throw new ModelFileError("an ONNX file is a graph of operators, and no model of a known architecture", {
+      where: path,
+      got: seen,
+      hint: "run it as a function with onnxFunction of @fidelity/formats/onnx, or open the file it was exported from",
+    });
+  }
   if (format !== "unknown") return format;
   throw new ModelFileError("the file is not a model that can be opened", {
     where: path,
@@ -283,16 +293,24 @@ function tokenizerBeside(path: string, vocabSize: number): string | undefined {
     .find((file) => existsSync(file));
 }
 
-function readTokenizer(path: string, model: Model): Tokenizer {
-  let file: Uint8Array;
+/**
+ * The tokenizer in a file of its own: a tokenizer.json, or one of llama2.c. Throws `FileError`, `VocabularyError`, and
+ * `ModelFileError` where it belongs to another model.
+ */
+export function readTokenizer(path: string, model: Model): Tokenizer {
+  const tokenizer = path.endsWith(".json")
+    ? huggingFaceTokenizer(path, model.vocabSize)
+    : new SentencePieceTokenizer(readWhole(path), basename(path));
+  checkVocabulary(path, model, tokenizer);
+  return tokenizer;
+}
+
+function readWhole(path: string): Uint8Array {
   try {
-    file = readFileSync(path);
+    return readFileSync(path);
   } catch (error) {
     throw toFileError(error, "read", path);
   }
-  const tokenizer = new SentencePieceTokenizer(file, basename(path));
-  checkVocabulary(path, model, tokenizer);
-  return tokenizer;
 }
 
 async function openForeign(

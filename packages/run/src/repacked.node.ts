@@ -59,10 +59,14 @@ export async function openRepacked<T>(
   } catch (error) {
     throw toFileError(error, "write", folder);
   }
-  const source = { model: imported.model, tokenizer: undefined, parameters: foreignValues(file, imported) };
-  await writeContainerModel(path, source, {
-    onProgress: (done, total, parameter) => onProgress?.({ parameter, done, total }),
-  });
+  const parameters = foreignValues(file, imported);
+  await writeContainerModel(
+    path,
+    { model: imported.model, tokenizer: undefined, card: new Map(), parameters },
+    {
+      onProgress: (done, total, parameter) => onProgress?.({ parameter, done, total }),
+    },
+  );
   return open(path);
 }
 

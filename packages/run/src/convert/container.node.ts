@@ -6,6 +6,7 @@ import type { ContainerHeader } from "@fidelity/barewire";
 import { ContainerWriter } from "@fidelity/barewire/node";
 import { packTernary, storageBytes } from "@fidelity/core";
 import { namedParameters } from "@fidelity/models";
+import { textsOfCard } from "../card.ts";
 import { ternaryScale } from "../foreign-parameters.ts";
 import { componentOf, tensorLayouts } from "../parameter-file.node.ts";
 import { versions } from "../versions.node.ts";
@@ -20,11 +21,11 @@ export interface WriteContainerOptions {
 /** Writes the container: whole, or what was there stays. Throws `FileError` and the signal's reason. */
 export async function writeContainerModel(
   path: string,
-  { model, tokenizer, parameters }: Pick<StoredValues, "model" | "tokenizer" | "parameters">,
+  { model, tokenizer, parameters, card }: Pick<StoredValues, "model" | "tokenizer" | "parameters" | "card">,
   { onProgress, signal }: WriteContainerOptions = {},
 ): Promise<ContainerHeader> {
   using writer = ContainerWriter.create(path, {
-    metadata: { ...versions(), kind: "model" },
+    metadata: { ...textsOfCard(card), ...versions(), kind: "model" },
     config: { model: model.config, tokenizer: tokenizer?.toJSON() ?? null },
   });
   const leaves = namedParameters(model.parameters);

@@ -2,26 +2,24 @@
 // written is read back and compared. A GGUF file becomes another one without anybody knowing its architecture: metadata
 // and names stay, and only the types of its matrices change.
 
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { toFileError, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
+import { basename, dirname, extname, resolve } from "node:path";
+import { writeFileGradually } from "@fidelity/barewire/node";
 import { sameShape } from "@fidelity/core";
-import {
-  decodeTensorValues,
-  encodeValues,
-  ggufArray,
-  ggufPieces,
-  safetensorsPieces,
-  tensorSizeBytes,
-} from "@fidelity/formats";
+import { decodeTensorValues, encodeValues, ggufPieces, tensorSizeBytes } from "@fidelity/formats";
 import type { GgufValue, SourceDtype, SourceTensor, TensorToWrite } from "@fidelity/formats";
 import { openGguf } from "@fidelity/formats/node";
-import { namedParameters, namings } from "@fidelity/models";
-import type { FileNaming, ForeignFormat, MetadataEntry } from "@fidelity/models";
+import { namedParameters, namings, tokenizerToGguf, tokenizerToHuggingFace } from "@fidelity/models";
+import type { FileNaming, ForeignFormat, MetadataEntry, Tokenizer } from "@fidelity/models";
+import { CHAT_TEMPLATE, ggufEntriesOfCard } from "../card.ts";
+import type { ModelCard } from "../card.ts";
 import { ModelFileError } from "../errors.ts";
 import { openForeignModel } from "../foreign-file.node.ts";
 import { formatOf } from "../model-file.node.ts";
 import { writeContainerModel } from "./container.node.ts";
+import { writeFolder } from "./folder.node.ts";
+import { ggufEntry, typeEntries } from "./gguf-metadata.ts";
+import { compareTokenizers, fittedTokenizer, orNotice } from "./kept-tokenizer.ts";
+import type { KeptTokenizer } from "./kept-tokenizer.ts";
 import { openValues } from "./values.node.ts";
 import type { StoredParameter, StoredValues } from "./values.node.ts";
 
@@ -33,7 +31,7 @@ export interface ConvertOptions {
   readonly format: ConvertFormat;
   /** The type of the matrices: any that is written for GGUF, "f32", "f16" or "bf16" for safetensors; kept if absent. */
   readonly dtype?: SourceDtype;
-  /** A llama2.c tokenizer file. */
+  /** A tokenizer file of llama2.c, or a tokenizer.json, instead of the model's own. */
   readonly tokenizer?: string;
   readonly onProgress?: (done: number, total: number, name: string) => void;
   readonly signal?: AbortSignal;
@@ -59,6 +57,11 @@ export interface ConvertReport {
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   readonly tensors: readonly ConvertedTensor[];
+  /** Absent where the output has none. */
+  readonly tokenizer?: KeptTokenizer;
+  readonly hasChatTemplate: boolean;
+  /** What could not be kept as it was, in sentences. */
+  readonly notices: readonly string[];
 }
 
 /** A tensor on its way. */
@@ -86,7 +89,7 @@ export function convertModel(input: string, output: string, options: ConvertOpti
 /** GGUF to GGUF: everything stays under its name. */
 async function convertGguf(input: string, output: string, options: ConvertOptions): Promise<ConvertReport> {
   using opened = openGguf(input);
-  const { tensors, metadata } = opened.source;
+  const { tensors } = opened.source;
   const pieces = tensors.map((tensor): Piece => {
     const { name, shape, dtype, sizeBytes } = tensor;
     const to = typeFor(shape, options.dtype) ?? dtype;
@@ -94,50 +97,133 @@ async function convertGguf(input: string, output: string, options: ConvertOption
     const unchanged = to === dtype ? () => tensor.bytes() : undefined;
     return { name, shape, from: dtype, to, bytesBefore: sizeBytes, values, unchanged };
   });
+  const metadata = new Map(opened.source.metadata);
+  if (options.tokenizer !== undefined) replaceTokenizer(metadata, input, options.tokenizer);
+  if (options.dtype !== undefined) for (const entry of typeEntries(pieces)) metadata.set(...ggufEntry(entry));
   const file = ggufPieces({ metadata, tensors: tensorsToWrite(pieces, options) });
   const bytesAfter = await writeFileGradually(output, file, options);
   const bytesBefore = tensors.reduce((end, { byteOffset, sizeBytes }) => Math.max(end, byteOffset + sizeBytes), 0);
   using written = openGguf(output);
-  const compared = readBack(pieces, written.source.tensors);
-  return { input, output, format: "gguf", bytesBefore, bytesAfter, tensors: compared };
+  const [kind, texts] = ["model", "tokens"].map((key) => metadata.get(`tokenizer.ggml.${key}`));
+  const hasTokenizer = kind?.type === "string" && texts?.type === "array";
+  return {
+    ...{ input, output, format: "gguf", bytesBefore, bytesAfter },
+    tensors: readBack(pieces, written.source.tensors),
+    ...(hasTokenizer ? { tokenizer: { kind: String(kind.value), vocabSize: texts.length } } : {}),
+    hasChatTemplate: metadata.has(CHAT_TEMPLATE),
+    notices: [],
+  };
+}
+
+/** Puts another tokenizer into metadata. Throws what `readTokenizer` and `tokenizerToGguf` throw. */
+function replaceTokenizer(metadata: Map<string, GgufValue>, input: string, path: string): void {
+  using source = openValues(input, { tokenizer: path });
+  for (const key of metadata.keys()) if (key.startsWith("tokenizer.ggml.")) metadata.delete(key);
+  for (const entry of tokenizerToGguf(source.tokenizer!)) metadata.set(...ggufEntry(entry));
 }
 
 async function convertKnown(input: string, output: string, options: ConvertOptions): Promise<ConvertReport> {
   using source = openValues(input, { tokenizer: options.tokenizer });
-  const before = { input, output, format: options.format, bytesBefore: source.fileSizeBytes };
-  if (options.format === "fidelity") {
-    const { fileSizeBytes: bytesAfter } = await writeContainerModel(output, source, options);
-    using written = openValues(output);
-    const tensors = [...source.parameters].map(([name, stored]) =>
-      compare(
-        { name, from: stored.dtype, bytesBefore: stored.sizeBytes, values: stored.values },
-        written.parameters.get(name)!,
-      ),
-    );
-    return { ...before, bytesAfter, tensors };
-  }
-  const format: ForeignFormat = options.format === "gguf" ? "gguf" : "huggingFace";
-  const naming = namingFor(source, format);
+  const notices: string[] = [];
+  const read = orNotice(() => source.tokenizer, notices);
+  const tokenizer = fittedTokenizer(read, source.model.vocabSize, notices);
+  const card = namedCard(source.card, input);
+  const write = options.format === "fidelity" ? writeOwn : writeForeign;
+  const { kept, ...written } = await write(output, { source, tokenizer, card }, options, notices);
+  return {
+    ...{ input, output, format: options.format, bytesBefore: source.fileSizeBytes },
+    ...written,
+    ...(kept === undefined ? {} : { tokenizer: { kind: kept.kind, vocabSize: kept.vocabSize } }),
+    hasChatTemplate: card.has(CHAT_TEMPLATE),
+    notices,
+  };
+}
+
+/** A card with a name, if need be that of the file or its folder. */
+function namedCard(card: ModelCard, input: string): ModelCard {
+  const path = resolve(input);
+  const own = basename(path, extname(path));
+  const isPlain = own === "model" || own.startsWith("step-");
+  return new Map([["general.name", isPlain ? basename(dirname(path)) : own], ...card]);
+}
+
+/** What is written. */
+interface Contents {
+  readonly source: StoredValues;
+  readonly tokenizer: Tokenizer | undefined;
+  readonly card: ModelCard;
+}
+
+interface Written extends Pick<ConvertReport, "bytesAfter" | "tensors"> {
+  /** The tokenizer that was written. */
+  readonly kept: Tokenizer | undefined;
+}
+
+async function writeOwn(output: string, contents: Contents, options: ConvertOptions): Promise<Written> {
+  const { source, tokenizer, card } = contents;
+  const { model, parameters } = source;
+  const { fileSizeBytes } = await writeContainerModel(output, { model, parameters, tokenizer, card }, options);
+  using written = openValues(output);
+  const tensors = [...parameters].map(([name, stored]) =>
+    compare(
+      { name, from: stored.dtype, bytesBefore: stored.sizeBytes, values: stored.values },
+      written.parameters.get(name)!,
+    ),
+  );
+  return { bytesAfter: fileSizeBytes, tensors, kept: tokenizer };
+}
+
+async function writeForeign(
+  output: string,
+  { source, tokenizer, card }: Contents,
+  options: ConvertOptions,
+  notices: string[],
+): Promise<Written> {
+  const format = options.format === "gguf" ? "gguf" : "safetensors";
+  const naming = namingFor(source, format === "gguf" ? "gguf" : "huggingFace");
   const pieces = [...foreignPieces(source, naming, options.dtype), ...constantPieces(source, naming)];
   const tensors = tensorsToWrite(pieces, options);
   const entries = naming.metadata(source.model.config);
-  let bytesAfter: number;
+  let [bytesAfter, kept] = [0, false];
   if (format === "gguf") {
-    const architecture: GgufValue = { type: "string", value: naming.names[0] };
-    const metadata = new Map([["general.architecture", architecture], ...entries.map(ggufEntry)]);
+    const vocabulary = tokenizer === undefined ? undefined : orNotice(() => tokenizerToGguf(tokenizer), notices);
+    kept = vocabulary !== undefined;
+    const metadata = new Map(
+      [
+        { key: "general.architecture", type: "string", value: naming.names[0] } as const,
+        ...typeEntries(pieces),
+        ...entries,
+        ...(vocabulary ?? noVocabulary(naming.names[0], source.model.vocabSize)),
+        ...ggufEntriesOfCard(card),
+      ].map(ggufEntry),
+    );
     bytesAfter = await writeFileGradually(output, ggufPieces({ metadata, tensors }), options);
   } else {
-    makeFolder(output);
-    const file = safetensorsPieces({ metadata: { format: "pt" }, tensors });
-    bytesAfter = await writeFileGradually(join(output, "model.safetensors"), file, options);
+    const files = tokenizer === undefined ? undefined : orNotice(() => tokenizerToHuggingFace(tokenizer), notices);
+    kept = files !== undefined;
     const config = {
       model_type: naming.names[0],
       ...Object.fromEntries(entries.map(({ key, value }) => [key, value])),
     };
-    writeFileAtomic(join(output, "config.json"), [new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`)]);
+    bytesAfter = await writeFolder(output, { config, tensors, tokenizer: files, card }, options);
   }
-  using written = openForeignModel(output, options.format);
-  return { ...before, bytesAfter, tensors: readBack(pieces, [...written.tensors.values()]) };
+  using written = openForeignModel(output, format);
+  if (kept && tokenizer !== undefined) {
+    compareTokenizers(
+      tokenizer,
+      orNotice(() => written.tokenizer(source.model.vocabSize), notices),
+      notices,
+    );
+  }
+  return { bytesAfter, tensors: readBack(pieces, [...written.tensors.values()]), kept: kept ? tokenizer : undefined };
+}
+
+/** What llama.cpp wants to know of a file without tokenizer. */
+function noVocabulary(architecture: string, vocabSize: number): readonly MetadataEntry[] {
+  return [
+    { key: "tokenizer.ggml.model", type: "string", value: "no_vocab" },
+    { key: `${architecture}.vocab_size`, type: "u32", value: vocabSize },
+  ];
 }
 
 type WritingNaming = FileNaming & { readonly metadata: NonNullable<FileNaming["metadata"]> };
@@ -205,18 +291,6 @@ function tensorsToWrite(pieces: readonly Piece[], { onProgress }: ConvertOptions
     };
     return { name, dtype: to, shape, bytes };
   });
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true });
-  } catch (error) {
-    throw toFileError(error, "write", path);
-  }
-}
-
-function ggufEntry({ key, type, value }: MetadataEntry): [string, GgufValue] {
-  return [key, Array.isArray(value) ? ggufArray(type, value) : ({ type, value } as GgufValue)];
 }
 
 function readBack(pieces: readonly Piece[], written: readonly SourceTensor[]): ConvertedTensor[] {

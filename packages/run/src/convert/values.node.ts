@@ -6,9 +6,11 @@ import { decodeTensor, hostValues } from "@fidelity/core";
 import { decodeTensorValues, findTensor } from "@fidelity/formats";
 import { importModel, namedParameters } from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
+import { cardOfTexts } from "../card.ts";
+import type { ModelCard } from "../card.ts";
 import { openForeignModel } from "../foreign-file.node.ts";
 import { foreignValues } from "./foreign-values.ts";
-import { fidelityInfo, formatOf, llama2cParts } from "../model-file.node.ts";
+import { fidelityInfo, formatOf, llama2cParts, readTokenizer } from "../model-file.node.ts";
 import type { ModelInfo, OpenModelOptions } from "../model-file.node.ts";
 import { arenaFor } from "../parameter-file.node.ts";
 
@@ -26,6 +28,7 @@ export interface StoredValues extends Disposable {
   readonly model: Model;
   /** Undefined where there is none; made when it is asked for. */
   readonly tokenizer: Tokenizer | undefined;
+  readonly card: ModelCard;
   readonly fileSizeBytes: number;
   /** By path, in the model's order. */
   readonly parameters: ReadonlyMap<string, StoredParameter>;
@@ -43,12 +46,14 @@ export function openValues(path: string, options: Pick<OpenModelOptions, "tokeni
   const parameters = foreignValues(file, imported);
   const resources = opened.move();
   const { fileSizeBytes } = file;
+  const given = options.tokenizer === undefined ? undefined : readTokenizer(options.tokenizer, model);
   return {
     format,
     model,
     get tokenizer() {
-      return file.tokenizer(model.vocabSize);
+      return given ?? file.tokenizer(model.vocabSize);
     },
+    card: file.card(),
     fileSizeBytes,
     parameters,
     [Symbol.dispose]: () => resources.dispose(),
@@ -67,7 +72,8 @@ function openFidelityValues(path: string, options: Pick<OpenModelOptions, "token
     parameters.set(name, { dtype: type.dtype, sizeBytes: bytes.byteLength, values });
   }
   const resources = opened.move();
-  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+  const card = cardOfTexts(info.metadata);
+  return { format, model, tokenizer, card, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
 }
 
 function openLlama2cValues(path: string, options: Pick<OpenModelOptions, "tokenizer">): StoredValues {
@@ -81,5 +87,6 @@ function openLlama2cValues(path: string, options: Pick<OpenModelOptions, "tokeni
     parameters.set(name, { ...tensor, values: () => decodeTensorValues(tensor) });
   }
   const resources = opened.move();
-  return { format, model, tokenizer, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
+  const card: ModelCard = new Map();
+  return { format, model, tokenizer, card, fileSizeBytes, parameters, [Symbol.dispose]: () => resources.dispose() };
 }
