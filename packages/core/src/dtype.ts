@@ -29,6 +29,8 @@ export const DTYPES = {
     tangent: "f32",
     summary: "codes of -1, 0, 1 as ternary has them, five to a byte (1.6 bits)",
   },
+  q8_0: { elementBytes: null, tangent: null, summary: "int8 codes, a float16 scale for each 32 of a row; frozen" },
+  q4_0: { elementBytes: null, tangent: null, summary: "4-bit codes, a float16 scale for each 32 of a row; frozen" },
 } as const satisfies Record<string, DtypeInfo>;
 
 export type Dtype = keyof typeof DTYPES;
@@ -54,9 +56,19 @@ export function isTernary(dtype: Dtype): dtype is TernaryDtype {
   return dtype === "ternary" || dtype === "ternary5";
 }
 
-/** Whether a dtype has codes and scales, by rows or blocks of rows, instead of cells of their own for its elements. */
-export function isPacked(dtype: Dtype): dtype is TernaryDtype | "q8" {
-  return dtype === "q8" || isTernary(dtype);
+/**
+ * Matrices with a scale for each block of 32 neighbours of a row, as GGUF's types of these names have it. They are made
+ * from other programs' files, to be computed with and not to be trained: they have no derivative.
+ */
+export type BlockDtype = "q8_0" | "q4_0";
+
+export function isBlocked(dtype: Dtype): dtype is BlockDtype {
+  return dtype === "q8_0" || dtype === "q4_0";
+}
+
+/** Whether a dtype has codes and scales, by rows or parts of rows, instead of cells of their own for its elements. */
+export function isPacked(dtype: Dtype): dtype is TernaryDtype | BlockDtype | "q8" {
+  return dtype === "q8" || isTernary(dtype) || isBlocked(dtype);
 }
 
 export function isDtype(text: string): text is Dtype {

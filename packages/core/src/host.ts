@@ -3,14 +3,25 @@
 
 import { invariant } from "@fidelity/units";
 import type { TensorType } from "./graph.ts";
-import { isTernary } from "./dtype.ts";
-import { elementCount, q8Layout, rowCount, storageBytes, ternaryLayout, tritsByte, tritsValue } from "./storage.ts";
+import { isBlocked, isTernary } from "./dtype.ts";
+import { decodeBlocks, encodeBlocks } from "./host_blocks.ts";
+import {
+  BLOCK_COLUMNS,
+  blockLayout,
+  elementCount,
+  q8Layout,
+  rowCount,
+  storageBytes,
+  ternaryLayout,
+  tritsByte,
+  tritsValue,
+} from "./storage.ts";
 
 export interface HostTensor {
   readonly type: TensorType;
-  /** Values in row-major order; for q8 and ternary the integer codes. */
+  /** Values in row-major order; for the packed dtypes the integer codes. */
   readonly data: Float64Array;
-  /** q8: one scale a row. ternary, ternary5: one scale. Absent otherwise. */
+  /** q8: one scale a row. ternary, ternary5: one scale. q8_0, q4_0: one a block, row after row. Absent otherwise. */
   readonly scales?: Float64Array;
 }
 
@@ -19,6 +30,10 @@ export function zerosHost(type: TensorType): HostTensor {
   const data = new Float64Array(elementCount(type.shape));
   if (type.dtype === "q8") return { type, data, scales: new Float64Array(rowCount(type.shape)).fill(1) };
   if (isTernary(type.dtype)) return { type, data, scales: new Float64Array(1).fill(1) };
+  if (isBlocked(type.dtype)) {
+    const { rows, blocks } = blockLayout(type.shape, type.dtype);
+    return { type, data, scales: new Float64Array(rows * blocks).fill(1) };
+  }
   return { type, data };
 }
 
@@ -28,6 +43,11 @@ export function hostValues(tensor: HostTensor): Float64Array {
   if (scales === undefined) return data;
   if (isTernary(type.dtype)) return data.map((code) => code * scales[0]!);
   const columns = type.shape[type.shape.length - 1] ?? 1;
+  if (isBlocked(type.dtype)) {
+    const { blocks } = blockLayout(type.shape, type.dtype);
+    const blockOf = (i: number): number => Math.floor(i / columns) * blocks + Math.floor((i % columns) / BLOCK_COLUMNS);
+    return data.map((code, i) => code * scales[blockOf(i)]!);
+  }
   return data.map((code, i) => code * scales[Math.floor(i / columns)]!);
 }
 
@@ -45,6 +65,9 @@ export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
       return encodeTernary(tensor, bytes);
     case "ternary5":
       return encodeTernary5(tensor, bytes);
+    case "q8_0":
+    case "q4_0":
+      return encodeBlocks(tensor, type.dtype, bytes);
     case "bf16":
       return cellsOf(type, bytes).set(data.map(bf16Bits));
     case "f16":
@@ -64,6 +87,9 @@ export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
       return decodeTernary(type, bytes);
     case "ternary5":
       return decodeTernary5(type, bytes);
+    case "q8_0":
+    case "q4_0":
+      return decodeBlocks(type, type.dtype, bytes);
     case "bf16":
       return { type, data: Float64Array.from(cellsOf(type, bytes), bf16Value) };
     default:

@@ -2,9 +2,10 @@
 // levels of IR print as and must satisfy, and the loop IR that ops lower to.
 
 // Types of values, and where they lie.
-export { DTYPES, isDtype, isFloat, isHalf, isPacked, isStorageOnly, isTernary } from "./dtype.ts";
-export type { Dtype, DtypeInfo, FloatDtype, HalfDtype, TernaryDtype } from "./dtype.ts";
+export { DTYPES, isBlocked, isDtype, isFloat, isHalf, isPacked, isStorageOnly, isTernary } from "./dtype.ts";
+export type { BlockDtype, Dtype, DtypeInfo, FloatDtype, HalfDtype, TernaryDtype } from "./dtype.ts";
 export {
+  blockLayout,
   elementCount,
   q8Layout,
   roundUp,
@@ -14,8 +15,9 @@ export {
   tritsByte,
   tritsValue,
 } from "./storage.ts";
-export type { Q8Layout, TernaryLayout } from "./storage.ts";
+export type { BlockLayout, Q8Layout, TernaryLayout } from "./storage.ts";
 export { bf16Bits, bf16Value, cellsOf, decodeTensor, encodeTensor } from "./host.ts";
+export { repackBlocks } from "./host_blocks.ts";
 export { hostValues, packTernary, zerosHost } from "./host.ts";
 export type { CellArray, HostTensor } from "./host.ts";
 export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";

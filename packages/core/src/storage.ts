@@ -1,4 +1,4 @@
-// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Three are packed:
+// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Five are packed:
 //
 // q8 [rows..., columns]: int8 codes, each row padded with zeros to a multiple of 16 columns; then one float32 scale a
 // row (value = code * scale); then one int32 a row, the sum of its codes, which undoes the +1 bias of ternary codes.
@@ -10,10 +10,15 @@
 // ternary5 [rows, columns]: the same with 20 columns in 64 bytes: byte j of a lane holds columns 20i + 4p + j, p < 5,
 // in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
 // of another row may meet it.
+//
+// q8_0, q4_0 [rows..., columns]: blocks of 32 columns of a row, row after row: 32 int8 codes, or 16 bytes of which byte j
+// has the code of column j in its lower four bits and that of column j + 16 in the upper ones, both in two's complement.
+// Then one float16 scale a block, row after row (value = code * scale). GGUF has the same numbers with each scale before
+// its codes; apart, both are read in whole aligned vectors.
 
 import type { TensorType } from "./graph.ts";
-import { DTYPES, isTernary } from "./dtype.ts";
-import type { TernaryDtype } from "./dtype.ts";
+import { DTYPES, isBlocked, isTernary } from "./dtype.ts";
+import type { BlockDtype, TernaryDtype } from "./dtype.ts";
 
 /** Rounds `value` up to a multiple of `step`. */
 export function roundUp(value: number, step: number): number {
@@ -99,9 +104,37 @@ export function tritsValue(byte: number): number {
   return Math.floor((byte * 243) / 256);
 }
 
+/** Columns of a block that have one scale. */
+export const BLOCK_COLUMNS = 32;
+
+/** Byte offsets within a tensor of blocks. */
+export interface BlockLayout {
+  readonly rows: number;
+  readonly columns: number;
+  /** Blocks of a row; the last one is padded with codes of 0. */
+  readonly blocks: number;
+  /** Bytes of the codes of a block, and of a row. */
+  readonly blockBytes: number;
+  readonly rowBytes: number;
+  readonly scalesOffset: number;
+  readonly sizeBytes: number;
+}
+
+export function blockLayout(shape: readonly number[], dtype: BlockDtype): BlockLayout {
+  const rows = rowCount(shape);
+  const columns = shape[shape.length - 1] ?? 1;
+  const blocks = Math.ceil(columns / BLOCK_COLUMNS);
+  const blockBytes = dtype === "q8_0" ? BLOCK_COLUMNS : BLOCK_COLUMNS / 2;
+  const rowBytes = blocks * blockBytes;
+  const scalesOffset = roundUp(rows * rowBytes, 64);
+  const sizeBytes = scalesOffset + roundUp(rows * blocks * 2, 64);
+  return { rows, columns, blocks, blockBytes, rowBytes, scalesOffset, sizeBytes };
+}
+
 /** Bytes that a tensor of this type takes. */
 export function storageBytes(type: TensorType): number {
   if (type.dtype === "q8") return q8Layout(type.shape).sizeBytes;
   if (isTernary(type.dtype)) return ternaryLayout(type.shape, type.dtype).sizeBytes;
+  if (isBlocked(type.dtype)) return blockLayout(type.shape, type.dtype).sizeBytes;
   return elementCount(type.shape) * (DTYPES[type.dtype].elementBytes ?? 0);
 }

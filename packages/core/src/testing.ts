@@ -8,7 +8,7 @@ import type { HostTensor } from "./host.ts";
 import { bf16Bits, bf16Value, f16Round } from "./host.ts";
 import type { CaseDraw, OpCase, OpDef } from "./op.ts";
 import { OPS } from "./ops/index.ts";
-import { elementCount, rowCount } from "./storage.ts";
+import { blockLayout, elementCount, rowCount } from "./storage.ts";
 import { parameter } from "./trace.ts";
 
 /** A source of random numbers in [0, 1). */
@@ -68,6 +68,13 @@ export function randomHost(
     case "q8": {
       const scales = Float64Array.from({ length: rowCount(type.shape) }, () => Math.fround((0.5 + random()) / 64));
       return { type, data: fill(() => int(-127, 127)), scales };
+    }
+    case "q8_0":
+    case "q4_0": {
+      const { rows, blocks } = blockLayout(type.shape, type.dtype);
+      const most = type.dtype === "q8_0" ? 128 : 8;
+      const scales = Float64Array.from({ length: rows * blocks }, () => f16Round((random() - 0.5) / most));
+      return { type, data: fill(() => int(-most, most - 1)), scales };
     }
   }
 }

@@ -13,10 +13,14 @@ import {
   TreeMismatchError,
   zerosLike,
 } from "@fidelity/core";
-import type { Dtype, MaybeTensor, NamedLeaf, Tensor, TensorType } from "@fidelity/core";
+import type { BlockDtype, Dtype, MaybeTensor, NamedLeaf, Tensor, TensorType } from "@fidelity/core";
 
 /** The dtype of derivatives of a tensor of dtype `D`. */
-export type TangentDtype<D extends Dtype> = D extends "f64" ? "f64" : D extends "i32" | "bool" ? never : "f32";
+export type TangentDtype<D extends Dtype> = D extends "f64"
+  ? "f64"
+  : D extends BlockDtype | "i32" | "bool"
+    ? never
+    : "f32";
 
 /** The tree of derivatives of `T`. */
 export type Tangent<T> =

@@ -156,7 +156,8 @@ test("custom rules are batched with the function, in both orders of vmap and gra
 });
 
 test("an index an example, with the derivative of what it picks", () => {
-  const picked = (table: F64, at: Tensor<readonly [], "i32">): F64 => reduceSum(sin(gather(table as never, at))) as F64;
+  const picked = (table: F64, at: Tensor<readonly [], "i32">): F64 =>
+    reduceSum(sin(gather(table as Tensor<readonly [number, number], "f64">, at))) as F64;
   const ids = [2, 0, 2];
   const table = values([3, 3, 2], 1);
   const all = run((t) => {

@@ -6,6 +6,7 @@ import {
   batchTensors,
   everyExample,
   formatType,
+  isPacked,
   isTensor,
   mapTree,
   moveAxis,
@@ -130,7 +131,7 @@ function checkedAxis(leaf: Tensor, axis: number, where: string): number {
   if (!Number.isInteger(at) || at < 0 || at >= leaf.rank) {
     throw misfit(where, `an axis of ${formatType(leaf.type)}`, String(axis));
   }
-  if (leaf.dtype === "ternary" || leaf.dtype === "ternary5" || (leaf.dtype === "q8" && at !== 0)) {
+  if (isPacked(leaf.dtype) && (leaf.dtype !== "q8" || at !== 0)) {
     throw new BatchError("vmap: a packed matrix cannot hold examples", {
       where,
       got: formatType(leaf.type),

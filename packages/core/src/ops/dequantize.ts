@@ -1,14 +1,16 @@
 // dequantize: the real numbers that a packed tensor stands for, code times scale, as float32.
-// Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values.
+// Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values. Those of q8_0 and
+// q4_0 have none.
 
 import type { Shape } from "@fidelity/units";
-import { isPacked } from "../dtype.ts";
-import type { TernaryDtype } from "../dtype.ts";
-import type { Tensor } from "../graph.ts";
+import { isBlocked, isPacked } from "../dtype.ts";
+import type { BlockDtype, TernaryDtype } from "../dtype.ts";
+import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import { hostValues } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
+import { BLOCK_COLUMNS } from "../storage.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { sampleShape } from "./elementwise.ts";
 import { lowerDequantize } from "./kernels/dequantize.ts";
@@ -19,6 +21,7 @@ export const dequantizeOp: OpDef<NoAttrs> = {
   infer(inputs) {
     const x = inputs[0]!;
     requireShape(isPacked(x.dtype), "dequantize", `${x.dtype} is not packed`, inputs);
+    requireWholeBlocks("dequantize", x, inputs);
     return [{ dtype: "f32", shape: x.shape }];
   },
   evaluate: ([x], _attrs, [type]) => [{ type: type!, data: hostValues(x!) }],
@@ -26,13 +29,22 @@ export const dequantizeOp: OpDef<NoAttrs> = {
   lowering: { kind: "kernel", lower: lowerDequantize },
   sample(draw) {
     const k = draw.int(1, 70);
-    const dtype = draw.pick(["q8", "ternary", "ternary5"] as const);
+    const dtype = draw.pick(["q8", "ternary", "ternary5", "q8_0", "q4_0"] as const);
+    if (isBlocked(dtype)) return { inputs: [{ dtype, shape: [draw.int(1, 9), 32 * draw.int(1, 5)] }], attrs: {} };
     if (dtype !== "q8") return { inputs: [{ dtype, shape: [draw.int(1, 37), k] }], attrs: {} };
     return { inputs: [{ dtype: "q8", shape: [...sampleShape(draw).slice(0, 2), k] }], attrs: {} };
   },
 };
 
+/** Kernels take rows of whole blocks, as files have them. Throws `ShapeMismatchError`. */
+export function requireWholeBlocks(op: string, { dtype, shape }: TensorType, inputs: readonly TensorType[]): void {
+  const whole = !isBlocked(dtype) || (shape.at(-1) ?? 1) % BLOCK_COLUMNS === 0;
+  requireShape(whole, op, `rows of ${dtype} are blocks of ${BLOCK_COLUMNS}`, inputs);
+}
+
 /** The float32 values of a packed tensor. */
-export function dequantize<S extends Shape>(x: Tensor<S, "q8"> | Tensor<S, TernaryDtype>): Tensor<S, "f32"> {
+export function dequantize<S extends Shape>(
+  x: Tensor<S, "q8"> | Tensor<S, TernaryDtype> | Tensor<S, BlockDtype>,
+): Tensor<S, "f32"> {
   return emitOne(dequantizeOp, [x], {}) as unknown as Tensor<S, "f32">;
 }

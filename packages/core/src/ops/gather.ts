@@ -1,16 +1,19 @@
-// gather: rows of a table by their numbers, as in an embedding. The reference refuses a number without a row; compiled
+// gather: rows of a table by their numbers, as in an embedding; those of q8_0 and q4_0 become float32. The reference refuses a number without a row; compiled
 // programs clamp it, so that no address leaves the table.
 
 import type { Shape } from "@fidelity/units";
-import type { Dtype } from "../dtype.ts";
+import type { BlockDtype, Dtype } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
+import { hostValues } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { IndexRangeError, requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
-import { isPacked, DTYPES } from "../dtype.ts";
+import { isBlocked, isPacked, DTYPES } from "../dtype.ts";
+import { requireWholeBlocks } from "./dequantize.ts";
 import type { NoAttrs } from "./elementwise.ts";
+import { gatherBlocks } from "./kernels/blocks.ts";
 import { scatterAdd } from "./scatter_add.ts";
 import { clampedIndex, copyCells } from "./strided.ts";
 
@@ -27,15 +30,18 @@ export const gatherOp: OpDef<NoAttrs> = {
   infer(inputs) {
     const [table, ids] = inputs as [TensorType, TensorType];
     requireShape(table.shape.length === 2, "gather", "the table is not [rows, columns]", inputs);
-    requireShape(!isPacked(table.dtype), "gather", `${table.dtype} is packed`, inputs, "dequantize it");
+    const blocked = isBlocked(table.dtype);
+    requireShape(blocked || !isPacked(table.dtype), "gather", `${table.dtype} is packed`, inputs, "dequantize it");
+    requireWholeBlocks("gather", table, inputs);
     requireShape(ids.dtype === "i32", "gather", "the ids are not i32", inputs);
-    return [{ dtype: table.dtype, shape: [...ids.shape, table.shape[1]!] }];
+    return [{ dtype: blocked ? "f32" : table.dtype, shape: [...ids.shape, table.shape[1]!] }];
   },
   evaluate([table, ids], _attrs, [type]) {
     const [rows, columns] = table!.type.shape as readonly [number, number];
     const data = new Float64Array(elementCount(type!.shape));
+    const values = hostValues(table!);
     hostRows("gather", ids!, rows).forEach((id, i) => {
-      data.set(table!.data.subarray(id * columns, (id + 1) * columns), i * columns);
+      data.set(values.subarray(id * columns, (id + 1) * columns), i * columns);
     });
     return [{ type: type!, data }];
   },
@@ -54,6 +60,7 @@ export const gatherOp: OpDef<NoAttrs> = {
       const [rows, columns] = table.shape as readonly [number, number];
       const count = elementCount(ids.shape);
       if (count * columns === 0) return;
+      if (isBlocked(table.dtype)) return gatherBlocks(context, table.dtype, count);
       const rowBytes = columns * (DTYPES[table.dtype].elementBytes ?? 0);
       const perChunk = Math.max(1, Math.floor(32768 / rowBytes));
       const buffers = [context.input(0), context.input(1), context.result(0)];
@@ -68,11 +75,12 @@ export const gatherOp: OpDef<NoAttrs> = {
     },
   },
   sample(draw) {
-    const [rows, columns] = [draw.int(1, 9), draw.int(1, 11)];
+    const dtype = draw.pick(["f32", "f32", "q8_0", "q4_0"] as const);
+    const [rows, columns] = [draw.int(1, 9), dtype === "f32" ? draw.int(1, 11) : 32 * draw.int(1, 3)];
     const ids = draw.pick([[], [5], [2, 3]]);
     return {
       inputs: [
-        { dtype: "f32", shape: [rows, columns] },
+        { dtype, shape: [rows, columns] },
         { dtype: "i32", shape: ids },
       ],
       attrs: {},
@@ -81,10 +89,19 @@ export const gatherOp: OpDef<NoAttrs> = {
   },
 };
 
-/** Row ids[...] of the `table` [rows, columns], for every id: [ids..., columns]. */
-export function gather<T extends Shape, D extends Dtype, I extends Shape>(
+/** Row ids[...] of the `table` [rows, columns], for every id: [ids..., columns]. Rows of blocks come as float32. */
+export function gather<T extends Shape, D extends Exclude<Dtype, BlockDtype>, I extends Shape>(
   table: Tensor<T, D>,
   ids: Tensor<I, "i32">,
-): Tensor<readonly [...I, T[1]], D> {
-  return emitOne(gatherOp, [table, ids], {}) as unknown as Tensor<readonly [...I, T[1]], D>;
+): Tensor<readonly [...I, T[1]], D>;
+export function gather<T extends Shape, I extends Shape>(
+  table: Tensor<T, BlockDtype>,
+  ids: Tensor<I, "i32">,
+): Tensor<readonly [...I, T[1]], "f32">;
+export function gather<T extends Shape, I extends Shape>(
+  table: Tensor<T>,
+  ids: Tensor<I, "i32">,
+): Tensor<readonly [...I, T[1]]>;
+export function gather(table: Tensor, ids: Tensor<Shape, "i32">): Tensor {
+  return emitOne(gatherOp, [table, ids], {});
 }

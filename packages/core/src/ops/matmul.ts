@@ -3,17 +3,20 @@
 //
 // Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow
 // ones are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to
-// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32.
+// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32. The rows
+// of a matrix of q8_0 or q4_0 are multiplied with those of float32 activations; such weights have no gradient.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
-import type { Dtype, HalfDtype } from "../dtype.ts";
-import { isHalf } from "../dtype.ts";
+import type { BlockDtype, Dtype, HalfDtype } from "../dtype.ts";
+import { isBlocked, isHalf } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
+import { hostValues } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { add } from "./add.ts";
+import { dequantize, requireWholeBlocks } from "./dequantize.ts";
 import { lowerMatmul } from "./kernels/gemm.ts";
 import { reshape } from "./reshape.ts";
 
@@ -42,6 +45,7 @@ export function matmulDims(a: TensorType, b: TensorType, { transposeA, transpose
 function productDtype(a: Dtype, b: Dtype): Dtype | undefined {
   const isSingle = (dtype: Dtype): boolean => dtype === "f32" || isHalf(dtype);
   if (isSingle(a) && isSingle(b)) return "f32";
+  if (a === "f32" && isBlocked(b)) return "f32";
   if (a !== b) return undefined;
   return a === "f64" ? "f64" : a === "i8" ? "i32" : undefined;
 }
@@ -55,7 +59,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     requireShape(
       dtype !== undefined,
       "matmul",
-      "takes f32, bf16 and f16 tensors, or two of f64 or i8",
+      "takes f32, bf16 and f16 tensors, f32 with a matrix of blocks, or two of f64 or i8",
       inputs,
       "cast one",
     );
@@ -66,6 +70,9 @@ export const matmulOp: OpDef<MatmulAttrs> = {
       inputs,
     );
     requireShape(sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), "matmul", "batch dimensions differ", inputs);
+    const rowsOfBlocks = a.shape.length === 2 && !attrs.transposeA && attrs.transposeB;
+    requireShape(!isBlocked(b.dtype) || rowsOfBlocks, "matmul", BLOCKED_FORM, inputs, "dequantize it");
+    requireWholeBlocks("matmul", b, inputs);
     const { m, n, k } = matmulDims(a, b, attrs);
     const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
     requireShape(k === innerB, "matmul", `inner dimensions differ: ${k} and ${innerB}`, inputs);
@@ -74,6 +81,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
   evaluate([a, b], attrs, [type]) {
     const { batch, m, n, k } = matmulDims(a!.type, b!.type, attrs);
     const data = new Float64Array(batch * m * n);
+    const [left, right] = [hostValues(a!), hostValues(b!)];
     const [strideM, strideKa] = attrs.transposeA ? [1, m] : [k, 1];
     const [strideKb, strideN] = attrs.transposeB ? [1, k] : [n, 1];
     for (let p = 0; p < batch; p++) {
@@ -82,7 +90,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
           let sum = 0;
           let at = p * m * k + i * strideM;
           let bt = p * k * n + j * strideN;
-          for (let l = 0; l < k; l++, at += strideKa, bt += strideKb) sum += a!.data[at]! * b!.data[bt]!;
+          for (let l = 0; l < k; l++, at += strideKa, bt += strideKb) sum += left[at]! * right[bt]!;
           data[(p * m + i) * n + j] = sum;
         }
       }
@@ -97,7 +105,8 @@ export const matmulOp: OpDef<MatmulAttrs> = {
       return [left === undefined ? right : right === undefined ? left : add(left, right)];
     },
     // With Y = op(A) op(B): d op(A) = Y' op(B)^T and d op(B) = op(A)^T Y'; a transposed operand gets the transpose.
-    transpose({ inputs: [a, b] }, [ct], [inA, inB], { transposeA, transposeB }) {
+    transpose({ inputs: [a, stored] }, [ct], [inA, inB], { transposeA, transposeB }) {
+      const b = isBlocked(stored!.dtype) ? dequantize(stored as Tensor<Shape, BlockDtype>) : stored;
       const ctA = !inA
         ? undefined
         : transposeA
@@ -114,6 +123,14 @@ export const matmulOp: OpDef<MatmulAttrs> = {
   lowering: { kind: "kernel", lower: lowerMatmul },
   sample(draw) {
     const [m, n, k] = [draw.int(1, 19), draw.int(1, 19), draw.int(1, 21)];
+    if (draw.int(0, 4) === 0) {
+      const [dtype, blocks] = [draw.pick(["q8_0", "q4_0"] as const), 32 * draw.int(1, 11)];
+      const inputs: TensorType[] = [
+        { dtype: "f32", shape: [m, blocks] },
+        { dtype, shape: [n, blocks] },
+      ];
+      return { inputs, attrs: { transposeA: false, transposeB: true } };
+    }
     const batch = draw.pick([[], [2], [2, 3]]);
     const attrs = { transposeA: draw.int(0, 1) === 1, transposeB: draw.int(0, 1) === 1 };
     const [dtypeA, dtypeB] = draw.pick(SAMPLED_DTYPES);
@@ -122,6 +139,8 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     return { inputs: [a, b], attrs, ...(dtypeA === "i8" && { ranges: [BYTES, BYTES] }) };
   },
 };
+
+const BLOCKED_FORM = "the matrix of blocks is not [n, k] with `transposeB`, or the other operand is not plain rows";
 
 const BYTES = [-128, 127] as const;
 
@@ -164,7 +183,7 @@ type Product<Rows extends Shape, K extends Dim, Inner extends Dim, N extends Dim
 export type MatmulDtype = "f32" | "f64" | HalfDtype | "i8";
 
 /** What an operand of a dtype is multiplied with. */
-export type MatmulPartner<D extends MatmulDtype> = D extends "f64" | "i8" ? D : "f32" | HalfDtype;
+export type MatmulPartner<D extends MatmulDtype> = D extends "f64" | "i8" ? D : "f32" | HalfDtype | BlockDtype;
 
 /** The dtype of a product of operands of a dtype. */
 export type MatmulResult<D extends MatmulDtype> = D extends "f64" ? "f64" : D extends "i8" ? "i32" : "f32";
@@ -190,7 +209,8 @@ export interface MatmulFunction {
 
 /**
  * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
- * Operands are f32, bf16 and f16 in any pairing, with an f32 result; both f64; or both i8, with an exact i32 result.
+ * Operands are f32, bf16 and f16 in any pairing, with an f32 result; both f64; or both i8, with an exact i32 result. An
+ * f32 a may meet rows of blocks, b [n, k] of q8_0 or q4_0 with `transposeB`.
  * @throws ShapeMismatchError when inner or batch dimensions differ, or dtypes have no product.
  */
 export const matmul = applyMatmul as MatmulFunction;

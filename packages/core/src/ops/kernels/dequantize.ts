@@ -1,6 +1,6 @@
 // dequantize as loops: packed codes to float32.
 
-import { isTernary } from "../../dtype.ts";
+import { isBlocked, isTernary } from "../../dtype.ts";
 import type { TernaryDtype } from "../../dtype.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
@@ -8,11 +8,13 @@ import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import type { TernaryLayout } from "../../storage.ts";
 import { q8Layout, ternaryLayout } from "../../storage.ts";
+import { dequantizeBlocks } from "./blocks.ts";
 import { tritsOfWords } from "./trits.ts";
 
 export function lowerDequantize(context: LowerContext): void {
   const { dtype } = context.node.inputs[0]!;
   if (isTernary(dtype)) dequantizeTernary(context, dtype);
+  else if (isBlocked(dtype)) dequantizeBlocks(context, dtype);
   else dequantizeQ8(context);
 }
 
