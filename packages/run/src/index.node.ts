@@ -14,3 +14,9 @@ export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./
 export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";
 export { versions } from "./versions.node.ts";
 export type { Versions } from "./versions.node.ts";
+export { Hub } from "./hub/hub.node.ts";
+export type { HubFile } from "./hub/hub.node.ts";
+export { ModelStore, storeFolder } from "./hub/model-store.node.ts";
+export type { StoredModel } from "./hub/model-store.node.ts";
+export { pullModel } from "./hub/pull.node.ts";
+export type { PullOptions, PullProgress } from "./hub/pull.node.ts";
