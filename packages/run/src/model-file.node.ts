@@ -171,6 +171,13 @@ export function formatOf(path: string): ModelInfo["format"] {
       hint: "run it as a function with onnxFunction of @fidelity/formats/onnx, or open the file it was exported from",
     });
   }
+  if (format === "onnx") {
+    throw new ModelFileError("an ONNX file is a graph of operators, and no model of a known architecture", {
+      where: path,
+      got: seen,
+      hint: "run it as a function with onnxFunction of @fidelity/formats/onnx, or open the file it was exported from",
+    });
+  }
   if (format !== "unknown") return format;
   throw new ModelFileError("the file is not a model that can be opened", {
     where: path,
