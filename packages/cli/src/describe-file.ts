@@ -14,7 +14,8 @@ import type { ContainerHeader, MemoryMap } from "@fidelity/barewire";
 import { mapFile, readContainerVersions } from "@fidelity/barewire/node";
 import { readLlama2c } from "@fidelity/formats";
 import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/formats";
-import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import { openGguf, openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import type { OnnxModel } from "@fidelity/formats/onnx";
 import { architectures } from "@fidelity/models";
 import { describeModel, fidelityInfo, memoryFit, openForeignModel } from "@fidelity/run/node";
 import type { MemoryFit, ModelInfo } from "@fidelity/run/node";
@@ -75,7 +76,7 @@ export interface FileDescription {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly components: readonly ComponentDescription[];
   readonly totals: { readonly tensors: number; readonly elements: number; readonly sizeBytes: number };
-  /** Of a GGUF or safetensors file: how much of it each type has. */
+  /** Of a GGUF, safetensors or ONNX file: how much of it each type has. */
   readonly types?: readonly TypeDescription[];
   /** Of a container, oldest first. What is described above is the last. */
   readonly versions?: readonly VersionDescription[];
@@ -116,6 +117,10 @@ function describeContents(path: string, options: DescribeOptions): FileDescripti
     case "gguf": {
       using opened = openGguf(path);
       return describeSource(file, `GGUF, version ${opened.source.version}`, opened.source);
+    }
+    case "onnx": {
+      using opened = openOnnx(path);
+      return describeSource(file, `ONNX, IR version ${opened.source.irVersion}`, opened.source);
     }
     case "safetensors-folder": {
       using opened = openForeignModel(path, "safetensors");
@@ -204,7 +209,7 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
 function describeSource(
   { path, sizeBytes }: IdentifiedFile,
   format: string,
-  source: GgufSource | (Pick<SafetensorsSource, "format" | "tensors"> & { readonly config: unknown }),
+  source: GgufSource | (Pick<SafetensorsSource | OnnxModel, "format" | "tensors"> & { readonly config: unknown }),
 ): FileDescription {
   const components = componentsOf(source.tensors);
   const arrays: [string, string][] = [];

@@ -7,7 +7,7 @@ import { FormatError } from "./errors.ts";
 
 /** What `detectFormat` concluded, and the words for what it saw. */
 export interface DetectedFormat {
-  readonly format: "fidelity" | "gguf" | "llama2c" | "safetensors" | "unknown";
+  readonly format: "fidelity" | "gguf" | "llama2c" | "onnx" | "safetensors" | "unknown";
   /** A noun phrase for messages: `a GGUF file`, `plain text ("Once upon ...")`. */
   readonly seen: string;
 }
@@ -20,6 +20,9 @@ const foreignSignatures: readonly (readonly [signature: string, seen: string])[]
   ["\x89PNG", "a PNG image"],
 ];
 
+/** Tags of what may follow the version in ONNX: producer, domain, model version, texts, graph, opsets. */
+const ONNX_SECOND_TAGS: readonly number[] = [0x12, 0x1a, 0x22, 0x28, 0x32, 0x3a, 0x42];
+
 /** Looks at the first bytes only; a llama2.c file has no magic number and is known by a header that makes sense. */
 export function detectFormat(bytes: Uint8Array): DetectedFormat {
   const head = String.fromCharCode(...bytes.subarray(0, 64));
@@ -28,6 +31,11 @@ export function detectFormat(bytes: Uint8Array): DetectedFormat {
   if (bytes.byteLength === 0) return { format: "unknown", seen: "an empty file" };
   for (const [signature, seen] of foreignSignatures) {
     if (head.startsWith(signature)) return { format: "unknown", seen };
+  }
+  // ONNX: protobuf without a magic number, written in the order of its fields. The IR's version is the first.
+  const [first, version, second] = bytes;
+  if (first === 0x08 && version >= 3 && version < 32 && ONNX_SECOND_TAGS.includes(second)) {
+    return { format: "onnx", seen: "an ONNX file" };
   }
   // safetensors: a 64-bit header length, whose upper half is zero, and then JSON.
   if (/^[^]{4}\0{4}\{/.test(head)) return { format: "safetensors", seen: "a safetensors file" };

@@ -1,5 +1,5 @@
 // One door for every kind of model file: GGUF, also in several files, safetensors, its index, a folder of Hugging Face,
-// llama2.c and Fidelity's container. What a path is follows from the file's first bytes, not from its name.
+// llama2.c, ONNX and Fidelity's container. What a path is follows from the file's first bytes, not from its name.
 
 import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -10,10 +10,12 @@ import { detectFormat } from "./detect.ts";
 import { InvalidHeaderError, UnsupportedFormatError } from "./errors.ts";
 import type { GgufSource } from "./gguf.ts";
 import type { Llama2cSource } from "./llama2c.ts";
+import type { OnnxModel } from "./onnx/model.ts";
 import {
   openContainerSource,
   openGguf,
   openLlama2c,
+  openOnnx,
   openSafetensors,
   openSafetensorsIndex,
   readText,
@@ -41,7 +43,7 @@ export interface SourceMetadata {
 }
 
 export interface OpenFile extends OpenSource<TensorSource> {
-  readonly source: GgufSource | SafetensorsSource | Llama2cSource | ContainerSource;
+  readonly source: GgufSource | SafetensorsSource | Llama2cSource | OnnxModel | ContainerSource;
   readonly metadata: SourceMetadata;
 }
 
@@ -66,6 +68,10 @@ export function openSource(path: string, options: OpenSourceOptions = {}): OpenF
       const opened = openLlama2c(path, options);
       return withMetadata(opened, fieldsOf(opened.source.config));
     }
+    case "onnx": {
+      const opened = openOnnx(path, options);
+      return withMetadata(opened, fieldsOf(opened.source.config));
+    }
     case "fidelity": {
       const opened = openContainerSource(path, options);
       return withMetadata(opened, fieldsOf(opened.source.header.config));
@@ -73,7 +79,8 @@ export function openSource(path: string, options: OpenSourceOptions = {}): OpenF
     case "unknown":
       throw new UnsupportedFormatError("this is no model that is read", {
         where: path,
-        expected: "GGUF, safetensors, a folder with config.json and safetensors, llama2.c version 0, or a container",
+        expected:
+          "GGUF, safetensors, a folder with config.json and safetensors, ONNX, llama2.c version 0, or a container",
         got: seen,
       });
   }

@@ -2,6 +2,7 @@
 // one only the header is read, and each tensor when its bytes are asked for, so that a file of any size opens at once.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { FileError, mapFile, readContainerHeader, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { SharedArena } from "@fidelity/barewire";
@@ -14,6 +15,7 @@ import { ggufPieces, readGguf } from "./gguf.ts";
 import type { GgufInput, GgufSource } from "./gguf.ts";
 import { readLlama2c } from "./llama2c.ts";
 import type { Llama2cSource } from "./llama2c.ts";
+import type { OnnxModel } from "./onnx/model.ts";
 import {
   joinSafetensors,
   readSafetensors,
@@ -24,6 +26,9 @@ import {
 import type { SafetensorsInput, SafetensorsSource } from "./safetensors.ts";
 import { rangeReader } from "./tensor-source.ts";
 import type { PartialFile, TensorSource } from "./tensor-source.ts";
+
+/** Protobuf's descriptions of ONNX take 50 ms to build, which nobody else should wait for. */
+const load = createRequire(import.meta.url);
 
 const FIRST_READ_BYTES = 1 << 20;
 /** A longer header is refused: the largest vocabularies make some 10^7 bytes. */
@@ -64,6 +69,12 @@ function disposerOf(opened: DisposableStack): () => void {
 /** Opens a llama2.c version 0 file. Throws `FileError`, `OutOfMemoryError`, and what `readLlama2c` throws. */
 export function openLlama2c(path: string, options: OpenSourceOptions = {}): OpenSource<Llama2cSource> {
   return openWith(path, readLlama2c, options);
+}
+
+/** Opens an ONNX file, which is read whole. Throws `FileError`, `OutOfMemoryError`, and what `readOnnx` throws. */
+export function openOnnx(path: string, options: OpenSourceOptions = {}): OpenSource<OnnxModel> {
+  const { readOnnx } = load("@fidelity/formats/onnx") as { readonly readOnnx: Reader<OnnxModel> };
+  return openWith(path, readOnnx, options);
 }
 
 /** Opens a container, its newest version. Throws `FileError`, and what `containerSource` and its reader throw. */

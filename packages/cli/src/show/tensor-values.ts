@@ -1,8 +1,10 @@
 // The numbers of any tensor of a model file, by the name that the file gives it.
 
 import { decodeTensorValues } from "@fidelity/formats";
+import type { TensorSource } from "@fidelity/formats";
 import { openForeignModel, openValues } from "@fidelity/run/node";
-import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import { openGguf, openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import type { OpenSource } from "@fidelity/formats/node";
 import { identifyFile } from "../identify.ts";
 
 export interface TensorValues extends Disposable {
@@ -22,8 +24,13 @@ export function openTensorValues(path: string): TensorValues {
     const of = (name: string): Float32Array => decodeTensorValues(opened.tensors.get(name)!);
     return { of, [Symbol.dispose]: () => opened[Symbol.dispose]() };
   }
-  const open = { gguf: openGguf, safetensors: openSafetensors, "safetensors-index": openSafetensorsIndex }[format];
-  const opened = open(path);
+  const openers = {
+    gguf: openGguf,
+    onnx: openOnnx,
+    safetensors: openSafetensors,
+    "safetensors-index": openSafetensorsIndex,
+  };
+  const opened: OpenSource<TensorSource> = openers[format](path);
   const tensors = new Map(opened.source.tensors.map((tensor) => [tensor.name, tensor]));
   const of = (name: string): Float32Array => decodeTensorValues(tensors.get(name)!);
   return { of, [Symbol.dispose]: () => opened[Symbol.dispose]() };
