@@ -34,6 +34,11 @@ export class ByteTokenizer implements Tokenizer {
     return byteName(token);
   }
 
+  tokenBytes(token: number): Uint8Array {
+    checkToken(token, byteVocabSize);
+    return singleBytes[token];
+  }
+
   toJSON(): TokenizerSpec {
     return { kind: "byte" };
   }

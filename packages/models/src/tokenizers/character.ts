@@ -82,6 +82,10 @@ export class CharacterTokenizer implements Tokenizer {
     return this.#characters[token];
   }
 
+  tokenBytes(token: number): Uint8Array {
+    return new TextEncoder().encode(this.tokenText(token));
+  }
+
   toJSON(): TokenizerSpec {
     return { kind: "character", characters: this.#characters.join("") };
   }

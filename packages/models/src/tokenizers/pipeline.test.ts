@@ -13,7 +13,25 @@ const BYTE = 6;
 
 const bytes = Array.from({ length: 256 }, (_, byte) => byte);
 const letters = "the catsnoi";
-const words = ["t c", "the", " the", "cat", " cat", "at", "th", "he", " t", " c", "ca", "is", "on", " is", "no", "  ", "   "];
+const words = [
+  "t c",
+  "the",
+  " the",
+  "cat",
+  " cat",
+  "at",
+  "th",
+  "he",
+  " t",
+  " c",
+  "ca",
+  "is",
+  "on",
+  " is",
+  "no",
+  "  ",
+  "   ",
+];
 
 function lookup(metadata: Readonly<Record<string, unknown>>): (key: string) => unknown {
   return (key) => metadata[key.replace("tokenizer.ggml.", "")];

@@ -135,7 +135,10 @@ export class PipelineTokenizer implements Tokenizer {
 
   tokenBytes(token: number): Uint8Array {
     checkToken(token, this.vocabSize);
-    return bytesWithin(this.#source, token);
+    const { texts, special, plain, decoder } = this.#source;
+    const text = texts[token];
+    if (text === null || special.has(token)) return noBytes;
+    return plain.has(token) ? encoder.encode(text) : decoder.bytes(text, false);
   }
 
   toJSON(): PipelineSpec {

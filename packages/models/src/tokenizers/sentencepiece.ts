@@ -114,6 +114,11 @@ export class SentencePieceTokenizer implements Tokenizer {
     return new TextDecoder().decode(this.pieceOf(token).bytes);
   }
 
+  tokenBytes(token: number): Uint8Array {
+    checkToken(token, this.vocabSize);
+    return this.#bytesOf(token, -1);
+  }
+
   toJSON(): TokenizerSpec {
     return { kind: "sentencepiece", file: writeVocabularyFile(this.#pieces).toBase64() };
   }

@@ -74,6 +74,12 @@ export interface Tokenizer {
   stream(options?: DecodeOptions): TokenStream;
   /** A token as the vocabulary writes it, such as `<s>` or `▁the`. Throws `UnknownTokenError`. */
   tokenText(token: number): string;
+  /**
+   * The bytes that a token adds to a text that has begun; none for those that only mark something, such as `<s>`. A
+   * token that is the first of a text may add a space less, and one that follows the end of a word a space more: see
+   * `stream`. Throws `UnknownTokenError`.
+   */
+  tokenBytes(token: number): Uint8Array;
   toJSON(): TokenizerSpec;
 }
 
