@@ -6,6 +6,7 @@
 //   delta rule       2 x 3: decay, product, what is read; and one for each of a and b
 //   its reverse      2 x 10: two passes forwards, 6 backwards; 2 x 18 with a and b
 // A token passes over the state once: a selective scan computes (its exponentials), a delta rule reads and writes.
+// Short convolutions are bound by memory.
 
 import { emit, OPS, storageBytes, tensorType, trace } from "@fidelity/core";
 import type { OpDef, Tensor, TensorType } from "@fidelity/core";
@@ -22,7 +23,11 @@ export function stateRecurrences(quick: boolean): KernelCase[] {
     { name: "decays", decays: 64, erases: false },
     { name: "decays and erasing", decays: 64, erases: true },
   ];
-  return [...selectiveScans(time, scan, 16), ...rules.flatMap((rule) => deltaRules(rule, time, heads))];
+  return [
+    ...selectiveScans(time, scan, 16),
+    ...rules.flatMap((rule) => deltaRules(rule, time, heads)),
+    ...convolutions(time, scan, 4),
+  ];
 }
 
 /** Decays below 1, so that states stay where they are. */
@@ -71,7 +76,7 @@ function deltaRules({ name, decays, erases }: Rule, time: number, heads: number)
   const elements = heads * SIZE * SIZE;
   const [long, token] = [inputs(time), inputs(1)];
   const [forth, back] = erases ? [5, 18] : [3, 10];
-  const shape = `${heads}x${SIZE}x${SIZE}, ${name}`;
+  const shape = `${heads}x${SIZE}x${SIZE} ${name}`;
   const bytes = 2 * storageBytes(token[4]);
   return [
     opCase(OPS.generalized_delta_rule, `${time}x${shape}`, long, 2 * forth * time * elements),
@@ -82,5 +87,17 @@ function deltaRules({ name, decays, erases }: Rule, time: number, heads: number)
       2 * back * time * elements,
     ),
     opCase(OPS.generalized_delta_rule, `token ${shape}`, token, bytes, 2 ** 20),
+  ];
+}
+
+/** Each reads one sequence, or two, and writes one, or sums; `size` taps cost less than the memory. */
+function convolutions(time: number, channels: number, size: number): KernelCase[] {
+  const [sequence, weight, state] = [f32(1, time, channels), f32(channels, size), f32(1, size - 1, channels)];
+  const [name, bytes] = [`${time}x${channels}x${size}`, 2 * storageBytes(sequence)];
+  const far = 192 * 2 ** 20;
+  return [
+    opCase(OPS.causal_convolution, name, [sequence, weight, state], bytes, far),
+    opCase(OPS.causal_convolution_transpose, name, [sequence, weight, state], bytes, far),
+    opCase(OPS.causal_convolution_weights, name, [sequence, sequence, state], bytes, far),
   ];
 }
