@@ -47,6 +47,30 @@ test("the numbers of a step depend on seed, step and purpose alone, in any order
   );
 });
 
+test("filling is drawing one by one, from wherever the stream is", () => {
+  const skipped = fc.integer({ min: 0, max: 9 });
+  fc.assert(
+    fc.property(seeds, skipped, fc.integer({ min: 0, max: 600 }), (seed, skip, length) => {
+      const [filled, drawn] = [new RandomStream(seed, 5), new RandomStream(seed, 5)];
+      for (const stream of [filled, drawn]) for (let i = 0; i < skip; i++) stream.word();
+      const normals = new Float64Array(length);
+      const uniforms = new Float32Array(length);
+      filled.fillNormal(normals, 1, 2);
+      filled.fillUniform(uniforms, -1, 3);
+      assert.deepEqual(
+        normals,
+        Float64Array.from(normals, () => 1 + 2 * drawn.normal()),
+      );
+      assert.deepEqual(
+        uniforms,
+        Float32Array.from(uniforms, () => -1 + 4 * drawn.uniform()),
+      );
+      assert.equal(filled.word(), drawn.word());
+    }),
+    { numRuns: 50, seed: 1 },
+  );
+});
+
 test("uniform, below and normal have the moments that they should", () => {
   const stream = new RandomStream(7);
   const count = 20_000;

@@ -19,32 +19,41 @@ const weylB = 0xbb67ae85;
 const roundCount = 10;
 
 /**
- * The block function: enciphers `counter` [4] under the key and writes four words to `out` [4], which may be `counter`.
+ * The block function: enciphers `counter` [4], and those that follow from it by counting its first word on, under the
+ * key, and writes four words for each to `out` [4 blocks], which may be `counter`. All words are signed on the way, for
+ * which engines have registers of 32 bits.
  */
 export function philox4x32(counter: Uint32Array, keyLow: number, keyHigh: number, out: Uint32Array): void {
-  let c0 = counter[0];
-  let c1 = counter[1];
-  let c2 = counter[2];
-  let c3 = counter[3];
-  let k0 = keyLow | 0;
-  let k1 = keyHigh | 0;
-  for (let round = 0; round < roundCount; round++) {
-    const highA = multiplyHigh(multiplierA, c0);
-    const lowA = Math.imul(multiplierA, c0);
-    const highB = multiplyHigh(multiplierB, c2);
-    const lowB = Math.imul(multiplierB, c2);
-    c0 = (highB ^ c1 ^ k0) >>> 0;
-    c1 = lowB >>> 0;
-    c2 = (highA ^ c3 ^ k1) >>> 0;
-    c3 = lowA >>> 0;
-    k0 = (k0 + weylA) | 0;
-    k1 = (k1 + weylB) | 0;
+  const [s0, s1, s2, s3] = counter;
+  for (let at = 0; at + 4 <= out.length; at += 4) {
+    let c0 = (s0 + (at >>> 2)) | 0;
+    let c1 = s1 | 0;
+    let c2 = s2 | 0;
+    let c3 = s3 | 0;
+    let k0 = keyLow | 0;
+    let k1 = keyHigh | 0;
+    for (let round = 0; round < roundCount; round++) {
+      const highA = multiplyHigh(multiplierA, c0);
+      const lowA = Math.imul(multiplierA, c0);
+      const highB = multiplyHigh(multiplierB, c2);
+      const lowB = Math.imul(multiplierB, c2);
+      c0 = highB ^ c1 ^ k0;
+      c1 = lowB;
+      c2 = highA ^ c3 ^ k1;
+      c3 = lowA;
+      k0 = (k0 + weylA) | 0;
+      k1 = (k1 + weylB) | 0;
+    }
+    out[at] = c0;
+    out[at + 1] = c1;
+    out[at + 2] = c2;
+    out[at + 3] = c3;
   }
-  out[0] = c0;
-  out[1] = c1;
-  out[2] = c2;
-  out[3] = c3;
 }
+
+/** Numbers of a batch of `fillNormal` and `fillUniform`, and the words that they are made of, four for each. */
+const BATCH = 256;
+const batchWords = new Uint32Array(4 * BATCH);
 
 /**
  * The random numbers that belong to (seed, step, purpose). Two streams of the same three are the same; any other
@@ -92,11 +101,23 @@ export class RandomStream {
     return this.#words[this.#used++];
   }
 
+  /** The next words, written to `out`. */
+  #fillWords(out: Uint32Array): void {
+    let at = 0;
+    while (at < out.length && this.#used < 4) out[at++] = this.#words[this.#used++];
+    const blocks = (out.length - at) >>> 2;
+    if (blocks > 0) {
+      const end = at + 4 * blocks;
+      philox4x32(this.#counter, this.seed >>> 0, Math.floor(this.seed / 2 ** 32), out.subarray(at, end));
+      this.#counter[0] += blocks;
+      at = end;
+    }
+    while (at < out.length) out[at++] = this.word();
+  }
+
   /** A float64 from 0 (included) to 1 (excluded) on the grid of 2^-53. */
   uniform(): number {
-    const high = this.word() >>> 5;
-    const low = this.word() >>> 6;
-    return (high * 2 ** 26 + low) / 2 ** 53;
+    return uniformOf(this.word(), this.word());
   }
 
   /** An integer from 0 to `limit` - 1, each equally likely; `limit` is from 1 to 2^32. */
@@ -111,19 +132,41 @@ export class RandomStream {
 
   /** A standard normal deviate, by Box and Muller (1958). */
   normal(): number {
-    const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));
-    return radius * Math.cos(2 * Math.PI * this.uniform());
+    return normalOf(this.uniform(), this.uniform());
   }
 
   /** Fills `out` with normal deviates of the given mean and standard deviation. */
   fillNormal(out: Float32Array | Float64Array, mean = 0, standardDeviation = 1): void {
-    for (let index = 0; index < out.length; index++) out[index] = mean + standardDeviation * this.normal();
+    for (let first = 0; first < out.length; first += BATCH) {
+      const count = Math.min(BATCH, out.length - first);
+      const words = batchWords.subarray(0, 4 * count);
+      this.#fillWords(words);
+      for (let i = 0; i < count; i++) {
+        const u = uniformOf(words[4 * i], words[4 * i + 1]);
+        out[first + i] = mean + standardDeviation * normalOf(u, uniformOf(words[4 * i + 2], words[4 * i + 3]));
+      }
+    }
   }
 
   /** Fills `out` with uniform numbers from `low` (included) to `high`. */
   fillUniform(out: Float32Array | Float64Array, low = 0, high = 1): void {
-    for (let index = 0; index < out.length; index++) out[index] = low + (high - low) * this.uniform();
+    for (let first = 0; first < out.length; first += BATCH) {
+      const count = Math.min(BATCH, out.length - first);
+      const words = batchWords.subarray(0, 2 * count);
+      this.#fillWords(words);
+      for (let i = 0; i < count; i++) {
+        out[first + i] = low + (high - low) * uniformOf(words[2 * i], words[2 * i + 1]);
+      }
+    }
   }
+}
+
+function uniformOf(high: number, low: number): number {
+  return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
+}
+
+function normalOf(u: number, v: number): number {
+  return Math.sqrt(-2 * Math.log(1 - u)) * Math.cos(2 * Math.PI * v);
 }
 
 /** Whether a number can be a seed or a step: an integer from 0 to 2^53 - 1. */
@@ -131,13 +174,13 @@ export function isSeed(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
-/** The upper 32 bits of the product of two unsigned 32-bit integers. */
+/** The upper 32 bits of the product of two unsigned 32-bit integers, as a signed one. No sum here exceeds 32 bits. */
 function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  const carry = aLow * bHigh + (middle & 0xffff);
-  return aHigh * bHigh + Math.floor(middle / 65536) + Math.floor(carry / 65536);
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) | 0;
+  const carry = (Math.imul(aLow, bHigh) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
