@@ -155,6 +155,7 @@ test("tokens take the smallest type, files begin with BOS if there is one, and f
     stopTokens: [],
     specialTokens: {},
     tokenText: (token) => base.tokenText(token),
+    tokenBytes: () => new Uint8Array(0),
     encode: (text) => base.encode(text),
     decode: (tokens) => base.decode(tokens),
     stream: () => base.stream(),
