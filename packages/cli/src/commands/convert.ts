@@ -1,6 +1,7 @@
 // `fidelity convert`: a model file in another format, or with other types, and a report of what that cost.
 
 import { existsSync, statSync } from "node:fs";
+import { extname } from "node:path";
 import { SOURCE_DTYPES } from "@fidelity/formats";
 import type { SourceDtype } from "@fidelity/formats";
 import { CONVERT_FORMATS, convertModel } from "@fidelity/run/node";
@@ -21,16 +22,22 @@ interface ConvertCommandOptions {
   readonly json?: boolean;
 }
 
+/** Types that weights are written in. */
+const TYPES = SOURCE_DTYPES.filter((dtype) => !/^([iu]\d+|bool|f64)$/.test(dtype));
+
+/** Those that safetensors has. */
+const FLOATS: readonly SourceDtype[] = ["f32", "f16", "bf16"];
+
 const EXAMPLES = `
-The format follows from the name: .gguf, .fid, or a folder for safetensors with config.json. Norms, biases and small
-matrices stay as they are; --type is for the large ones. What was written is read back: the report says how far it is
-from what was there.
+The format follows from the name: .gguf, .fid, or a folder (a name without ending) for safetensors with config.json.
+Norms, biases and small matrices stay as they are; --type is for the large ones. The tokenizer, chat templates and what
+the file says of the model go along. What was written is read back: the report says how far it is from what was there.
 
 Examples:
   fidelity convert model.gguf model.fid
   fidelity convert hugging-face-folder/ model.gguf --type q8_0
   fidelity convert model-f16.gguf model-q4_k.gguf --type q4_k
-  fidelity convert runs/quickstart quickstart --to safetensors`;
+  fidelity convert stories260K.bin stories260K/`;
 
 export function convertCommand(done: (exitCode: number) => void): Command {
   return new Command("convert")
@@ -38,7 +45,7 @@ export function convertCommand(done: (exitCode: number) => void): Command {
     .argument("<model>", "a model of any format: a run folder, GGUF, safetensors, llama2.c")
     .argument("<output>", "the file to write, or for safetensors the folder")
     .addOption(choiceOption("--to <format>", "the format, where the name does not tell", CONVERT_FORMATS))
-    .addOption(choiceOption("--type <name>", "the type of the matrices (default: as they are, or f32)", SOURCE_DTYPES))
+    .addOption(choiceOption("--type <name>", "the type of the matrices (default: as they are, or f32)", TYPES))
     .addOption(tokenizerOption())
     .option("--force", "write over a file that is there")
     .addOption(jsonOption())
@@ -57,13 +64,7 @@ async function convert(model: string, path: string, options: ConvertCommandOptio
       hint: "choose another name, or --force to write over it",
     });
   }
-  if (options.type !== undefined && format === "fidelity") {
-    throw new UsageError("--type is for GGUF and safetensors", {
-      where: "option --type <name>",
-      expected: "a file of Fidelity's own keeps ternary weights packed and everything else in float32",
-      hint: "leave --type away",
-    });
-  }
+  checkType(options.type, format);
   using interrupt = new Interrupt();
   const report = await convertModel(modelPath(model), path, {
     format,
@@ -85,6 +86,22 @@ async function convert(model: string, path: string, options: ConvertCommandOptio
   return EXIT_OK;
 }
 
+/** Throws `UsageError` for a type that the format does not have. */
+function checkType(type: SourceDtype | undefined, format: ConvertFormat): void {
+  if (type === undefined || format === "gguf") return;
+  const where = "option --type <name>";
+  if (format === "fidelity") {
+    throw new UsageError("--type is for GGUF and safetensors", {
+      where,
+      expected: "a file of Fidelity's own keeps ternary weights packed and everything else in float32",
+      hint: "leave --type away",
+    });
+  }
+  if (FLOATS.includes(type)) return;
+  const hint = "a .gguf file holds every type";
+  throw new UsageError("safetensors has no such type", { where, expected: FLOATS.join(", "), got: type, hint });
+}
+
 /** A folder for safetensors may be there. */
 function isEmptyPlace(path: string): boolean {
   return statSync(path).isDirectory() && !existsSync(`${path}/model.safetensors`) && !existsSync(`${path}/config.json`);
@@ -93,11 +110,15 @@ function isEmptyPlace(path: string): boolean {
 function formatOfName(path: string): ConvertFormat {
   if (path.endsWith(".gguf")) return "gguf";
   if (path.endsWith(".fid")) return "fidelity";
-  if (existsSync(path) && statSync(path).isDirectory()) return "safetensors";
+  if (extname(path) === "" || (existsSync(path) && statSync(path).isDirectory())) return "safetensors";
+  const isWeights = path.endsWith(".safetensors");
   throw new UsageError("which format?", {
     where: path,
-    expected: "a name that ends in .gguf or .fid, the folder of a safetensors model, or --to",
+    expected: "a name that ends in .gguf or .fid, a folder for safetensors, or --to",
     got: JSON.stringify(path),
+    hint: isWeights
+      ? `a model in safetensors is a folder with several files: ${path.slice(0, -extname(path).length)}`
+      : "choose one of those names",
   });
 }
 
@@ -105,7 +126,8 @@ function showProgress(done: number, total: number, name: string): void {
   process.stderr.write(`\r\x1b[K${progressBar(done, total)} ${name}`);
 }
 
-function formatReport({ output, bytesBefore, bytesAfter, tensors }: ConvertReport): string {
+function formatReport(report: ConvertReport): string {
+  const { output, bytesBefore, bytesAfter, tensors, notices } = report;
   const groups = Map.groupBy(tensors, ({ from, to }) => `${from} -> ${to}`);
   const rows = Array.from(groups, ([change, members]) => {
     const sum = (of: (tensor: ConvertedTensor) => number): number => members.reduce((total, t) => total + of(t), 0);
@@ -122,5 +144,15 @@ function formatReport({ output, bytesBefore, bytesAfter, tensors }: ConvertRepor
   });
   const head = ["types", "", "before", "after", "largest error", "relative"];
   const table = formatTable([head, ...rows], ["left", "left", "right", "right", "right", "right"]);
-  return `${table}\n\n${output}: ${formatSize(bytesAfter)} (was ${formatSize(bytesBefore)}), read back and compared`;
+  const sizes = `${formatSize(bytesAfter)} (was ${formatSize(bytesBefore)}), read back and compared`;
+  const notes = notices.map((notice) => `note: ${notice}`);
+  return [`${table}\n`, formatKept(report), ...notes, `${output}: ${sizes}`].join("\n");
+}
+
+function formatKept({ tokenizer, hasChatTemplate, notices }: ConvertReport): string {
+  const template = hasChatTemplate ? "with its chat template" : "no chat template";
+  if (tokenizer !== undefined) return `tokenizer: ${tokenizer.kind}, ${tokenizer.vocabSize} tokens, ${template}`;
+  return notices.length > 0
+    ? "tokenizer: none"
+    : "tokenizer: none; the model has none either (--tokenizer gives it one)";
 }
