@@ -10,6 +10,8 @@ import { convertCommand } from "./commands/convert.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
+import { pullCommand } from "./commands/pull.ts";
+import { cpCommand, lsCommand, rmCommand } from "./commands/store.ts";
 import { logitsCommand } from "./commands/logits.ts";
 import { profileActivationCommand } from "./commands/profile-activation.ts";
 import { gradbenchCommand } from "./commands/gradbench.ts";
@@ -28,6 +30,10 @@ const COMMANDS: readonly CommandFactory[] = [
   quickstartCommand,
   trainCommand,
   generateCommand,
+  pullCommand,
+  lsCommand,
+  rmCommand,
+  cpCommand,
   evalCommand,
   logitsCommand,
   showCommand,

@@ -1,8 +1,9 @@
-// A path on the command line may name a run folder; this finds the model in it.
+// A path on the command line may name a run folder; this finds the model in it. Where there is no such path, it may be
+// the name of a model in the store.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { FileError } from "@fidelity/barewire/node";
-import { isHuggingFaceModel } from "@fidelity/run/node";
+import { isHuggingFaceModel, ModelStore } from "@fidelity/run/node";
 import { RunFolder } from "@fidelity/train";
 import { WrongFileError } from "./errors.ts";
 
@@ -18,7 +19,11 @@ export function prebuiltBeside(file: string): string {
  */
 export function modelPath(path: string): string {
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined) throw new FileError("read", path, "ENOENT");
+  if (stats === undefined) {
+    const stored = new ModelStore().find(path);
+    if (stored !== undefined) return stored.path;
+    throw new FileError("read", path, "ENOENT");
+  }
   if (!stats.isDirectory() || isHuggingFaceModel(path)) return path;
   const folder = new RunFolder(path);
   const found = [folder.model, folder.best, folder.checkpoint].find((file) => existsSync(file));
