@@ -106,7 +106,10 @@ export const modelOption = (): Option =>
   new Option("--model <path>", "a run folder, a model file, or a llama2.c checkpoint");
 
 export const tokenizerOption = (): Option =>
-  new Option("--tokenizer <file>", "the vocabulary of a llama2.c model; other models hold their own");
+  new Option(
+    "--tokenizer <file>",
+    "a vocabulary in place of the model's own: tokenizer.bin of llama2.c, tokenizer.json",
+  );
 
 /** The path of --model. Throws `UsageError` where it is missing. */
 export function requiredModel(model: string | undefined): string {

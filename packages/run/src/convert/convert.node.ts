@@ -97,6 +97,8 @@ async function convertGguf(input: string, output: string, options: ConvertOption
     const unchanged = to === dtype ? () => tensor.bytes() : undefined;
     return { name, shape, from: dtype, to, bytesBefore: sizeBytes, values, unchanged };
   });
+  const notices: string[] = [];
+  noticeUnchanged(pieces, options, notices);
   const metadata = new Map(opened.source.metadata);
   if (options.tokenizer !== undefined) replaceTokenizer(metadata, input, options.tokenizer);
   if (options.dtype !== undefined) for (const entry of typeEntries(pieces)) metadata.set(...ggufEntry(entry));
@@ -111,7 +113,7 @@ async function convertGguf(input: string, output: string, options: ConvertOption
     tensors: readBack(pieces, written.source.tensors),
     ...(hasTokenizer ? { tokenizer: { kind: String(kind.value), vocabSize: texts.length } } : {}),
     hasChatTemplate: metadata.has(CHAT_TEMPLATE),
-    notices: [],
+    notices,
   };
 }
 
@@ -182,6 +184,7 @@ async function writeForeign(
   const format = options.format === "gguf" ? "gguf" : "safetensors";
   const naming = namingFor(source, format === "gguf" ? "gguf" : "huggingFace");
   const pieces = [...foreignPieces(source, naming, options.dtype), ...constantPieces(source, naming)];
+  noticeUnchanged(pieces, options, notices);
   const tensors = tensorsToWrite(pieces, options);
   const entries = naming.metadata(source.model.config);
   let [bytesAfter, kept] = [0, false];
@@ -274,13 +277,27 @@ function constantPieces({ model }: StoredValues, naming: FileNaming): Piece[] {
   });
 }
 
+/** Adds a notice where matrices keep a type because their rows are no whole blocks of the one that was asked for. */
+function noticeUnchanged(pieces: readonly Piece[], { dtype }: ConvertOptions, notices: string[]): void {
+  if (dtype === undefined) return;
+  const matrices = pieces.filter(({ shape }) => isMatrix(shape));
+  const others = matrices.filter(({ to }) => to !== dtype);
+  if (others.length === 0) return;
+  const types = [...new Set(others.map(({ to }) => to))].join(", ");
+  const why = `their rows are no whole blocks of ${dtype}`;
+  notices.push(`${others.length} of ${matrices.length} matrices are ${types} and not ${dtype}: ${why}`);
+}
+
 /** Narrower matrices are for what a router or a convolution reads, and stay as they are. */
 const COLUMNS_MIN = 32;
 
+function isMatrix(shape: readonly number[]): boolean {
+  return shape.length >= 2 && shape.slice(-2).every((extent) => extent >= COLUMNS_MIN);
+}
+
 /** The type that a tensor gets: `dtype` for a matrix whose rows are whole blocks of it; undefined: it keeps its own. */
 function typeFor(shape: readonly number[], dtype: SourceDtype | undefined): SourceDtype | undefined {
-  const isMatrix = shape.length >= 2 && shape.slice(-2).every((extent) => extent >= COLUMNS_MIN);
-  return dtype !== undefined && isMatrix && tensorSizeBytes(dtype, shape) !== undefined ? dtype : undefined;
+  return dtype !== undefined && isMatrix(shape) && tensorSizeBytes(dtype, shape) !== undefined ? dtype : undefined;
 }
 
 function tensorsToWrite(pieces: readonly Piece[], { onProgress }: ConvertOptions): TensorToWrite[] {
