@@ -35,6 +35,17 @@ const selectiveScan: Recurrence = {
   inputs: (time) => [f32(1, time, 33), f32(33, 5), f32(1, time, 5), f32(1, time, 5), f32(1, time, 33), f32(1, 33, 5)],
 };
 
+/** Over four tokens and over ten, which are more than some sequences have. */
+function convolution(size: number): Recurrence {
+  return {
+    name: `a convolution over ${size}`,
+    op: OPS.causal_convolution,
+    state: 2,
+    ranges: [],
+    inputs: (time) => [f32(1, time, 33), f32(33, size), f32(1, size - 1, 33)],
+  };
+}
+
 /** Two heads, with keys of their own or the same; `decays` is 1 or the size of keys. */
 function deltaRule(name: string, groups: number, keySize: number, decays: number, erases: boolean): Recurrence {
   const small = [-0.3, 0.3] as const;
@@ -58,6 +69,8 @@ const RECURRENCES: readonly Recurrence[] = [
   deltaRule("a decay for each key", 1, 18, 18, false),
   deltaRule("one decay, erasing", 1, 18, 1, true),
   deltaRule("a decay for each key, erasing", 2, 16, 16, true),
+  convolution(4),
+  convolution(10),
 ];
 
 /** Several spans, and a part of one. */
@@ -82,7 +95,7 @@ test("many steps on wasm are those of the reference, and so are their gradients"
 
 test("many steps on native are those of the reference", { skip: whyNoNative() }, async () => {
   // The largest of each kind: making native code takes most of the time.
-  const cases = [selectiveScan, RECURRENCES.at(-1)!].flatMap(longCases);
+  const cases = [0, 4, 5].map((i) => RECURRENCES[i]!).flatMap(longCases);
   const results = await runGraphs(cases, runnableMachines()[0]!);
   cases.forEach((each, i) => assertConforms(each, results[i]!));
 });
@@ -116,11 +129,12 @@ test("token by token, the state in place, is the whole sequence", () => {
 
 test("decays to nothing leave numbers, forwards and backwards", () => {
   const extremes: Record<string, Ranges> = {
+    causal_convolution: [],
     selective_scan: [[50, 1e4], [-1e4, -1], ...Array<undefined>(4)],
     generalized_delta_rule: [undefined, undefined, undefined, [-1e3, -60], undefined, [-0.3, 0.3], [-0.3, 0.3]],
   };
   for (const recurrence of RECURRENCES) {
-    for (const each of longCases({ ...recurrence, ranges: extremes[recurrence.op.name]! }).slice(0, 2)) {
+    for (const each of longCases({ ...recurrence, ranges: extremes[recurrence.op.name]! })) {
       const results = runCompiled(each.graph, each.inputs);
       assert.ok(
         results.every(({ data }) => data.every(Number.isFinite)),
