@@ -46,6 +46,7 @@ export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
   return new PipelineTokenizer(
     readPipelineSpec({
       ...model.options,
+      ...(model.scores === undefined ? {} : { scores: tokens.map((_, token) => model.scores?.[token] ?? 0) }),
       tokens,
       added,
       special,
@@ -61,6 +62,8 @@ export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
 interface ReadModel {
   readonly tokens: readonly (string | null)[];
   readonly unknown: number | undefined;
+  /** Of a unigram model, for the tokens of its own list. */
+  readonly scores?: readonly number[];
   /** What the kind of model has besides the stages that all have. */
   readonly options: Readonly<Record<string, unknown>>;
 }
@@ -123,8 +126,8 @@ function readUnigram(fields: Fields): ReadModel {
     }
   }
   const unknown = fields.optionalInteger("unk_id", 0, tokens.length - 1);
-  const options = { kind: "unigram", scores, byteFallback: fields.flag("byte_fallback", false) };
-  return { tokens, unknown, options };
+  const options = { kind: "unigram", byteFallback: fields.flag("byte_fallback", false) };
+  return { tokens, unknown, scores, options };
 }
 
 /** Texts by their numbers, from an object of numbers by their texts. */

@@ -190,6 +190,17 @@ test("numbers without token, and what ends a text by its number alone, come back
   }
 });
 
+test("a unigram vocabulary may be shorter than the model's, and have tokens added behind it", () => {
+  const { tokenizer } = tokenizerToHuggingFace(everyKind["unigram"]);
+  const { length } = tokensOf(everyKind["unigram"], "the cat");
+  const mask = { id: 40, content: "<mask>", special: true };
+  const added_tokens = [...(tokenizer["added_tokens"] as object[]), mask];
+  const grown = tokenizerFromHuggingFace({ tokenizer: { ...tokenizer, added_tokens }, vocabSize: 64 });
+  assert.equal(grown.vocabSize, 64);
+  assert.deepEqual(tokensOf(grown, "the cat"), tokensOf(everyKind["unigram"], "the cat"));
+  assert.ok(length > 1 && grown.encode("<mask>", { specials: true }).includes(40));
+});
+
 test("a way to cut words that GGUF has no name for is refused, and a difference is found", () => {
   const spec = new PipelineTokenizer(everyKind["GPT-2"].toJSON() as never).toJSON();
   const cut = { type: "split", pattern: "[aeiou]+", literal: false, behavior: "isolated", invert: false } as const;
