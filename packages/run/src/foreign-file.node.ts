@@ -11,6 +11,7 @@ import { CHAT_LIMITS, tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidel
 import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
 import { cardOfGguf, cardOfTexts, templatesOfFolder } from "./card.ts";
 import type { ModelCard } from "./card.ts";
+import { cardOfReadme } from "./readme-card.ts";
 import { ModelFileError } from "./errors.ts";
 
 /** What a Hugging Face folder calls its parts. */
@@ -27,6 +28,9 @@ export const TOKENIZER_FILES = {
 const CONFIG_BYTES_MAX = 1 << 24;
 /** The largest vocabularies make some 20 MB. */
 const TOKENIZER_BYTES_MAX = 1 << 28;
+/** A longer README.md is not read for its card. */
+const README_FILE = "README.md";
+const README_BYTES_MAX = 1 << 20;
 /** What GGUF says where there is no tokenizer. */
 const NO_TOKENIZER: readonly unknown[] = ["none", "no_vocab"];
 
@@ -43,6 +47,8 @@ export interface ForeignFile extends Disposable {
    * @param vocabSize tokens that the model has logits for
    */
   tokenizer(vocabSize: number): Tokenizer | undefined;
+  /** The kind and size of the tokenizer, which is not built for it; undefined where there is none. */
+  vocabulary(): { readonly kind: string; readonly tokens: number } | undefined;
   /** Its name, license and so on, and its chat templates; read when it is asked for. */
   card(): ModelCard;
   /** Tensors by name. */
@@ -61,7 +67,12 @@ function openGgufModel(path: string): ForeignFile {
   const kind = lookup("tokenizer.ggml.model") ?? "none";
   const tokenizer = (): Tokenizer | undefined => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(lookup));
   const card = (): ModelCard => cardOfGguf(source.metadata);
-  return foreignFile({ format: "gguf", path, source, config: source.config, lookup, tokenizer, card }, opened.move());
+  const vocabulary = (): ReturnType<ForeignFile["vocabulary"]> => {
+    const tokens = source.metadata.get("tokenizer.ggml.tokens");
+    return typeof kind === "string" && tokens?.type === "array" ? { kind, tokens: tokens.length } : undefined;
+  };
+  const { config } = source;
+  return foreignFile({ format: "gguf", path, source, config, lookup, tokenizer, vocabulary, card }, opened.move());
 }
 
 function ggufValue(source: GgufSource, key: string): unknown {
@@ -87,11 +98,17 @@ function openHuggingFaceModel(path: string): ForeignFile {
   const open = weights.endsWith(".json") ? openSafetensorsIndex : openSafetensors;
   const { source } = opened.use(open(weights));
   const lookup = (key: string): unknown => key.split(".").reduce<unknown>(fieldOf, config);
-  const vocabulary = join(folder, TOKENIZER_FILES.tokenizer);
+  const file = join(folder, TOKENIZER_FILES.tokenizer);
   const tokenizer = (vocabSize: number): Tokenizer | undefined =>
-    existsSync(vocabulary) ? huggingFaceTokenizer(vocabulary, vocabSize) : undefined;
-  const card = (): ModelCard => new Map([...cardOfTexts(source.config), ...templatesIn(folder)]);
-  return foreignFile({ format: "huggingFace", path, source, config, lookup, tokenizer, card }, opened.move());
+    existsSync(file) ? huggingFaceTokenizer(file, vocabSize) : undefined;
+  const vocabulary = (): ReturnType<ForeignFile["vocabulary"]> =>
+    vocabularyIn(jsonIn(folder, TOKENIZER_FILES.tokenizer));
+  const card = (): ModelCard => {
+    const readme = smallText(join(folder, README_FILE), README_BYTES_MAX) ?? "";
+    return new Map([...cardOfReadme(readme), ...cardOfTexts(source.config), ...templatesIn(folder)]);
+  };
+  const parts = { path, source, config, lookup, tokenizer, vocabulary, card };
+  return foreignFile({ format: "huggingFace", ...parts }, opened.move());
 }
 
 function fieldOf(value: unknown, name: string): unknown {
@@ -150,19 +167,33 @@ function jsonIn(folder: string, name: string): unknown {
   return existsSync(join(folder, name)) ? readJson(join(folder, name), TOKENIZER_BYTES_MAX) : undefined;
 }
 
-function templatesIn(folder: string): ModelCard {
-  const path = join(folder, TEMPLATE_FILE);
-  const isThere = existsSync(path) && statSync(path).size <= 4 * CHAT_LIMITS.templateLength;
-  return templatesOfFolder(jsonIn(folder, TOKENIZER_FILES.config), isThere ? readFileSync(path, "utf8") : undefined);
+/** The kind and size of a tokenizer.json. */
+function vocabularyIn(json: unknown): ReturnType<ForeignFile["vocabulary"]> {
+  const [kind, vocab] = [fieldOf(fieldOf(json, "model"), "type"), fieldOf(fieldOf(json, "model"), "vocab")];
+  if (typeof vocab !== "object" || vocab === null) return undefined;
+  const added = fieldOf(json, "added_tokens");
+  const ids = (Array.isArray(added) ? added : []).map((token) => Number(fieldOf(token, "id"))).filter(Number.isInteger);
+  const own = Array.isArray(vocab) ? vocab.length : Object.keys(vocab).length;
+  return { kind: typeof kind === "string" ? kind : "of no name", tokens: Math.max(own, ...ids.map((id) => id + 1)) };
 }
 
-interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer" | "card"> {
+function templatesIn(folder: string): ModelCard {
+  const jinja = smallText(join(folder, TEMPLATE_FILE), 4 * CHAT_LIMITS.templateLength);
+  return templatesOfFolder(jsonIn(folder, TOKENIZER_FILES.config), jinja);
+}
+
+/** A text that is there and no longer than can be meant. */
+function smallText(path: string, bytesMax: number): string | undefined {
+  return existsSync(path) && statSync(path).size <= bytesMax ? readFileSync(path, "utf8") : undefined;
+}
+
+interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer" | "vocabulary" | "card"> {
   readonly source: TensorSource;
   readonly lookup: (key: string) => unknown;
 }
 
 function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile {
-  const { format, path, config, tokenizer, card, source, lookup } = parts;
+  const { format, path, config, tokenizer, vocabulary, card, source, lookup } = parts;
   const tensors = new Map(source.tensors.map((tensor) => [tensor.name, tensor]));
   const described: ForeignModel = {
     where: path,
@@ -183,6 +214,7 @@ function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile 
     config,
     tensors,
     tokenizer,
+    vocabulary,
     card,
     [Symbol.dispose]: () => opened.dispose(),
   };

@@ -1,5 +1,7 @@
 // What opens and saves model files on disk.
 
+export { aboutModel } from "./about.node.ts";
+export type { AboutModel, VocabularyInfo } from "./about.node.ts";
 export { loadedDtype } from "./foreign-parameters.ts";
 export type { ImportProgress } from "./foreign-parameters.ts";
 export { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
