@@ -4,9 +4,8 @@
 import { invariant } from "@fidelity/units";
 import type { TensorType } from "./graph.ts";
 import { isBlocked, isTernary } from "./dtype.ts";
-import { decodeBlocks, encodeBlocks } from "./host_blocks.ts";
+import { blockValues, decodeBlocks, encodeBlocks } from "./host_blocks.ts";
 import {
-  BLOCK_COLUMNS,
   blockLayout,
   elementCount,
   q8Layout,
@@ -42,12 +41,8 @@ export function hostValues(tensor: HostTensor): Float64Array {
   const { scales, data, type } = tensor;
   if (scales === undefined) return data;
   if (isTernary(type.dtype)) return data.map((code) => code * scales[0]!);
+  if (isBlocked(type.dtype)) return blockValues(tensor, type.dtype);
   const columns = type.shape[type.shape.length - 1] ?? 1;
-  if (isBlocked(type.dtype)) {
-    const { blocks } = blockLayout(type.shape, type.dtype);
-    const blockOf = (i: number): number => Math.floor(i / columns) * blocks + Math.floor((i % columns) / BLOCK_COLUMNS);
-    return data.map((code, i) => code * scales[blockOf(i)]!);
-  }
   return data.map((code, i) => code * scales[Math.floor(i / columns)]!);
 }
 

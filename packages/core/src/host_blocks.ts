@@ -15,39 +15,48 @@ function scaleCells({ rows, blocks, scalesOffset }: BlockLayout, bytes: Uint8Arr
   return new Float16Array(bytes.buffer, bytes.byteOffset + scalesOffset, rows * blocks);
 }
 
-/** Where the code of (row, column) is. */
-function codePlace(
-  { rowBytes, blockBytes }: BlockLayout,
-  dtype: BlockDtype,
-  row: number,
-  column: number,
-): { readonly byte: number; readonly shift: number } {
-  const within = column % BLOCK_COLUMNS;
-  const block = row * rowBytes + Math.floor(column / BLOCK_COLUMNS) * blockBytes;
-  if (dtype === "q8_0") return { byte: block + within, shift: 0 };
-  return { byte: block + (within % HALF), shift: within < HALF ? 0 : 4 };
-}
-
 /** Writes codes and scales to `bytes`, which has `storageBytes` of the type. */
 export function encodeBlocks({ type, data, scales }: HostTensor, dtype: BlockDtype, bytes: Uint8Array): void {
   const layout = blockLayout(type.shape, dtype);
-  const mask = dtype === "q8_0" ? 255 : 15;
+  const { rows, columns, rowBytes, blockBytes } = layout;
   bytes.fill(0, 0, layout.sizeBytes);
-  for (let i = 0; i < data.length; i++) {
-    const { byte, shift } = codePlace(layout, dtype, Math.floor(i / layout.columns), i % layout.columns);
-    bytes[byte] |= (data[i] & mask) << shift;
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, i++) {
+      const within = column % BLOCK_COLUMNS;
+      const block = row * rowBytes + ((column - within) / BLOCK_COLUMNS) * blockBytes;
+      if (dtype === "q8_0") bytes[block + within] = data[i];
+      else bytes[block + (within % HALF)] |= (data[i] & 15) << (within < HALF ? 0 : 4);
+    }
   }
   scaleCells(layout, bytes).set(scales!);
 }
 
 export function decodeBlocks(type: TensorType, dtype: BlockDtype, bytes: Uint8Array): HostTensor {
   const layout = blockLayout(type.shape, dtype);
-  const data = new Float64Array(layout.rows * layout.columns);
-  for (let i = 0; i < data.length; i++) {
-    const { byte, shift } = codePlace(layout, dtype, Math.floor(i / layout.columns), i % layout.columns);
-    data[i] = dtype === "q8_0" ? (bytes[byte] << 24) >> 24 : (bytes[byte] << (28 - shift)) >> 28;
+  const { rows, columns, rowBytes, blockBytes } = layout;
+  const data = new Float64Array(rows * columns);
+  for (let row = 0, i = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++, i++) {
+      const within = column % BLOCK_COLUMNS;
+      const block = row * rowBytes + ((column - within) / BLOCK_COLUMNS) * blockBytes;
+      const byte = bytes[block + (dtype === "q8_0" ? within : within % HALF)];
+      data[i] = dtype === "q8_0" ? (byte << 24) >> 24 : (byte << (within < HALF ? 28 : 24)) >> 28;
+    }
   }
   return { type, data, scales: Float64Array.from(scaleCells(layout, bytes)) };
+}
+
+/** Codes times scales. */
+export function blockValues({ type, data, scales }: HostTensor, dtype: BlockDtype): Float64Array {
+  const { rows, columns, blocks } = blockLayout(type.shape, dtype);
+  const values = new Float64Array(data.length);
+  for (let block = 0; block < rows * blocks; block++) {
+    const first = (block % blocks) * BLOCK_COLUMNS;
+    const row = Math.floor(block / blocks) * columns;
+    const end = row + Math.min(columns, first + BLOCK_COLUMNS);
+    for (let i = row + first; i < end; i++) values[i] = data[i] * scales![block];
+  }
+  return values;
 }
 
 /**

@@ -6,7 +6,7 @@
 // are equally long; and the prediction of the next sentence.
 
 import type { Tensor } from "@fidelity/core";
-import { add, gather, sliceAxis, splat, tanh } from "@fidelity/core";
+import { add, sliceAxis, splat, tanh } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { Activation } from "./blocks/activation.ts";
 import { activate } from "./blocks/activation.ts";
@@ -14,6 +14,7 @@ import type { AttentionSizes } from "./blocks/attention.ts";
 import { attentionParameters, selfAttention, softmaxMixer } from "./blocks/attention.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import { layerNorm, layerNormParameters } from "./blocks/layer_norm.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
 import { linear, linearParameters } from "./blocks/linear.ts";
 import { pool } from "./blocks/pooling.ts";
 import type { ConfigRules } from "./config.ts";
@@ -91,7 +92,7 @@ function parametersOf(config: BertConfig) {
   const { dim, hiddenDim, layerCount, vocabSize, contextLength, tokenTypeCount, classCount } = config;
   const biased = (outputs: number, inputs: number) => linearParameters(outputs, inputs, undefined, true);
   return {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     tokenTypes: { weight: matrix("embedding", tokenTypeCount, dim) },
     positions: { weight: matrix("embedding", contextLength, dim) },
     embeddingNorm: layerNormParameters(dim),
@@ -155,7 +156,7 @@ function embed(parameters: BertTensors, tokens: Tensor<Shape, "i32">, normEpsilo
   const time = tokens.shape[1];
   const positions = sliceAxis(parameters.positions.weight, 0, 0, time); // [time, dim]
   const typed = add(positions, sliceAxis(parameters.tokenTypes.weight, 0, 0, 1)) as Vectors;
-  return layerNorm(parameters.embeddingNorm, add(gather(parameters.embedding.weight, tokens), typed), normEpsilon);
+  return layerNorm(parameters.embeddingNorm, add(embedTokens(parameters.embedding, tokens), typed), normEpsilon);
 }
 
 function headOf(

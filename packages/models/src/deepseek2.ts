@@ -5,7 +5,7 @@
 // Leaves out: the prediction of several next tokens, losses that balance the load, and 8-bit floats.
 
 import type { Tensor } from "@fidelity/core";
-import { add, gather, splat } from "@fidelity/core";
+import { add, splat } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { RotationConfig } from "./blocks/decoder_config.ts";
 import { rotationRules } from "./blocks/decoder_config.ts";
@@ -15,7 +15,8 @@ import { gatedFeedForward, gatedFeedForwardParameters } from "./blocks/feed_forw
 import type { LatentAttentionSizes, LatentCache } from "./blocks/latent_attention.ts";
 import { latentAttention, latentAttentionParameters, latentCacheTypes } from "./blocks/latent_attention.ts";
 import { layerEnd } from "./blocks/layer.ts";
-import { linear } from "./blocks/linear.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import { linear, linearParameters } from "./blocks/linear.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import { rotationOf } from "./blocks/rotation.ts";
 import type { ConfigRules } from "./config.ts";
@@ -31,7 +32,7 @@ import {
 } from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
-import { matrix, residualStd } from "./parameters.ts";
+import { residualStd } from "./parameters.ts";
 
 /** Sizes of a DeepSeek-V2 or V3 model. */
 export type Deepseek2Config = LatentAttentionSizes &
@@ -107,7 +108,7 @@ function parametersOf(config: Deepseek2Config) {
   const { dim, layerCount, denseLayerCount, vocabSize, tiedEmbeddings } = config;
   const std = residualStd(layerCount);
   return {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     blocks: Array.from({ length: layerCount }, (_, i) => ({
       attentionNorm: normParameters(dim),
       attention: latentAttentionParameters(config, std),
@@ -116,7 +117,7 @@ function parametersOf(config: Deepseek2Config) {
       ...(i >= denseLayerCount && { experts: expertsParameters(config, std) }),
     })),
     finalNorm: normParameters(dim),
-    ...(!tiedEmbeddings && { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(!tiedEmbeddings && { head: linearParameters(vocabSize, dim) }),
   };
 }
 
@@ -143,7 +144,7 @@ export function createDeepseek2(value: unknown): Model {
     stateTypes: (size) => ({ blocks: Array.from({ length: layerCount }, () => latentCacheTypes(config, size)) }),
     forward(parameters, tokens, past) {
       const position = past?.position ?? splat(0, [], "i32");
-      let x: Tensor<Shape, "f32"> = layerEnd(gather(parameters.embedding.weight, tokens)); // [batch, time, dim]
+      let x: Tensor<Shape, "f32"> = layerEnd(embedTokens(parameters.embedding, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
         const place = { position, state: past?.state.blocks[i] };
         const normed = norm(block.attentionNorm, x, normEpsilon);

@@ -5,7 +5,8 @@ import type { Device, DeviceTensor, Tensor, TensorType, TernaryDtype, Tree } fro
 import { flattenTree, formatType, isTensorType, isTernary, sameShape, ternarize, trace } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import type { Model } from "./model.ts";
-import { namedParameters } from "./parameters.ts";
+import type { ParameterSpec } from "./parameters.ts";
+import { NARROW_DTYPES, namedParameters } from "./parameters.ts";
 
 /** Tensors of a device by path, in the order of the model's parameters. */
 export type DeviceParameters = ReadonlyMap<string, DeviceTensor>;
@@ -92,7 +93,7 @@ export function orderedParameters(model: Model, parameters: DeviceParameters): D
   }
   return leaves.map(({ path, leaf }) => {
     const tensor = parameters.get(path);
-    const dtypes: readonly string[] = leaf.role === "ternary" ? ["f32", "ternary", "ternary5"] : ["f32"];
+    const dtypes: readonly string[] = ["f32", ...otherDtypes(leaf)];
     const fits = ({ dtype, shape }: TensorType): boolean => dtypes.includes(dtype) && sameShape(shape, leaf.shape);
     if (tensor !== undefined && fits(tensor.type)) return tensor;
     throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {
@@ -102,4 +103,9 @@ export function orderedParameters(model: Model, parameters: DeviceParameters): D
       hint: "check that the file and the configuration belong together",
     });
   });
+}
+
+function otherDtypes({ role, narrow }: ParameterSpec): readonly string[] {
+  if (role === "ternary") return ["ternary", "ternary5"];
+  return narrow === true ? NARROW_DTYPES : [];
 }

@@ -35,10 +35,12 @@ export {
   initialise,
   isParameterSpec,
   namedParameters,
+  NARROW_DTYPES,
   parameterTypes,
   residualStd,
 } from "./parameters.ts";
 export type {
+  NarrowDtype,
   ParameterCount,
   ParameterInit,
   ParameterRole,

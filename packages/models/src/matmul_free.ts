@@ -6,12 +6,13 @@
 // normalises its input with a gain of its own, and gate and up of the channel mixer are one matrix with one scale.
 
 import type { Tensor, TensorType } from "@fidelity/core";
-import { add, gather } from "@fidelity/core";
+import { add } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { BIT_LINEAR_EPSILON, bitLinear, bitLinearParameters } from "./blocks/bit_linear.ts";
 import { gatedChannelMixer, gatedChannelMixerParameters } from "./blocks/gated_channel_mixer.ts";
 import { layerEnd } from "./blocks/layer.ts";
-import { linear } from "./blocks/linear.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import { linear, linearParameters } from "./blocks/linear.ts";
 import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { ConfigRules } from "./config.ts";
@@ -27,7 +28,7 @@ import {
 } from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
-import { matrix, residualStd } from "./parameters.ts";
+import { residualStd } from "./parameters.ts";
 
 /** Sizes of a MatMul-free language model. A type, so that it is a record of plain values. */
 export type MatmulFreeConfig = {
@@ -64,7 +65,7 @@ function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, f
   const std = residualStd(layerCount);
   const released = form === "released";
   return {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     lowerBounds: lowerBoundParameters(layerCount, dim),
     blocks: Array.from({ length: layerCount }, () => ({
       mixerNorm: normParameters(dim),
@@ -73,7 +74,7 @@ function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, f
       channel: gatedChannelMixerParameters(dim, hiddenDim, std, released),
     })),
     finalNorm: normParameters(dim),
-    ...(tiedEmbeddings || released ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(tiedEmbeddings || released ? {} : { head: linearParameters(vocabSize, dim) }),
     ...(released && { ternaryHead: bitLinearParameters(vocabSize, dim, undefined, true) }),
   };
 }
@@ -104,7 +105,7 @@ export function createMatmulFree(value: unknown): Model {
     }),
     forward(parameters, tokens, past) {
       const bounds = lowerBounds(parameters.lowerBounds);
-      let x: Tensor<Shape, "f32"> = layerEnd(gather(parameters.embedding.weight, tokens)); // [batch, time, dim]
+      let x: Tensor<Shape, "f32"> = layerEnd(embedTokens(parameters.embedding, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
         const { output, hidden } = mlgru(block.mixer, norm(block.mixerNorm, x, normEpsilon), {
           lowerBound: bounds[i],

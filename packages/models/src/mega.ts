@@ -15,7 +15,6 @@ import {
   broadcastTo,
   concat,
   dynamicUpdateSlice,
-  gather,
   log,
   mul,
   reshape,
@@ -31,6 +30,8 @@ import { diagonalConvolution } from "./blocks/diagonal_convolution.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import type { LayerNormParameters } from "./blocks/layer_norm.ts";
 import { layerNorm, layerNormParameters } from "./blocks/layer_norm.ts";
+import type { EmbeddingParameters } from "./blocks/embedding.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
 import type { LinearParameters } from "./blocks/linear.ts";
 import { linear, linearParameters } from "./blocks/linear.ts";
 import type { Floats } from "./blocks/token_mixer.ts";
@@ -40,7 +41,7 @@ import { flagField, integerField, positiveField, readConfig, requireSizes, SIZE_
 import type { Model, Past } from "./model.ts";
 import { defineModel } from "./model.ts";
 import type { ParameterSpec, TensorsOf } from "./parameters.ts";
-import { channels, gain, matrix, residualStd } from "./parameters.ts";
+import { channels, gain, residualStd } from "./parameters.ts";
 
 /** Sizes of a MEGA model. A type, so that it is a record of plain values. */
 export type MegaConfig = {
@@ -109,10 +110,10 @@ type Layer = {
 };
 
 type Mega = {
-  readonly embedding: { readonly weight: ParameterSpec<"embedding"> };
+  readonly embedding: EmbeddingParameters;
   readonly blocks: readonly Layer[];
   readonly finalNorm: LayerNormParameters;
-  readonly head?: { readonly weight: ParameterSpec<"dense"> };
+  readonly head?: LinearParameters;
 };
 
 /** Averages [dim, averages, batch]; keys [batch, capacity, 1, 2 keyDim] with their places, values [.., valueDim]. */
@@ -157,10 +158,10 @@ export function createMega(value: unknown): Model {
   requireSizes("mega", keyDim % 2 === 0, "an even keyDim, whose pairs are turned", `keyDim ${keyDim}`);
   const std = residualStd(layerCount);
   const parameters: Mega = {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     blocks: Array.from({ length: layerCount }, () => layerParameters(config, std)),
     finalNorm: layerNormParameters(dim),
-    ...(config.tiedEmbeddings ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(config.tiedEmbeddings ? {} : { head: linearParameters(vocabSize, dim) }),
   };
   return defineModel<Mega, MegaState>({
     architecture: "mega",
@@ -176,7 +177,7 @@ export function createMega(value: unknown): Model {
       })),
     }),
     forward(values, tokens, past) {
-      let x = layerEnd(gather(values.embedding.weight, tokens) as Floats); // [batch, time, dim]
+      let x = layerEnd(embedTokens(values.embedding, tokens)); // [batch, time, dim]
       const blocks = values.blocks.map((layer, i) => {
         const before = past && { state: past.state.blocks[i], position: past.position };
         const mixed = megaLayer(layer, x, before, config);

@@ -4,15 +4,26 @@
 // The first values are those of GPT-2 (Radford et al. 2019): N(0, 0.02), and 1 / sqrt(2 L) of it for the two
 // projections of each of L layers that write to the residual stream.
 //
-// Leaves out: parameters of other dtypes than float32; packed weights are made from these.
+// Leaves out: training of parameters of other dtypes than float32. Packed weights are made from these, and narrow ones
+// come from other programs' files.
 
-import type { HostTensor, NamedLeaf, Tensor, TensorType, TernaryDtype, Tree } from "@fidelity/core";
+import type {
+  BlockDtype,
+  HalfDtype,
+  HostTensor,
+  NamedLeaf,
+  Tensor,
+  TensorType,
+  TernaryDtype,
+  Tree,
+} from "@fidelity/core";
 import { elementCount, flattenTree, isTensorType, mapTree, storageBytes } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { RandomStream } from "./random.ts";
 
 /**
- * What a parameter is for. `ternary` weights may be packed to 2 bits; `dense` and `embedding` matrices stay float32;
+ * What a parameter is for. `ternary` weights may be packed to 2 bits; `dense` and `embedding` matrices are float32, or
+ * what their file has where they are `narrow`;
  * `norm` stands for gains, biases and bounds, one number a channel, which weight decay leaves alone.
  */
 export type ParameterRole = "ternary" | "dense" | "norm" | "embedding";
@@ -35,13 +46,25 @@ export interface ParameterSpec<R extends ParameterRole = ParameterRole> extends 
   readonly dtype: "f32";
   readonly init: ParameterInit;
   readonly role: R;
+  /** Whether all that reads it takes it as files store it: products and embeddings do. */
+  readonly narrow?: boolean;
+}
+
+/** Dtypes besides float32 of a narrow parameter. */
+export type NarrowDtype = HalfDtype | BlockDtype;
+
+export const NARROW_DTYPES: readonly NarrowDtype[] = ["bf16", "f16", "q8_0", "q4_0"];
+
+export interface NarrowSpec<R extends ParameterRole = ParameterRole> extends ParameterSpec<R> {
+  readonly narrow: true;
 }
 
 export type ParameterTree = Tree<ParameterSpec>;
 
 /** The tensors that a tree of specs stands for while a model is traced: ternary weights are float32 or packed. */
-export type TensorsOf<T> =
-  T extends ParameterSpec<infer R>
+export type TensorsOf<T> = T extends NarrowSpec
+  ? Tensor<Shape, "f32" | NarrowDtype>
+  : T extends ParameterSpec<infer R>
     ? Tensor<Shape, R extends "ternary" ? "f32" | TernaryDtype : "f32">
     : { readonly [K in keyof T]: TensorsOf<T[K]> };
 
@@ -61,6 +84,11 @@ export function matrix<R extends ParameterRole>(
   std: number = INIT_STD,
 ): ParameterSpec<R> {
   return { dtype: "f32", shape: [outputs, inputs], init: { kind: "normal", std }, role };
+}
+
+/** A matrix of which all readers take narrow dtypes. */
+export function narrow<R extends ParameterRole>(spec: ParameterSpec<R>): NarrowSpec<R> {
+  return { ...spec, narrow: true };
 }
 
 /** As many dense matrices, one for each head or expert: [count, outputs, inputs]. */

@@ -6,13 +6,16 @@
 // Leaves out: biases of the channel mixer, losses that balance experts.
 
 import type { Tensor, Tree } from "@fidelity/core";
-import { add, gather, mul } from "@fidelity/core";
+import { add, mul } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ChannelMixerParameters } from "./blocks/channel_mixer.ts";
 import { channelMixer, channelMixerParameters } from "./blocks/channel_mixer.ts";
 import { hybridAttention } from "./blocks/hybrid_attention.ts";
 import { layerEnd } from "./blocks/layer.ts";
-import { linear } from "./blocks/linear.ts";
+import type { EmbeddingParameters } from "./blocks/embedding.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import type { LinearParameters } from "./blocks/linear.ts";
+import { linear, linearParameters } from "./blocks/linear.ts";
 import type { NormParameters } from "./blocks/norm.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { WeightKind } from "./blocks/projection.ts";
@@ -32,8 +35,7 @@ import {
 } from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
-import type { ParameterSpec } from "./parameters.ts";
-import { matrix, residualStd } from "./parameters.ts";
+import { residualStd } from "./parameters.ts";
 
 /** What every stack is configured by. A type, so that it is a record of plain values. */
 export type StackConfig = {
@@ -150,10 +152,10 @@ interface Block {
 }
 
 interface Stack {
-  readonly embedding: { readonly weight: ParameterSpec<"embedding"> };
+  readonly embedding: EmbeddingParameters;
   readonly blocks: readonly Block[];
   readonly finalNorm: NormParameters;
-  readonly head?: { readonly weight: ParameterSpec<"dense"> };
+  readonly head?: LinearParameters;
 }
 
 /** State: `blocks.{i}` is the state of layer i's mixer. */
@@ -183,7 +185,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
   }
 
   const parameters: Stack = {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     blocks: mixers.map((made, i) => ({
       mixerNorm: normParameters(dim),
       mixer: made.parameters,
@@ -192,7 +194,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
       ...(hiddenDim > 0 && !hasExperts(config, i) && { channel: channelMixerParameters(config, std) }),
     })),
     finalNorm: normParameters(dim),
-    ...(config.tiedEmbeddings ? {} : { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(config.tiedEmbeddings ? {} : { head: linearParameters(vocabSize, dim) }),
   };
   return defineModel<Stack, StackState>({
     architecture,
@@ -203,7 +205,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
     stateTypes: (size) => ({ blocks: mixers.map((made) => made.stateTypes(size)) }),
     forward(values, tokens, past) {
       const scaled = (x: Floats, factor: number): Floats => (factor === 1 ? x : mul(x, factor));
-      let x = layerEnd(scaled(gather(values.embedding.weight, tokens), config.embeddingScale)); // [batch, time, dim]
+      let x = layerEnd(scaled(embedTokens(values.embedding, tokens), config.embeddingScale)); // [batch, time, dim]
       const blocks = values.blocks.map((block, i) => {
         const before = past && { state: past.state.blocks[i], position: past.position };
         const mixed = mixers[i].mix(block.mixer as Tree<Tensor>, norm(block.mixerNorm, x, normEpsilon), before);

@@ -3,10 +3,11 @@
 // head and two tokens a layer, whatever the position.
 
 import type { TensorType } from "@fidelity/core";
-import { add, gather } from "@fidelity/core";
+import { add } from "@fidelity/core";
 import { layerEnd } from "./blocks/layer.ts";
 import { layerNorm, layerNormParameters } from "./blocks/layer_norm.ts";
-import { linear } from "./blocks/linear.ts";
+import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import { linear, linearParameters } from "./blocks/linear.ts";
 import type { WeightKind } from "./blocks/projection.ts";
 import {
   channelMixer,
@@ -21,7 +22,7 @@ import type { ConfigRules } from "./config.ts";
 import { integerField, positiveField, readConfig, requireSizes, SIZE_LIMITS, wordField } from "./config.ts";
 import type { Model } from "./model.ts";
 import { defineModel } from "./model.ts";
-import { matrix, residualStd } from "./parameters.ts";
+import { residualStd } from "./parameters.ts";
 
 /** Sizes of an RWKV-7. A type, so that it is a record of plain values. */
 export type Rwkv7Config = {
@@ -69,7 +70,7 @@ function parametersOf(config: Rwkv7Config) {
   const { dim, layerCount, vocabSize } = config;
   const std = residualStd(layerCount);
   return {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     embeddingNorm: layerNormParameters(dim),
     blocks: Array.from({ length: layerCount }, (_, layer) => ({
       timeNorm: layerNormParameters(dim),
@@ -78,7 +79,7 @@ function parametersOf(config: Rwkv7Config) {
       channel: channelMixerParameters(config, std),
     })),
     finalNorm: layerNormParameters(dim),
-    head: { weight: matrix("dense", vocabSize, dim) },
+    head: linearParameters(vocabSize, dim),
   };
 }
 
@@ -107,7 +108,7 @@ export function createRwkv7(value: unknown): Model {
       return { blocks: Array.from({ length: layerCount }, () => layer) };
     },
     forward(parameters, tokens, past) {
-      const embedded = gather(parameters.embedding.weight, tokens);
+      const embedded = embedTokens(parameters.embedding, tokens);
       let x: Floats = layerEnd(layerNorm(parameters.embeddingNorm, embedded, normEpsilon)); // [batch, time, dim]
       let firstValues: Floats | undefined;
       const blocks = parameters.blocks.map((block, i): LayerState => {

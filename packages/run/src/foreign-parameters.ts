@@ -1,12 +1,14 @@
 // Parameters of a model made of another program's tensors. Ternary weights are packed if the file's values are ternary
-// with one scale a matrix; everything else is float32, whatever the file has.
+// with one scale a matrix; narrow ones stay as they are (narrow-parameters.ts); everything else is float32, whatever the
+// file has.
 
 import { elementCount, packTernary, sameShape } from "@fidelity/core";
 import type { Device, DeviceTensor, TensorType, TernaryDtype } from "@fidelity/core";
 import { decodeTensorValues, InvalidTensorError } from "@fidelity/formats";
 import type { SourceTensor } from "@fidelity/formats";
 import { freeParameters, namedParameters } from "@fidelity/models";
-import type { ForeignImport, ParameterOrigin, ParameterSpec } from "@fidelity/models";
+import type { ForeignImport, NarrowDtype, ParameterOrigin, ParameterSpec } from "@fidelity/models";
+import { narrowDtype, narrowTensor } from "./narrow-parameters.ts";
 
 /** How far an import has come. */
 export interface ImportProgress {
@@ -60,6 +62,8 @@ function makeParameter(
   if (origin.read === undefined && !sameShape(longAxes(first.shape), longAxes(leaf.shape))) {
     throw doesNotFit(first, leaf);
   }
+  const kept = origin.read === undefined ? narrowDtype(leaf, first.dtype, device.target) : undefined;
+  if (kept !== undefined) return narrowTensor(device, first, { dtype: kept, shape: leaf.shape }, verify);
   const decoded = sources.map(decodeTensorValues);
   const values = origin.read === undefined ? decoded[0] : origin.read(decoded);
   if (values.length !== elementCount(leaf.shape)) throw doesNotFit(first, leaf);
@@ -98,11 +102,24 @@ function requireFinite({ name, shape }: SourceTensor, values: Float32Array): voi
   }
 }
 
-/** What a parameter is on a device, from the type that a file of any format stores it in. */
-export function loadedDtype({ role }: ParameterSpec, stored: string | undefined): "f32" | TernaryDtype {
-  if (role !== "ternary" || stored === undefined) return "f32";
-  if (stored === "ternary" || stored === "ternary5") return stored;
-  return isTernaryType(stored) ? "ternary" : "f32";
+/** How a file of any format stores a parameter. */
+export interface StoredAs {
+  readonly dtype: string;
+  /** Whether its values are calculated from the stored ones. */
+  readonly derived?: boolean;
+}
+
+/** What a parameter is on a device of a target, from how its file stores it. */
+export function loadedDtype(
+  leaf: ParameterSpec,
+  stored: StoredAs | undefined,
+  target: string,
+): "f32" | TernaryDtype | NarrowDtype {
+  if (stored === undefined) return "f32";
+  const { dtype, derived = false } = stored;
+  if (leaf.role !== "ternary") return (derived ? undefined : narrowDtype(leaf, dtype, target)) ?? "f32";
+  if (dtype === "ternary" || dtype === "ternary5") return dtype;
+  return isTernaryType(dtype) ? "ternary" : "f32";
 }
 
 /** Whether a stored type is one of ternary weights. */

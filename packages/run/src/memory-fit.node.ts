@@ -22,7 +22,7 @@ export interface StateTensor {
 }
 
 export interface MemoryFit {
-  /** Packed where the file has packed or ternary weights, float32 elsewhere. */
+  /** Packed where the file has packed or ternary weights, narrow where those stay so, float32 elsewhere. */
   readonly parameterBytes: number;
   /** Tokens that the state below has room for; null where it does not grow. */
   readonly capacity: number | null;
@@ -34,12 +34,12 @@ export interface MemoryFit {
   readonly fits: boolean;
 }
 
-/** What one sequence of a model takes. Nothing is allocated. */
-export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">): MemoryFit {
-  const stored = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
+/** What one sequence of a model takes on a target. Nothing is allocated. */
+export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">, target = "wasm"): MemoryFit {
+  const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   let parameterBytes = 0;
   for (const { path, leaf } of namedParameters(model.parameters)) {
-    parameterBytes += storageBytes({ dtype: loadedDtype(leaf, stored.get(path)), shape: leaf.shape });
+    parameterBytes += storageBytes({ dtype: loadedDtype(leaf, stored.get(path), target), shape: leaf.shape });
   }
   const capacity = model.contextLimit === null ? null : Math.min(model.contextLimit, CAPACITY_MAX);
   const state = stateOf(model, capacity ?? 1);
@@ -73,14 +73,14 @@ function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): stri
 }
 
 /** Throws `OutOfRoomError` before anything of a model is read, where its weights alone do not fit. */
-export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">): void {
-  const fit = memoryFit(info);
+export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target: string): void {
+  const fit = memoryFit(info, target);
   if (fit.parameterBytes <= fit.availableBytes) return;
   const what = fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here";
   throw new OutOfRoomError("the model needs more memory than there is", {
     where: info.path,
     expected: `at most ${formatBytes(fit.availableBytes)}, ${what}`,
     got: describeNeed(fit),
-    hint: "take a smaller model, or one with ternary weights, which stay packed; others are float32 in memory",
+    hint: "take a smaller model, or a file with weights in ternary, q4_0 or q8_0, which stay as they are",
   });
 }

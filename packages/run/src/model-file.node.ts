@@ -77,6 +77,8 @@ export interface TensorInfo {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly sizeBytes: number;
+  /** Whether the parameter's values are calculated from those of the file. */
+  readonly derived?: boolean;
 }
 
 /** What a model file says about itself; no tensor is read for it. */
@@ -164,13 +166,6 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
 export function formatOf(path: string): ModelInfo["format"] {
   if (isHuggingFaceModel(path)) return "safetensors";
   const { format, seen } = detectFormat(readHead(path));
-  if (format === "onnx") {
-    throw new ModelFileError("an ONNX file is a graph of operators, and no model of a known architecture", {
-      where: path,
-      got: seen,
-      hint: "run it as a function with onnxFunction of @fidelity/formats/onnx, or open the file it was exported from",
-    });
-  }
   if (format === "onnx") {
     throw new ModelFileError("an ONNX file is a graph of operators, and no model of a known architecture", {
       where: path,
@@ -328,7 +323,7 @@ async function openForeign(
 ): Promise<OpenModel> {
   using file = openForeignModel(path, format);
   const imported = importModel(file.format, file.described);
-  requireRoom(foreignInfo(file, imported, options));
+  requireRoom(foreignInfo(file, imported, options), device.target);
   if (hasSharedMemory(device) && isWorthKeeping(file, imported, options.keptBytesMin)) {
     return await openRepacked(file, imported, options, (kept) => {
       const { parameters, how, close } = placeFidelity(kept, device, options);
@@ -349,9 +344,12 @@ function foreignInfo(
   isPacked = false,
 ): ModelInfo {
   const tensors = namedParameters(model.parameters).map(({ path: name, leaf }): TensorInfo => {
-    const sources = origins.get(name)!.names.map((source) => file.tensors.get(source)!);
+    const { names, read } = origins.get(name)!;
+    const sources = names.map((source) => file.tensors.get(source)!);
     const sizeBytes = sources.reduce((sum, source) => sum + source.sizeBytes, 0);
-    return { name, component: componentOf(name).id, dtype: sources[0].dtype, shape: leaf.shape, sizeBytes };
+    const { dtype } = sources[0];
+    const derived = read !== undefined;
+    return { name, component: componentOf(name).id, dtype, shape: leaf.shape, sizeBytes, ...(derived && { derived }) };
   });
   let tokenizer: Tokenizer | undefined;
   return {

@@ -7,9 +7,9 @@ import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import type { ContainerComponent, ContainerHeader, TensorEntry, TensorInput } from "@fidelity/barewire";
 import { mapFile, openContainer, toFileError } from "@fidelity/barewire/node";
 import type { MappedFile, OpenContainer } from "@fidelity/barewire/node";
-import { formatType, isDtype, isTernary, sameShape, storageBytes } from "@fidelity/core";
-import type { DeviceTensor, TensorType, TernaryDtype } from "@fidelity/core";
-import { createModel, namedParameters, tokenizerFromJSON } from "@fidelity/models";
+import { formatType, sameShape, storageBytes } from "@fidelity/core";
+import type { DeviceTensor, TensorType } from "@fidelity/core";
+import { createModel, namedParameters, NARROW_DTYPES, tokenizerFromJSON } from "@fidelity/models";
 import type { Model, ParameterSpec, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
 
@@ -18,9 +18,19 @@ export const OPTIMIZER_PREFIX = "optimizer.";
 
 /**
  * How a tensor of each dtype is laid out: `ternary2x16` and `ternary5x16` are core's storage of `ternary` and
- * `ternary5`, with the scale at the end.
+ * `ternary5`, with the scale at the end, `blocks32` that of `q8_0` and `q4_0`.
  */
-export const tensorLayouts = { f32: "dense", ternary: "ternary2x16", ternary5: "ternary5x16" } as const;
+export const tensorLayouts = {
+  f32: "dense",
+  bf16: "dense",
+  f16: "dense",
+  ternary: "ternary2x16",
+  ternary5: "ternary5x16",
+  q8_0: "blocks32",
+  q4_0: "blocks32",
+} as const;
+
+type StoredDtype = keyof typeof tensorLayouts;
 
 /** The part of the model that a tensor belongs to: a block (`blocks.0`), or what its path begins with (`head`). */
 export function componentOf(name: string): ContainerComponent {
@@ -41,7 +51,7 @@ export function tensorInput(name: string, tensor: DeviceTensor): TensorInput {
     component: componentOf(name).id,
     dtype: type.dtype,
     shape: type.shape,
-    layout: isTernary(type.dtype) ? tensorLayouts[type.dtype] : tensorLayouts.f32,
+    layout: tensorLayouts[type.dtype as StoredDtype],
     bytes: () => tensor.bytes().subarray(0, storageBytes(type)),
   };
 }
@@ -98,7 +108,7 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
     const entry = entries.get(name);
     if (entry === undefined) return refuse("a tensor of the model is missing", `tensor "${name}"`, listNames(entries));
     const type = storedType(leaf, entry);
-    const dtypes = leaf.role === "ternary" ? "f32, ternary or ternary5" : "f32";
+    const dtypes = storedDtypes(leaf).join(", ");
     return [
       name,
       type ?? refuse(`tensor "${name}" does not fit the model`, `${dtypes} [${leaf.shape.join(", ")}]`, show(entry)),
@@ -111,11 +121,16 @@ function storedTypes(path: string, model: Model, tensors: readonly TensorEntry[]
   return new Map(types);
 }
 
-function storedType({ shape, role }: ParameterSpec, entry: TensorEntry): TensorType | undefined {
-  const isPacked = isDtype(entry.dtype) && isTernary(entry.dtype) && role === "ternary";
-  const dtype = isPacked ? (entry.dtype as TernaryDtype) : "f32";
-  const fits = entry.dtype === dtype && entry.layout === tensorLayouts[dtype] && sameShape(entry.shape, shape);
-  return fits && entry.sizeBytes === storageBytes({ dtype, shape }) ? { dtype, shape } : undefined;
+function storedDtypes({ role, narrow }: ParameterSpec): readonly StoredDtype[] {
+  if (role === "ternary") return ["f32", "ternary", "ternary5"];
+  return narrow === true ? ["f32", ...NARROW_DTYPES] : ["f32"];
+}
+
+function storedType(leaf: ParameterSpec, entry: TensorEntry): TensorType | undefined {
+  const { shape } = leaf;
+  const dtype = storedDtypes(leaf).find((name) => name === entry.dtype);
+  if (dtype === undefined || entry.layout !== tensorLayouts[dtype] || !sameShape(entry.shape, shape)) return undefined;
+  return entry.sizeBytes === storageBytes({ dtype, shape }) ? { dtype, shape } : undefined;
 }
 
 function show({ dtype, shape, layout, sizeBytes }: TensorEntry): string {

@@ -142,10 +142,10 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
   const captured: Captured[] = [];
   const device = nullDevice(captured);
   // Of the file's tensors only their types are needed: which of them are packed, and how.
-  const stored = new Map(tensors.map(({ name, dtype }) => [name, dtype]));
+  const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const parameters: DeviceParameters = new Map(
     namedParameters(model.parameters).map(({ path: name, leaf }) => {
-      return [name, device.tensor({ dtype: loadedDtype(leaf, stored.get(name)), shape: leaf.shape })];
+      return [name, device.tensor({ dtype: loadedDtype(leaf, stored.get(name), "native"), shape: leaf.shape })];
     }),
   );
   for (const capacity of capacitiesUpTo(model, SESSION_TOKENS_MAX)) {

@@ -4,19 +4,20 @@
 // file that turns its configuration into one.
 
 import type { RopeOptions, Tensor } from "@fidelity/core";
-import { add, gather, mul, splat, tanh } from "@fidelity/core";
+import { add, mul, splat, tanh } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { PlainConfig } from "../config.ts";
 import type { Model } from "../model.ts";
 import { defineModel } from "../model.ts";
 import type { TensorsOf } from "../parameters.ts";
-import { matrix, residualStd } from "../parameters.ts";
+import { residualStd } from "../parameters.ts";
 import type { AttentionSizes, Mixer } from "./attention.ts";
 import { attentionParameters, selfAttention } from "./attention.ts";
 import type { GatedFeedForwardSizes } from "./feed_forward.ts";
 import { gatedFeedForward, gatedFeedForwardParameters } from "./feed_forward.ts";
 import { layerEnd } from "./layer.ts";
-import { linear } from "./linear.ts";
+import { embeddingParameters, embedTokens } from "./embedding.ts";
+import { linear, linearParameters } from "./linear.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
 
@@ -45,7 +46,7 @@ function parametersOf<S>(design: DecoderDesign<S>) {
   const { dim, layerCount, vocabSize, tiedEmbeddings, postNorms } = design;
   const std = residualStd(layerCount);
   return {
-    embedding: { weight: matrix("embedding", vocabSize, dim) },
+    embedding: embeddingParameters(vocabSize, dim),
     blocks: Array.from({ length: layerCount }, () => ({
       attentionNorm: normParameters(dim),
       attention: attentionParameters(design, std),
@@ -55,7 +56,7 @@ function parametersOf<S>(design: DecoderDesign<S>) {
       ...(postNorms && { feedForwardPostNorm: normParameters(dim) }),
     })),
     finalNorm: normParameters(dim),
-    ...(!tiedEmbeddings && { head: { weight: matrix("dense", vocabSize, dim) } }),
+    ...(!tiedEmbeddings && { head: linearParameters(vocabSize, dim) }),
   };
 }
 
@@ -80,7 +81,7 @@ export function defineDecoder<S>(
     stateTypes: (size) => ({ blocks: layers.map(({ mixer }) => mixer.stateTypes(size)) }),
     forward(parameters, tokens, past) {
       const position = past?.position ?? splat(0, [], "i32");
-      const embedded = gather(parameters.embedding.weight, tokens); // [batch, time, dim]
+      const embedded = embedTokens(parameters.embedding, tokens); // [batch, time, dim]
       let x: Tensor<Shape, "f32"> = layerEnd(embeddingScale === undefined ? embedded : mul(embedded, embeddingScale));
       const blocks = parameters.blocks.map((block, i) => {
         const place = { position, state: past?.state.blocks[i] };

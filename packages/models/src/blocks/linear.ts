@@ -1,19 +1,19 @@
-// A dense linear layer. The weight is [outputs, inputs], as model files keep it.
+// A dense linear layer. The weight is [outputs, inputs], as model files keep it, in float32 or a narrow dtype.
 
 import type { Tensor } from "@fidelity/core";
 import { add, matmul } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
-import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import { channels, matrix } from "../parameters.ts";
+import type { NarrowSpec, ParameterSpec, TensorsOf } from "../parameters.ts";
+import { channels, matrix, narrow } from "../parameters.ts";
 
 export type LinearParameters = {
-  readonly weight: ParameterSpec<"dense">;
+  readonly weight: NarrowSpec<"dense">;
   readonly bias?: ParameterSpec<"norm">;
 };
 
 /** @param std standard deviation of the first weights */
 export function linearParameters(outputs: number, inputs: number, std?: number, bias = false): LinearParameters {
-  return { weight: matrix("dense", outputs, inputs, std), ...(bias && { bias: channels([outputs]) }) };
+  return { weight: narrow(matrix("dense", outputs, inputs, std)), ...(bias && { bias: channels([outputs]) }) };
 }
 
 /** `x` [..., inputs] times the weight, plus the bias if there is one: [..., outputs]. */

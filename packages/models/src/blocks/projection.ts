@@ -6,7 +6,7 @@ import type { Tensor } from "@fidelity/core";
 import { add } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import { channels, matrix } from "../parameters.ts";
+import { channels, matrix, narrow } from "../parameters.ts";
 import { ternaryProduct } from "./bit_linear.ts";
 import type { LinearParameters } from "./linear.ts";
 import { linear } from "./linear.ts";
@@ -27,7 +27,8 @@ export function projectionParameters(
   std?: number,
   bias = false,
 ): ProjectionParameters {
-  return { weight: matrix(kind, outputs, inputs, std), ...(bias && { bias: channels([outputs]) }) };
+  const weight = matrix(kind, outputs, inputs, std);
+  return { weight: kind === "dense" ? narrow(weight) : weight, ...(bias && { bias: channels([outputs]) }) };
 }
 
 /** `x` [..., inputs] times the weight, plus the bias if there is one: [..., outputs]. */

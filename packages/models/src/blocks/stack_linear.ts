@@ -5,7 +5,7 @@
 import type { Tensor } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import { matrix } from "../parameters.ts";
+import { matrix, narrow } from "../parameters.ts";
 import type { BitLinearParameters } from "./bit_linear.ts";
 import { bitLinear } from "./bit_linear.ts";
 import type { LinearParameters } from "./linear.ts";
@@ -20,7 +20,8 @@ export function stackLinearParameters(
   inputs: number,
   std?: number,
 ): StackLinearParameters {
-  return { weight: matrix(kind, outputs, inputs, std) };
+  const weight = matrix(kind, outputs, inputs, std);
+  return { weight: kind === "dense" ? narrow(weight) : weight };
 }
 
 /** `x` [batch, time, inputs] times the weight: [batch, time, outputs]. */
