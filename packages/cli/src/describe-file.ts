@@ -17,8 +17,15 @@ import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/form
 import { openGguf, openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
 import type { OnnxModel } from "@fidelity/formats/onnx";
 import { architectures } from "@fidelity/models";
-import { describeModel, fidelityInfo, memoryFit, openForeignModel } from "@fidelity/run/node";
-import type { MemoryFit, ModelInfo } from "@fidelity/run/node";
+import {
+  aboutContainer,
+  aboutModel,
+  describeModel,
+  fidelityInfo,
+  memoryFit,
+  openForeignModel,
+} from "@fidelity/run/node";
+import type { AboutModel, CardValue, MemoryFit, ModelInfo, VocabularyInfo } from "@fidelity/run/node";
 import { FidelityError } from "@fidelity/units";
 import { identifyFile } from "./identify.ts";
 import type { IdentifiedFile } from "./identify.ts";
@@ -70,6 +77,12 @@ export interface FileDescription {
   readonly architecture?: { readonly name: string; readonly summary: string };
   /** What opening it takes; absent where the architecture is. */
   readonly memory?: MemoryFit;
+  /** What the file says of its model, by GGUF's keys; lists of texts as lists. */
+  readonly card?: Readonly<Record<string, CardValue>>;
+  /** Absent where there is none. */
+  readonly tokenizer?: VocabularyInfo;
+  /** Names of chat templates. */
+  readonly chatTemplates?: readonly string[];
   /** Why the model cannot be opened, where it cannot. */
   readonly problem?: string;
   readonly config: unknown;
@@ -92,7 +105,20 @@ export interface DescribeOptions {
 /** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
 export function describeFile(path: string, options: DescribeOptions = {}): FileDescription {
   const contents = describeContents(path, options);
-  return contents.format.startsWith(CONTAINER) ? contents : { ...contents, ...modelOf(() => describeModel(path)) };
+  if (contents.format.startsWith(CONTAINER)) return contents;
+  return { ...contents, ...cardOf(() => aboutModel(path)), ...modelOf(() => describeModel(path)) };
+}
+
+/** What the file says of its model; nothing for what is no model file. */
+function cardOf(read: () => AboutModel): Pick<FileDescription, "card" | "tokenizer" | "chatTemplates"> {
+  try {
+    const { card, vocabulary, chatTemplates } = read();
+    const tokenizer = vocabulary === undefined ? {} : { tokenizer: vocabulary };
+    return { card: Object.fromEntries(card), ...tokenizer, chatTemplates };
+  } catch (error) {
+    if (error instanceof FidelityError) return {};
+    throw error;
+  }
 }
 
 /** The model that a file holds. A file whose model cannot be opened is shown all the same. */
@@ -168,6 +194,7 @@ function describeContainer(
     path,
     format: `${CONTAINER}, version ${header.formatVersion}`,
     fileSizeBytes,
+    ...cardOf(() => aboutContainer(header)),
     ...modelOf(() => fidelityInfo(path, header).info),
     config: header.config,
     metadata: header.metadata,

@@ -1,6 +1,7 @@
 // What a model file says of itself: its card, the kind and size of its tokenizer, its chat templates. No vocabulary is
 // built for it, so that it is quick for files of any size.
 
+import type { ContainerHeader } from "@fidelity/barewire";
 import { readContainerHeader } from "@fidelity/barewire/node";
 import { CHAT_TEMPLATE, cardOfTexts } from "./card.ts";
 import type { ModelCard } from "./card.ts";
@@ -30,7 +31,11 @@ export function aboutModel(path: string): AboutModel {
     return about(file.card(), file.vocabulary());
   }
   if (format !== "fidelity") return about(new Map(), undefined);
-  const { config, metadata } = readContainerHeader(path);
+  return aboutContainer(readContainerHeader(path));
+}
+
+/** What a container says of its model, by its header. */
+export function aboutContainer({ config, metadata }: ContainerHeader): AboutModel {
   const spec = typeof config === "object" && config !== null && "tokenizer" in config ? config.tokenizer : undefined;
   return about(cardOfTexts(metadata), ownVocabulary(spec));
 }

@@ -1,7 +1,8 @@
 // What opens and saves model files on disk.
 
-export { aboutModel } from "./about.node.ts";
+export { aboutContainer, aboutModel } from "./about.node.ts";
 export type { AboutModel, VocabularyInfo } from "./about.node.ts";
+export type { CardValue, ModelCard } from "./card.ts";
 export { loadedDtype } from "./foreign-parameters.ts";
 export type { ImportProgress } from "./foreign-parameters.ts";
 export { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";

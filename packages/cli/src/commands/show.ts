@@ -11,12 +11,13 @@ import { EXIT_OK, UsageError } from "../errors.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
+import { cardRows, configRows, nextSteps } from "../show/facts.ts";
 import { tensorStatistics } from "../show/statistics.ts";
 import type { TensorStatistics } from "../show/statistics.ts";
 import { openTensorValues } from "../show/tensor-values.ts";
 import { renderShowPage } from "../show/view.ts";
 import type { ShowPage } from "../show/view.ts";
-import { formatCount, formatPlain, formatSize, formatTable, formatTree, plural } from "../table.ts";
+import { formatCount, formatSize, formatTable, formatTree, plural } from "../table.ts";
 import type { TreeNode } from "../table.ts";
 
 const EXAMPLES = `
@@ -100,14 +101,13 @@ function modelComponents(path: string): readonly ComponentDescription[] | undefi
 }
 
 function formatDescription(description: FileDescription): string {
-  const { path, format, fileSizeBytes, architecture, memory, config, metadata, components, totals } = description;
+  const { path, format, fileSizeBytes, architecture, memory, components, totals } = description;
   const { types = [], versions = [], memoryMap, problem } = description;
   const facts = [
     ["format", format],
     ...(architecture === undefined ? [] : [["architecture", `${architecture.name}: ${architecture.summary}`]]),
     ...(memory === undefined ? [] : [["memory", describeFit(memory)]]),
-    ...plainEntries(config),
-    ...plainEntries(metadata),
+    ...[...cardRows(description), ...configRows(description)].map((row) => row.map(printable)),
     ...types.map(({ dtype, tensors, sizeBytes }) => [
       `type ${dtype}`,
       `${plural(tensors, "tensor")}, ${formatSize(sizeBytes)}`,
@@ -125,6 +125,8 @@ function formatDescription(description: FileDescription): string {
   if (versions.length > 1) parts.push(formatVersions(versions));
   if (problem !== undefined) parts.push(`This model cannot be opened here: ${problem}`);
   if (memoryMap !== undefined) parts.push(describeMap(memoryMap));
+  const next = nextSteps(description);
+  if (next.length > 0) parts.push(`Next:\n  ${next.join("\n  ")}`);
   return parts.join("\n\n");
 }
 
@@ -169,13 +171,4 @@ function printable(text: string): string {
   const cut = text.length > 60 ? `${text.slice(0, 57)}...` : text;
   const escape = (control: string): string => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return cut.replaceAll("\n", "\\n").replaceAll(/\p{Cc}/gu, escape);
-}
-
-/** The fields of a value as rows, nested ones with dotted names; long texts are cut. */
-function plainEntries(value: unknown, prefix = ""): [string, string][] {
-  if (typeof value !== "object" || value === null) return [];
-  return Object.entries(value).flatMap(([name, field]): [string, string][] => {
-    if (typeof field === "object" && field !== null) return plainEntries(field, `${prefix}${name}.`);
-    return [[printable(`${prefix}${name}`), printable(formatPlain(field))]];
-  });
 }

@@ -4,7 +4,8 @@
 import { describeFit } from "@fidelity/run/node";
 import { escapeHtml } from "@fidelity/train";
 import type { ComponentDescription, FileDescription, TensorDescription } from "../describe-file.ts";
-import { formatCount, formatPlain, formatSize, plural } from "../table.ts";
+import { formatCount, formatSize, plural } from "../table.ts";
+import { cardRows, configRows } from "./facts.ts";
 import type { TensorStatistics } from "./statistics.ts";
 
 export interface ShowPage {
@@ -17,13 +18,13 @@ export interface ShowPage {
 
 /** The page as text. */
 export function renderShowPage({ description, chain, statistics }: ShowPage): string {
-  const { path, format, fileSizeBytes, architecture, config, components, totals, memory, types = [] } = description;
+  const { path, format, fileSizeBytes, architecture, components, totals, memory, types = [] } = description;
   const title = path.split("/").at(-1) ?? path;
   const { tensors: count, elements, sizeBytes: bytes } = totals;
   const size = `${formatCount(elements)} in ${plural(count, "tensor")}, ${formatSize(bytes)}`;
   const facts = [["format", `${format}, ${formatSize(fileSizeBytes)}`]];
   if (architecture !== undefined) facts.push(["architecture", `${architecture.name}: ${architecture.summary}`]);
-  facts.push(["parameters", size]);
+  facts.push(...cardRows(description), ["parameters", size]);
   for (const { dtype, tensors, sizeBytes } of types) {
     facts.push([dtype, `${plural(tensors, "tensor")}, ${formatSize(sizeBytes)}`]);
   }
@@ -41,24 +42,15 @@ ${memory === undefined ? "" : stateSection(memory)}
 <p class="note">Histograms span least to greatest; the line is zero, and heights are square roots of counts.</p>
 ${tensorTable(components, statistics)}
 <h2>Configuration</h2>
-${table(configRows(config))}
+${table(configRows(description))}
 </body></html>
 `;
 }
 
 function table(rows: readonly (readonly string[])[]): string {
-  const lines = rows.map(([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`);
+  const cut = (text: string): string => escapeHtml(text.length > 400 ? `${text.slice(0, 400)}...` : text);
+  const lines = rows.map(([name, value]) => `<tr><th>${cut(name)}</th><td>${cut(value)}</td></tr>`);
   return `<table class="facts">${lines.join("")}</table>`;
-}
-
-/** The fields of a configuration, nested ones with dotted names; long texts are cut. */
-function configRows(value: unknown, prefix = ""): [string, string][] {
-  if (typeof value !== "object" || value === null) return [];
-  return Object.entries(value).flatMap(([name, field]): [string, string][] => {
-    if (typeof field === "object" && field !== null) return configRows(field, `${prefix}${name}.`);
-    const text = formatPlain(field);
-    return [[`${prefix}${name}`, text.length > 200 ? `${text.slice(0, 200)}...` : text]];
-  });
 }
 
 /** Components one under the other; runs of the same structure are one card. */
