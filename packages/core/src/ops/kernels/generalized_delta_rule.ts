@@ -179,16 +179,15 @@ export function stepStates(
       const [q, key] = [step.q && splat(step.q), splat(step.k)];
       const w = common ?? splat(step.decays);
       const write = b && splat(b);
-      for (let v = 0; v < count; v++) {
-        const place = (array: LoopValue): readonly [LoopValue, number] => {
-          const [at, offset] = turn.row(array, j, rowsOf(piece) * 4);
-          return [at, offset + v * type.lanes * 4];
-        };
-        const written = k.fma(w, k.load(type, ...place(states)), k.mul(values[v]!, key));
-        const value = write === undefined ? written : k.fma(reads[v]!, write, written);
-        k.store(value, ...place(next));
-        if (q !== undefined) sums[v] = k.fma(value, q, sums[v]!);
-      }
+      const place = (array: LoopValue, v: number): readonly [LoopValue, number] => {
+        const [at, offset] = turn.row(array, j, rowsOf(piece) * 4);
+        return [at, offset + v * type.lanes * 4];
+      };
+      // All vectors are computed before one is stored: engines join neighbours only so.
+      const written = values.map((value, v) => k.fma(w, k.load(type, ...place(states, v)), k.mul(value, key)));
+      const after = write === undefined ? written : written.map((value, v) => k.fma(reads[v]!, write, value));
+      if (q !== undefined) after.forEach((value, v) => (sums[v] = k.fma(value, q, sums[v]!)));
+      after.forEach((value, v) => k.store(value, ...place(next, v)));
     }
     return sums;
   });

@@ -120,23 +120,22 @@ export function advanceStates(
   sums: readonly LoopValue[],
   read: (next: LoopValue, sum: LoopValue, turn: ColumnTurn, i: number) => LoopValue,
 ): readonly LoopValue[] {
-  const { type, count } = piece;
+  const { type } = piece;
   const rowBytes = rowsOf(piece) * 4;
   return eachColumn(k, states, Math.min(states, TURN), sums, (turn, carried) => {
     const totals = [...carried];
     for (let i = 0; i < turn.count; i++) {
       const gate = k.loadSplat(type, ...turn.row(b, i, 4));
-      for (let v = 0; v < count; v++) {
-        const vector = (array: LoopValue): readonly [LoopValue, number] => {
-          const [at, offset] = turn.row(array, i, rowBytes);
-          return [at, offset + v * type.lanes * 4];
-        };
-        const decay = exp2Of(k, k.mul(delta[v]!, k.load(type, ...vector(rates))));
-        const value = k.fma(decay, k.load(type, ...vector(h)), k.mul(drive[v]!, gate));
-        if (decays !== undefined) k.store(decay, ...vector(decays));
-        k.store(value, ...vector(next));
-        totals[v] = read(value, totals[v]!, turn, i);
-      }
+      const vector = (array: LoopValue, v: number): readonly [LoopValue, number] => {
+        const [at, offset] = turn.row(array, i, rowBytes);
+        return [at, offset + v * type.lanes * 4];
+      };
+      // All vectors are computed before one is stored: engines join neighbours only so.
+      const factors = delta.map((step, v) => exp2Of(k, k.mul(step, k.load(type, ...vector(rates, v)))));
+      const values = factors.map((decay, v) => k.fma(decay, k.load(type, ...vector(h, v)), k.mul(drive[v]!, gate)));
+      values.forEach((value, v) => (totals[v] = read(value, totals[v]!, turn, i)));
+      if (decays !== undefined) factors.forEach((decay, v) => k.store(decay, ...vector(decays, v)));
+      values.forEach((value, v) => k.store(value, ...vector(next, v)));
     }
     return totals;
   });
