@@ -9,7 +9,7 @@ import { decodeTensorValues, encodeValues, ggufPieces, tensorSizeBytes } from "@
 import type { GgufValue, SourceDtype, SourceTensor, TensorToWrite } from "@fidelity/formats";
 import { openGguf } from "@fidelity/formats/node";
 import { namedParameters, namings, tokenizerToGguf, tokenizerToHuggingFace } from "@fidelity/models";
-import type { FileNaming, ForeignFormat, MetadataEntry, Tokenizer } from "@fidelity/models";
+import type { FileNaming, ForeignFormat, Tokenizer } from "@fidelity/models";
 import { CHAT_TEMPLATE, ggufEntriesOfCard } from "../card.ts";
 import type { ModelCard } from "../card.ts";
 import { ModelFileError } from "../errors.ts";
@@ -196,7 +196,7 @@ async function writeForeign(
         { key: "general.architecture", type: "string", value: naming.names[0] } as const,
         ...typeEntries(pieces),
         ...entries,
-        ...(vocabulary ?? noVocabulary(naming.names[0], source.model.vocabSize)),
+        ...(vocabulary ?? []),
         ...ggufEntriesOfCard(card),
       ].map(ggufEntry),
     );
@@ -219,14 +219,6 @@ async function writeForeign(
     );
   }
   return { bytesAfter, tensors: readBack(pieces, [...written.tensors.values()]), kept: kept ? tokenizer : undefined };
-}
-
-/** What llama.cpp wants to know of a file without tokenizer. */
-function noVocabulary(architecture: string, vocabSize: number): readonly MetadataEntry[] {
-  return [
-    { key: "tokenizer.ggml.model", type: "string", value: "no_vocab" },
-    { key: `${architecture}.vocab_size`, type: "u32", value: vocabSize },
-  ];
 }
 
 type WritingNaming = FileNaming & { readonly metadata: NonNullable<FileNaming["metadata"]> };
