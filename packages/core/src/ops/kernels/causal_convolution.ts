@@ -24,42 +24,47 @@ export function cutSteps({ time, channels }: ConvolutionDims): { readonly steps:
 }
 
 /** The weight, an input [channels, size], as [size, channels]. */
-export function prepareTaps(context: LowerContext, input: number, { channels, size }: ConvolutionDims): BufferHandle {
+export function prepareTaps(context: LowerContext, input: number, dims: ConvolutionDims): BufferHandle {
+  const { channels, size } = dims;
   const elements = channels * size;
   return context.prepare("convolution_taps", input, elements * 4, 1, elements, (k, [from, to]) => {
     let done = 0;
     for (const width of size > UNROLLED_TAPS ? [1] : laneWidths(context.lanes)) {
       const end = channels - ((channels - done) % width);
-      if (end > done) k.loop(done, end, width, (d) => turnTaps(k, k.offset(from!, d, size * 4), k.offset(to!, d, 4)));
-      done = end;
-
-      /** The taps of `width` channels. */
-      function turnTaps(builder: KernelBuilder, rows: LoopValue, columns: LoopValue): void {
-        if (width === 1) {
-          builder.loop(0, size, 1, (j) => {
-            builder.store(builder.load(F32, builder.offset(rows, j, 4)), builder.offset(columns, j, channels * 4));
-          });
-          return;
-        }
-        const type = loopType("f32", width);
-        const vectors = Array.from({ length: size }, (_, i) => builder.load(type, rows, i * width * 4));
-        for (let j = 0; j < size; j++) {
-          // Lane i is element i size + j of the vectors side by side.
-          const places = Array.from({ length: width }, (_, i) => i * size + j);
-          const column = vectors.reduce((before, vector, at) =>
-            builder.shuffle(
-              before,
-              vector,
-              places.map((place, i) =>
-                Math.floor(place / width) === at ? width + (place % width) : at === 1 ? place % width : i,
-              ),
-            ),
-          );
-          builder.store(column, columns, j * channels * 4);
-        }
+      if (end > done) {
+        k.loop(done, end, width, (d) => turnTaps(k, dims, width, k.offset(from!, d, size * 4), k.offset(to!, d, 4)));
       }
+      done = end;
     }
   });
+}
+
+/** The taps of `width` channels: rows of [channels, size] to columns of [size, channels]. */
+function turnTaps(
+  k: KernelBuilder,
+  { channels, size }: ConvolutionDims,
+  width: number,
+  rows: LoopValue,
+  columns: LoopValue,
+): void {
+  if (width === 1) {
+    k.loop(0, size, 1, (j) => k.store(k.load(F32, k.offset(rows, j, 4)), k.offset(columns, j, channels * 4)));
+    return;
+  }
+  const type = loopType("f32", width);
+  const vectors = Array.from({ length: size }, (_, i) => k.load(type, rows, i * width * 4));
+  for (let j = 0; j < size; j++) {
+    // Lane i is element i size + j of the vectors side by side; each vector brings those that lie in it.
+    const places = Array.from({ length: width }, (_, i) => i * size + j);
+    const column = vectors.reduce((before, vector, at) => {
+      const kept = (place: number, lane: number): number => (at === 1 ? place % width : lane);
+      const lanes = places.map((place, lane) =>
+        Math.floor(place / width) === at ? width + (place % width) : kept(place, lane),
+      );
+      return k.shuffle(before, vector, lanes);
+    });
+    k.store(column, columns, j * channels * 4);
+  }
 }
 
 /** One row of results: the sum of `size` rows from `rows` on, each times its taps; those may be taken from the last. */
