@@ -21,6 +21,7 @@ const CASES: Readonly<Record<string, number>> = {
   safetensors: 1000,
   index: 1000,
   tokenizers: 250,
+  constraints: 150,
 };
 
 /** Those whose cases take a moment; the other one takes LLVM's time. */

@@ -1,6 +1,7 @@
 // All that is fuzzed by cases; `channel-kill.ts` beside it kills processes.
 
 import { barePeer } from "./bare-peer.ts";
+import { constraints } from "./constraints.ts";
 import { containers } from "./containers.ts";
 import { ggufFiles } from "./gguf-files.ts";
 import { http } from "./http.ts";
@@ -28,4 +29,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   safetensorsFiles,
   safetensorsIndexes,
   tokenizers,
+  constraints,
 ];

@@ -69,6 +69,17 @@ export { randomPurpose, RandomStream, SeedError } from "./random.ts";
 export { LogitsError, Sampler } from "./sampling.ts";
 export { topLogprobs } from "./sampling/logprobs.ts";
 export type { TokenLogprob } from "./sampling/logprobs.ts";
+export {
+  ConstraintError,
+  createConstraint,
+  gbnfGrammar,
+  GrammarError,
+  jsonSchemaGrammar,
+  regexGrammar,
+  SchemaError,
+  TokenVocabulary,
+} from "./constraints/index.ts";
+export type { Constraint, Grammar, GrammarNode } from "./constraints/index.ts";
 export { samplerOptions, SamplingOptionError } from "./sampling/options.ts";
 export type { SamplerOptions } from "./sampling/options.ts";
 export {
