@@ -12,6 +12,7 @@ import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { pullCommand } from "./commands/pull.ts";
 import { cpCommand, lsCommand, rmCommand } from "./commands/store.ts";
+import { runCommand } from "./commands/run.ts";
 import { logitsCommand } from "./commands/logits.ts";
 import { profileActivationCommand } from "./commands/profile-activation.ts";
 import { gradbenchCommand } from "./commands/gradbench.ts";
@@ -30,6 +31,7 @@ const COMMANDS: readonly CommandFactory[] = [
   quickstartCommand,
   trainCommand,
   generateCommand,
+  runCommand,
   pullCommand,
   lsCommand,
   rmCommand,

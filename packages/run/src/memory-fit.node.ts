@@ -73,7 +73,7 @@ function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): stri
 }
 
 /** Throws `OutOfRoomError` before anything of a model is read, where its weights alone do not fit. */
-export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target: string): void {
+export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target?: string): void {
   const fit = memoryFit(info, target);
   if (fit.parameterBytes <= fit.availableBytes) return;
   const what = fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here";
@@ -82,5 +82,29 @@ export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">,
     expected: `at most ${formatBytes(fit.availableBytes)}, ${what}`,
     got: describeNeed(fit),
     hint: "take a smaller model, or a file with weights in ternary, q4_0 or q8_0, which stay as they are",
+  });
+}
+
+/**
+ * Throws `OutOfRoomError` where the weights and a state of `capacity` tokens need more memory than is free, with the
+ * capacity that would fit if there is one.
+ */
+export function requireRoomFor(
+  info: Pick<ModelInfo, "path" | "model" | "tensors">,
+  target: string,
+  capacity: number,
+): void {
+  const fit = memoryFit(info, target);
+  const { parameterBytes, stateBytes, bytesPerToken, availableBytes } = fit;
+  const tokens = Math.min(capacity, info.model.contextLimit ?? capacity);
+  const neededBytes = parameterBytes + stateBytes + bytesPerToken * (tokens - (fit.capacity ?? tokens));
+  if (neededBytes <= availableBytes) return;
+  requireRoom(info, target);
+  const free = availableBytes - parameterBytes - stateBytes + bytesPerToken * (fit.capacity ?? 0);
+  const most = bytesPerToken > 0 ? Math.floor(free / bytesPerToken) : 0;
+  throw new OutOfRoomError(`needs ${formatBytes(neededBytes)}, have ${formatBytes(availableBytes)}`, {
+    where: info.path,
+    got: `weights ${formatBytes(parameterBytes)}, ${tokens} tokens ${formatBytes(neededBytes - parameterBytes)}`,
+    hint: most >= 1 ? `give it room for at most ${most} tokens: --context ${most}` : "take a smaller model",
   });
 }
