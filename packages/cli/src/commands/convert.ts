@@ -9,7 +9,7 @@ import type { ConvertedTensor, ConvertFormat, ConvertReport } from "@fidelity/ru
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
-import { choiceOption, jsonOption, tokenizerOption } from "../options.ts";
+import { choiceOption, integerOption, jsonOption, tokenizerOption } from "../options.ts";
 import { createOutput, remark } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatSize, formatTable, plural, progressBar } from "../table.ts";
@@ -18,6 +18,7 @@ interface ConvertCommandOptions {
   readonly to?: ConvertFormat;
   readonly type?: SourceDtype;
   readonly tokenizer?: string;
+  readonly context?: number;
   readonly force?: boolean;
   readonly json?: boolean;
 }
@@ -25,11 +26,12 @@ interface ConvertCommandOptions {
 /** Types that weights are written in. */
 const TYPES = SOURCE_DTYPES.filter((dtype) => !/^([iu]\d+|bool|f64)$/.test(dtype));
 
-/** Those that safetensors has. */
+/** Those that safetensors and ONNX have. */
 const FLOATS: readonly SourceDtype[] = ["f32", "f16", "bf16"];
 
 const EXAMPLES = `
-The format follows from the name: .gguf, .fid, or a folder (a name without ending) for safetensors with config.json.
+The format follows from the name: .gguf, .onnx, .fid, or a folder (a name without ending) for safetensors with
+config.json. An .onnx file computes the logits, or an encoder's vectors, of sequences of one length: see --context.
 Norms, biases and small matrices stay as they are; --type is for the large ones. The tokenizer, chat templates and what
 the file says of the model go along. What was written is read back: the report says how far it is from what was there.
 
@@ -37,7 +39,8 @@ Examples:
   fidelity convert model.gguf model.fid
   fidelity convert hugging-face-folder/ model.gguf --type q8_0
   fidelity convert model-f16.gguf model-q4_k.gguf --type q4_k
-  fidelity convert stories260K.bin stories260K/`;
+  fidelity convert stories260K.bin stories260K/
+  fidelity convert bert.gguf bert.onnx --context 128`;
 
 export function convertCommand(done: (exitCode: number) => void): Command {
   return new Command("convert")
@@ -47,6 +50,7 @@ export function convertCommand(done: (exitCode: number) => void): Command {
     .addOption(choiceOption("--to <format>", "the format, where the name does not tell", CONVERT_FORMATS))
     .addOption(choiceOption("--type <name>", "the type of the matrices (default: as they are, or f32)", TYPES))
     .addOption(tokenizerOption())
+    .addOption(integerOption("--context <tokens>", "of an .onnx file: tokens of a sequence (default: at most 128)"))
     .option("--force", "write over a file that is there")
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
@@ -65,11 +69,18 @@ async function convert(model: string, path: string, options: ConvertCommandOptio
     });
   }
   checkType(options.type, format);
+  if (options.context !== undefined && format !== "onnx") {
+    throw new UsageError("--context is for ONNX, whose files have sequences of one length", {
+      where: "option --context <tokens>",
+      hint: "leave it away",
+    });
+  }
   using interrupt = new Interrupt();
   const report = await convertModel(modelPath(model), path, {
     format,
     dtype: options.type,
     tokenizer: options.tokenizer,
+    context: options.context,
     signal: interrupt.signal,
     onProgress: process.stderr.isTTY ? showProgress : undefined,
   }).catch((error: unknown) => {
@@ -91,7 +102,7 @@ function checkType(type: SourceDtype | undefined, format: ConvertFormat): void {
   if (type === undefined || format === "gguf") return;
   const where = "option --type <name>";
   if (format === "fidelity") {
-    throw new UsageError("--type is for GGUF and safetensors", {
+    throw new UsageError("--type is for GGUF, safetensors and ONNX", {
       where,
       expected: "a file of Fidelity's own keeps ternary weights packed and everything else in float32",
       hint: "leave --type away",
@@ -99,7 +110,12 @@ function checkType(type: SourceDtype | undefined, format: ConvertFormat): void {
   }
   if (FLOATS.includes(type)) return;
   const hint = "a .gguf file holds every type";
-  throw new UsageError("safetensors has no such type", { where, expected: FLOATS.join(", "), got: type, hint });
+  throw new UsageError(`${format === "onnx" ? "ONNX" : "safetensors"} has no such type`, {
+    where,
+    expected: FLOATS.join(", "),
+    got: type,
+    hint,
+  });
 }
 
 /** A folder for safetensors may be there. */
@@ -110,11 +126,12 @@ function isEmptyPlace(path: string): boolean {
 function formatOfName(path: string): ConvertFormat {
   if (path.endsWith(".gguf")) return "gguf";
   if (path.endsWith(".fid")) return "fidelity";
+  if (path.endsWith(".onnx")) return "onnx";
   if (extname(path) === "" || (existsSync(path) && statSync(path).isDirectory())) return "safetensors";
   const isWeights = path.endsWith(".safetensors");
   throw new UsageError("which format?", {
     where: path,
-    expected: "a name that ends in .gguf or .fid, a folder for safetensors, or --to",
+    expected: "a name that ends in .gguf, .onnx or .fid, a folder for safetensors, or --to",
     got: JSON.stringify(path),
     hint: isWeights
       ? `a model in safetensors is a folder with several files: ${path.slice(0, -extname(path).length)}`

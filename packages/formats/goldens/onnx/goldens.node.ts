@@ -10,8 +10,11 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { readOnnx } from "../../src/onnx/index.ts";
+import { SAMPLED_OPS } from "@fidelity/core/testing";
+import { UnsupportedFormatError } from "../../src/errors.ts";
+import { exportOnnx, readOnnx } from "../../src/onnx/index.ts";
 import type { OnnxModel } from "../../src/onnx/index.ts";
+import { differenceOf, exportCase } from "../../src/onnx/testing-export.ts";
 import { numbersFor, OPERATOR_MODELS } from "../../src/onnx/testing-operators.ts";
 import type { OnnxFeed } from "../../src/onnx/testing-operators.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
@@ -42,6 +45,8 @@ const runtime = createRequire(join(folder, "package.json"))("onnxruntime-node") 
 
 const TYPES: Readonly<Record<string, readonly [string, (values: readonly number[]) => unknown]>> = {
   f32: ["float32", (values) => Float32Array.from(values)],
+  f64: ["float64", (values) => Float64Array.from(values)],
+  i32: ["int64", (values) => BigInt64Array.from(values, BigInt)], // as inputs of exported models
   i64: ["int64", (values) => BigInt64Array.from(values, BigInt)],
   bool: ["bool", (values) => Uint8Array.from(values)],
 };
@@ -88,6 +93,34 @@ for (const { name, model, feeds } of OPERATOR_MODELS) {
   } catch (error) {
     throw new Error(name, { cause: error });
   }
+}
+// What our writer writes of every op of core must be what the op's reference computes.
+for (const op of SAMPLED_OPS) {
+  let [written, worst] = [0, 0];
+  for (let seed = 0; seed < 12; seed++) {
+    const each = exportCase(op, seed);
+    if (each === undefined) continue;
+    const types = [...Object.values(each.feeds), ...Object.values(each.expected)].map(({ type }) => type.dtype);
+    if (types.some((dtype) => !Object.hasOwn(TYPES, dtype))) continue; // onnxruntime-node does not pass halves
+    let bytes: Uint8Array;
+    try {
+      bytes = exportOnnx({ traced: each.traced, weights: new Map() });
+    } catch (error) {
+      if (error instanceof UnsupportedFormatError) continue;
+      throw error;
+    }
+    const feeds = Object.entries(each.feeds).map(([name, { type, data }]): [string, OnnxFeed] => {
+      return [name, { dtype: type.dtype as "f32", shape: type.shape, values: [...data] }];
+    });
+    const outputs = await run(bytes, Object.fromEntries(feeds)).catch((error: unknown) => {
+      throw new Error(`${op.name}, case ${seed}`, { cause: error });
+    });
+    const data = Object.entries(outputs).map(([name, { values }]) => [name, { data: Float64Array.from(values) }]);
+    worst = Math.max(worst, differenceOf(Object.fromEntries(data), each.expected));
+    written++;
+  }
+  if (written > 0) process.stdout.write(`${op.name}: ${written} cases, differ by at most ${worst.toExponential(1)}\n`);
+  if (worst > 1e-4) throw new Error(`what is written of ${op.name} is another thing to onnxruntime`);
 }
 const lines = (table: object): string =>
   Object.entries(table)

@@ -6,3 +6,5 @@ export { OnnxNodeError } from "./node-context.ts";
 export { readOnnx } from "./read.ts";
 export { onnxFunction } from "./function.ts";
 export type { OnnxFunction } from "./function.ts";
+export { exportOnnx } from "./export.ts";
+export type { OnnxExport } from "./export.ts";

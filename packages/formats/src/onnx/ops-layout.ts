@@ -178,9 +178,10 @@ function shape(node: NodeContext): Tensor {
 function castNode(node: NodeContext): Tensor {
   const x = node.input(0);
   const to = dtypeOfOnnx(node.integer("to", 0), node.place);
-  // Rounded to 16 bits, and computed with in 32.
+  // Rounded to 16 bits, or cut to 8, and computed with in 32.
   if (to === "f16" || to === "bf16") return cast(cast(x, to), "f32");
-  if (to === "i8" || to === "u8" || to === "i16") node.unsupported("a cast to floats, bool, int32 or int64", to);
+  if (to === "i8") return cast(cast(x, to), "i32");
+  if (to === "u8" || to === "i16") node.unsupported("a cast to floats, bool, int8, int32 or int64", to);
   return castTo(x, dtypeOfValue(to));
 }
 

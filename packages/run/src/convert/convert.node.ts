@@ -1,16 +1,16 @@
-// From one model file to another, tensor by tensor: GGUF, Hugging Face's folders, and Fidelity's own container. What is
-// written is read back and compared. A GGUF file becomes another one without anybody knowing its architecture: metadata
-// and names stay, and only the types of its matrices change.
+// From one model file to another, tensor by tensor: GGUF, Hugging Face's folders, ONNX, and Fidelity's own container.
+// What is written is read back and compared. A GGUF file becomes another one without anybody knowing its architecture:
+// metadata and names stay, and only the types of its matrices change.
 
 import { basename, dirname, extname, resolve } from "node:path";
 import { writeFileGradually } from "@fidelity/barewire/node";
 import { sameShape } from "@fidelity/core";
 import { decodeTensorValues, encodeValues, ggufPieces, tensorSizeBytes } from "@fidelity/formats";
 import type { GgufValue, SourceDtype, SourceTensor, TensorToWrite } from "@fidelity/formats";
-import { openGguf } from "@fidelity/formats/node";
+import { openGguf, openOnnx } from "@fidelity/formats/node";
 import { namedParameters, namings, tokenizerToGguf, tokenizerToHuggingFace } from "@fidelity/models";
 import type { FileNaming, ForeignFormat, Tokenizer } from "@fidelity/models";
-import { CHAT_TEMPLATE, ggufEntriesOfCard } from "../card.ts";
+import { CHAT_TEMPLATE, ggufEntriesOfCard, textsOfCard } from "../card.ts";
 import type { ModelCard } from "../card.ts";
 import { ModelFileError } from "../errors.ts";
 import { openForeignModel } from "../foreign-file.node.ts";
@@ -20,17 +20,22 @@ import { writeFolder } from "./folder.node.ts";
 import { ggufEntry, typeEntries } from "./gguf-metadata.ts";
 import { compareTokenizers, fittedTokenizer, orNotice } from "./kept-tokenizer.ts";
 import type { KeptTokenizer } from "./kept-tokenizer.ts";
+import { onnxOfModel } from "./onnx-model.ts";
 import { openValues } from "./values.node.ts";
 import type { StoredParameter, StoredValues } from "./values.node.ts";
 
 /** What can be written. */
-export const CONVERT_FORMATS = ["gguf", "safetensors", "fidelity"] as const;
+export const CONVERT_FORMATS = ["gguf", "safetensors", "onnx", "fidelity"] as const;
+/** Tokens of a sequence in an ONNX file where nothing is said. */
+export const ONNX_CONTEXT = 128;
 export type ConvertFormat = (typeof CONVERT_FORMATS)[number];
 
 export interface ConvertOptions {
   readonly format: ConvertFormat;
-  /** The type of the matrices: any that is written for GGUF, "f32", "f16" or "bf16" for safetensors; kept if absent. */
+  /** The type of the matrices: any that is written for GGUF, "f32", "f16" or "bf16" for others; kept if absent. */
   readonly dtype?: SourceDtype;
+  /** Tokens of a sequence in an ONNX file; `ONNX_CONTEXT`, or what the model has, where that is less. */
+  readonly context?: number;
   /** A tokenizer file of llama2.c, or a tokenizer.json, instead of the model's own. */
   readonly tokenizer?: string;
   readonly onProgress?: (done: number, total: number, name: string) => void;
@@ -130,7 +135,7 @@ async function convertKnown(input: string, output: string, options: ConvertOptio
   const read = orNotice(() => source.tokenizer, notices);
   const tokenizer = fittedTokenizer(read, source.model.vocabSize, notices);
   const card = namedCard(source.card, input);
-  const write = options.format === "fidelity" ? writeOwn : writeForeign;
+  const write = { fidelity: writeOwn, onnx: writeOnnx, gguf: writeForeign, safetensors: writeForeign }[options.format];
   const { kept, ...written } = await write(output, { source, tokenizer, card }, options, notices);
   return {
     ...{ input, output, format: options.format, bytesBefore: source.fileSizeBytes },
@@ -173,6 +178,29 @@ async function writeOwn(output: string, contents: Contents, options: ConvertOpti
     ),
   );
   return { bytesAfter: fileSizeBytes, tensors, kept: tokenizer };
+}
+
+/** A graph of operators for sequences of one length, and the parameters under their paths. */
+async function writeOnnx(
+  output: string,
+  { source, tokenizer, card }: Contents,
+  options: ConvertOptions,
+  notices: string[],
+): Promise<Written> {
+  const { model, parameters } = source;
+  const pieces = namedParameters(model.parameters).map(({ path: name, leaf: { shape } }): Piece => {
+    const { dtype: from, sizeBytes: bytesBefore, values } = parameters.get(name)!;
+    return { name, shape, from, to: typeFor(shape, options.dtype) ?? "f32", bytesBefore, values };
+  });
+  noticeUnchanged(pieces, options, notices);
+  const tokens = options.context ?? Math.min(model.contextLimit ?? Infinity, ONNX_CONTEXT);
+  notices.push(`the file takes sequences of ${tokens} tokens: ONNX has shapes and no caches`);
+  if (tokenizer !== undefined) notices.push("an ONNX file has no place for the tokenizer: keep it beside the file");
+  const weights = tensorsToWrite(pieces, options);
+  const bytes = onnxOfModel({ model, tokens, weights, metadata: textsOfCard(card) });
+  const bytesAfter = await writeFileGradually(output, [bytes], options);
+  using written = openOnnx(output);
+  return { bytesAfter, tensors: readBack(pieces, written.source.tensors), kept: undefined };
 }
 
 async function writeForeign(
