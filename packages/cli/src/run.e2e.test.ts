@@ -45,6 +45,17 @@ describe("run", () => {
     assert.deepEqual([json.prompt, json.tokens, json.endedBy], ["a b\nc", 6, "tokens"]);
   });
 
+  test("the model's own chat template is used, and another one where it is named", async () => {
+    const folder = scratch.at("folder");
+    const converted = await fidelity("convert", model, folder, "--to", "safetensors", "--tokenizer", tokenizer);
+    assert.equal(converted.code, 0, converted.stderr);
+    scratch.write("folder/chat_template.jinja", "{{ raise_exception('no ' + messages[0].content) }}");
+    const own = await run([folder, "hello", "--system", "you are brief"]);
+    assert.deepEqual([own.code, /refuses the conversation: no you are brief/.test(own.stderr)], [1, true], own.stderr);
+    const named = await run([folder, "ab", "--template", "plain"]);
+    assert.equal(named.code, 0, named.stderr);
+  });
+
   test("what is not here is fetched, once", async () => {
     const first = await run(["me/tiny:F32", "ab"]);
     assert.equal(first.code, 0, first.stderr);

@@ -1,0 +1,37 @@
+// What a model needs is said before anything of it is read.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createModel, namedParameters } from "@fidelity/models";
+import type { Model } from "@fidelity/models";
+import { OutOfRoomError } from "./index.ts";
+import { memoryFit, requireRoomFor } from "./index.node.ts";
+
+function llama(dim: number, layerCount: number, contextLength: number) {
+  const sizes = { dim, hiddenDim: dim, layerCount, headCount: 8, keyValueHeadCount: 8, vocabSize: 256, contextLength };
+  const model: Model = createModel({ architecture: "llama", ...sizes });
+  const tensors = namedParameters(model.parameters).map(({ path, leaf }) => {
+    return { name: path, component: "", dtype: "f32", shape: leaf.shape, sizeBytes: 0 };
+  });
+  return { path: "the model", model, tensors };
+}
+
+test("a context that has no room is refused, with the one that has", () => {
+  const info = llama(1024, 8, 1 << 24);
+  requireRoomFor(info, "wasm", 64);
+  assert.throws(
+    () => requireRoomFor(info, "wasm", 1 << 24),
+    (error) => {
+      assert.ok(error instanceof OutOfRoomError);
+      assert.match(error.message, /^needs [\d.]+ TiB, have [\d.]+ [MG]iB\n/);
+      const most = Number(/--context (\d+)/.exec(error.message)![1]);
+      const { parameterBytes, bytesPerToken } = memoryFit(info, "wasm");
+      assert.ok(parameterBytes + (most + 1) * bytesPerToken < 2 ** 32 + 2 * bytesPerToken);
+      return true;
+    },
+  );
+});
+
+test("weights that have no room are refused whatever the context", () => {
+  assert.throws(() => requireRoomFor(llama(16384, 8, 64), "wasm", 16), /the model needs more memory than there is/);
+});
