@@ -17,23 +17,35 @@ interface NarrowShape {
 /** The products of a quick run, or of a whole one. */
 export function narrowProducts(quick: boolean): KernelCase[] {
   const [n, k] = quick ? [1024, 2560] : [8192, 2560];
-  const weights = ["bf16", "f16"] as const;
+  const halves = ["bf16", "f16"] as const;
   const rows: NarrowShape[] = [
-    ...weights.flatMap((dtype) =>
+    ...weightShapes(quick).flatMap((shape) =>
+      (["f32", "bf16", "q8_0", "q4_0"] as const).map((dtype) => {
+        return { dtypes: ["f32", dtype] as const, m: 1, ...shape, transposeB: true };
+      }),
+    ),
+    ...halves.flatMap((dtype) =>
       [true, false].map((transposeB) => ({ dtypes: ["f32", dtype] as const, m: 1, n, k, transposeB })),
     ),
     { dtypes: ["i8", "i8"], m: 1, n, k, transposeB: true },
   ];
   const size = quick ? 256 : 1024;
+  const single = ["f32", "bf16", "f16", "q8_0", "q4_0"] as const;
   const square = { m: size, n: size, k: size, transposeB: true };
   const prompt = { m: 128, n: 2560, k: 2560, transposeB: true };
   const matrices = [square, ...(quick ? [] : [prompt])].flatMap((shape) =>
-    [["f32", "f32"] as const, ["f32", "bf16"] as const, ["bf16", "bf16"] as const, ["f32", "f16"] as const].map(
-      (dtypes) => ({ ...shape, dtypes }),
-    ),
+    [...single.map((dtype) => ["f32", dtype] as const), ["bf16", "bf16"] as const].map((dtypes) => {
+      return { ...shape, dtypes };
+    }),
   );
   const bytes = [square, ...(quick ? [] : [prompt])].map((shape) => ({ ...shape, dtypes: ["i8", "i8"] as const }));
   return [...rows, ...matrices, ...bytes].map(narrowProduct);
+}
+
+/** Weights of a layer, and of a head, that decoding reads once a token. */
+function weightShapes(quick: boolean): readonly { readonly n: number; readonly k: number }[] {
+  const layer = { n: 4096, k: 4096 };
+  return quick ? [{ n: 1024, k: 1024 }] : [layer, { n: 32000, k: 2048 }];
 }
 
 function nameOf({ dtypes, m, n, k, transposeB = false }: NarrowShape): string {

@@ -30,29 +30,30 @@ function loadCodes(k: KernelBuilder, { dtype, lanes }: BlockMatrix, address: Loo
 }
 
 function loadBytes(k: KernelBuilder, lanes: number, address: LoopValue, offset: number): LoopValue[] {
-  // Four at a time are many loads: a whole vector of bytes is widened twice.
-  if (lanes === 4) {
-    const bytes = [0, 16].map((at) => k.load(loopType("i8", 16), address, offset + at));
-    return bytes.flatMap((vector) => halves(k, vector)).flatMap((vector) => halves(k, vector));
-  }
-  const count = BLOCK_COLUMNS / lanes;
-  return Array.from({ length: count }, (_, i) => {
-    return k.load(loopType("i32", lanes), address, offset + i * lanes, "i8");
-  });
+  if (lanes === 4) return loadPairs(k, address, offset, BLOCK_COLUMNS).flatMap((pair) => halves(k, pair));
+  return loadWords(k, lanes, address, offset, BLOCK_COLUMNS);
 }
 
 /** The codes in the lower four bits of each byte, then those in the upper ones. */
 function loadNibbles(k: KernelBuilder, lanes: number, address: LoopValue, offset: number): LoopValue[] {
-  const words =
-    lanes === 4
-      ? halves(k, k.load(loopType("i8", 16), address, offset))
-      : Array.from({ length: BLOCK_COLUMNS / 2 / lanes }, (_, i) => {
-          return k.load(loopType("i32", lanes), address, offset + i * lanes, "i8");
-        });
+  const bytes = BLOCK_COLUMNS / 2;
+  const words = lanes === 4 ? loadPairs(k, address, offset, bytes) : loadWords(k, lanes, address, offset, bytes);
   const above = lanes === 4 ? 12 : 28;
   const low = words.map((word) => k.shift("shr_s", k.shift("shl", word, above), above));
   const codes = [...low, ...words.map((word) => k.shift("shr_s", word, 4))];
   return lanes === 4 ? codes.flatMap((code) => halves(k, code)) : codes;
+}
+
+/** Signed bytes as i32. */
+function loadWords(k: KernelBuilder, lanes: number, address: LoopValue, offset: number, count: number): LoopValue[] {
+  const type = loopType("i32", lanes);
+  return Array.from({ length: count / lanes }, (_, i) => k.load(type, address, offset + i * lanes, "i8"));
+}
+
+/** Signed bytes as i16, eight at a time: four would be as many loads again. */
+function loadPairs(k: KernelBuilder, address: LoopValue, offset: number, count: number): LoopValue[] {
+  const type = loopType("i16", 8);
+  return Array.from({ length: count / 8 }, (_, i) => k.load(type, address, offset + i * 8, "i8"));
 }
 
 function halves(k: KernelBuilder, vector: LoopValue): LoopValue[] {
