@@ -16,6 +16,7 @@ import { runCommand } from "./commands/run.ts";
 import { logitsCommand } from "./commands/logits.ts";
 import { profileActivationCommand } from "./commands/profile-activation.ts";
 import { gradbenchCommand } from "./commands/gradbench.ts";
+import { quantizeCommand } from "./commands/quantize.ts";
 import { quickstartCommand } from "./commands/quickstart.ts";
 import { schemaCommand } from "./commands/schema.ts";
 import { showCommand } from "./commands/show.ts";
@@ -40,6 +41,7 @@ const COMMANDS: readonly CommandFactory[] = [
   logitsCommand,
   showCommand,
   convertCommand,
+  quantizeCommand,
   architecturesCommand,
   buildCommand,
   compileCommand,

@@ -24,7 +24,7 @@ interface ConvertCommandOptions {
 }
 
 /** Types that weights are written in. */
-const TYPES = SOURCE_DTYPES.filter((dtype) => !/^([iu]\d+|bool|f64)$/.test(dtype));
+export const MATRIX_TYPES = SOURCE_DTYPES.filter((dtype) => !/^([iu]\d+|bool|f64)$/.test(dtype));
 
 /** Those that safetensors and ONNX have. */
 const FLOATS: readonly SourceDtype[] = ["f32", "f16", "bf16"];
@@ -48,7 +48,7 @@ export function convertCommand(done: (exitCode: number) => void): Command {
     .argument("<model>", "a model of any format: a run folder, GGUF, safetensors, llama2.c")
     .argument("<output>", "the file to write, or for safetensors the folder")
     .addOption(choiceOption("--to <format>", "the format, where the name does not tell", CONVERT_FORMATS))
-    .addOption(choiceOption("--type <name>", "the type of the matrices (default: as they are, or f32)", TYPES))
+    .addOption(choiceOption("--type <name>", "the type of the matrices (default: as they are, or f32)", MATRIX_TYPES))
     .addOption(tokenizerOption())
     .addOption(integerOption("--context <tokens>", "of an .onnx file: tokens of a sequence (default: at most 128)"))
     .option("--force", "write over a file that is there")
@@ -139,11 +139,13 @@ function formatOfName(path: string): ConvertFormat {
   });
 }
 
-function showProgress(done: number, total: number, name: string): void {
+/** How far it is, on a terminal. */
+export function showProgress(done: number, total: number, name: string): void {
   process.stderr.write(`\r\x1b[K${progressBar(done, total)} ${name}`);
 }
 
-function formatReport(report: ConvertReport): string {
+/** The report for people. */
+export function formatReport(report: ConvertReport): string {
   const { output, bytesBefore, bytesAfter, tensors, notices } = report;
   const groups = Map.groupBy(tensors, ({ from, to }) => `${from} -> ${to}`);
   const rows = Array.from(groups, ([change, members]) => {

@@ -112,7 +112,8 @@ async function evaluate(options: EvalOptions): Promise<number> {
   return EXIT_OK;
 }
 
-function requireTokens(tokens: TokenArray): void {
+/** Throws `CorpusTooShortError` for a text of which nothing can be predicted. */
+export function requireTokens(tokens: TokenArray): void {
   if (tokens.length >= 2) return;
   throw new CorpusTooShortError("the text is too short to score", {
     expected: "at least 2 tokens: one to read and one to predict",
