@@ -56,8 +56,8 @@ export { encode } from "./encode.ts";
 export type { Encoding } from "./encode.ts";
 export { languageModelLoss } from "./loss.ts";
 export type { LanguageModelLoss } from "./loss.ts";
-export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";
-export type { GenerateOptions, SessionOptions } from "./session.ts";
+export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";
+export type { GenerateOptions, SessionOptions, SessionState } from "./session.ts";
 
 export { BIT_LINEAR_EPSILON, bitLinear } from "./blocks/bit_linear.ts";
 export { gatedChannelMixer } from "./blocks/gated_channel_mixer.ts";
@@ -67,7 +67,9 @@ export { norm } from "./blocks/norm.ts";
 
 export { randomPurpose, RandomStream, SeedError } from "./random.ts";
 export { LogitsError, Sampler } from "./sampling.ts";
-export { topLogprobs } from "./sampling/logprobs.ts";
+export { beamSearch, bestOf, SearchOptionError } from "./sampling/beam-search.ts";
+export type { FoundText, SearchOptions, SearchSession } from "./sampling/beam-search.ts";
+export { logprobOf, topLogprobs } from "./sampling/logprobs.ts";
 export type { TokenLogprob } from "./sampling/logprobs.ts";
 export {
   ConstraintError,

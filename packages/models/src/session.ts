@@ -2,12 +2,14 @@
 // single token, which gives logits, and one for a chunk of a prompt, which gives none and so never computes the head.
 // Both read the same parameters and write the same state.
 //
-// `step` allocates nothing. Leaves out: batches of sequences, and state that is saved or shared.
+// `step` allocates nothing. A state can be saved and restored, so that several texts go on from one prompt. Leaves out:
+// batches of sequences, and memory that sequences share.
 
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
 import { flattenTree, isTensorType, trace } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { FidelityError, invariant } from "@fidelity/units";
+import type { Constraint } from "./constraints/index.ts";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { orderedParameters } from "./device_parameters.ts";
 import type { Model } from "./model.ts";
@@ -20,6 +22,15 @@ export class ContextLimitError extends FidelityError {}
 
 /** Tokens that the model cannot read. */
 export class TokenRangeError extends FidelityError {}
+
+/** A saved state is not one of this model at this capacity. */
+export class SessionStateError extends FidelityError {}
+
+/** What a session knows of the tokens that it has read: a copy, in the order of the state's tensors. */
+export interface SessionState {
+  readonly position: number;
+  readonly tensors: readonly Uint8Array[];
+}
 
 export interface SessionOptions {
   /** Tokens to make room for; the model's limit by default. What is recurrent needs no room and ignores it. */
@@ -34,6 +45,8 @@ export interface GenerateOptions {
   readonly maxTokens: number;
   /** Ends the text at a token for which it is true; that token is not given out. */
   readonly stop?: (token: number) => boolean;
+  /** What the text must be. It ends where nothing more may come. Every generation needs one at its start. */
+  readonly constraint?: Constraint;
 }
 
 /**
@@ -250,16 +263,51 @@ export class Session {
    */
   async *generate(
     prompt: ArrayLike<number>,
-    { sampler, maxTokens, stop }: GenerateOptions,
+    { sampler, maxTokens, stop, constraint }: GenerateOptions,
   ): AsyncGenerator<number, void, undefined> {
+    const mask = constraint === undefined ? undefined : new Uint32Array((this.model.vocabSize + 31) >>> 5);
     let logits = await this.prefill(prompt);
     for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
     for (let count = 0; count < maxTokens; count++) {
-      const token = sampler.sample(logits);
+      if (constraint?.isFinished === true) return;
+      if (mask !== undefined) constraint?.allowed(mask);
+      const token = sampler.sample(logits, mask);
+      constraint?.accept(token);
       if (stop?.(token) === true) return;
       yield token;
       if (count + 1 < maxTokens) logits = this.step(token);
     }
+  }
+
+  /** A copy of the state, in the memory of `into` where that is given: an earlier copy that is needed no more. */
+  save(into?: SessionState): SessionState {
+    const tensors = this.#programs.state.map((tensor, index) => {
+      const bytes = tensor.bytes();
+      const copy = into?.tensors[index];
+      if (copy?.length !== bytes.length) return bytes.slice();
+      copy.set(bytes);
+      return copy;
+    });
+    return { position: this.#position, tensors };
+  }
+
+  /**
+   * Goes on from a state that `save` gave, in this session or in another of the same model and capacity. Throws
+   * `SessionStateError` for any other.
+   */
+  restore({ position, tensors }: SessionState): void {
+    const views = this.#programs.state.map((tensor) => tensor.bytes());
+    const fits = views.length === tensors.length && views.every((view, index) => view.length === tensors[index].length);
+    if (!fits || position > this.limit) {
+      throw new SessionStateError("a saved state does not fit", {
+        where: `a session of a ${this.model.architecture} model`,
+        expected: `${views.length} tensors, ${this.stateBytes} bytes, of at most ${this.limit} tokens`,
+        got: `${tensors.length} tensors, ${tensors.reduce((sum, { length }) => sum + length, 0)} bytes, ${position} tokens`,
+        hint: "restore it in a session of the same model with the same capacity",
+      });
+    }
+    for (const [index, view] of views.entries()) view.set(tensors[index]);
+    this.#position = position;
   }
 
   /** Back to the start of a sequence. */

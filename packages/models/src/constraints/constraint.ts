@@ -2,7 +2,7 @@
 // pushdown automaton and leaves every branch that the grammar cannot follow; what it found is kept by configuration,
 // since texts come back to the same ones: inside of a string, after a comma.
 
-import { FidelityError } from "@fidelity/units";
+import { FidelityError, invariant } from "@fidelity/units";
 import { compileGrammar } from "./automaton.ts";
 import type { Grammar } from "./grammar.ts";
 import { Pushdown } from "./pushdown.ts";
@@ -70,6 +70,7 @@ class GrammarConstraint implements Constraint {
           : "a vocabulary with a token for every byte spells every text; one of characters only those it was made from",
       });
     }
+    invariant(mask.length >= found.length, `a mask of ${mask.length} words for a vocabulary of ${found.length}`);
     mask.fill(0);
     mask.set(found);
   }
