@@ -7,7 +7,18 @@ import { LAUNCHER, Scratch, fidelity, start, writeTinyLlama2c } from "./testing.
 const scratch = new Scratch();
 after(() => scratch[Symbol.dispose]());
 
-const COMMANDS = ["quickstart", "train", "generate", "eval", "show", "compile", "tune", "doctor"] as const;
+const COMMANDS = [
+  "quickstart",
+  "train",
+  "generate",
+  "run",
+  "pull",
+  "eval",
+  "show",
+  "compile",
+  "tune",
+  "doctor",
+] as const;
 
 describe("help", { concurrency: 2 }, () => {
   test("without arguments the command shows what it can do", async () => {

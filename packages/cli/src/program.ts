@@ -8,6 +8,7 @@ import { buildCommand } from "./commands/build.ts";
 import { compileCommand } from "./commands/compile.ts";
 import { convertCommand } from "./commands/convert.ts";
 import { doctorCommand } from "./commands/doctor.ts";
+import { embedCommand } from "./commands/embed.ts";
 import { evalCommand } from "./commands/eval.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { pullCommand } from "./commands/pull.ts";
@@ -37,6 +38,7 @@ const COMMANDS: readonly CommandFactory[] = [
   lsCommand,
   rmCommand,
   cpCommand,
+  embedCommand,
   evalCommand,
   logitsCommand,
   showCommand,
