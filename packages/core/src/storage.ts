@@ -11,10 +11,10 @@
 // in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
 // of another row may meet it.
 //
-// q8_0, q4_0 [rows..., columns]: blocks of 32 columns of a row, row after row: 32 int8 codes, or 16 bytes of which byte j
-// has the code of column j in its lower four bits and that of column j + 16 in the upper ones, both in two's complement.
-// Then one float16 scale a block, row after row (value = code * scale). GGUF has the same numbers with each scale before
-// its codes; apart, both are read in whole aligned vectors.
+// q8_0, q4_0 [rows..., columns]: blocks of 32 columns of a row, row after row: 32 int8 codes, or 16 bytes of which byte
+// j has the code of column j in its lower four bits and that of column j + 16 in the upper ones, both in two's
+// complement. Then one float16 scale a block, row after row (value = code * scale). GGUF has the same numbers with each
+// scale before its codes; apart, both are read in whole aligned vectors.
 
 import type { TensorType } from "./graph.ts";
 import { DTYPES, isBlocked, isTernary } from "./dtype.ts";

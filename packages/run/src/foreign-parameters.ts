@@ -1,6 +1,6 @@
 // Parameters of a model made of another program's tensors. Ternary weights are packed if the file's values are ternary
-// with one scale a matrix; narrow ones stay as they are (narrow-parameters.ts); everything else is float32, whatever the
-// file has.
+// with one scale a matrix; narrow ones stay as they are (narrow-parameters.ts); everything else is float32, whatever
+// the file has.
 
 import { elementCount, packTernary, sameShape } from "@fidelity/core";
 import type { Device, DeviceTensor, TensorType, TernaryDtype } from "@fidelity/core";

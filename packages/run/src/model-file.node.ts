@@ -325,7 +325,7 @@ async function openForeign(
   const imported = importModel(file.format, file.described);
   requireRoom(foreignInfo(file, imported, options), device.target);
   if (hasSharedMemory(device) && isWorthKeeping(file, imported, options.keptBytesMin)) {
-    return await openRepacked(file, imported, options, (kept) => {
+    return await openRepacked(file, imported, device.target, options, (kept) => {
       const { parameters, how, close } = placeFidelity(kept, device, options);
       return new OpenModel(foreignInfo(file, imported, options, true), parameters, how, close);
     });

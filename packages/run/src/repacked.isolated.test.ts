@@ -27,12 +27,15 @@ after(async () => {
 const gguf = join(folder, "ternary.gguf");
 const kept = (): string[] => readdirSync(join(folder, "cache", "models")).filter((name) => name.endsWith(".fid"));
 
-async function opened(keptBytesMin: number): Promise<{ how: string; made: number; logits: Float32Array }> {
+async function opened(
+  keptBytesMin: number,
+): Promise<{ how: string; made: number; logits: Float32Array; dtypes: string[] }> {
   let made = 0;
   using model = await openModel(gguf, device, { keptBytesMin, onProgress: () => made++ });
   assert.equal(model.parameters.get("blocks.0.attention.query.weight")?.type.dtype, "ternary");
   for await (const rows of logitsOf(model.model, model.parameters, device, [[1, 2, 3]])) {
-    return { how: model.how, made, logits: rows.slice() };
+    const dtypes = Array.from(model.parameters.values(), ({ type }) => type.dtype);
+    return { how: model.how, made, logits: rows.slice(), dtypes };
   }
   return assert.fail("no logits");
 }
@@ -64,6 +67,7 @@ test("a ternary file is repacked once and mapped afterwards", async () => {
   const second = await opened(0);
   assert.equal(second.made, 0);
   assert.deepEqual([first.how, second.how], [second.how, second.how]);
+  assert.deepEqual(first.dtypes, small.dtypes);
   assert.deepEqual(first.logits, small.logits);
   assert.deepEqual(second.logits, small.logits);
 

@@ -19,7 +19,7 @@ import { versions } from "./versions.node.ts";
 /** Smaller files are repacked at each opening, in the time that a look into the cache takes. */
 const KEPT_BYTES_MIN = 1 << 25;
 /** What the layout of kept files is called; another one is another name. */
-const LAYOUT = "ternary2x16, 1";
+const LAYOUT = "ternary2x16, 2";
 
 /** Whether a file's ternary weights are worth to be kept repacked. FIDELITY_CACHE=off says no. */
 export function isWorthKeeping(
@@ -36,16 +36,17 @@ export function isWorthKeeping(
 
 /**
  * Opens the repacked form of a file by `open`, which gets its path, and makes it first where there is none or a damaged
- * one. Throws what `open` throws, and `FileError`.
+ * one. What stays narrow depends on the target. Throws what `open` throws, and `FileError`.
  */
 export async function openRepacked<T>(
   file: ForeignFile,
   imported: ForeignImport,
+  target: string,
   { onProgress }: ImportOptions,
   open: (path: string) => T,
 ): Promise<T> {
   const folder = cacheDirectory(process.env, "models");
-  const path = join(folder, `${identityOf(file.path)}.fid`);
+  const path = join(folder, `${identityOf(file.path, target)}.fid`);
   if (existsSync(path)) {
     try {
       return open(path);
@@ -64,14 +65,15 @@ export async function openRepacked<T>(
     path,
     { model: imported.model, tokenizer: undefined, card: new Map(), parameters },
     {
+      narrowFor: target,
       onProgress: (done, total, parameter) => onProgress?.({ parameter, done, total }),
     },
   );
   return open(path);
 }
 
-function identityOf(path: string): string {
+function identityOf(path: string, target: string): string {
   const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
-  const identity = [LAYOUT, versions().fidelity, realpathSync(path), dev, ino, size, mtimeNs];
+  const identity = [LAYOUT, target, versions().fidelity, realpathSync(path), dev, ino, size, mtimeNs];
   return createHash("sha256").update(identity.join("\n")).digest("hex").slice(0, 32);
 }

@@ -1,6 +1,6 @@
 // dequantize: the real numbers that a packed tensor stands for, code times scale, as float32.
-// Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values. Those of q8_0 and
-// q4_0 have none.
+// Its derivative is the identity: tangents of packed tensors are already float32 tensors of the values. Those of q8_0
+// and q4_0 have none.
 
 import type { Shape } from "@fidelity/units";
 import { isBlocked, isPacked } from "../dtype.ts";

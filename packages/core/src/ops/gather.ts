@@ -1,5 +1,5 @@
-// gather: rows of a table by their numbers, as in an embedding; those of q8_0 and q4_0 become float32. The reference refuses a number without a row; compiled
-// programs clamp it, so that no address leaves the table.
+// gather: rows of a table by their numbers, as in an embedding; those of q8_0 and q4_0 become float32. The reference
+// refuses a number without a row; compiled programs clamp it, so that no address leaves the table.
 
 import type { Shape } from "@fidelity/units";
 import type { BlockDtype, Dtype } from "../dtype.ts";

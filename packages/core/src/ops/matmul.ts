@@ -3,8 +3,8 @@
 //
 // Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow
 // ones are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to
-// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32. The rows
-// of a matrix of q8_0 or q4_0 are multiplied with those of float32 activations; such weights have no gradient.
+// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32. The
+// rows of a matrix of q8_0 or q4_0 are multiplied with those of float32 activations; such weights have no gradient.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { BlockDtype, Dtype, HalfDtype } from "../dtype.ts";

@@ -15,6 +15,7 @@ export function foreignValues(
     const sources = names.map((name) => tensors.get(name)!);
     parameters.set(path, {
       dtype: sources[0].dtype,
+      ...(read === undefined && { source: sources[0] }),
       sizeBytes: sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       values() {
         const decoded = sources.map(decodeTensorValues);

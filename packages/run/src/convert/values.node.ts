@@ -4,6 +4,7 @@
 import { mapFile, openContainer } from "@fidelity/barewire/node";
 import { decodeTensor, hostValues } from "@fidelity/core";
 import { decodeTensorValues, findTensor } from "@fidelity/formats";
+import type { SourceTensor } from "@fidelity/formats";
 import { importModel, namedParameters } from "@fidelity/models";
 import type { Model, Tokenizer } from "@fidelity/models";
 import { cardOfTexts } from "../card.ts";
@@ -20,6 +21,8 @@ export interface StoredParameter {
   readonly sizeBytes: number;
   /** Its values, row-major, decoded anew at each call. */
   values(): Float32Array;
+  /** The tensor of another program's file that it is as it stands, where it is one. */
+  readonly source?: SourceTensor;
 }
 
 /** A model whose parameters are read from a file. */
