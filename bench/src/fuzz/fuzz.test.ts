@@ -20,6 +20,7 @@ const CASES: Readonly<Record<string, number>> = {
   gguf: 1000,
   safetensors: 1000,
   index: 1000,
+  onnx: 1000,
   tokenizers: 250,
   constraints: 150,
 };

@@ -9,6 +9,7 @@ import { kernelNatives } from "./kernel-natives.ts";
 import { kernelRuns } from "./kernel-runs.ts";
 import { kernels } from "./kernels.ts";
 import { messages } from "./messages.ts";
+import { onnxFiles } from "./onnx-files.ts";
 import { safetensorsFiles, safetensorsIndexes } from "./safetensors-files.ts";
 import { schemas } from "./schemas.ts";
 import type { FuzzTarget } from "./target.ts";
@@ -28,6 +29,7 @@ export const TARGETS: readonly FuzzTarget[] = [
   ggufFiles,
   safetensorsFiles,
   safetensorsIndexes,
+  onnxFiles,
   tokenizers,
   constraints,
 ];

@@ -60,6 +60,14 @@ describe("convert", { concurrency: 2 }, () => {
     assert.equal(opened.tokenizer?.vocabSize, 286);
   });
 
+  test("a model as ONNX: sequences of one length, which show describes", async () => {
+    const path = scratch.at("a.onnx");
+    assert.match(await converted(model, path, "--context", "7"), /exact[^]*sequences of 7 tokens/);
+    const { code, stdout, stderr } = await fidelity("show", path);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /ONNX, IR version 8[^]*input_ids: i64\[1, 7\][^]*logits: f32\[1, 7, /);
+  });
+
   test("mistakes are named, and nothing is written", async () => {
     const there = scratch.write("there.gguf", "something");
     const cases: readonly (readonly [args: string[], code: number, message: RegExp])[] = [
@@ -68,6 +76,8 @@ describe("convert", { concurrency: 2 }, () => {
       [[model, scratch.at("no-folder.safetensors")], 2, /is a folder/],
       [[model, scratch.at("no-type"), "--type", "q8_0"], 2, /safetensors has no such type/],
       [[model, scratch.at("no-type.fid"), "--type", "q8_0"], 2, /leave --type away/],
+      [[model, scratch.at("no-context.gguf"), "--context", "7"], 2, /--context is for ONNX/],
+      [[model, scratch.at("no-type.onnx"), "--type", "q8_0"], 2, /ONNX has no such type/],
       [[scratch.at("nothing.bin"), scratch.at("no-input.gguf")], 1, /no such file/],
       [[model, scratch.at("no-words.gguf"), "--tokenizer", there], 1, /not a llama2.c tokenizer file/],
     ];

@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { jit } from "@fidelity/core";
-import type { TensorType } from "@fidelity/core";
 import { onnxFunction, readOnnx } from "@fidelity/formats/onnx";
 
 interface Numbers {
@@ -26,8 +25,7 @@ for (const [file, { feeds, outputs }] of Object.entries(models)) {
     const inputs = onnx.inputTypes({ batch: 2, time: 7 });
     const device = createDevice({ threads: 1 });
     try {
-      type Types = Record<string, TensorType>;
-      const compiled = await jit(device, onnx.apply as never, [onnx.parameterTypes as Types, inputs as Types]);
+      const compiled = await jit(device, onnx.apply, [onnx.parameterTypes, inputs]);
       const weights = Object.keys(onnx.parameterTypes).map((name) => [name, onnx.parameterValues(name)]);
       const given = Object.entries(feeds).map(([name, { values }]) => [name, values]);
       const results = compiled(Object.fromEntries(weights), Object.fromEntries(given)) as Record<

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { interpret, trace } from "@fidelity/core";
-import type { Tensor, TensorType } from "@fidelity/core";
+import type { Tensor } from "@fidelity/core";
 import { onnxFunction, readOnnx } from "./index.ts";
 import { OPERATOR_MODELS } from "./testing-operators.ts";
 import type { OnnxFeed } from "./testing-operators.ts";
@@ -37,10 +37,7 @@ function run(bytes: Uint8Array, feeds: Readonly<Record<string, OnnxFeed>>): Reco
     for (const [axis, dim] of shape.entries()) if (typeof dim === "string") dims[dim] = feeds[name].shape[axis];
   }
   const inputs = onnx.inputTypes(dims);
-  const { graph, inputPaths, resultPaths } = trace("onnx", onnx.apply, [onnx.parameterTypes, inputs] as [
-    Record<string, TensorType>,
-    Record<string, TensorType>,
-  ] as never);
+  const { graph, inputPaths, resultPaths } = trace("onnx", onnx.apply, [onnx.parameterTypes, inputs]);
   const given = graph.parameters.map(({ type }: Tensor, i: number) => {
     const [which, name] = [inputPaths[i][0], inputPaths[i].slice(2)];
     return { type, data: which === "0" ? onnx.parameterValues(name) : Float64Array.from(feeds[name].values) };

@@ -87,7 +87,7 @@ function requireOperators({ opsets, nodes }: OnnxModel): void {
   throw new UnsupportedFormatError("the model uses operators that are not read", {
     where: placeOf(missing[0], nodes.indexOf(missing[0])),
     expected: `of ${Object.keys(ONNX_OPERATORS[""]).toSorted().join(", ")}`,
-    got: names.slice(0, 8).join(", ") + (names.length > 8 ? `, and ${names.length - 8} more` : ""),
+    got: names.slice(0, 4).join(", ") + (names.length > 4 ? `, and ${names.length - 4} more` : ""),
     hint: "simplify the model with its exporter, or leave out what needs them",
   });
 }

@@ -8,3 +8,5 @@ export { onnxFunction } from "./function.ts";
 export type { OnnxFunction } from "./function.ts";
 export { exportOnnx } from "./export.ts";
 export type { OnnxExport } from "./export.ts";
+export { writeOnnx } from "./write.ts";
+export type { AttributeToWrite, NodeToWrite, OnnxToWrite } from "./write.ts";

@@ -238,7 +238,10 @@ function pad(node: NodeContext): Tensor {
 
 function transpose(node: NodeContext): Tensor {
   const x = node.input(0);
-  return transposed(x, node.integers("perm") ?? x.shape.map((_dim, axis) => x.rank - 1 - axis));
+  const given = node.integers("perm") ?? x.shape.map((_dim, axis) => x.rank - 1 - axis);
+  const order = given.map((axis) => node.axis(axis, x.rank));
+  if (new Set(order).size === x.rank && order.length === x.rank) return transposed(x, order);
+  return node.refuse("axes are not in another order", `each of ${x.rank} once`, `[${given.join(", ")}]`);
 }
 
 export const LAYOUT: Readonly<Record<string, OnnxOperator>> = {

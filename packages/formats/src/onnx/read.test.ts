@@ -150,7 +150,7 @@ test("operators that are not read are listed, and what does not fit is told with
   const traced = (nodes: readonly NodeToWrite[], columns = 2) => {
     const onnx = of(nodes);
     const inputs = { x: { dtype: "f32", shape: [3, columns] } as const };
-    return () => trace("test", onnx.apply, [onnx.parameterTypes, inputs] as never);
+    return () => trace("test", onnx.apply, [onnx.parameterTypes, inputs]);
   };
   assert.throws(traced(model().nodes, 5), (error) => {
     return error instanceof OnnxNodeError && /node 0, "MatMul"/.test(error.message);
@@ -172,7 +172,7 @@ test("integers beyond 32 bits are refused, and the ends of 64 bits mean the end"
     const nodes: NodeToWrite[] = [{ op: "Slice", inputs: ["x", "n0", "n1"], outputs: ["y"] }];
     const onnx = onnxFunction(readOnnx(writeOnnx(model({ nodes, tensors }))));
     const inputs = { x: { dtype: "f32", shape: [3, 2] } as const };
-    return trace("slice", onnx.apply, [{}, inputs] as never).graph.results[0].shape;
+    return trace("slice", onnx.apply, [onnx.parameterTypes, inputs]).graph.results[0].shape;
   };
   assert.deepEqual(slice(2n ** 63n - 1n), [3, 2]);
   assert.throws(() => slice(2n ** 40n), /does not fit into 32 bits/);

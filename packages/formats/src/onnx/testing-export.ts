@@ -47,11 +47,10 @@ export function exportCase(op: OpDef, seed: number): ExportCase | undefined {
 /** What the interpreter computes for a file. */
 export function runOnnx(bytes: Uint8Array, feeds: ExportCase["feeds"]): Record<string, HostTensor> {
   const onnx = onnxFunction(readOnnx(bytes));
-  const { graph, inputPaths, resultPaths } = trace(
-    "onnx",
-    onnx.apply as never,
-    [onnx.parameterTypes, onnx.inputTypes()] as never,
-  ) as Traced<unknown>;
+  const { graph, inputPaths, resultPaths } = trace("onnx", onnx.apply, [
+    onnx.parameterTypes,
+    onnx.inputTypes(),
+  ]) as Traced<unknown>;
   const given = graph.parameters.map(({ type }, i) => {
     const [which, name] = [inputPaths[i][0], inputPaths[i].slice(2)];
     return { type, data: which === "0" ? onnx.parameterValues(name) : feeds[name].data };

@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
 import { jit } from "@fidelity/core";
-import type { TensorType } from "@fidelity/core";
 import { onnxFunction, readOnnx } from "@fidelity/formats/onnx";
 import { createModel, sampleConfigs } from "@fidelity/models";
 import { ModelFileError } from "../errors.ts";
@@ -33,8 +32,7 @@ for (const architecture of Object.keys(ONNX_MODELS)) {
     const file = readOnnx(onnxTestFile(model));
     assert.deepEqual(file.inputs, [{ name: "input_ids", dtype: "i64", shape: [1, ONNX_TEST_TOKENS.length] }]);
     const onnx = onnxFunction(file);
-    type Types = Record<string, TensorType>;
-    const compiled = await jit(device, onnx.apply as never, [onnx.parameterTypes as Types, onnx.inputTypes()]);
+    const compiled = await jit(device, onnx.apply, [onnx.parameterTypes, onnx.inputTypes()]);
     const weights = Object.keys(onnx.parameterTypes).map((name) => [name, onnx.parameterValues(name)]);
     const results = compiled(Object.fromEntries(weights), { input_ids: ONNX_TEST_TOKENS }) as Record<
       string,
