@@ -87,7 +87,7 @@ export function requireCausal(model: Model, purpose: string): void {
     where: purpose,
     expected: "a causal language model",
     got: `an encoder of architecture ${model.architecture}`,
-    hint: "use `fidelity logits` for its vectors, or another model",
+    hint: "use `fidelity embed` for its vectors, or another model",
   });
 }
 

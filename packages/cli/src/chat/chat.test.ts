@@ -14,7 +14,9 @@ import {
   createParameters,
   fillParameter,
   namedParameters,
+  openSession,
   parameterTypes,
+  Sampler,
 } from "@fidelity/models";
 import type { ChatMessage } from "@fidelity/models";
 import fc from "fast-check";
@@ -30,7 +32,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 const tokenizer = CharacterTokenizer.fromTexts(["abcdefghijklmnopqrstuvwxyz <>:\n"]);
 const device: Device = createInterpreter();
-const model = createModel({
+const sizes = {
   architecture: "llama",
   dim: 8,
   hiddenDim: 12,
@@ -38,8 +40,8 @@ const model = createModel({
   headCount: 2,
   keyValueHeadCount: 1,
   vocabSize: tokenizer.vocabSize,
-  contextLength: 64,
-});
+};
+const model = createModel({ ...sizes, contextLength: 64 });
 const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
 const parameters = createParameters(device, parameterTypes(model.parameters, { packed: false }), (tensor, path) =>
   fillParameter(specs.get(path)!, path, 5, tensor.f32()),
@@ -115,6 +117,28 @@ describe("a conversation", () => {
     assert.equal((await ask(anew, "go on")).text, next.text);
     conversation.close();
     anew.close();
+  });
+
+  test("a long question is read in pieces, between which an interrupt is heard", async () => {
+    const long = { ...loaded, model: createModel({ ...sizes, contextLength: 1024 }) };
+    const options = { maxTokens: 5, sampling: GREEDY };
+    const question = "abc ".repeat(140);
+    const conversation = await openConversation(long, plainFormat(tokenizer), options);
+    const controller = new AbortController();
+    controller.abort();
+    const stopped = await conversation.answer(question, { signal: controller.signal, onText: () => undefined });
+    assert.deepEqual([stopped.endedBy, stopped.tokens], ["interrupt", 0]);
+    conversation.messages = [];
+    const answer = await ask(conversation, question);
+    assert.deepEqual([answer.promptTokens, answer.keptTokens], [560, 0]);
+    const session = await openSession(long.model, parameters, device);
+    const tokens: number[] = [];
+    const sampler = new Sampler(model.vocabSize, GREEDY);
+    for await (const token of session.generate(tokenizer.encode(question), { sampler, maxTokens: 5 }))
+      tokens.push(token);
+    assert.equal(answer.text, tokenizer.decode(tokens));
+    session.close();
+    conversation.close();
   });
 
   test("a small context is part of the answer's length", async () => {
