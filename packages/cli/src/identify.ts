@@ -29,7 +29,7 @@ export function identifyFile(path: string): IdentifiedFile {
   throw new WrongFileError("this is not a model that Fidelity reads", {
     where: path,
     expected:
-      "a model or checkpoint that Fidelity saved, a GGUF or safetensors file, or a llama2.c version 0 checkpoint",
+      "a model or checkpoint that Fidelity saved, a GGUF, safetensors or ONNX file, or a llama2.c version 0 checkpoint",
     got: seen,
     hint: "fidelity train makes a model of a text; other formats come with later versions",
   });

@@ -20,7 +20,6 @@ import { writeFolder } from "./folder.node.ts";
 import { ggufEntry, typeEntries } from "./gguf-metadata.ts";
 import { compareTokenizers, fittedTokenizer, orNotice } from "./kept-tokenizer.ts";
 import type { KeptTokenizer } from "./kept-tokenizer.ts";
-import { onnxOfModel } from "./onnx-model.ts";
 import { openValues } from "./values.node.ts";
 import type { StoredParameter, StoredValues } from "./values.node.ts";
 
@@ -197,6 +196,7 @@ async function writeOnnx(
   notices.push(`the file takes sequences of ${tokens} tokens: ONNX has shapes and no caches`);
   if (tokenizer !== undefined) notices.push("an ONNX file has no place for the tokenizer: keep it beside the file");
   const weights = tensorsToWrite(pieces, options);
+  const { onnxOfModel } = await import("./onnx-model.ts"); // 50 ms that no other conversion waits for
   const bytes = onnxOfModel({ model, tokens, weights, metadata: textsOfCard(card) });
   const bytesAfter = await writeFileGradually(output, [bytes], options);
   using written = openOnnx(output);
