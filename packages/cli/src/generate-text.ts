@@ -2,9 +2,11 @@
 // tokens, a stop, the end of the context, or Ctrl-C.
 
 import { setImmediate } from "node:timers/promises";
-import { openSession, Sampler } from "@fidelity/models";
-import type { Model, SamplerOptions, Session } from "@fidelity/models";
+import { createConstraint, logprobOf, openSession, Sampler, TokenVocabulary, topLogprobs } from "@fidelity/models";
+import type { Constraint, Grammar, Model, SamplerOptions, Session, Tokenizer } from "@fidelity/models";
 import type { LoadedModel } from "./open-model.ts";
+import { searchTexts } from "./search-text.ts";
+import type { BeamText } from "./search-text.ts";
 import { beginText, StopFilter } from "./text-stream.ts";
 
 export interface GenerateRequest {
@@ -13,8 +15,21 @@ export interface GenerateRequest {
   readonly sampling: SamplerOptions;
   readonly stops: readonly string[];
   readonly signal: AbortSignal;
+  /** What the text must be; it is shown without the prompt, then. */
+  readonly grammar?: Grammar;
+  /** How many of the likeliest tokens to report for each token, besides its own log-probability. */
+  readonly logprobs?: number;
+  /** Search with so many beams instead of sampling. */
+  readonly beams?: number;
   /** Called with each piece of text as it comes, the prompt first. */
   readonly onText: (piece: string) => void;
+}
+
+/** A token with the natural logarithm of its probability, before penalties and filters. */
+export interface ReportedToken {
+  readonly token: number;
+  readonly text: string;
+  readonly logprob: number;
 }
 
 export interface Generation {
@@ -22,19 +37,33 @@ export interface Generation {
   readonly tokens: number;
   /** From the first token that was generated to the last. */
   readonly seconds: number;
-  readonly endedBy: "tokens" | "stop-string" | "stop-token" | "context" | "interrupt";
+  readonly endedBy: "tokens" | "stop-string" | "stop-token" | "complete" | "context" | "interrupt";
+  /** Whether the text is all that its grammar asks for. */
+  readonly isComplete?: boolean;
+  readonly logprobs?: readonly (ReportedToken & { readonly top: readonly ReportedToken[] })[];
+  /** All texts that a beam search found, best first; the first is `text`. */
+  readonly beams?: readonly BeamText[];
 }
 
-/** Generates text. Throws `SamplingOptionError`, `LogitsError`, and `ContextLimitError` for too long a prompt. */
+/**
+ * Generates text. Throws `SamplingOptionError`, `LogitsError`, `ContextLimitError` for too long a prompt, and
+ * `GrammarError`.
+ */
 export async function generateText(loaded: Omit<LoadedModel, "info">, request: GenerateRequest): Promise<Generation> {
   const { model, tokenizer, parameters, device } = loaded;
   const sampler = new Sampler(model.vocabSize, request.sampling);
   const beginning = beginText(tokenizer, request.prompt);
+  const { grammar } = request;
+  const constraint = grammar === undefined ? undefined : createConstraint(grammar, new TokenVocabulary(tokenizer));
   const capacity = capacityFor(model, beginning.tokens.length + request.maxTokens);
   const session = await openSession(model, parameters, device, { capacity });
   try {
-    request.onText(beginning.text);
-    return await run(session, sampler, beginning, tokenizer.stopTokens, request);
+    if (constraint === undefined) request.onText(beginning.text);
+    if (request.beams !== undefined) return await search(session, beginning.tokens, tokenizer, constraint, request);
+    if (request.logprobs === undefined) return await run(session, sampler, constraint, beginning, tokenizer, request);
+    const reporter = new Reporter(sampler, tokenizer, request.logprobs);
+    const generation = await run(session, reporter, constraint, beginning, tokenizer, request);
+    return { ...generation, logprobs: reporter.reports.slice(0, generation.tokens) };
   } finally {
     session.close();
   }
@@ -56,11 +85,62 @@ export function capacitiesUpTo(model: Model, tokensMax: number): ReadonlySet<num
   return capacities;
 }
 
+/** A sampler that takes note of what it was given to choose from. */
+class Reporter {
+  readonly reports: (ReportedToken & { readonly top: readonly ReportedToken[] })[] = [];
+  readonly #sampler: Sampler;
+  readonly #tokenizer: Tokenizer;
+  readonly #count: number;
+
+  constructor(sampler: Sampler, tokenizer: Tokenizer, count: number) {
+    this.#sampler = sampler;
+    this.#tokenizer = tokenizer;
+    this.#count = count;
+  }
+
+  observe(token: number): void {
+    this.#sampler.observe(token);
+  }
+
+  sample(logits: Float32Array, allowed?: Uint32Array): number {
+    const token = this.#sampler.sample(logits, allowed);
+    const top = topLogprobs(logits, this.#count).map((likely) => this.#report(likely.token, likely.logprob));
+    this.reports.push({ ...this.#report(token, logprobOf(logits, token)), top });
+    return token;
+  }
+
+  #report(token: number, logprob: number): ReportedToken {
+    const bytes = this.#tokenizer.tokenBytes(token);
+    const text = bytes.length === 0 ? this.#tokenizer.tokenText(token) : new TextDecoder().decode(bytes);
+    return { token, text, logprob };
+  }
+}
+
+async function search(
+  session: Session,
+  prompt: Int32Array,
+  tokenizer: Tokenizer,
+  constraint: Constraint | undefined,
+  { beams = 1, maxTokens, signal, onText }: GenerateRequest,
+): Promise<Generation> {
+  const limit = Math.min(maxTokens, Math.max(0, session.limit - prompt.length) + 1);
+  const started = performance.now();
+  const texts = await searchTexts(session, tokenizer, { prompt, beams, maxTokens: limit, constraint, signal });
+  const seconds = (performance.now() - started) / 1000;
+  const [{ text, tokens, isEnded }] = texts;
+  onText(text);
+  const ofItself = constraint === undefined ? "stop-token" : "complete";
+  const byLimit = limit === maxTokens ? "tokens" : "context";
+  const endedBy = signal.aborted ? "interrupt" : isEnded ? ofItself : byLimit;
+  return { text, tokens, seconds, endedBy, ...(constraint !== undefined && { isComplete: isEnded }), beams: texts };
+}
+
 async function run(
   session: Session,
-  sampler: Sampler,
+  sampler: Pick<Sampler, "observe" | "sample">,
+  constraint: Constraint | undefined,
   { tokens: prompt, stream }: ReturnType<typeof beginText>,
-  stopTokens: readonly number[],
+  { stopTokens }: Tokenizer,
   { maxTokens, stops, signal, onText }: GenerateRequest,
 ): Promise<Generation> {
   const filter = new StopFilter(stops);
@@ -80,7 +160,7 @@ async function run(
     return isStop;
   };
   let started = performance.now();
-  for await (const token of session.generate(prompt, { sampler, maxTokens: limit, stop })) {
+  for await (const token of session.generate(prompt, { sampler, maxTokens: limit, stop, constraint })) {
     if (tokens === 0) started = performance.now(); // what came before was the prompt
     tokens++;
     show(filter.push(stream.push(token)));
@@ -96,5 +176,7 @@ async function run(
   }
   const seconds = (performance.now() - started) / 1000;
   show(filter.push(stream.end()) + filter.end());
-  return { text, tokens, seconds, endedBy };
+  if (constraint === undefined) return { text, tokens, seconds, endedBy };
+  if (constraint.isFinished && endedBy !== "stop-string") endedBy = "complete";
+  return { text, tokens, seconds, endedBy, isComplete: constraint.isComplete };
 }

@@ -85,6 +85,56 @@ describe("generate", { concurrency: 2 }, () => {
     assert.equal(document.endedBy, "tokens");
   });
 
+  test("a schema, a grammar and an expression hold the text, which comes without the prompt", async () => {
+    const schema = scratch.write(
+      "schema.json",
+      '{"properties": {"ok": {"type": "boolean"}, "n": {"type": "integer", "maximum": 9}}, "required": ["ok", "n"]}',
+    );
+    const document: Record<string, unknown> = JSON.parse(
+      await textOf(
+        "--model",
+        model,
+        "--prompt",
+        "a",
+        "--tokens",
+        "200",
+        "--json-schema",
+        schema,
+        "--logit-bias",
+        "13=-inf",
+      ),
+    );
+    assert.deepEqual([typeof document.ok, Number.isInteger(document.n)], ["boolean", true]);
+    const grammar = 'root ::= [bc]{3} ("!" | "?")';
+    assert.match(await textOf("--model", model, "--grammar", grammar, "--mirostat", "2"), /^[bc]{3}[!?]\n$/);
+    // A vocabulary of characters has no token that ends a text: the expression does.
+    const json = await textOf("--model", run, "--regex", "(?:the|quick){2}", "--json", "--logprobs", "2");
+    const generation = JSON.parse(json) as { text: string; endedBy: string; isComplete: boolean; logprobs: unknown[] };
+    assert.match(generation.text, /^(the|quick){2}$/);
+    assert.deepEqual([generation.endedBy, generation.isComplete], ["complete", true]);
+    assert.equal(generation.logprobs.length, generation.text.length);
+  });
+
+  test("beams find a text that is at least as likely as the greedy one, and penalties change it", async () => {
+    interface Found {
+      text: string;
+      beams: { logprob: number }[];
+    }
+    const args = ["--model", run, "--tokens", "8", "--json"];
+    const [one, four] = [
+      JSON.parse(await textOf(...args, "--beams", "1")) as Found,
+      JSON.parse(await textOf(...args, "--beams", "4")) as Found,
+    ];
+    assert.equal(four.beams.length, 4);
+    assert.ok(four.beams[0].logprob >= one.beams[0].logprob - 1e-6);
+    const greedy = [...args, "--temperature", "0"];
+    assert.equal((JSON.parse(await textOf(...greedy)) as Found).text, one.text);
+    const penalised = JSON.parse(
+      await textOf(...greedy, "--presence-penalty", "100", "--frequency-penalty", "1"),
+    ) as Found;
+    assert.equal(new Set(penalised.text).size, penalised.text.length, "no character comes twice");
+  });
+
   test("a stop string ends the text before it, even across tokens", async () => {
     const args = ["--model", run, "--tokens", "40", "--json", "--temperature", "0"];
     const whole = JSON.parse(await textOf(...args)) as { text: string };
@@ -115,6 +165,10 @@ describe("generate", { concurrency: 2 }, () => {
 
   const wrong: [args: string[], message: RegExp][] = [
     [["--model", run, "--top-p", "0"], /^fidelity: topP cannot be 0\n/],
+    [["--model", run, "--json-schema", '{"not": {}}'], /^fidelity: the schema's "not" cannot be used\n/],
+    [["--model", run, "--regex", "§"], /^fidelity: no token may come next\n(.|\n)*vocabulary/],
+    [["--model", run, "--grammar", scratch.at("none.gbnf")], /^fidelity: cannot read a file/],
+    [["--model", run, "--typical", "0"], /^fidelity: typicalP cannot be 0\n/],
     [["--model", run, "--prompt", "the §"], /^fidelity: the vocabulary has no token for "§" \(U\+00A7\)\n/],
     [["--model", model, "--tokenizer", model], /is not a llama2.c tokenizer file\n/],
     [["--model", model, "--tokenizer", scratch.at("none")], /^fidelity: cannot read a file: there is no such file/],

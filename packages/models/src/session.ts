@@ -299,10 +299,11 @@ export class Session {
     const views = this.#programs.state.map((tensor) => tensor.bytes());
     const fits = views.length === tensors.length && views.every((view, index) => view.length === tensors[index].length);
     if (!fits || position > this.limit) {
+      const savedBytes = tensors.reduce((sum, { length }) => sum + length, 0);
       throw new SessionStateError("a saved state does not fit", {
         where: `a session of a ${this.model.architecture} model`,
         expected: `${views.length} tensors, ${this.stateBytes} bytes, of at most ${this.limit} tokens`,
-        got: `${tensors.length} tensors, ${tensors.reduce((sum, { length }) => sum + length, 0)} bytes, ${position} tokens`,
+        got: `${tensors.length} tensors, ${savedBytes} bytes, ${position} tokens`,
         hint: "restore it in a session of the same model with the same capacity",
       });
     }

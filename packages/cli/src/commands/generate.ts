@@ -5,7 +5,9 @@ import { availableParallelism } from "node:os";
 import { text as readAll } from "node:stream/consumers";
 import { samplerOptions } from "@fidelity/models";
 import { Command, Option } from "commander";
-import { EXIT_OK } from "../errors.ts";
+import { grammarOf, grammarOption, jsonSchemaOption, regexOption } from "../constraint-options.ts";
+import type { ConstraintOptions } from "../constraint-options.ts";
+import { EXIT_OK, UsageError } from "../errors.ts";
 import { generateText } from "../generate-text.ts";
 import type { Generation } from "../generate-text.ts";
 import { Interrupt } from "../interrupt.ts";
@@ -26,17 +28,27 @@ import { createOutput, remark } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatRate, plural } from "../table.ts";
 
-interface GenerateOptions extends DeviceChoice {
+interface GenerateOptions extends DeviceChoice, ConstraintOptions {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly prompt?: string;
   readonly tokens: number;
   readonly temperature: number;
   readonly topK: number;
+  readonly typical: number;
   readonly topP: number;
   readonly minP: number;
+  readonly mirostat: number;
+  readonly mirostatTau: number;
+  readonly mirostatEta: number;
   readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly repetitionWindow: number;
+  readonly logitBias?: Readonly<Record<number, number>>;
   readonly seed: number;
+  readonly beams?: number;
+  readonly logprobs?: number;
   readonly stop?: readonly string[];
   readonly target: Target;
   readonly threads?: number;
@@ -44,12 +56,19 @@ interface GenerateOptions extends DeviceChoice {
 }
 
 const EXAMPLES = `
-Text streams to standard output, the prompt first. Ctrl-C ends it; the exit code is then 130.
+Text streams to standard output, the prompt first. Ctrl-C ends it; the exit code is then 130. A text under a schema, a
+grammar or an expression comes without the prompt, so that it can be piped.
+
+Sampling goes through logit biases, penalties, top-k, typical, top-p, min-p and temperature, in this order; mirostat
+takes the place of the filters.
 
 Examples:
   fidelity generate --model runs/quickstart --prompt "interface "
   fidelity generate --model runs/quickstart --temperature 0.7 --top-k 40 --seed 7
   echo "export function" | fidelity generate --model runs/quickstart --prompt -
+  fidelity generate --model runs/quickstart --prompt "Ada is " --json-schema person.schema.json | jq .name
+  fidelity generate --model runs/quickstart --prompt "Born on " --regex "[0-9]{1,2} (May|June) 18[0-9]{2}"
+  fidelity generate --model runs/quickstart --prompt "const " --beams 4 --tokens 30
   fidelity generate --model stories260K.bin --tokenizer tok512.bin --temperature 0`;
 
 export function generateCommand(done: (exitCode: number) => void): Command {
@@ -61,11 +80,35 @@ export function generateCommand(done: (exitCode: number) => void): Command {
     .addOption(integerOption("--tokens <count>", "the most tokens to write").default(256))
     .addOption(numberOption("--temperature <number>", "0 takes the likeliest token, 1 samples as trained").default(0.8))
     .addOption(integerOption("--top-k <count>", "keep the k likeliest tokens; 0 keeps all", { min: 0 }).default(0))
+    .addOption(numberOption("--typical <share>", "keep the most typical tokens, this likely together").default(1))
     .addOption(numberOption("--top-p <share>", "keep the fewest tokens that are this likely together").default(1))
     .addOption(numberOption("--min-p <share>", "keep tokens at least this likely beside the likeliest").default(0))
+    .addOption(
+      integerOption("--mirostat <version>", "hold the surprise near --mirostat-tau: 1, 2", { min: 0 }).default(0),
+    )
+    .addOption(numberOption("--mirostat-tau <bits>", "surprise of a token that mirostat aims at").default(5))
+    .addOption(numberOption("--mirostat-eta <rate>", "how fast mirostat learns").default(0.1))
     .addOption(numberOption("--repetition-penalty <number>", "above 1, recent tokens become less likely").default(1))
+    .addOption(numberOption("--presence-penalty <number>", "taken from the logits of recent tokens").default(0))
+    .addOption(numberOption("--frequency-penalty <number>", "taken once for each time that one came").default(0))
+    .addOption(integerOption("--repetition-window <count>", "how many tokens are recent", { min: 0 }).default(64))
+    .addOption(
+      new Option("--logit-bias <id=number...>", "added to logits of tokens, such as 13=-2.5; -inf bans one").argParser(
+        readBias,
+      ),
+    )
     .addOption(integerOption("--seed <number>", "the same seed writes the same text", { min: 0 }).default(0))
     .addOption(new Option("--stop <text...>", "end before any of these strings"))
+    .addOption(jsonSchemaOption())
+    .addOption(grammarOption())
+    .addOption(regexOption())
+    .addOption(integerOption("--beams <count>", "search for the likeliest text instead of sampling", { max: 64 }))
+    .addOption(
+      integerOption("--logprobs <count>", "with --json: log-probabilities, and those of the likeliest", {
+        min: 0,
+        max: 100,
+      }),
+    )
     .addOption(targetOption())
     .addOption(
       integerOption("--threads <count>", "threads that compute (default: 1 for a small model, otherwise all)", {
@@ -82,8 +125,9 @@ export function generateCommand(done: (exitCode: number) => void): Command {
 async function generate(options: GenerateOptions): Promise<number> {
   const output = createOutput(options.json === true);
   const model = requiredModel(options.model);
-  const { temperature, topK, topP, minP, repetitionPenalty, seed } = options;
-  const sampling = samplerOptions({ temperature, topK, topP, minP, repetitionPenalty, seed });
+  requireCompatible(options);
+  const sampling = samplerOptions({ ...options, typicalP: options.typical });
+  const grammar = grammarOf(options);
   const prompt = options.prompt === "-" ? await readAll(process.stdin) : (options.prompt ?? "");
   const path = modelPath(model);
   const threads = options.threads ?? threadsFor(path);
@@ -95,6 +139,9 @@ async function generate(options: GenerateOptions): Promise<number> {
       sampling,
       stops: options.stop ?? [],
       signal: interrupt.signal,
+      grammar,
+      logprobs: options.logprobs,
+      beams: options.beams,
       onText: (piece) => {
         if (!output.isJson) process.stdout.write(piece);
       },
@@ -102,8 +149,33 @@ async function generate(options: GenerateOptions): Promise<number> {
   );
   if (!output.isJson) process.stdout.write("\n");
   if (process.stderr.isTTY) remark(summary(generation));
+  if (generation.isComplete === false)
+    remark("the text is not complete: it ended before its grammar let it; see --tokens");
   output.result({ model, prompt, ...generation, tokensPerSecond: rate(generation), sampling });
   return generation.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK;
+}
+
+function requireCompatible({ json, logprobs, beams, stop }: GenerateOptions): void {
+  if (logprobs !== undefined && json !== true) {
+    throw new UsageError("--logprobs needs --json", { hint: "add --json: the log-probabilities are in its document" });
+  }
+  if (beams === undefined || (logprobs === undefined && stop === undefined)) return;
+  throw new UsageError("--beams searches among whole texts", {
+    expected: "it without --stop and --logprobs",
+    hint: "leave --beams out, or give --tokens a smaller number",
+  });
+}
+
+/** `13=-2.5`, or llama.cpp's `13-2.5`, beside what was read before. */
+function readBias(text: string, before: Readonly<Record<number, number>> = {}): Readonly<Record<number, number>> {
+  const found = /^(\d+)(?:=|(?=[+-]))([+-]?(?:\d+(?:\.\d*)?|\.\d+|inf))$/i.exec(text.trim());
+  const value = Number(found?.[2].replace(/inf/i, "Infinity"));
+  if (found !== null && !Number.isNaN(value)) return { ...before, [Number(found[1])]: value };
+  throw new UsageError("--logit-bias cannot take this value", {
+    where: "option --logit-bias <id=number...>",
+    expected: "the id of a token and a number, such as 13=-2.5 or 13=-inf",
+    got: JSON.stringify(text),
+  });
 }
 
 /** A token of a small model is computed in less time than threads take to meet. */
