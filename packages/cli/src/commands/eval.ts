@@ -3,7 +3,7 @@
 
 import { existsSync } from "node:fs";
 import { readContainerHeader } from "@fidelity/barewire/node";
-import { countParameters, packParameters } from "@fidelity/models";
+import { countParameters, NARROW_DTYPES, packParameters } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
 import type { ModelInfo } from "@fidelity/run/node";
 import { CorpusTooShortError, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
@@ -82,7 +82,8 @@ export function evalCommand(done: (exitCode: number) => void): Command {
 }
 
 interface Row {
-  readonly weights: "float32" | "packed";
+  /** "packed", "float32", or the narrow dtypes of the file. */
+  readonly weights: string;
   readonly lossNatsPerToken: number;
   readonly perplexity: number;
   readonly bitsPerByte: number;
@@ -148,7 +149,7 @@ async function eachVariant(
   use: (weights: Row["weights"], parameters: DeviceParameters) => Promise<void>,
 ): Promise<void> {
   if (!info.isPacked) {
-    await use("float32", parameters);
+    await use(nameOfWeights(parameters), parameters);
     if (countParameters(model.parameters).ternaryParameters === 0) return;
     const packed = await packParameters(model, parameters, device);
     await use("packed", packed);
@@ -161,6 +162,12 @@ async function eachVariant(
     if (isSameModel(float32.info, model)) await use("float32", float32.parameters);
   }
   await use("packed", parameters);
+}
+
+/** The narrow dtypes that weights of another program's file stayed in, or float32. */
+function nameOfWeights(parameters: DeviceParameters): string {
+  const dtypes = new Set<string>(Array.from(parameters.values(), ({ type }) => type.dtype));
+  return NARROW_DTYPES.filter((dtype) => dtypes.has(dtype)).join(" and ") || "float32";
 }
 
 function isSameModel({ model }: ModelInfo, other: Model): boolean {

@@ -10,7 +10,7 @@ import { compileKernelSource, KernelError } from "@fidelity/alex/kernels/compile
 import type { CompiledKernel, SourceText } from "@fidelity/alex/kernels/compile";
 import { FileError, toFileError } from "@fidelity/barewire/node";
 import { storageBytes } from "@fidelity/core";
-import type { Device, DeviceTensor } from "@fidelity/core";
+import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
 import {
   createParameters,
   fillParameter,
@@ -20,8 +20,8 @@ import {
   packParameters,
   parameterTypes,
 } from "@fidelity/models";
-import type { DeviceParameters, Model } from "@fidelity/models";
-import { describeModel, openModel } from "@fidelity/run/node";
+import type { DeviceParameters, Model, ParameterSpec } from "@fidelity/models";
+import { describeModel, loadedDtype, openModel } from "@fidelity/run/node";
 import { TrainStep, trainSettings } from "@fidelity/train";
 import { Option } from "commander";
 import { nullDevice, recordingDevice } from "../capture.ts";
@@ -169,12 +169,25 @@ function randomTensors({ traced, compilation }: CompiledStages): Subject["withTe
 }
 
 async function fileSubject(path: string, options: SubjectOptions, lower: LowerOptions): Promise<Subject> {
-  const { model, isPacked } = describeModel(path);
+  const { model, tensors } = describeModel(path);
+  const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  // Of the targets, those with instructions for f16 keep it.
+  const target = lower.target?.halves === true ? "native" : "wasm";
+  const types = typesOf(model, (leaf, name) => loadedDtype(leaf, stored.get(name), target));
   const load = async <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>): Promise<T> => {
     using opened = await openModel(path, device);
     return use(opened.parameters);
   };
-  return modelSubject(model, isPacked, load, options, lower);
+  return modelSubject(model, types, load, options, lower);
+}
+
+/** The types of a model's parameters, by path. */
+function typesOf(
+  { parameters }: Model,
+  dtypeOf: (leaf: ParameterSpec, path: string) => TensorType["dtype"],
+): Record<string, TensorType> {
+  const leaves = namedParameters(parameters);
+  return Object.fromEntries(leaves.map(({ path, leaf }) => [path, { dtype: dtypeOf(leaf, path), shape: leaf.shape }]));
 }
 
 async function sizesSubject(
@@ -197,7 +210,8 @@ async function sizesSubject(
       freeParameters(made);
     }
   };
-  return modelSubject(model, isPacked, load, options, lower);
+  const types = typesOf(model, ({ role }) => (isPacked && role === "ternary" ? "ternary" : "f32"));
+  return modelSubject(model, types, load, options, lower);
 }
 
 type LoadParameters = <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>) => Promise<T>;
@@ -205,14 +219,13 @@ type LoadParameters = <T>(device: Device, use: (parameters: DeviceParameters) =>
 /** The graph is found on a device that has no memory; profiles trace it again on one that has. */
 async function modelSubject(
   model: Model,
-  isPacked: boolean,
+  types: Readonly<Record<string, TensorType>>,
   load: LoadParameters,
   options: SubjectOptions,
   lower: LowerOptions,
 ): Promise<Subject> {
   const captured: Captured[] = [];
   const device = nullDevice(captured);
-  const types = parameterTypes(model.parameters, { packed: isPacked }) as Parameters<typeof createParameters>[1];
   await traceProgram(
     model,
     createParameters(device, types, () => undefined),

@@ -3,8 +3,8 @@
 // cache: once for all, by a call before, when several chunks share it, or else by each chunk in scratch. A chunk is a
 // block of the result; it runs a register-blocked product over the panels, and reads A in place, one broadcast element
 // at a time, or packs its rows too when there are columns enough to pay for it, or they are not float32: bf16 and f16
-// become that as they are packed, and rows of blocks before it, a panel at a time in scratch. Each element of the result
-// is summed in one order by one chunk, so results do not depend on the number of threads.
+// become that as they are packed, and rows of blocks before it, a panel at a time in scratch. Each element of the
+// result is summed in one order by one chunk, so results do not depend on the number of threads.
 
 import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
 import { DEFAULT_REGISTERS } from "../../op.ts";
