@@ -44,7 +44,10 @@ interface ShowOptions {
 export function showCommand(done: (exitCode: number) => void): Command {
   return new Command("show")
     .description("Draw what a model or checkpoint holds: components, tensors, shapes, dtypes, bytes.")
-    .argument("[file]", "a run folder, a model or checkpoint, a GGUF, safetensors or llama2.c file, or an address")
+    .argument(
+      "[file]",
+      "a run folder, a model or checkpoint, a GGUF, safetensors, ONNX or llama2.c file, or an address",
+    )
     .option("--model <file>", "the same, as the other commands take it")
     .option("--view <file>", "write a page with all of it, and every tensor's range and histogram, as HTML")
     .option("--map", "also list every range of bytes: roots, headers, tensors, older versions, padding")

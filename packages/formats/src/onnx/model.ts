@@ -50,7 +50,7 @@ export const ONNX_LIMITS = {
   /** Nodes, attributes, tensors, names and dims together. */
   messages: 2 ** 20,
   /** Bytes of all that is not a tensor's raw data: numbers one by one, names, texts. */
-  headerBytes: 2 ** 28,
+  headerBytes: 2 ** 26,
   /** Messages inside of messages: about 13 graphs inside of graphs. */
   depth: 40,
   rank: 16,
