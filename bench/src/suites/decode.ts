@@ -75,7 +75,8 @@ async function decodeOn(bench: Bench, device: CpuDevice, model: Model, size: str
   }
   const rows = await measure(sources, plans, bench.settings);
   const { parameters } = countParameters(model.parameters);
-  const title = `Decoding, MatMul-free LM of width ${Number(model.config.dim)}, ${Number(model.config.layerCount)} layers`;
+  const { dim, layerCount } = model.config;
+  const title = `Decoding, MatMul-free LM of width ${Number(dim)}, ${Number(layerCount)} layers`;
   const facts = `${(parameters / 1e6).toFixed(1)}M parameters, ${device.threads} thread(s)`;
   bench.report(`${title}, ${facts}`, rows);
 }

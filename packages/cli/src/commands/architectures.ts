@@ -149,11 +149,11 @@ have; their state is explicit, and either has the same size at every position or
 
 ${table(["architecture", "what it is", "weights", "state", "GGUF", "Hugging Face"], models)}
 
-**GGUF** and **Hugging Face** say what files call an architecture (\`general.architecture\`, \`model_type\`). Files of others
-open with \`fidelity generate\`, \`logits\`, \`show\` and \`eval\`; \`fidelity convert\` goes between formats. Fidelity's own
-container holds every architecture; llama2.c checkpoints hold \`llama\`.
+**GGUF** and **Hugging Face** say what files call an architecture (\`general.architecture\`, \`model_type\`).
+Files of others open with \`fidelity generate\`, \`logits\`, \`show\` and \`eval\`; \`fidelity convert\` goes between
+formats. Fidelity's own container holds every architecture; llama2.c checkpoints hold \`llama\`.
 
-**Types of tensors** that are read: ${types}. All are computed with as float32, but for ternary matrices with one scale,
-which are packed to 2 bits where the model takes them so.
+**Types of tensors** that are read: ${types}. Matrices of 16 bits, of q8_0 and of q4_0 stay as their file has them, ternary
+ones with one scale are packed to 2 bits where the model takes them so, and all others become float32.
 `;
 }
