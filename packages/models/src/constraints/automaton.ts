@@ -17,6 +17,9 @@ export interface State {
   readonly calls: { readonly rule: Rule; readonly back: State }[];
   /** Whether nothing but the end of the rule can follow. */
   isTail: boolean;
+  /** The same place in an earlier copy of something repeated, which differs only `room` copies later. */
+  twin: State | undefined;
+  room: number;
 }
 
 export interface Rule {
@@ -78,7 +81,15 @@ class Builder {
         hint: "repeat less, or without an upper limit",
       });
     }
-    const state: State = { id: this.states.length, bytes: [], free: [], calls: [], isTail: false };
+    const state: State = {
+      id: this.states.length,
+      bytes: [],
+      free: [],
+      calls: [],
+      isTail: false,
+      twin: undefined,
+      room: 0,
+    };
     this.states.push(state);
     return state;
   }
@@ -129,11 +140,17 @@ class Builder {
     if (min > max) return;
     let at = from;
     const copies = max === Infinity ? min : max;
+    let first = this.states.length;
     for (let count = 0; count < copies; count++) {
       if (count >= min) at.free.push(to);
+      if (count === min) first = this.states.length;
+      const start = this.states.length;
       const next = this.#state();
       this.#apart(body, at, next, name);
       at = next;
+      // Copies that must come are alike until the last of them, and so are those that may.
+      const room = (count < min ? min : copies) - count - 1;
+      if (start > first) this.#pair(start, first, room);
     }
     if (max === Infinity) {
       const loop = this.#state();
@@ -142,6 +159,15 @@ class Builder {
       at = loop;
     }
     at.free.push(to);
+  }
+
+  /** Makes the states from `start` on twins of as many from `first` on, but for those that have nearer ones. */
+  #pair(start: number, first: number, room: number): void {
+    for (const [offset, state] of this.states.slice(start).entries()) {
+      if (state.twin !== undefined) continue;
+      state.twin = this.states[first + offset];
+      state.room = room;
+    }
   }
 
   #text(value: string, from: State, to: State): void {

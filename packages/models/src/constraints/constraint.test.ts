@@ -119,7 +119,7 @@ const tokens = ["a", "b", "ab", "abc", "b,", ",a", "é", "\xff", "", "abcd", "c"
   encoder.encode(text),
 );
 tokens[7] = Uint8Array.of(0xc3); // half a character
-tokens.push(Uint8Array.of(0xa9, 0x61), new Uint8Array(0));
+tokens.push(Uint8Array.of(0xa9, 0x61), encoder.encode(","), new Uint8Array(0));
 const stop = tokens.length - 1;
 const pieces = new TokenVocabulary({
   vocabSize: tokens.length,
@@ -146,6 +146,29 @@ test("a mask has the tokens that `accept` takes, among them parts and twins", ()
       else assert.throws(() => copy.accept(token), ConstraintError);
     }
     assert.equal(allowed.includes(stop), constraint.isComplete);
+  }
+});
+
+test("masks that repetitions share are right at every count, near their ends too", () => {
+  for (const source of ["(ab|c){3,40}x?", "((a|bc?){2,30},){1,12}", "(a{8,20}b?){9}", "a{30}(b|c){0,30}"]) {
+    const constraint = createConstraint(regexGrammar(source), pieces);
+    for (let seed = 0; seed < 4; seed++) {
+      constraint.reset();
+      for (let count = 0; !constraint.isFinished; count++) {
+        const allowed = allowedTokens(constraint);
+        for (const token of tokens.keys()) {
+          let isTaken = true;
+          try {
+            constraint.clone().accept(token);
+          } catch {
+            isTaken = false;
+          }
+          assert.equal(allowed.includes(token), isTaken, `${source}: token ${token} after ${count}`);
+        }
+        const going = allowed.filter((token) => token !== stop);
+        constraint.accept(going.length === 0 ? stop : going[(count * 7 + seed) % going.length]);
+      }
+    }
   }
 });
 

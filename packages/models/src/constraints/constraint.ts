@@ -5,7 +5,7 @@
 import { FidelityError, invariant } from "@fidelity/units";
 import { compileGrammar } from "./automaton.ts";
 import type { Grammar } from "./grammar.ts";
-import { Pushdown } from "./pushdown.ts";
+import { Pushdown, signatureOf } from "./pushdown.ts";
 import type { Configuration } from "./pushdown.ts";
 import type { TokenVocabulary } from "./token-vocabulary.ts";
 
@@ -116,6 +116,8 @@ class Masks {
   readonly vocabulary: TokenVocabulary;
   readonly pushdown: Pushdown;
   readonly #known = new Map<Configuration, Uint32Array>();
+  /** Those of configurations that are alike as far as a token reaches. */
+  readonly #alike = new Map<string, Uint32Array>();
   readonly #capacity: number;
   readonly #path: Configuration[];
 
@@ -130,13 +132,23 @@ class Masks {
   of(at: Configuration): Uint32Array | undefined {
     let mask = this.#known.get(at);
     if (mask === undefined) {
-      mask = this.#walk(at);
+      mask = this.#explore(at);
       if (this.#known.size >= this.#capacity) this.#known.delete(this.#known.keys().next().value!);
     } else {
       this.#known.delete(at); // and comes back as the youngest
     }
     this.#known.set(at, mask);
     return mask.length === 0 ? undefined : mask;
+  }
+
+  #explore(at: Configuration): Uint32Array {
+    const signature = signatureOf(at, this.vocabulary.depth);
+    const known = this.#alike.get(signature);
+    if (known !== undefined) return known;
+    if (this.#alike.size >= this.#capacity) this.#alike.clear();
+    const mask = this.#walk(at);
+    this.#alike.set(signature, mask);
+    return mask;
   }
 
   /** Follows the tree of the vocabulary; an empty result where nothing was found. */

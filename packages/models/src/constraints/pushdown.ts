@@ -124,6 +124,24 @@ export class Pushdown {
   }
 }
 
+/**
+ * Equal for configurations that differ only in how often something has been repeated, where more than `length` bytes
+ * must come before that matters: what may come within those is the same.
+ */
+export function signatureOf({ isComplete, places }: Configuration, length: number): string {
+  const spelled = new Set<string>();
+  for (const place of places) {
+    let text = "";
+    for (let at: Place | null = place; at !== null; at = at.back) {
+      let { state } = at;
+      while (state.twin !== undefined && state.room > length) state = state.twin;
+      text += `${state.id} `;
+    }
+    spelled.add(text);
+  }
+  return `${isComplete}:${[...spelled].sort().join(":")}`;
+}
+
 function tooAmbiguous(): GrammarError {
   return new GrammarError("the text can be read in too many ways", {
     expected: `at most ${PUSHDOWN_LIMITS.placesAtOnce} places of the grammar at once`,
