@@ -153,7 +153,8 @@ ${table(["architecture", "what it is", "weights", "state", "GGUF", "Hugging Face
 Files of others open with \`fidelity generate\`, \`logits\`, \`show\` and \`eval\`; \`fidelity convert\` goes between
 formats. Fidelity's own container holds every architecture; llama2.c checkpoints hold \`llama\`.
 
-**Types of tensors** that are read: ${types}. Matrices of 16 bits, of q8_0 and of q4_0 stay as their file has them, ternary
-ones with one scale are packed to 2 bits where the model takes them so, and all others become float32.
+**Types of tensors** that are read: ${types}.
+Matrices of 16 bits, of q8_0 and of q4_0 stay as their file has them, ternary ones with one scale are packed to 2 bits
+where the model takes them so, and all others become float32.
 `;
 }
