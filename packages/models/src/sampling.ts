@@ -127,9 +127,11 @@ export class Sampler {
       if (topK > 0 && topK < candidates.count) candidates.keepHeaviest(topK);
       if (typicalP < 1) keepTypical(candidates, typicalP);
       if (topP < 1) candidates.keepUntil(topP * candidates.total());
-      if (minP > 0) candidates.keepAtLeast(minP * heaviest(candidates));
+      if (minP > 0) candidates.keepAtLeast(minP * (typicalP < 1 ? heaviest(candidates) : 1));
     }
-    if (!filters || temperature !== 1) candidates.weigh(heaviestScore(candidates), temperature);
+    // Only typical may have left the likeliest token out.
+    const highest = typicalP < 1 ? heaviestScore(candidates) : bestScore;
+    if (!filters || temperature !== 1) candidates.weigh(highest, temperature);
     return candidates.draw(uniform);
   }
 }

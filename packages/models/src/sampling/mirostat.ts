@@ -41,10 +41,12 @@ export class Mirostat {
   #countFor(candidates: Candidates): number {
     const all = candidates.count;
     if (all < 3) return all;
-    candidates.keepHeaviest(all);
+    candidates.keepHeaviest(Math.min(ESTIMATED, all));
+    const estimated = candidates.count;
+    candidates.count = all; // the others still stand behind them
     const { tokens, weights } = candidates;
     let [products, squares] = [0, 0];
-    for (let rank = 0; rank < Math.min(ESTIMATED, all) - 1; rank++) {
+    for (let rank = 0; rank < estimated - 1; rank++) {
       if (weights[tokens[rank + 1]] === 0) break;
       const distance = Math.log((rank + 2) / (rank + 1));
       products += distance * Math.log(weights[tokens[rank]] / weights[tokens[rank + 1]]);
