@@ -8,8 +8,8 @@ const day =
 const date = `\\d{4}-${day}`;
 const time = `${hour}:${sixty}:${sixty}(?:\\.\\d{1,6})?(?:Z|[+-]${hour}:${sixty})`;
 const byte = "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)";
-const label = "[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?";
-const host = `${label}(?:\\.${label}){1,3}`;
+// No hyphens side by side, which internationalised names have, and a last part that is no number, as addresses have.
+const host = "(?:[a-z0-9]{1,20}(?:-[a-z0-9]{1,20})?\\.){1,3}[a-z]{2,12}";
 
 export const FORMATS: Readonly<Record<string, string>> = {
   date,
