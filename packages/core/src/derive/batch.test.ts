@@ -60,7 +60,9 @@ for (const op of batchable) {
     for (const seed of [1, 2, 3]) {
       const opCase = drawCase(op, seed);
       for (const wanted of subsets(opCase.inputs.length)) {
-        const isBatched = wanted.map((flag, i) => flag && !["ternary", "ternary5", "q8_0", "q4_0"].includes(opCase.inputs[i]!.dtype));
+        const isBatched = wanted.map(
+          (flag, i) => flag && !["ternary", "ternary5", "q8_0", "q4_0"].includes(opCase.inputs[i]!.dtype),
+        );
         if (!isBatched.includes(true)) continue;
         const graph = batchedGraph(op, opCase, isBatched);
         verifyGraph(graph);

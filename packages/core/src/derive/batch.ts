@@ -7,7 +7,7 @@
 // nests with itself and with derivatives in any order.
 
 import { FidelityError, invariant } from "@fidelity/units";
-import { isPacked } from "../dtype.ts";
+import { isBlocked, isPacked } from "../dtype.ts";
 import type { Graph, Node, Tensor } from "../graph.ts";
 import { emit, formatType, sameType, topologicalOrder } from "../graph.ts";
 import { broadcastTo } from "../ops/broadcast.ts";
@@ -89,6 +89,14 @@ export function batchTensors(
 function batchNode(node: Node, inputs: readonly Batched[], size: number, roots: readonly Tensor[]): readonly Batched[] {
   const batching = batchingOf(node.op.name);
   const name = node.op.name;
+  const weights = inputs.find(({ value, batched }) => batched && isBlocked(value.dtype));
+  if (weights !== undefined) {
+    throw new BatchError(`${name} cannot be batched over weights in blocks`, {
+      where: trailTo(node, roots),
+      got: formatType(weights.value.type),
+      hint: "dequantize them, or keep them out of what is batched",
+    });
+  }
   switch (batching.kind) {
     case "rules":
       return batching.batch(inputs, size, node);
