@@ -24,9 +24,7 @@ export const kernelNatives: FuzzTarget = {
   about: `random kernels, ${BATCH} a case, give the same bits as native code and as WebAssembly (LLVM 19)`,
   open(seed) {
     const folder = mkdtempSync(path.join(os.tmpdir(), "fidelity-fuzz-"));
-    // Libraries are files, and these are of no use to anybody.
-    process.env.FIDELITY_CACHE_DIR = folder;
-    const device = createDevice({ target: "native", threads: 1, cache: false });
+    const device = nativeDevice(folder);
     return {
       async run(index) {
         const batch = Array.from({ length: BATCH }, (_none, i) => drawCase(seed, index * BATCH + i)).filter(
@@ -49,6 +47,18 @@ export const kernelNatives: FuzzTarget = {
     };
   },
 };
+
+/** A device that keeps its libraries in `folder`: they are files, and these are of no use to anybody. */
+function nativeDevice(folder: string): CpuDevice {
+  const before = process.env.FIDELITY_CACHE_DIR;
+  process.env.FIDELITY_CACHE_DIR = folder;
+  try {
+    return createDevice({ target: "native", threads: 1, cache: false });
+  } finally {
+    if (before === undefined) delete process.env.FIDELITY_CACHE_DIR;
+    else process.env.FIDELITY_CACHE_DIR = before;
+  }
+}
 
 interface DrawnKernel {
   readonly text: string;
