@@ -149,7 +149,7 @@ function describeContents(path: string, options: DescribeOptions): FileDescripti
       return describeSource(file, `ONNX, IR version ${opened.source.irVersion}`, opened.source);
     }
     case "safetensors-folder": {
-      using opened = openForeignModel(path, "safetensors");
+      using opened = openForeignModel(path);
       const { config, tensors, fileSizeBytes } = opened;
       const source = { format: "safetensors", config, tensors: [...tensors.values()] } as const;
       return describeSource({ ...file, sizeBytes: fileSizeBytes }, "safetensors in a folder of Hugging Face", source);

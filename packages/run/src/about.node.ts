@@ -27,7 +27,7 @@ export interface AboutModel {
 export function aboutModel(path: string): AboutModel {
   const format = formatOf(path);
   if (format === "gguf" || format === "safetensors") {
-    using file = openForeignModel(path, format);
+    using file = openForeignModel(path);
     return about(file.card(), file.vocabulary());
   }
   if (format !== "fidelity") return about(new Map(), undefined);

@@ -13,6 +13,6 @@ export function chatTemplateOf({ path, format, metadata }: ModelInfo): ChatTempl
 }
 
 function templateOfForeign(path: string, format: "gguf" | "safetensors"): unknown {
-  using file = openForeignModel(path, format);
+  using file = openForeignModel(path);
   return file.card().get(CHAT_TEMPLATE);
 }

@@ -6,7 +6,8 @@ import { basename, dirname, join } from "node:path";
 import { toFileError } from "@fidelity/barewire/node";
 import { decodeTensorValues } from "@fidelity/formats";
 import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
-import { openGguf, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import { openSource } from "@fidelity/formats/node";
+import type { SourceMetadata } from "@fidelity/formats/node";
 import { CHAT_LIMITS, tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidelity/models";
 import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
 import { cardOfGguf, cardOfTexts, templatesOfFolder } from "./card.ts";
@@ -24,8 +25,6 @@ export const TOKENIZER_FILES = {
   config: "tokenizer_config.json",
   generation: "generation_config.json",
 } as const;
-/** A larger config.json is no configuration. */
-const CONFIG_BYTES_MAX = 1 << 24;
 /** The largest vocabularies make some 20 MB. */
 const TOKENIZER_BYTES_MAX = 1 << 28;
 /** A longer README.md is not read for its card. */
@@ -55,76 +54,57 @@ export interface ForeignFile extends Disposable {
   readonly tensors: ReadonlyMap<string, SourceTensor>;
 }
 
-/** Opens a file of another program. Throws as the readers of `formats` do, and `ModelFileError`. */
-export function openForeignModel(path: string, format: "gguf" | "safetensors"): ForeignFile {
-  return format === "gguf" ? openGgufModel(path) : openHuggingFaceModel(path);
-}
-
-function openGgufModel(path: string): ForeignFile {
+/** Opens a file of another program. Throws as `openSource` of `formats` does. */
+export function openForeignModel(path: string): ForeignFile {
   using opened = new DisposableStack();
-  const { source } = opened.use(openGguf(path));
-  const lookup = (key: string): unknown => ggufValue(source, key);
-  const kind = lookup("tokenizer.ggml.model") ?? "none";
-  const tokenizer = (): Tokenizer | undefined => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(lookup));
-  const card = (): ModelCard => cardOfGguf(source.metadata);
-  const vocabulary = (): ReturnType<ForeignFile["vocabulary"]> => {
-    const tokens = source.metadata.get("tokenizer.ggml.tokens");
-    return typeof kind === "string" && tokens?.type === "array" ? { kind, tokens: tokens.length } : undefined;
+  const { source, metadata } = opened.use(openSource(path));
+  const parts = source.format === "gguf" ? ggufParts(source, metadata) : huggingFaceParts(path, source, metadata);
+  return foreignFile(path, source, metadata, parts, opened.move());
+}
+
+/** What GGUF and Hugging Face keep in different places. */
+type ForeignParts = Pick<ForeignFile, "format" | "config" | "tokenizer" | "vocabulary" | "card">;
+
+function ggufParts({ config, metadata }: GgufSource, { get }: SourceMetadata): ForeignParts {
+  const kind = get("tokenizer.ggml.model") ?? "none";
+  return {
+    format: "gguf",
+    config,
+    tokenizer: () => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(get)),
+    vocabulary: () => {
+      const tokens = metadata.get("tokenizer.ggml.tokens");
+      return typeof kind === "string" && tokens?.type === "array" ? { kind, tokens: tokens.length } : undefined;
+    },
+    card: () => cardOfGguf(metadata),
   };
-  const { config } = source;
-  return foreignFile({ format: "gguf", path, source, config, lookup, tokenizer, vocabulary, card }, opened.move());
 }
 
-function ggufValue(source: GgufSource, key: string): unknown {
-  const entry = source.metadata.get(key);
-  if (entry === undefined) return undefined;
-  if (entry.type === "array") return entry.values();
-  return typeof entry.value === "bigint" ? Number(entry.value) : entry.value;
-}
-
-/** Whether a path is what `openHuggingFaceModel` takes: a folder with a config.json, or safetensors. */
+/** Whether a path is a model of Hugging Face: a folder with a config.json, or safetensors. */
 export function isHuggingFaceModel(path: string): boolean {
   return (
     path.endsWith(".safetensors") || path.endsWith(".safetensors.index.json") || existsSync(join(path, CONFIG_FILE))
   );
 }
 
-/** A folder with config.json and safetensors, or the safetensors file or index in one. */
-function openHuggingFaceModel(path: string): ForeignFile {
+function huggingFaceParts(path: string, { config: texts }: TensorSource, { keys, get }: SourceMetadata): ForeignParts {
   const folder = existsSync(join(path, CONFIG_FILE)) ? path : dirname(path);
-  const config = readJson(join(folder, CONFIG_FILE), CONFIG_BYTES_MAX);
-  const weights = folder === path ? weightsIn(folder) : path;
-  using opened = new DisposableStack();
-  const open = weights.endsWith(".json") ? openSafetensorsIndex : openSafetensors;
-  const { source } = opened.use(open(weights));
-  const lookup = (key: string): unknown => key.split(".").reduce<unknown>(fieldOf, config);
   const file = join(folder, TOKENIZER_FILES.tokenizer);
-  const tokenizer = (vocabSize: number): Tokenizer | undefined =>
-    existsSync(file) ? huggingFaceTokenizer(file, vocabSize) : undefined;
-  const vocabulary = (): ReturnType<ForeignFile["vocabulary"]> =>
-    vocabularyIn(jsonIn(folder, TOKENIZER_FILES.tokenizer));
-  const card = (): ModelCard => {
-    const readme = smallText(join(folder, README_FILE), README_BYTES_MAX) ?? "";
-    return new Map([...cardOfReadme(readme), ...cardOfTexts(source.config), ...templatesIn(folder)]);
+  return {
+    format: "huggingFace",
+    config: Object.fromEntries(keys.map((key) => [key, get(key)])),
+    tokenizer: (vocabSize) => (existsSync(file) ? huggingFaceTokenizer(file, vocabSize) : undefined),
+    vocabulary: () => vocabularyIn(jsonIn(folder, TOKENIZER_FILES.tokenizer)),
+    card: () => {
+      const readme = smallText(join(folder, README_FILE), README_BYTES_MAX) ?? "";
+      return new Map([...cardOfReadme(readme), ...cardOfTexts(texts), ...templatesIn(folder)]);
+    },
   };
-  const parts = { path, source, config, lookup, tokenizer, vocabulary, card };
-  return foreignFile({ format: "huggingFace", ...parts }, opened.move());
 }
 
 function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null && Object.hasOwn(value, name)
     ? (value as Readonly<Record<string, unknown>>)[name]
     : undefined;
-}
-
-function weightsIn(folder: string): string {
-  const found = [INDEX_FILE, WEIGHTS_FILE].map((name) => join(folder, name)).find((file) => existsSync(file));
-  if (found !== undefined) return found;
-  throw new ModelFileError("the folder has a configuration and no weights", {
-    where: folder,
-    expected: `${WEIGHTS_FILE} or ${INDEX_FILE} beside ${CONFIG_FILE}`,
-    hint: "fetch the safetensors files as well; PyTorch's .bin files are not read",
-  });
 }
 
 function readJson(path: string, bytesMax: number): unknown {
@@ -187,17 +167,17 @@ function smallText(path: string, bytesMax: number): string | undefined {
   return existsSync(path) && statSync(path).size <= bytesMax ? readFileSync(path, "utf8") : undefined;
 }
 
-interface ForeignParts extends Pick<ForeignFile, "format" | "path" | "config" | "tokenizer" | "vocabulary" | "card"> {
-  readonly source: TensorSource;
-  readonly lookup: (key: string) => unknown;
-}
-
-function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile {
-  const { format, path, config, tokenizer, vocabulary, card, source, lookup } = parts;
+function foreignFile(
+  path: string,
+  source: TensorSource,
+  { get }: SourceMetadata,
+  parts: ForeignParts,
+  opened: DisposableStack,
+): ForeignFile {
   const tensors = new Map(source.tensors.map((tensor) => [tensor.name, tensor]));
   const described: ForeignModel = {
     where: path,
-    get: lookup,
+    get,
     shape: (name) => tensors.get(name)?.shape,
     dtype: (name) => tensors.get(name)?.dtype,
     values: (name) => decodeTensorValues(tensors.get(name)!),
@@ -206,16 +186,5 @@ function foreignFile(parts: ForeignParts, opened: DisposableStack): ForeignFile 
     (end, { byteOffset, sizeBytes }) => Math.max(end, byteOffset + sizeBytes),
     0,
   );
-  return {
-    format,
-    path,
-    fileSizeBytes,
-    described,
-    config,
-    tensors,
-    tokenizer,
-    vocabulary,
-    card,
-    [Symbol.dispose]: () => opened.dispose(),
-  };
+  return { ...parts, path, fileSizeBytes, described, tensors, [Symbol.dispose]: () => opened.dispose() };
 }

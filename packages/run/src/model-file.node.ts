@@ -158,7 +158,7 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
   const format = formatOf(path);
   if (format === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
   if (format === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
-  using file = openForeignModel(path, format);
+  using file = openForeignModel(path);
   return foreignInfo(file, importModel(file.format, file.described), options);
 }
 
@@ -321,7 +321,7 @@ async function openForeign(
   device: Device,
   options: OpenModelOptions,
 ): Promise<OpenModel> {
-  using file = openForeignModel(path, format);
+  using file = openForeignModel(path);
   const imported = importModel(file.format, file.described);
   requireRoom(foreignInfo(file, imported, options), device.target);
   if (hasSharedMemory(device) && isWorthKeeping(file, imported, options.keptBytesMin)) {

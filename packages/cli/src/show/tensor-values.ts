@@ -1,10 +1,8 @@
 // The numbers of any tensor of a model file, by the name that the file gives it.
 
 import { decodeTensorValues } from "@fidelity/formats";
-import type { TensorSource } from "@fidelity/formats";
-import { openForeignModel, openValues } from "@fidelity/run/node";
-import { openGguf, openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
-import type { OpenSource } from "@fidelity/formats/node";
+import { openSource } from "@fidelity/formats/node";
+import { openValues } from "@fidelity/run/node";
 import { identifyFile } from "../identify.ts";
 
 export interface TensorValues extends Disposable {
@@ -19,18 +17,7 @@ export function openTensorValues(path: string): TensorValues {
     const opened = openValues(path);
     return { of: (name) => opened.parameters.get(name)?.values(), [Symbol.dispose]: () => opened[Symbol.dispose]() };
   }
-  if (format === "safetensors-folder") {
-    const opened = openForeignModel(path, "safetensors");
-    const of = (name: string): Float32Array => decodeTensorValues(opened.tensors.get(name)!);
-    return { of, [Symbol.dispose]: () => opened[Symbol.dispose]() };
-  }
-  const openers = {
-    gguf: openGguf,
-    onnx: openOnnx,
-    safetensors: openSafetensors,
-    "safetensors-index": openSafetensorsIndex,
-  };
-  const opened: OpenSource<TensorSource> = openers[format](path);
+  const opened = openSource(path);
   const tensors = new Map(opened.source.tensors.map((tensor) => [tensor.name, tensor]));
   const of = (name: string): Float32Array => decodeTensorValues(tensors.get(name)!);
   return { of, [Symbol.dispose]: () => opened[Symbol.dispose]() };

@@ -238,7 +238,7 @@ async function writeForeign(
     };
     bytesAfter = await writeFolder(output, { config, tensors, tokenizer: files, card }, options);
   }
-  using written = openForeignModel(output, format);
+  using written = openForeignModel(output);
   if (kept && tokenizer !== undefined) {
     compareTokenizers(
       tokenizer,

@@ -43,7 +43,7 @@ export function openValues(path: string, options: Pick<OpenModelOptions, "tokeni
   if (format === "fidelity") return openFidelityValues(path, options);
   if (format === "llama2c") return openLlama2cValues(path, options);
   using opened = new DisposableStack();
-  const file = opened.use(openForeignModel(path, format));
+  const file = opened.use(openForeignModel(path));
   const imported = importModel(file.format, file.described);
   const { model } = imported;
   const parameters = foreignValues(file, imported);
