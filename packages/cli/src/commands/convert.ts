@@ -5,7 +5,7 @@ import { extname } from "node:path";
 import { SOURCE_DTYPES } from "@fidelity/formats";
 import type { SourceDtype } from "@fidelity/formats";
 import { CONVERT_FORMATS, convertModel } from "@fidelity/run/node";
-import type { ConvertedTensor, ConvertFormat, ConvertReport } from "@fidelity/run/node";
+import type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } from "@fidelity/run/node";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
@@ -75,23 +75,13 @@ async function convert(model: string, path: string, options: ConvertCommandOptio
       hint: "leave it away",
     });
   }
-  using interrupt = new Interrupt();
-  const report = await convertModel(modelPath(model), path, {
+  const report = await convertShown(modelPath(model), path, {
     format,
     dtype: options.type,
     tokenizer: options.tokenizer,
     context: options.context,
-    signal: interrupt.signal,
-    onProgress: process.stderr.isTTY ? showProgress : undefined,
-  }).catch((error: unknown) => {
-    if (interrupt.signal.aborted) return undefined;
-    throw error;
   });
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-  if (report === undefined) {
-    remark("stopped; nothing was written");
-    return interrupt.exitCode;
-  }
+  if (typeof report === "number") return report;
   output.line(formatReport(report));
   output.result(report);
   return EXIT_OK;
@@ -139,8 +129,27 @@ function formatOfName(path: string): ConvertFormat {
   });
 }
 
-/** How far it is, on a terminal. */
-export function showProgress(done: number, total: number, name: string): void {
+/** Converts with a bar where there is a terminal. Gives the exit code instead of a report where Ctrl-C ended it. */
+export async function convertShown(
+  input: string,
+  path: string,
+  options: Omit<ConvertOptions, "signal" | "onProgress">,
+): Promise<ConvertReport | number> {
+  using interrupt = new Interrupt();
+  const { signal } = interrupt;
+  const onProgress = process.stderr.isTTY ? showProgress : undefined;
+  try {
+    return await convertModel(input, path, { ...options, signal, onProgress });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    remark("stopped; nothing was written");
+    return interrupt.exitCode;
+  } finally {
+    if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+  }
+}
+
+function showProgress(done: number, total: number, name: string): void {
   process.stderr.write(`\r\x1b[K${progressBar(done, total)} ${name}`);
 }
 

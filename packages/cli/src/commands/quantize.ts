@@ -2,12 +2,10 @@
 
 import { existsSync } from "node:fs";
 import type { SourceDtype } from "@fidelity/formats";
-import { convertModel } from "@fidelity/run/node";
 import { TextCorpus } from "@fidelity/train";
 import { Command, Option } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { evaluateText, spreadWindows } from "../evaluate-text.ts";
-import { Interrupt } from "../interrupt.ts";
 import { withModel } from "../open-model.ts";
 import {
   choiceOption,
@@ -20,9 +18,9 @@ import {
   tokenizerOption,
 } from "../options.ts";
 import type { Target } from "../options.ts";
-import { createOutput, remark } from "../output.ts";
+import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
-import { formatReport, MATRIX_TYPES, showProgress } from "./convert.ts";
+import { convertShown, formatReport, MATRIX_TYPES } from "./convert.ts";
 import { requireTokens } from "./eval.ts";
 
 interface QuantizeOptions {
@@ -85,24 +83,8 @@ async function quantize(model: string, path: string, options: QuantizeOptions): 
   const corpus = options.data === undefined ? undefined : TextCorpus.open(options.data);
   // Before anything is written, so that a text or a model that cannot be used leaves nothing behind.
   const before = corpus === undefined ? undefined : await perplexityOf(input, corpus, options, options.tokenizer);
-  using interrupt = new Interrupt();
-  const { tokenizer } = options;
-  const onProgress = process.stderr.isTTY ? showProgress : undefined;
-  const report = await convertModel(input, path, {
-    format: "gguf",
-    dtype,
-    tokenizer,
-    signal: interrupt.signal,
-    onProgress,
-  }).catch((error: unknown) => {
-    if (interrupt.signal.aborted) return undefined;
-    throw error;
-  });
-  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-  if (report === undefined) {
-    remark("stopped; nothing was written");
-    return interrupt.exitCode;
-  }
+  const report = await convertShown(input, path, { format: "gguf", dtype, tokenizer: options.tokenizer });
+  if (typeof report === "number") return report;
   output.line(formatReport(report));
   if (corpus === undefined || before === undefined) {
     output.result(report);
