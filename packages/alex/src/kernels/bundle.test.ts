@@ -10,11 +10,12 @@ import { pathToFileURL } from "node:url";
 import { rolldown } from "rolldown";
 import { kernelsPlugin } from "./index.node.ts";
 
+const alex = path.join(import.meta.dirname, "../..");
 const folder = mkdtempSync(path.join(tmpdir(), "fidelity-bundle-"));
 after(() => rmSync(folder, { recursive: true }));
 // As if the package was installed there.
 mkdirSync(path.join(folder, "node_modules/@fidelity"), { recursive: true });
-symlinkSync(path.join(import.meta.dirname, "../.."), path.join(folder, "node_modules/@fidelity/alex"));
+symlinkSync(alex, path.join(folder, "node_modules/@fidelity/alex"));
 
 const SOURCE = `import { kernel } from "@fidelity/alex/kernels";
 import type { Vector } from "@fidelity/alex/kernels";
@@ -43,8 +44,9 @@ async function bundle(name: string, source: string): Promise<{ readonly file: st
 
 test("a bundle's kernel is compiled, runs, and brings no compiler", async () => {
   const { file, modules } = await bundle("kernels", SOURCE);
+  // Names within the package: the folder above it may have any name, one of these as well.
   assert.deepEqual(
-    modules.filter((id) => /oxc-parser|\/(lower|targets|syntax|check)\//.test(path.relative(folder, id))),
+    modules.filter((id) => /oxc-parser|\/(lower|targets|syntax|check)\//.test(path.relative(alex, id))),
     [],
   );
   const { twice } = (await import(pathToFileURL(file).href)) as {
