@@ -54,8 +54,8 @@ export type { DeviceParameters } from "./device_parameters.ts";
 export { logitsOf } from "./logits.ts";
 export { encode } from "./encode.ts";
 export type { Encoding } from "./encode.ts";
-export { languageModelLoss } from "./loss.ts";
-export type { LanguageModelLoss } from "./loss.ts";
+export { languageModelLoss, NO_TARGET } from "./loss.ts";
+export type { LanguageModelLoss, LossOptions } from "./loss.ts";
 export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";
 export type { GenerateOptions, SessionOptions, SessionState } from "./session.ts";
 

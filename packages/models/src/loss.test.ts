@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { HostTensor, Tensor, Tree } from "@fidelity/core";
 import { interpret, trace } from "@fidelity/core";
 import { createModel } from "./architectures.ts";
-import { languageModelLoss } from "./loss.ts";
+import { languageModelLoss, NO_TARGET } from "./loss.ts";
 import type { Model } from "./model.ts";
 import { namedParameters, parameterTypes } from "./parameters.ts";
 import { evaluateModel, randomParameters, randomTokens } from "./testing.ts";
@@ -45,4 +45,26 @@ test("the loss is the mean negative log-probability of the targets", () => {
     const expected = losses.reduce((sum, value) => sum + value, 0) / losses.length;
     assert.ok(Math.abs(result.data[0] - expected) < 1e-9 * expected);
   }
+});
+
+test("targets that are NO_TARGET do not count", () => {
+  const model = createModel({ architecture: "matmul-free", dim: 8, hiddenDim: 12, layerCount: 1, vocabSize: 7 });
+  const parameters = randomParameters(model, 1);
+  const tokens = randomTokens(model, 1, 5, 2);
+  const values = namedParameters(model.parameters).map(({ path }) => parameters.get(path)!);
+  const types: unknown = parameterTypes(model.parameters, { packed: false });
+  const ids = { dtype: "i32", shape: [1, 5] } as const;
+  const asInput = (row: number[]): HostTensor => ({ type: ids, data: Float64Array.from(row) });
+  const loss = languageModelLoss(model, { hasGaps: true });
+  const { graph } = trace(
+    "loss",
+    (p, x, y) => loss(p as Tree<Tensor>, x as Tensor<readonly number[], "i32">, y as Tensor<readonly number[], "i32">),
+    [types, ids, ids],
+  );
+  const lossOf = (targets: number[]): number =>
+    interpret(graph, [...values, asInput(tokens[0]), asInput(targets)])[0].data[0];
+  const [first, last] = [lossOf([3, -1, -1, -1, -1]), lossOf([-1, -1, -1, -1, 4])];
+  assert.ok(Math.abs(lossOf([3, NO_TARGET, NO_TARGET, NO_TARGET, 4]) - (first + last) / 2) < 1e-12);
+  assert.notEqual(first, last);
+  assert.equal(lossOf([-1, -1, -1, -1, -1]), 0);
 });

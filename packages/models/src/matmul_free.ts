@@ -15,10 +15,12 @@ import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
 import { linear, linearParameters } from "./blocks/linear.ts";
 import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
+import type { WeightKind } from "./blocks/projection.ts";
 import type { ConfigRules } from "./config.ts";
 import {
   flagField,
   integerField,
+  optionalField,
   positiveField,
   readConfig,
   requireSizes,
@@ -47,6 +49,8 @@ export type MatmulFreeConfig = {
   readonly form: "shared" | "released";
   /** Epsilon of the norms inside the projections; 1e-8 by default. */
   readonly projectionEpsilon: number;
+  /** What the projections are; ternary where absent. `dense` is for comparisons, in the shared form only. */
+  readonly weights?: WeightKind;
 };
 
 const rules: ConfigRules<MatmulFreeConfig> = {
@@ -59,9 +63,10 @@ const rules: ConfigRules<MatmulFreeConfig> = {
   normEpsilon: positiveField(1, 1e-6),
   form: wordField("shared", "released"),
   projectionEpsilon: positiveField(1, BIT_LINEAR_EPSILON),
+  weights: optionalField(wordField("ternary", "dense")),
 };
 
-function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, form }: MatmulFreeConfig) {
+function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, form, weights }: MatmulFreeConfig) {
   const std = residualStd(layerCount);
   const released = form === "released";
   return {
@@ -69,9 +74,9 @@ function parametersOf({ dim, hiddenDim, layerCount, vocabSize, tiedEmbeddings, f
     lowerBounds: lowerBoundParameters(layerCount, dim),
     blocks: Array.from({ length: layerCount }, () => ({
       mixerNorm: normParameters(dim),
-      mixer: mlgruParameters(dim, std, released),
+      mixer: mlgruParameters(dim, std, released, weights),
       channelNorm: normParameters(dim),
-      channel: gatedChannelMixerParameters(dim, hiddenDim, std, released),
+      channel: gatedChannelMixerParameters(dim, hiddenDim, std, released, weights),
     })),
     finalNorm: normParameters(dim),
     ...(tiedEmbeddings || released ? {} : { head: linearParameters(vocabSize, dim) }),
@@ -85,13 +90,14 @@ type MatmulFreeState = { readonly blocks: readonly { readonly hidden: Tensor<Sha
 /** Builds the model of a configuration. Throws `ModelConfigError`. */
 export function createMatmulFree(value: unknown): Model {
   const config = readConfig("matmul-free", rules, value);
-  const { dim, layerCount, vocabSize, normEpsilon, projectionEpsilon, form, tiedEmbeddings } = config;
+  const { dim, layerCount, vocabSize, normEpsilon, projectionEpsilon, form, tiedEmbeddings, weights } = config;
   requireSizes(
     "matmul-free",
     form === "shared" || !tiedEmbeddings,
     "a head of its own in the released form",
     "tiedEmbeddings true",
   );
+  requireSizes("matmul-free", form === "shared" || weights !== "dense", "ternary weights", "dense weights");
   return defineModel<ReturnType<typeof parametersOf>, MatmulFreeState>({
     architecture: "matmul-free",
     config,
@@ -112,10 +118,11 @@ export function createMatmulFree(value: unknown): Model {
           hidden: past?.state.blocks[i].hidden,
           normEpsilon,
           projectionEpsilon,
+          weights,
         });
         x = add(x, output);
         const channels = norm(block.channelNorm, x, normEpsilon);
-        x = layerEnd(add(x, gatedChannelMixer(block.channel, channels, projectionEpsilon)));
+        x = layerEnd(add(x, gatedChannelMixer(block.channel, channels, projectionEpsilon, weights)));
         return { hidden };
       });
       const final = norm(parameters.finalNorm, x, normEpsilon);

@@ -14,7 +14,8 @@ import { createModel } from "@fidelity/models";
 import type { DeviceParameters, Model, PlainConfig, Tokenizer, TokenizerSpec } from "@fidelity/models";
 import { ModelFileError } from "@fidelity/run";
 import { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, versions, withContainer } from "@fidelity/run/node";
-import type { TokenData } from "./data/index.ts";
+import { isTask } from "./data/index.ts";
+import type { TrainingData } from "./data/index.ts";
 import { ResumeMismatchError } from "./errors.ts";
 import { FORMER_SETTINGS, trainSettings } from "./settings.ts";
 import type { TrainSettings } from "./settings.ts";
@@ -23,16 +24,22 @@ import type { TrainSettings } from "./settings.ts";
 export interface RunIdentity {
   readonly model: PlainConfig;
   readonly tokenizer: TokenizerSpec;
+  /** `tokenCount` is 0 for a task, whose sequences are made. */
   readonly data: { readonly fingerprint: string; readonly tokenCount: number };
   readonly settings: TrainSettings;
 }
 
-export function runIdentity(model: Model, tokenizer: Tokenizer, data: TokenData, settings: TrainSettings): RunIdentity {
-  const { fingerprint, tokens } = data;
+export function runIdentity(
+  model: Model,
+  tokenizer: Tokenizer,
+  data: TrainingData,
+  settings: TrainSettings,
+): RunIdentity {
+  const tokenCount = isTask(data) ? 0 : data.tokens.length;
   return {
     model: model.config,
     tokenizer: tokenizer.toJSON(),
-    data: { fingerprint, tokenCount: tokens.length },
+    data: { fingerprint: data.fingerprint, tokenCount },
     settings,
   };
 }

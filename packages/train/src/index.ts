@@ -16,6 +16,10 @@ export type { GradientForm, Precision, ScheduleName, TrainSettings } from "./set
 export { finishCheckpoint, FinishedWeights } from "./finished-weights.ts";
 export { evaluateLoss } from "./evaluate.ts";
 export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
+export { evaluateRecall, meanAndError } from "./recall.ts";
+export type { Recall, RecallOptions } from "./recall.ts";
+export { Scoring } from "./score.ts";
+export type { Scores, ScoreSizes } from "./score.ts";
 export { Evaluation, TrainStep } from "./step.ts";
 export type { EvaluateOptions } from "./step.ts";
 

@@ -25,7 +25,7 @@ import type {
 import { accumulateGrad, clipByGlobalNorm, gradients, valueAndGrad } from "@fidelity/furnace";
 import type { OptimizerState } from "@fidelity/furnace";
 import { isParameterSpec, languageModelLoss, namedParameters, parameterTypes } from "@fidelity/models";
-import type { DeviceParameters, Model } from "@fidelity/models";
+import type { DeviceParameters, LossOptions, Model } from "@fidelity/models";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
 import { countFlips } from "./flips.ts";
@@ -154,7 +154,7 @@ export class TrainStep {
 }
 
 /** What changes how a step is computed, and what it computes only by rounding. */
-export interface StepOptions {
+export interface StepOptions extends LossOptions {
   /** Keep one activation a layer and compute the others again: less memory, about 15 % more work. False by default. */
   readonly recompute?: boolean;
   /** Remember what each step starts from, so that `originOfNonFinite` can tell: a second copy of what is updated. */
@@ -180,7 +180,7 @@ type StepTypes = readonly [
   noise: readonly TypedTensorType<Shape, "f32">[],
 ];
 
-function traceStep(estimation: Estimation, settings: TrainSettings, { recompute = false }: StepOptions) {
+function traceStep(estimation: Estimation, settings: TrainSettings, { recompute = false, hasGaps }: StepOptions) {
   const { model, noiseLength } = estimation;
   const { batchSize, contextLength, precision, clipNorm } = settings;
   const optimizer = optimizerOf(settings, model);
@@ -188,7 +188,7 @@ function traceStep(estimation: Estimation, settings: TrainSettings, { recompute 
   const moments = optimizer.init(types);
   const scalar = tensorType("f32", []);
   const batch = tensorType("i32", [batchSize, contextLength]);
-  const differentiated = withGradients(trainedLossOf(estimation, precision, recompute), settings);
+  const differentiated = withGradients(trainedLossOf(estimation, { precision, recompute, hasGaps }), settings);
   const noiseTypes = noiseLength > 0 ? [tensorType("f32", [noiseLength])] : [];
   const inputs: StepTypes = [types, moments, scalar, scalar, batch, batch, scalar, noiseTypes];
   const { graph } = trace(
@@ -225,8 +225,11 @@ function withGradients(trained: ReturnType<typeof trainedLossOf>, settings: Trai
 type StepEstimation = Pick<EstimationInputs, "progress" | "noise">;
 
 /** The loss of a model as it is trained: with estimated weights. */
-function trainedLossOf(estimation: Estimation, precision: Precision, recompute: boolean) {
-  const loss = languageModelLoss(estimation.model);
+function trainedLossOf(
+  estimation: Estimation,
+  { precision, recompute, hasGaps }: LossOptions & { readonly precision: Precision; readonly recompute: boolean },
+) {
+  const loss = languageModelLoss(estimation.model, { hasGaps });
   return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor, given: StepEstimation): Scalar => {
     const value = loss(parameters as Tree<Tensor>, tokens, targets);
     const estimated = estimateWeights(value, estimation, { leaves: leavesOf(parameters), ...given });
@@ -239,8 +242,8 @@ function leavesOf(tree: unknown): Tensor[] {
   return flattenTree(tree, isTensor).map(({ leaf }) => leaf);
 }
 
-function lossOf(model: Model, precision: Precision) {
-  const loss = languageModelLoss(model);
+function lossOf(model: Model, precision: Precision, options: LossOptions) {
+  const loss = languageModelLoss(model, options);
   return (parameters: unknown, tokens: TokenTensor, targets: TokenTensor): Scalar => {
     const value = loss(parameters as Tree<Tensor>, tokens, targets);
     return precision === "bf16" ? roundProducts(value) : value;
@@ -248,7 +251,7 @@ function lossOf(model: Model, precision: Precision) {
 }
 
 /** How a model is evaluated. */
-export interface EvaluateOptions {
+export interface EvaluateOptions extends LossOptions {
   readonly batchSize: number;
   readonly contextLength: number;
   /** "f32" by default. */
@@ -276,7 +279,7 @@ export class Evaluation {
     device: Device,
     model: Model,
     parameters: DeviceParameters,
-    { batchSize, contextLength, precision = "f32" }: EvaluateOptions,
+    { batchSize, contextLength, precision = "f32", hasGaps }: EvaluateOptions,
   ): Promise<Evaluation> {
     const batch = tensorType("i32", [batchSize, contextLength]);
     const tree: unknown = model.parameters;
@@ -284,7 +287,7 @@ export class Evaluation {
     const packed = [...parameters.values()].some(({ type }) => isTernary(type.dtype));
     const name = packed ? "evaluate_packed" : "evaluate";
     const inputs: readonly [unknown, TensorType, TensorType] = [types, batch, batch];
-    const loss = lossOf(model, precision);
+    const loss = lossOf(model, precision, { hasGaps });
     const { graph } = trace(
       name,
       (leaves, tokens, targets) => loss(leaves, tokens as TokenTensor, targets as TokenTensor),

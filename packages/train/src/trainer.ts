@@ -11,8 +11,8 @@ import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
 import { saveModel } from "@fidelity/run/node";
 import { findCheckpoint, loadCheckpoint, readCheckpointState, runIdentity, saveCheckpoint } from "./checkpoint.ts";
 import type { RunIdentity, RunState } from "./checkpoint.ts";
-import { Batches } from "./data/index.ts";
-import type { TokenData } from "./data/index.ts";
+import { batchesOf, isTask } from "./data/index.ts";
+import type { BatchSource, TrainingData } from "./data/index.ts";
 import { NonFiniteLossError, TrainSettingError } from "./errors.ts";
 import { FinishedWeights, readFinished } from "./finished-weights.ts";
 import { flipShares } from "./flips.ts";
@@ -26,7 +26,7 @@ export interface TrainOptions {
   readonly device: Device;
   readonly model: Model;
   readonly tokenizer: Tokenizer;
-  readonly data: TokenData;
+  readonly data: TrainingData;
   /** What losses depend on; see `trainSettings` for the defaults. */
   readonly settings: Parameters<typeof trainSettings>[0];
   /** The run folder. Where it holds a checkpoint of this run, the run goes on from it. Without one nothing is kept. */
@@ -81,7 +81,7 @@ export interface TrainResult {
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const settings = trainSettings(options.settings);
   checkVocabularies(options, settings);
-  const batches = new Batches(options.data.tokens, settings);
+  const batches = batchesOf(options.data, settings);
   const identity = runIdentity(options.model, options.tokenizer, options.data, settings);
   const folder = options.folder === undefined ? undefined : new RunFolder(options.folder);
   const checkpoint =
@@ -89,7 +89,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const state = checkpoint === undefined ? startState : readCheckpointState(checkpoint, identity);
   if (checkpoint !== undefined && state.step >= settings.steps)
     return await finishedRun(options, settings, state, checkpoint);
-  const step = await TrainStep.compile(options.device, options.model, settings, options);
+  const step = await TrainStep.compile(options.device, options.model, settings, {
+    ...options,
+    hasGaps: isTask(options.data),
+  });
   let finished: FinishedWeights | undefined;
   try {
     finished = await FinishedWeights.compile(
@@ -166,7 +169,7 @@ const SCHEDULE_OF: Readonly<Record<ScheduleName, (options: WarmupCosineOptions) 
 
 interface RunParts {
   readonly settings: TrainSettings;
-  readonly batches: Batches;
+  readonly batches: BatchSource;
   readonly identity: RunIdentity;
   readonly folder: RunFolder | undefined;
   readonly step: TrainStep;
@@ -280,9 +283,12 @@ class Run {
 
   async #validate(): Promise<number> {
     const { batches, settings, finished } = this.#parts;
-    const { device, model } = this.#options;
+    const { device, model, data } = this.#options;
     await finished.update();
-    this.#evaluation ??= await Evaluation.compile(device, model, finished.parameters, settings);
+    this.#evaluation ??= await Evaluation.compile(device, model, finished.parameters, {
+      ...settings,
+      hasGaps: isTask(data),
+    });
     const count = this.#validationBatches;
     return this.#evaluation.mean(count, (index, tokens, targets) =>
       batches.validationBatch(index, tokens, targets, count),

@@ -6,15 +6,16 @@ import type { Tensor } from "@fidelity/core";
 import { mul, silu } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { TensorsOf } from "../parameters.ts";
-import type { BitLinearParameters } from "./bit_linear.ts";
-import { bitLinear, bitLinearParameters } from "./bit_linear.ts";
+import type { BitProjectionParameters } from "./bit_projection.ts";
+import { bitProjection, bitProjectionParameters } from "./bit_projection.ts";
+import type { WeightKind } from "./projection.ts";
 import { splitLast } from "./token_mixer.ts";
 
 export type GatedChannelMixerParameters = {
-  readonly gate: BitLinearParameters;
+  readonly gate: BitProjectionParameters;
   /** Absent where `gate` holds both, one above the other. */
-  readonly up?: BitLinearParameters;
-  readonly down: BitLinearParameters;
+  readonly up?: BitProjectionParameters;
+  readonly down: BitProjectionParameters;
 };
 
 /**
@@ -26,10 +27,13 @@ export function gatedChannelMixerParameters(
   hiddenDim: number,
   downStd: number,
   released = false,
+  weights: WeightKind = "ternary",
 ): GatedChannelMixerParameters {
-  const down = bitLinearParameters(dim, hiddenDim, downStd, released);
-  if (released) return { gate: bitLinearParameters(2 * hiddenDim, dim, undefined, true), down };
-  return { gate: bitLinearParameters(hiddenDim, dim), up: bitLinearParameters(hiddenDim, dim), down };
+  const projection = (outputs: number, inputs: number, std?: number): BitProjectionParameters =>
+    bitProjectionParameters(weights, outputs, inputs, std, released);
+  const down = projection(dim, hiddenDim, downStd);
+  if (released) return { gate: projection(2 * hiddenDim, dim), down };
+  return { gate: projection(hiddenDim, dim), up: projection(hiddenDim, dim), down };
 }
 
 /** `x` [batch, time, dim] mixed along its channels. */
@@ -37,10 +41,12 @@ export function gatedChannelMixer(
   { gate, up, down }: TensorsOf<GatedChannelMixerParameters>,
   x: Tensor<Shape, "f32">,
   epsilon?: number,
+  weights: WeightKind = "ternary",
 ): Tensor<Shape, "f32"> {
-  const gated = bitLinear(gate, x, epsilon);
+  const project = (parameters: TensorsOf<BitProjectionParameters>, from: Tensor<Shape, "f32">): Tensor<Shape, "f32"> =>
+    bitProjection(weights, parameters, from, epsilon);
+  const gated = project(gate, x);
   const hiddenDim = gated.shape[2] / 2;
-  const [opened, values] =
-    up === undefined ? splitLast(gated, [hiddenDim, hiddenDim]) : [gated, bitLinear(up, x, epsilon)];
-  return bitLinear(down, mul(silu(opened), values), epsilon);
+  const [opened, values] = up === undefined ? splitLast(gated, [hiddenDim, hiddenDim]) : [gated, project(up, x)];
+  return project(down, mul(silu(opened), values));
 }

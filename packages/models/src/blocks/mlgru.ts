@@ -5,6 +5,8 @@
 // The lower bound of the forget gate is learned and rises with depth, so that higher layers remember longer (HGRN, Qin
 // et al. 2023, arXiv 2311.04823, equation 5); the first layer has none.
 //
+// With dense weights it is the same mixer without the quantisation, for comparisons.
+//
 // Leaves out: the short convolution and the expansion of the state that the released code offers and does not use.
 
 import type { Tensor } from "@fidelity/core";
@@ -25,25 +27,32 @@ import {
 } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
-import type { BitLinearParameters } from "./bit_linear.ts";
-import { bitLinear, bitLinearParameters } from "./bit_linear.ts";
+import type { BitProjectionParameters } from "./bit_projection.ts";
+import { bitProjection, bitProjectionParameters } from "./bit_projection.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
+import type { WeightKind } from "./projection.ts";
 
 export type MlgruParameters = {
-  readonly forget: BitLinearParameters;
-  readonly candidate: BitLinearParameters;
-  readonly gate: BitLinearParameters;
+  readonly forget: BitProjectionParameters;
+  readonly candidate: BitProjectionParameters;
+  readonly gate: BitProjectionParameters;
   readonly gateNorm: NormParameters;
-  readonly output: BitLinearParameters;
+  readonly output: BitProjectionParameters;
 };
 
 /**
  * @param outputStd standard deviation of the first weights of the projection to the residual stream
  * @param hasGains whether each projection normalises its input with a gain of its own
  */
-export function mlgruParameters(dim: number, outputStd: number, hasGains = false): MlgruParameters {
-  const projection = (std?: number): BitLinearParameters => bitLinearParameters(dim, dim, std, hasGains);
+export function mlgruParameters(
+  dim: number,
+  outputStd: number,
+  hasGains = false,
+  weights: WeightKind = "ternary",
+): MlgruParameters {
+  const projection = (std?: number): BitProjectionParameters =>
+    bitProjectionParameters(weights, dim, dim, std, hasGains);
   return {
     forget: projection(),
     candidate: projection(),
@@ -60,24 +69,26 @@ export interface MlgruContext {
   /** h before the first token, [batch, dim]; zeros where absent. */
   readonly hidden: Tensor<Shape, "f32"> | undefined;
   readonly normEpsilon: number;
-  /** Epsilon of the normalisations inside the projections; 1e-8 where absent. */
+  /** Epsilon of the normalisations inside ternary projections; 1e-8 where absent. */
   readonly projectionEpsilon?: number;
+  /** Ternary where absent. */
+  readonly weights?: WeightKind;
 }
 
 /** `x` [batch, time, dim] mixed along time, and h after the last token, [batch, dim]. */
 export function mlgru(
   parameters: TensorsOf<MlgruParameters>,
   x: Tensor<Shape, "f32">,
-  { lowerBound, hidden, normEpsilon, projectionEpsilon }: MlgruContext,
+  { lowerBound, hidden, normEpsilon, projectionEpsilon, weights = "ternary" }: MlgruContext,
 ): { readonly output: Tensor<Shape, "f32">; readonly hidden: Tensor<Shape, "f32"> } {
   const project = (to: "forget" | "candidate" | "gate"): Tensor<Shape, "f32"> =>
-    bitLinear(parameters[to], x, projectionEpsilon);
+    bitProjection(weights, parameters[to], x, projectionEpsilon);
   const open = sigmoid(project("forget"));
   const forget = lowerBound === undefined ? open : add(lowerBound, mul(sub(1, lowerBound), open));
   const input = mul(silu(project("candidate")), sub(1, forget));
   const states = linearRecurrence(forget, input, hidden); // [batch, time, dim]
   const gate = norm(parameters.gateNorm, project("gate"), normEpsilon);
-  const output = bitLinear(parameters.output, mul(gate, silu(states)), projectionEpsilon);
+  const output = bitProjection(weights, parameters.output, mul(gate, silu(states)), projectionEpsilon);
   const [batch, time, dim] = states.shape;
   return { output, hidden: reshape(slice(states, [0, time - 1, 0], [batch, time, dim]), [batch, dim]) };
 }

@@ -36,8 +36,7 @@ export class Batches {
   /** Throws `CorpusTooShortError` when a split has no room for one window, and `DataSettingError` for odd sizes. */
   constructor(tokens: TokenArray, options: BatchOptions) {
     const { batchSize, contextLength, seed } = options;
-    checkPositiveInteger("the context length", contextLength, largestBatchTokens);
-    checkPositiveInteger("the batch size", batchSize, Math.floor(largestBatchTokens / contextLength));
+    checkBatchSizes(batchSize, contextLength);
     const { train, validation } = splitTokens(tokens);
     checkLength(tokens.length, Math.min(train.length, validation.length), contextLength);
     this.batchSize = batchSize;
@@ -90,6 +89,12 @@ export class Batches {
     const elementCount = this.batchSize * this.contextLength;
     invariant(inputs.length === elementCount && targets.length === elementCount, `a batch has ${elementCount} tokens`);
   }
+}
+
+/** Throws `DataSettingError` for batches that no memory holds. */
+export function checkBatchSizes(batchSize: number, contextLength: number): void {
+  checkPositiveInteger("the context length", contextLength, largestBatchTokens);
+  checkPositiveInteger("the batch size", batchSize, Math.floor(largestBatchTokens / contextLength));
 }
 
 function checkLength(tokenCount: number, shorterSplit: number, contextLength: number): void {

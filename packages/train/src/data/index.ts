@@ -1,4 +1,4 @@
-// Training data: files to text, text to tokens, tokens to batches.
+// Training data: files to text, text to tokens, tokens to batches; and tasks, whose batches are made.
 
 export { Batches, splitTokens } from "./batches.ts";
 export type { BatchOptions } from "./batches.ts";
@@ -9,4 +9,8 @@ export { BinaryDataError, CorpusTooShortError, DataError, DataSettingError, Empt
 export { NoMatchError, NoSuchFileError, TooManyFilesError, UnreadableFileError } from "./errors.ts";
 export { defaultExtensions, findTextFiles } from "./find-files.ts";
 export type { CorpusFile } from "./find-files.ts";
+export { mqarTask } from "./mqar.ts";
+export type { MqarOptions } from "./mqar.ts";
 export { readText } from "./read-text.ts";
+export { batchesOf, isTask } from "./task.ts";
+export type { BatchSource, SequenceTask, TrainingData } from "./task.ts";
