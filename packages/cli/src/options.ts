@@ -22,6 +22,16 @@ export function integerOption(flags: string, description: string, range: NumberR
   });
 }
 
+/** Whole numbers with commas between them. */
+export function integersOption(flags: string, description: string, range: NumberRange = {}): Option {
+  const { min = 1, max = Number.MAX_SAFE_INTEGER } = range;
+  return new Option(flags, description).argParser((text) => {
+    const values = text.split(",").map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
+    if (values.every((value) => Number.isSafeInteger(value) && value >= min && value <= max)) return values;
+    throw wrongValue(flags, `whole numbers from ${min} to ${max} with commas between them`, text);
+  });
+}
+
 /** A number that may have a fraction. */
 export function numberOption(flags: string, description: string, range: NumberRange = {}): Option {
   const { min = -Infinity, max = Infinity } = range;

@@ -16,6 +16,8 @@ export type { GradientForm, Precision, ScheduleName, TrainSettings } from "./set
 export { finishCheckpoint, FinishedWeights } from "./finished-weights.ts";
 export { evaluateLoss } from "./evaluate.ts";
 export type { EvaluatedLoss, EvaluateLossOptions } from "./evaluate.ts";
+export { evaluateChoices } from "./choices.ts";
+export type { ChoiceAccuracy, ChoiceOptions } from "./choices.ts";
 export { evaluateRecall, meanAndError } from "./recall.ts";
 export type { Recall, RecallOptions } from "./recall.ts";
 export { Scoring } from "./score.ts";

@@ -11,6 +11,8 @@ export { defaultExtensions, findTextFiles } from "./find-files.ts";
 export type { CorpusFile } from "./find-files.ts";
 export { mqarTask } from "./mqar.ts";
 export type { MqarOptions } from "./mqar.ts";
+export { QuestionError, readQuestions } from "./questions.ts";
+export type { Question } from "./questions.ts";
 export { readText } from "./read-text.ts";
 export { batchesOf, isTask } from "./task.ts";
 export type { BatchSource, SequenceTask, TrainingData } from "./task.ts";
