@@ -10,7 +10,16 @@ import type { HostTensor } from "./host.ts";
 import { hostValues } from "./host.ts";
 import { interpret } from "./interpreter.ts";
 import type { OpDef } from "./op.ts";
-import { drawCase, graphOf, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
+import {
+  drawCase,
+  graphOf,
+  hasDerivative,
+  randomHost,
+  randomInputs,
+  relativeError,
+  SAMPLED_OPS,
+  seededRandom,
+} from "./testing.ts";
 import { parameter } from "./trace.ts";
 import { buildDerivatives } from "./testing-derivatives.ts";
 
@@ -19,7 +28,7 @@ const STEP = 1e-5;
 
 const isSurrogate = (op: OpDef): boolean => op.derivative.kind === "rules" && op.derivative.surrogate === true;
 /** A custom backward rule has no forward mode, by design. */
-const differentiable = SAMPLED_OPS.filter((op) => op.derivative.kind !== "zero" && op.name !== "custom_vjp");
+const differentiable = SAMPLED_OPS.filter((op) => hasDerivative(op) && op.name !== "custom_vjp");
 const smooth = differentiable.filter((op) => !isSurrogate(op));
 
 function dot(a: readonly HostTensor[], b: readonly HostTensor[]): number {

@@ -175,6 +175,8 @@ export { reduceSum } from "./ops/reduce_sum.ts";
 export { relu } from "./ops/relu.ts";
 export { reshape } from "./ops/reshape.ts";
 export { rmsNorm } from "./ops/rms_norm.ts";
+export { PAGE_SIZE_MIN, pagedAttention } from "./ops/paged_attention.ts";
+export type { PagedAttentionOptions } from "./ops/paged_attention.ts";
 export { rope } from "./ops/rope.ts";
 export type { RopeOptions, RopePairing } from "./ops/rope.ts";
 export type { RopeScaling, Yarn } from "./ops/rope_scaling.ts";

@@ -16,6 +16,8 @@ export type MaybeTensor = Tensor | undefined;
 export type Derivative<A extends Attrs> =
   /** Piecewise constant, or not a number at all. */
   | { readonly kind: "zero" }
+  /** There is one, and no rule for it: differentiating through the op is refused by name. */
+  | { readonly kind: "none"; readonly hint: string }
   /** As what `lowering.expand` (or `expand` here) rewrites it to. */
   | { readonly kind: "expand"; readonly expand?: (inputs: readonly Tensor[], attrs: A) => readonly Tensor[] }
   | {

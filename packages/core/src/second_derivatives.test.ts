@@ -12,14 +12,14 @@ import type { HostTensor } from "./host.ts";
 import { interpret } from "./interpreter.ts";
 import type { MaybeTensor, OpDef } from "./op.ts";
 import { zerosLike } from "./ops/splat.ts";
-import { drawCase, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
+import { drawCase, hasDerivative, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
 import { buildDerivatives } from "./testing-derivatives.ts";
 import { parameter } from "./trace.ts";
 
 const STEP = 1e-5;
 
 const isSurrogate = (op: OpDef): boolean => op.derivative.kind === "rules" && op.derivative.surrogate === true;
-const smooth = SAMPLED_OPS.filter((op) => op.derivative.kind !== "zero" && !isSurrogate(op));
+const smooth = SAMPLED_OPS.filter((op) => hasDerivative(op) && !isSurrogate(op));
 
 /** (all inputs, tangents of those at `floats`) to tangents of the results; and the transpose of that. */
 function differentiate(graph: Graph, floats: readonly number[]): { forward: Graph; backward: Graph } {

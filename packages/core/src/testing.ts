@@ -30,6 +30,11 @@ export const SAMPLED_OPS: readonly OpDef[] = Object.values(OPS).filter(
   (op) => op.name !== "parameter" && op.name !== "custom_vjp_tangent",
 );
 
+/** Whether there is a derivative to compare with. */
+export function hasDerivative({ derivative }: OpDef): boolean {
+  return derivative.kind !== "zero" && derivative.kind !== "none";
+}
+
 /** A random case of an op, the same for the same seed. */
 export function drawCase(op: OpDef, seed: number): OpCase {
   const random = seededRandom(seed);

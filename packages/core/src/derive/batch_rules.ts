@@ -108,6 +108,11 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   mul: ROWS,
   neg: ROWS,
   pad: shifted(({ low, high }) => ({ low: [0, ...numbers(low)], high: [0, ...numbers(high)] })),
+  paged_attention: {
+    kind: "refuse",
+    reason: "its sequences share one memory of pages",
+    hint: "give it more sequences, each with its row of the table",
+  },
   parameter: SOURCE,
   pow: ROWS,
   qr: ROWS,

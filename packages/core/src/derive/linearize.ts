@@ -12,6 +12,7 @@ import { DTYPES } from "../dtype.ts";
 import type { Node, Tensor, TensorType } from "../graph.ts";
 import { formatType, sameType, topologicalOrder } from "../graph.ts";
 import type { MaybeTensor } from "../op.ts";
+import { NotDifferentiableError, trailTo } from "./errors.ts";
 
 /** The type of tangents and cotangents of a tensor of this type, or nothing for integers and truth values. */
 export function tangentType(type: TensorType): TensorType | undefined {
@@ -50,6 +51,11 @@ export function linearize(
       for (const part of expansion) visit(part.node);
       node.results.forEach((result, i) => known.set(result, known.get(expansion[i]!)));
       return;
+    }
+    if (derivative.kind === "none") {
+      const { name } = node.op;
+      const where = trailTo(node, roots);
+      throw new NotDifferentiableError(`${name} has no derivative`, { op: name, where, hint: derivative.hint });
     }
     const resultTangents = derivative.jvp(node, inputTangents, node.attrs);
     node.results.forEach((result, i) => known.set(result, checkTangent(node, result, resultTangents[i])));

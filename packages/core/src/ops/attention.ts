@@ -10,12 +10,13 @@
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
+import type { HostTensor } from "../host.ts";
 import type { CaseDraw, OpCase, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { attentionTangent } from "./attention_tangent.ts";
 import { lowerAttention } from "./kernels/attention.ts";
-import { requirePosition } from "./rope.ts";
+import { positionOf, requirePosition } from "./rope.ts";
 
 export type AttentionAttrs = {
   readonly scale: number;
@@ -38,6 +39,8 @@ export interface AttentionDims {
   readonly capacity: number;
   readonly keyHeads: number;
   readonly groupSize: number;
+  /** Where keys lie in pages (paged_attention.ts) instead of one run of memory a sequence. */
+  readonly paged?: { readonly pages: number; readonly pageSize: number };
 }
 
 export function attentionDims(q: TensorType, v: TensorType): AttentionDims {
@@ -62,20 +65,7 @@ export const attentionOp: OpDef<AttentionAttrs> = {
   },
   evaluate([q, k, v, position], attrs, [oType, lseType]) {
     const dims = attentionDims(q!.type, v!.type);
-    const o = new Float64Array(elementCount(oType!.shape));
-    const lse = new Float64Array(elementCount(lseType!.shape));
-    forEachQuery(dims, attrs, position!.data[0]!, ({ query, output, keys, values, row }) => {
-      const scores = keys.map((key) => scoreOf(attrs, dot(q!.data, query, k!.data, key, dims.size)).score);
-      const largest = Math.max(...scores);
-      const weights = scores.map((score) => Math.exp(score - largest));
-      const total = weights.reduce((sum, weight) => sum + weight, 0);
-      values.forEach((value, s) => accumulate(o, output, v!.data, value, weights[s]! / total, dims.valueSize));
-      lse[row] = largest + Math.log(total);
-    });
-    return [
-      { type: oType!, data: o },
-      { type: lseType!, data: lse },
-    ];
+    return evaluateAttention(dims, attrs, [q!, k!, v!, position!], [oType!, lseType!]);
   },
   derivative: {
     kind: "rules",
@@ -92,6 +82,34 @@ export const attentionOp: OpDef<AttentionAttrs> = {
     };
   },
 };
+
+/** The number of the row in which key `key` of a sequence lies; one after the other unless pages say something else. */
+export type KeyRow = (sequence: number, key: number) => number;
+
+/** The output and the log of the normaliser of q, k and v at a position, or at one for each sequence. */
+export function evaluateAttention(
+  dims: AttentionDims,
+  attrs: AttentionAttrs,
+  [q, k, v, position]: readonly HostTensor[],
+  [oType, lseType]: readonly TensorType[],
+  keyRow?: KeyRow,
+): readonly HostTensor[] {
+  const o = new Float64Array(elementCount(oType!.shape));
+  const lse = new Float64Array(elementCount(lseType!.shape));
+  const visit = ({ query, output, keys, values, row }: ReferenceQuery): void => {
+    const scores = keys.map((key) => scoreOf(attrs, dot(q!.data, query, k!.data, key, dims.size)).score);
+    const largest = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp(score - largest));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    values.forEach((value, s) => accumulate(o, output, v!.data, value, weights[s]! / total, dims.valueSize));
+    lse[row] = largest + Math.log(total);
+  };
+  forEachQuery(dims, attrs, position!, visit, keyRow);
+  return [
+    { type: oType!, data: o },
+    { type: lseType!, data: lse },
+  ];
+}
 
 /**
  * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E] where G divides H, the first three
@@ -147,18 +165,19 @@ export interface ReferenceQuery {
 export function forEachQuery(
   dims: AttentionDims,
   { window = Infinity, causal = true }: AttentionAttrs,
-  position: number,
+  position: HostTensor,
   visit: (query: ReferenceQuery) => void,
+  keyRow: KeyRow = (sequence, key) => sequence * dims.capacity + key,
 ): void {
   const { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize } = dims;
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       for (let t = 0; t < time; t++) {
         const timeRow = (b * time + t) * heads + h;
-        const visible = Math.min(position + (causal ? t : time - 1) + 1, capacity);
+        const visible = Math.min(positionOf(position, b) + (causal ? t : time - 1) + 1, capacity);
         const first = Math.max(0, visible - window);
         const keyRows = Array.from({ length: visible - first }, (_, s) => {
-          return (b * capacity + first + s) * keyHeads + Math.floor(h / groupSize);
+          return keyRow(b, first + s) * keyHeads + Math.floor(h / groupSize);
         });
         visit({
           query: timeRow * size,

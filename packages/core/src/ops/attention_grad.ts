@@ -55,7 +55,7 @@ export const attentionGradOp: OpDef<AttentionAttrs> = {
       Float64Array,
       Float64Array,
     ];
-    forEachQuery(dims, attrs, position!.data[0]!, ({ query, output, keys, values, row, timeRow }) => {
+    forEachQuery(dims, attrs, position!, ({ query, output, keys, values, row, timeRow }) => {
       keys.forEach((key, s) => {
         const value = values[s]!;
         const { score, slope } = scoreOf(attrs, dot(q!.data, query, k!.data, key, size));

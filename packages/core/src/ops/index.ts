@@ -61,6 +61,7 @@ import { minOp } from "./min.ts";
 import { mulOp } from "./mul.ts";
 import { negOp } from "./neg.ts";
 import { padOp } from "./pad.ts";
+import { pagedAttentionOp } from "./paged_attention.ts";
 import { parameterOp } from "./parameter.ts";
 import { powOp } from "./pow.ts";
 import { qrOp } from "./qr.ts";
@@ -164,6 +165,7 @@ const TABLE = {
   mul: mulOp,
   neg: negOp,
   pad: padOp,
+  paged_attention: pagedAttentionOp,
   parameter: parameterOp,
   pow: powOp,
   qr: qrOp,

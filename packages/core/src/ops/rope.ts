@@ -9,6 +9,7 @@
 import type { Shape } from "@fidelity/units";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne } from "../graph.ts";
+import type { HostTensor } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
@@ -41,7 +42,8 @@ export const ropeOp: OpDef<RopeAttrs> = {
       "takes an f32 tensor [batch, time, heads, size]",
       inputs,
     );
-    requirePosition("rope", position, inputs);
+    if (position.shape.length === 0) requirePosition("rope", position, inputs);
+    else requirePositions("rope", position, x.shape[0]!, inputs);
     requireShape(elementCount(x.shape) > 0, "rope", "there is nothing to turn", inputs);
     requireRope(attrs, x.shape[3]!, inputs);
     return [x];
@@ -51,7 +53,7 @@ export const ropeOp: OpDef<RopeAttrs> = {
     const { pairing, inverse, magnitude = 1, dims = size } = attrs;
     const data = x!.data.slice();
     for (let row = 0; row < batch * time * heads; row++) {
-      const at = position!.data[0]! + (Math.floor(row / heads) % time);
+      const at = positionOf(position!, Math.floor(row / (heads * time))) + (Math.floor(row / heads) % time);
       for (let pair = 0; pair < dims / 2; pair++) {
         const angle = at * ropeFrequency(attrs, pair, dims);
         const [cos, sin] = [magnitude * Math.cos(angle), (inverse ? -magnitude : magnitude) * Math.sin(angle)];
@@ -88,7 +90,7 @@ export const ropeOp: OpDef<RopeAttrs> = {
     return {
       inputs: [
         { dtype: "f32", shape },
-        { dtype: "i32", shape: [] },
+        { dtype: "i32", shape: draw.pick([[], shape.slice(0, 1)]) },
       ],
       attrs,
       ranges: [undefined, [0, 40]],
@@ -123,6 +125,22 @@ export function requirePosition(op: string, position: TensorType, inputs: readon
   );
 }
 
+/** Requires the i32 [batch] that says at which position the first row of each sequence is. */
+export function requirePositions(
+  op: string,
+  { dtype, shape }: TensorType,
+  batch: number,
+  inputs: readonly TensorType[],
+): void {
+  const fits = dtype === "i32" && shape.length === 1 && shape[0] === batch;
+  requireShape(fits, op, `positions are not an i32 for each of ${batch} sequences`, inputs);
+}
+
+/** The position of a sequence: one holds for all of them, or each has its own. */
+export function positionOf({ data }: HostTensor, sequence: number): number {
+  return data[data.length === 1 ? 0 : sequence]!;
+}
+
 export interface RopeOptions extends RopeScaling {
   /** The base of the frequencies, 10000 by default. */
   readonly theta?: number;
@@ -133,13 +151,14 @@ export interface RopeOptions extends RopeScaling {
 }
 
 /**
- * `x` [batch, time, heads, size] with each pair of elements rotated for its position; row t is at `position` + t.
+ * `x` [batch, time, heads, size] with each pair of elements rotated for its position; row t is at `position` + t, where
+ * a position [batch] gives each sequence its own.
  * @throws ShapeMismatchError when x is not of rank 4, an odd number of elements would be turned, or an option is out of
  *   range.
  */
 export function rope<S extends Shape>(
   x: Tensor<S, "f32">,
-  position: Tensor<readonly [], "i32">,
+  position: Tensor<Shape, "i32">,
   { theta = 10000, pairing = "adjacent", dims, ...scaling }: RopeOptions = {},
 ): Tensor<S, "f32"> {
   const factors = ropeScaling(scaling, dims ?? x.shape[3] ?? 0, theta);

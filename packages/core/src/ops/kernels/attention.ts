@@ -12,15 +12,17 @@ import { exp2Of, logOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
+import { pagedDims } from "../paged_attention.ts";
 import type { AttentionSchedule, HeadPanels } from "./attention_blocks.ts";
 import {
   chooseAttentionSchedule,
   clearRows,
   eachPanel,
+  firstRow,
   headBase,
   headStrides,
-  loadPosition,
   packHeads,
+  positionOf,
   rowGroups,
 } from "./attention_blocks.ts";
 import { lowerAttentionRows } from "./attention_decode.ts";
@@ -53,7 +55,8 @@ interface QueryBlock {
   readonly mask: AttentionMask;
   readonly q: LoopValue;
   readonly panels: LoopValue;
-  readonly values: LoopValue;
+  /** Where position 0 would be if all values lay like that of a key. */
+  readonly values: (key: LoopValue) => LoopValue;
   readonly o: LoopValue;
   readonly lse: LoopValue;
   /** Number of the last key that the first query sees, and queries of this block. */
@@ -86,10 +89,11 @@ function isSingle({ dims, schedule }: QueryBlock): boolean {
 }
 
 export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): void {
-  const [q, , values] = context.node.inputs;
-  const dims = attentionDims(q!.type, values!.type);
+  const [q, , values, , table] = context.node.inputs;
+  const dims =
+    table === undefined ? attentionDims(q!.type, values!.type) : pagedDims(q!.type, values!.type, table.type);
   const mask = attentionMask(attrs, dims);
-  const { batch, time, heads, size, valueSize, capacity, groupSize } = dims;
+  const { batch, time, heads, size, valueSize, groupSize } = dims;
   const enough = batch * heads * Math.ceil(time / QUERIES) >= ENOUGH_CHUNKS;
   // Keys and values come from the second cache in time.
   const queries = enough ? QUERIES : QUERIES_OF_FEW;
@@ -99,19 +103,13 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
     return;
   }
   const width = schedule.vectors * context.lanes;
-  const panels = packHeads(context, dims, mask, context.input(1), size, context.input(3), width);
+  const places = (table === undefined ? [3] : [3, 4]).map((i) => context.input(i));
+  const panels = packHeads(context, dims, mask, context.input(1), size, places, width);
   const blocks = Math.ceil(time / schedule.queryBlock);
-  const buffers = [
-    context.input(0),
-    context.input(2),
-    context.input(3),
-    panels.buffer,
-    context.result(0),
-    context.result(1),
-  ];
+  const buffers = [context.input(0), context.input(2), panels.buffer, context.result(0), context.result(1), ...places];
   const work = 2 * batch * heads * time * keysOfQuery(mask) * (size + valueSize);
   context.call("attention", batch * heads * blocks, work, buffers, (k, bases) => {
-    const [qBase, vBase, positionAt, panelsBase, oBase, lseBase] = bases as readonly LoopValue[];
+    const [qBase, vBase, panelsBase, oBase, lseBase, positionAt, tableAt] = bases as readonly LoopValue[];
     // Later queries see more keys: their blocks come first, so that none is left to one thread at the end.
     const t = k.mul(k.sub(k.index(blocks - 1), k.div(k.chunk, k.index(batch * heads))), k.index(schedule.queryBlock));
     const row = k.rem(k.chunk, k.index(batch * heads));
@@ -128,10 +126,13 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
       mask,
       q: ofQueries(qBase!, strides.query, size),
       panels: panelsOfHead(k, panelsBase!, panels, dims, sequence, keyHead),
-      values: headBase(k, vBase!, sequence, keyHead, capacity, strides.value, valueSize),
+      values: (key) => {
+        const base = k.offset(vBase!, firstRow(k, dims, tableAt, sequence, key), strides.value);
+        return k.offset(base, keyHead, valueSize * 4);
+      },
       o: ofQueries(oBase!, strides.output, valueSize),
       lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
-      limit: limitOf(k, mask, loadPosition(k, positionAt!), t),
+      limit: limitOf(k, mask, positionOf(k, dims, positionAt!, sequence), t),
       queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
       scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
       largest: k.allocateScratch(stateBytes),
@@ -163,7 +164,9 @@ function attendBlock(k: KernelBuilder, block: QueryBlock): void {
       const state = k.mul(k.div(row, k.index(schedule.rows)), k.index(stateBytes));
       body({ block, rows, q, o, limit: laterLimit(k, mask, limit, row), state, lse: k.offset(block.lse, row, 4) });
     });
-  const start = alignDown(k, firstOfKeys(k, mask, limit), schedule.vectors * block.type.lanes);
+  // A block of keys is in one page.
+  const step = dims.paged === undefined ? schedule.vectors * block.type.lanes : schedule.keyBlock;
+  const start = alignDown(k, firstOfKeys(k, mask, limit), step);
   if (isSingle(block)) {
     groups((group) => attendKeys(k, group, start));
     return;
@@ -208,7 +211,7 @@ function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, key
   const { block, rows, o } = group;
   const { dims, schedule, type } = block;
   const { output, value } = headStrides(dims);
-  const values = k.offset(block.values, firstKey, value);
+  const values = k.offset(block.values(firstKey), firstKey, value);
   for (const piece of rowPieces(dims.valueSize, type.lanes, schedule.vectors)) {
     const offsets = pieceOffsets(piece);
     const at = (n: number): number => Math.floor(n / piece.count) * output + offsets[n % piece.count]!;

@@ -10,6 +10,7 @@ import type { AttentionMask } from "./attention_mask.ts";
 import { alignDown, firstOfKeys, limitOf } from "./attention_mask.ts";
 import { packPanel } from "./gemm_pack.ts";
 import { pieceOffsets, rowPieces } from "./lanes.ts";
+import { clampedIndex } from "../strided.ts";
 
 /** Byte strides from one time step to the next. */
 export interface HeadStrides {
@@ -46,6 +47,39 @@ export function loadPosition(k: KernelBuilder, position: LoopValue): LoopValue {
   return k.convert(INDEX, k.max(k.load(I32, position), k.i32(0)));
 }
 
+/** That of a sequence: the same for all of them, or each its own where there are pages. */
+export function positionOf(
+  k: KernelBuilder,
+  { paged }: AttentionDims,
+  positions: LoopValue,
+  sequence: LoopValue,
+): LoopValue {
+  return loadPosition(k, paged === undefined ? positions : k.offset(positions, sequence, 4));
+}
+
+/**
+ * The row of [rows, heads, size] in which position 0 of the sequence would lie if all of its keys lay like `key`, whose
+ * page is found in `table`: negative numbers of rows are fine.
+ */
+export function firstRow(
+  k: KernelBuilder,
+  { paged, capacity }: AttentionDims,
+  table: LoopValue | undefined,
+  sequence: LoopValue,
+  key: LoopValue,
+): LoopValue {
+  if (paged === undefined || table === undefined) return k.mul(sequence, k.index(capacity));
+  const { pages, pageSize } = paged;
+  const number = k.div(key, k.index(pageSize));
+  const entry = k.add(k.mul(sequence, k.index(capacity / pageSize)), number);
+  return k.mul(k.sub(clampedIndex(k, k.offset(table, entry, 4), pages - 1), number), k.index(pageSize));
+}
+
+/** The largest multiple of `width` keys, by a power of two, that a page can be cut into, up to `keys`. */
+export function keysWithinPage({ paged }: AttentionDims, keys: number, width: number): number {
+  return paged === undefined ? keys : Math.min(width * 2 ** Math.floor(Math.log2(keys / width)), paged.pageSize);
+}
+
 /** How attention over blocks of queries and keys is cut up. */
 export interface AttentionSchedule {
   /** Queries, and vectors of keys or of head elements, of a register block. */
@@ -61,17 +95,19 @@ const KEYS = 128;
 
 /** Blocks of keys such that they and their values stay in `cacheBytes` while the queries of a block go over them. */
 export function chooseAttentionSchedule(
-  { time, size, valueSize }: AttentionDims,
+  dims: AttentionDims,
   { lanes, joinsVectors, registers }: LowerContext,
   queries: number,
   cacheBytes: number,
 ): AttentionSchedule {
+  const { time, size, valueSize } = dims;
   const rows = registers >= 32 ? Math.min(8, lanes) : 4;
   const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
   const width = vectors * lanes;
   const fitting = Math.floor(cacheBytes / (4 * (size + valueSize)));
   const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(KEYS / width))) * width;
-  return { rows, vectors, keyBlock, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
+  const ofPage = keysWithinPage(dims, keyBlock, width);
+  return { rows, vectors, keyBlock: ofPage, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
 }
 
 /** Panels of a head's keys or values. */
@@ -89,13 +125,14 @@ const PANELS_PER_CHUNK = 8;
 /** Packs the visible keys or values, of `size` elements, of all heads; those that nobody sees stay unset. */
 export function packHeads(
   context: LowerContext,
-  { batch, keyHeads }: AttentionDims,
+  dims: AttentionDims,
   mask: AttentionMask,
   rows: BufferHandle,
   size: number,
-  position: BufferHandle,
+  [position, ...table]: readonly BufferHandle[],
   width: number,
 ): HeadPanels {
+  const { batch, keyHeads } = dims;
   const { time, capacity } = mask;
   const strideBytes = keyHeads * size * 4;
   const panels = Math.ceil(capacity / width);
@@ -104,19 +141,22 @@ export function packHeads(
   const perHead = Math.ceil(panels / PANELS_PER_CHUNK);
   const work = batch * keyHeads * capacity * size;
   const vector = loopType("f32", context.lanes);
-  context.call("attention_pack", batch * keyHeads * perHead, work, [rows, position, buffer], (k, bases) => {
-    const [from, positionAt, to] = bases as readonly [LoopValue, LoopValue, LoopValue];
+  context.call("attention_pack", batch * keyHeads * perHead, work, [rows, buffer, position!, ...table], (k, bases) => {
+    const [from, to, positionAt, tableAt] = bases as readonly [LoopValue, LoopValue, LoopValue, LoopValue?];
     const head = k.div(k.chunk, k.index(perHead));
     const [sequence, keyHead] = [k.div(head, k.index(keyHeads)), k.rem(head, k.index(keyHeads))];
-    const source = headBase(k, from, sequence, keyHead, capacity, strideBytes, size);
     const target = k.offset(to, head, headBytes);
     const first = k.mul(k.rem(k.chunk, k.index(perHead)), k.index(PANELS_PER_CHUNK * width));
-    const at = loadPosition(k, positionAt);
+    const at = positionOf(k, dims, positionAt, sequence);
     const visible = k.min(k.add(at, k.index(time)), k.index(capacity));
     const end = k.min(k.add(first, k.index(PANELS_PER_CHUNK * width)), visible);
     const start = alignDown(k, firstOfKeys(k, mask, limitOf(k, mask, at, k.index(0))), width);
     k.loop(mask.window === undefined ? first : k.max(first, start), end, width, (key) => {
-      const panel = { from: k.offset(source, key, strideBytes), to: k.offset(target, key, size * 4) };
+      const row = k.add(firstRow(k, dims, tableAt, sequence, key), key);
+      const panel = {
+        from: k.offset(k.offset(from, row, strideBytes), keyHead, size * 4),
+        to: k.offset(target, key, size * 4),
+      };
       const pack = (count: number) => (): readonly LoopValue[] => {
         packPanel(k, { ...panel, strides: { element: strideBytes, depth: 4 }, count, width, depth: size }, vector);
         return [];

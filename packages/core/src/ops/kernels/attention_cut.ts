@@ -6,7 +6,7 @@ import { loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
-import { headStrides } from "./attention_blocks.ts";
+import { headStrides, keysWithinPage } from "./attention_blocks.ts";
 import type { AttentionMask } from "./attention_mask.ts";
 import { endOfKeys, firstOfKeys, limitOf } from "./attention_mask.ts";
 
@@ -46,7 +46,7 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
   const lastHeight = groupSize - (sets - 1) * height;
   const keys = lanes / 2 ** Math.ceil(Math.log2(height));
   const fitting = 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
-  const tile = Math.max(TILE_MIN, Math.min(fitting, BLOCK));
+  const tile = keysWithinPage(dims, Math.max(TILE_MIN, Math.min(fitting, BLOCK)), TILE_MIN);
   const block = Math.ceil(Math.max(BLOCK, BLOCK_PER_HEAD * groupSize) / tile) * tile;
   const blocks = Math.ceil(capacity / block);
   const type = loopType("f32", lanes);

@@ -11,12 +11,12 @@ import type { LoopValue } from "../../loop/ir.ts";
 import { exp2Of } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
-import { clearRows, headStrides, loadPosition } from "./attention_blocks.ts";
+import { clearRows, firstRow, headStrides, positionOf } from "./attention_blocks.ts";
 import type { Cut } from "./attention_cut.ts";
 import { cutOf, foldKeys, seenBy, stateBytes, stateOf } from "./attention_cut.ts";
 import { combineBlocks, finishBlock } from "./attention_finish.ts";
 import type { AttentionMask } from "./attention_mask.ts";
-import { keysOfQuery, LEAST, MASKED, scoreOfProduct } from "./attention_mask.ts";
+import { alignDown, keysOfQuery, LEAST, MASKED, scoreOfProduct } from "./attention_mask.ts";
 import { laneIndices, largerOf, pieceOffsets, reduceEach, rowPieces } from "./lanes.ts";
 
 /** Vectors of head elements whose products are unrolled. */
@@ -39,12 +39,13 @@ const workOf = ({ dims: { batch, heads, time, size, valueSize }, mask }: Cut): n
 /** A short cache: a chunk is a key head of a sequence, and writes the results. */
 function attendShort(context: LowerContext, cut: Cut): void {
   const { batch, time, heads, valueSize, keyHeads } = cut.dims;
-  const buffers = [...[0, 1, 2, 3].map((i) => context.input(i)), context.result(0), context.result(1)];
+  const buffers = [context.result(0), context.result(1), ...context.node.inputs.map((_, i) => context.input(i))];
   context.call("attention_rows", batch * keyHeads, workOf(cut), buffers, (k, bases) => {
-    const [q, keys, values, positionAt, o, lse] = bases as readonly LoopValue[];
+    const [o, lse, q, keys, values, positionAt, table] = bases as readonly LoopValue[];
     const [sequence, keyHead] = [k.div(k.chunk, k.index(keyHeads)), k.rem(k.chunk, k.index(keyHeads))];
     const states = k.allocateScratch(keyHeads * time * cut.sets * stateBytes(cut));
-    const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
+    const position = positionOf(k, cut.dims, positionAt!, sequence);
+    const reads = { q: q!, keys: keys!, values: values!, table, position, sequence };
     const range = { first: k.index(0), keyHead, keyHeadEnd: k.add(keyHead, k.index(1)) };
     const sums = k.offset(o!, sequence, time * heads * valueSize * 4);
     attendBlock(k, { cut, ...reads, ...range, sums, states });
@@ -55,15 +56,16 @@ function attendShort(context: LowerContext, cut: Cut): void {
 /** A long cache: a chunk is a block of positions with all key heads. */
 function attendLong(context: LowerContext, cut: Cut): void {
   const { batch, time, heads, valueSize, keyHeads } = cut.dims;
-  const inputs = [0, 1, 2, 3].map((i) => context.input(i));
+  const inputs = context.node.inputs.map((_, i) => context.input(i));
   const chunks = batch * cut.blocks;
   const sums = context.temporary(chunks * time * heads * valueSize * 4);
   const states = context.temporary(chunks * keyHeads * time * cut.sets * stateBytes(cut));
-  context.call("attention_rows", chunks, workOf(cut), [...inputs, sums, states], (k, bases) => {
-    const [q, keys, values, positionAt, sumsAt, statesAt] = bases as readonly LoopValue[];
+  context.call("attention_rows", chunks, workOf(cut), [sums, states, ...inputs], (k, bases) => {
+    const [sumsAt, statesAt, q, keys, values, positionAt, table] = bases as readonly LoopValue[];
     const sequence = k.div(k.chunk, k.index(cut.blocks));
     const first = k.mul(k.rem(k.chunk, k.index(cut.blocks)), k.index(cut.block));
-    const reads = { q: q!, keys: keys!, values: values!, position: loadPosition(k, positionAt!), sequence };
+    const position = positionOf(k, cut.dims, positionAt!, sequence);
+    const reads = { q: q!, keys: keys!, values: values!, table, position, sequence };
     const range = { first, keyHead: k.index(0), keyHeadEnd: k.index(keyHeads) };
     const writes = {
       sums: k.offset(sumsAt!, k.chunk, time * heads * valueSize * 4),
@@ -81,6 +83,7 @@ interface Block {
   readonly q: LoopValue;
   readonly keys: LoopValue;
   readonly values: LoopValue;
+  readonly table: LoopValue | undefined;
   readonly position: LoopValue;
   readonly sequence: LoopValue;
   /** The first position, and the key heads from one to before another. */
@@ -115,13 +118,15 @@ interface Rows {
 function attendBlock(k: KernelBuilder, block: Block): void {
   const { cut, sequence, position } = block;
   const { dims, mask, type } = cut;
-  const { time, size, valueSize, capacity, keyHeads } = dims;
+  const { time, size, valueSize, keyHeads } = dims;
   const strides = headStrides(dims);
   const weights = k.allocateScratch((cut.tile / cut.keys) * type.lanes * 4);
   const factors = k.allocateScratch(type.lanes * 4);
   const [firstSeen] = seenBy(k, cut, position, k.index(0));
   const [, visible] = seenBy(k, cut, position, k.index(time - 1));
-  const first = mask.window === undefined ? block.first : k.max(block.first, firstSeen);
+  // A tile is in one page.
+  const least = dims.paged === undefined ? firstSeen : alignDown(k, firstSeen, cut.tile);
+  const first = mask.window === undefined ? block.first : k.max(block.first, least);
   const end = k.min(k.add(block.first, k.index(cut.block)), visible);
   k.if(k.compare("lt", first, end), () => {
     eachSet(k, block, ({ set, height, head, t, keyHead }) => {
@@ -133,9 +138,10 @@ function attendBlock(k: KernelBuilder, block: Block): void {
     });
     k.loop(first, end, cut.tile, (from) => {
       const tileEnd = k.min(k.add(from, k.index(cut.tile)), end);
+      const row = firstRow(k, dims, block.table, sequence, from);
       eachSet(k, block, ({ set, height, head, t, keyHead }) => {
         const ofHead = (base: LoopValue, elements: number): LoopValue =>
-          k.offset(k.offset(base, sequence, capacity * keyHeads * elements * 4), keyHead, elements * 4);
+          k.offset(k.offset(base, row, keyHeads * elements * 4), keyHead, elements * 4);
         const q = k.offset(k.offset(block.q, sequence, time * strides.query), t, strides.query);
         const [firstOfQuery, endOfQuery] = seenBy(k, cut, position, t);
         const rows: Rows = {

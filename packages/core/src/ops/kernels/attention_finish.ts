@@ -6,7 +6,7 @@ import { F32 } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import { exp2Of, logOf } from "../../loop/math.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
-import { headStrides, loadPosition } from "./attention_blocks.ts";
+import { headStrides, positionOf } from "./attention_blocks.ts";
 import type { Cut } from "./attention_cut.ts";
 import { foldKeys, seenBy, stateBytes, stateOf } from "./attention_cut.ts";
 import { MASKED } from "./attention_mask.ts";
@@ -60,7 +60,7 @@ export function combineBlocks(context: LowerContext, cut: Cut, buffers: readonly
     const [sequence, head] = [k.div(k.chunk, k.index(heads)), k.rem(k.chunk, k.index(heads))];
     const [keyHead, member] = [k.div(head, k.index(groupSize)), k.rem(head, k.index(groupSize))];
     const [set, i] = [k.div(member, k.index(cut.height)), k.rem(member, k.index(cut.height))];
-    const position = loadPosition(k, positionAt!);
+    const position = positionOf(k, dims, positionAt!, sequence);
     const blockStates = keyHeads * time * cut.sets * stateBytes(cut);
     const blockSums = time * heads * valueSize * 4;
     const firstBlock = k.mul(sequence, k.index(cut.blocks));

@@ -82,8 +82,8 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
   const strides = headStrides(dims);
   const schedule = chooseAttentionSchedule(dims, context, QUERIES, (context.cacheBytes.l1 * 3) / 4);
   const width = schedule.vectors * context.lanes;
-  const keyPanels = packHeads(context, dims, mask, context.input(1), size, context.input(6), width);
-  const valuePanels = packHeads(context, dims, mask, context.input(2), valueSize, context.input(6), width);
+  const keyPanels = packHeads(context, dims, mask, context.input(1), size, [context.input(6)], width);
+  const valuePanels = packHeads(context, dims, mask, context.input(2), valueSize, [context.input(6)], width);
   const inputs = [0, 1, 3, 4, 5, 6].map((i) => context.input(i));
   const packed = [keyPanels.buffer, valuePanels.buffer];
   const queryBlocks = Math.ceil(time / schedule.queryBlock);

@@ -17,18 +17,22 @@ export function lowerRope(context: LowerContext, attrs: RopeAttrs): void {
   const [batch, time, heads, size] = context.node.results[0]!.shape as [number, number, number, number];
   const { lanes } = context;
   const { dims = size } = attrs;
-  // [time, 2, dims]: cosines, then sines with the sign that the element's own pair gives them. The layers of a model
-  // share it.
-  const [tableBytes, tableWork] = [time * 2 * dims * 4, 16 * time * dims];
-  const tableChunks = Math.ceil(time / TABLE_ROWS_PER_CHUNK);
+  // [positions, 2, dims]: cosines, then sines with the sign that the element's own pair gives them. The layers of a
+  // model share it. Where sequences have positions of their own, so many times as many.
+  const hasOwn = context.node.inputs[1]!.rank > 0;
+  const places = hasOwn ? batch * time : time;
+  const [tableBytes, tableWork] = [places * 2 * dims * 4, 16 * places * dims];
+  const tableChunks = Math.ceil(places / TABLE_ROWS_PER_CHUNK);
   const table = context.prepare("rope_angles", 1, tableBytes, tableChunks, tableWork, (k, [position, rows]) => {
     const pairs = pairTable(k, attrs, dims, lanes);
     const first = k.mul(k.chunk, k.index(TABLE_ROWS_PER_CHUNK));
-    const last = k.min(k.add(first, k.index(TABLE_ROWS_PER_CHUNK)), k.index(time));
-    const start = k.load(I32, position!);
-    k.loop(first, last, 1, (t) => {
+    const last = k.min(k.add(first, k.index(TABLE_ROWS_PER_CHUNK)), k.index(places));
+    const shared = hasOwn ? undefined : k.load(I32, position!);
+    k.loop(first, last, 1, (place) => {
+      const start = shared ?? k.load(I32, k.offset(position!, k.div(place, k.index(time)), 4));
+      const t = hasOwn ? k.rem(place, k.index(time)) : place;
       const at = k.convert(F64, k.add(start, k.convert(I32, t)));
-      tableRow(k, attrs, pairs, at, k.offset(rows!, t, 2 * dims * 4), dims, lanes);
+      tableRow(k, attrs, pairs, at, k.offset(rows!, place, 2 * dims * 4), dims, lanes);
     });
   });
   const rowsPerChunk = Math.max(1, Math.floor(context.chunkElements / (heads * size)));
@@ -38,7 +42,7 @@ export function lowerRope(context: LowerContext, attrs: RopeAttrs): void {
     const first = k.mul(k.chunk, k.index(rowsPerChunk));
     const last = k.min(k.add(first, k.index(rowsPerChunk)), k.index(batch * time));
     k.loop(first, last, 1, (row) => {
-      const cos = k.offset(angles!, k.rem(row, k.index(time)), 2 * dims * 4);
+      const cos = k.offset(angles!, hasOwn ? row : k.rem(row, k.index(time)), 2 * dims * 4);
       const from = k.offset(x!, row, heads * size * 4);
       const to = k.offset(y!, row, heads * size * 4);
       k.loop(0, heads * size * 4, size * 4, (head) => {
