@@ -58,6 +58,18 @@ test("freed memory is merged, given out again by best fit, and its regions refus
   arena.free(d);
 });
 
+test("a memory beyond 4 GiB is written and read like any other", () => {
+  using arena = SharedArena.create({ maximumBytes: 2 ** 33 });
+  using low = arena.alloc(64);
+  using _filler = arena.alloc(2 ** 32); // never touched, so that it takes address space only
+  using high = arena.alloc(64);
+  assert.ok(high.byteOffset > 2 ** 32);
+  low.i32().fill(1);
+  high.i32().fill(2);
+  assert.deepEqual([low.i32()[15], high.i32()[15]], [1, 2]);
+  assert.throws(() => arena.alloc(2 ** 32), OutOfMemoryError);
+});
+
 test("misuse has a name", () => {
   using arena = SharedArena.create();
   using other = SharedArena.create();
@@ -67,7 +79,7 @@ test("misuse has a name", () => {
   assert.throws(() => arena.free(region), /does not hold/);
   for (const size of [-1, 1.5, Number.NaN, Infinity]) assert.throws(() => arena.alloc(size), ArenaError);
   for (const align of [0, 3, -64, 2 ** 31]) assert.throws(() => arena.alloc(64, align), ArenaError);
-  assert.throws(() => SharedArena.create({ maximumBytes: 2 ** 33 }), ArenaError);
+  assert.throws(() => SharedArena.create({ maximumBytes: 2 ** 35 }), ArenaError);
   assert.throws(() => SharedArena.create({ initialBytes: 2 ** 20, maximumBytes: 2 ** 16 }), ArenaError);
 });
 

@@ -1,7 +1,8 @@
 // The arena: an allocator over one shared `WebAssembly.Memory`, so that compiled wasm and native code, and every
 // worker, see the same bytes at the same addresses. Fresh memory comes from a bump pointer; freed ranges are sorted by
 // address, merged with their neighbours and given out again by best fit (Knuth, TAOCP 1, 2.5). One thread owns the
-// arena and allocates; the others receive addresses. Left out: memories beyond 4 GiB (memory64).
+// arena and allocates; the others receive addresses. Beyond 4 GiB the memory has 64-bit addresses (memory64), which
+// code compiled for 32 bits cannot import: native code reaches all of it.
 
 import { FidelityError } from "@fidelity/units";
 import { ArenaScope } from "./memory/scope.ts";
@@ -14,7 +15,12 @@ export const WASM_PAGE_BYTES = 65536;
 /** Everything is allocated in multiples of a cache line. */
 export const ARENA_GRANULE_BYTES = 64;
 
-const MEMORY32_BYTES_MAX = 2 ** 32;
+/** What 32-bit addresses reach. */
+export const MEMORY32_BYTES_MAX = 2 ** 32;
+
+/** The most that engines give a memory with 64-bit addresses (WebAssembly JavaScript interface, section 8). */
+export const MEMORY64_BYTES_MAX = 2 ** 34;
+
 const GROWTH_STEP_BYTES = 256 * WASM_PAGE_BYTES;
 
 /** The arena cannot give that many bytes. `needBytes` is what was asked for, rounded to the granule. */
@@ -46,7 +52,7 @@ export class LeakError extends FidelityError {}
 export interface ArenaOptions {
   /** Memory that is there from the start; default 1 MiB. */
   readonly initialBytes?: number;
-  /** The most it may grow to, at most 4 GiB; address space for this much is reserved at once. Default 1 GiB. */
+  /** The most it may grow to, at most 16 GiB; address space for this much is reserved at once. Default 1 GiB. */
   readonly maximumBytes?: number;
 }
 
@@ -121,17 +127,15 @@ export class SharedArena implements Disposable {
   static create(options: ArenaOptions = {}): SharedArena {
     const initialBytes = roundUp(options.initialBytes ?? 2 ** 20, WASM_PAGE_BYTES);
     const maximumBytes = roundUp(options.maximumBytes ?? Math.max(2 ** 30, initialBytes), WASM_PAGE_BYTES);
-    const isPossible = initialBytes >= 0 && initialBytes <= maximumBytes && maximumBytes <= MEMORY32_BYTES_MAX;
+    const isPossible = initialBytes >= 0 && initialBytes <= maximumBytes && maximumBytes <= MEMORY64_BYTES_MAX;
     if (!isPossible || maximumBytes === 0) {
       throw new ArenaError("an arena cannot have these limits", {
-        expected: `0 <= initialBytes <= maximumBytes <= ${MEMORY32_BYTES_MAX}`,
+        expected: `0 <= initialBytes <= maximumBytes <= ${MEMORY64_BYTES_MAX}`,
         got: `initialBytes ${options.initialBytes}, maximumBytes ${options.maximumBytes}`,
       });
     }
-    const initial = initialBytes / WASM_PAGE_BYTES;
-    const maximum = maximumBytes / WASM_PAGE_BYTES;
     try {
-      return new SharedArena(new WebAssembly.Memory({ initial, maximum, shared: true }), maximumBytes);
+      return new SharedArena(reserve(initialBytes / WASM_PAGE_BYTES, maximumBytes / WASM_PAGE_BYTES), maximumBytes);
     } catch (cause) {
       const hint = "the system refused to reserve the memory: lower maximumBytes, or raise the limit (ulimit -v)";
       throw new OutOfMemoryError(maximumBytes, 0, maximumBytes, hint, cause);
@@ -258,7 +262,7 @@ export class SharedArena implements Disposable {
     const stepEnd = Math.min(this.maximumBytes, haveBytes + GROWTH_STEP_BYTES);
     const targetBytes = Math.max(roundUp(endBytes, WASM_PAGE_BYTES), stepEnd);
     try {
-      this.memory.grow((targetBytes - haveBytes) / WASM_PAGE_BYTES);
+      grow(this.memory, (targetBytes - haveBytes) / WASM_PAGE_BYTES, this.maximumBytes);
     } catch (cause) {
       const hint = "the system refused to grow the memory: close other programs, or use a smaller model";
       throw new OutOfMemoryError(needBytes, haveBytes - this.#topBytes, this.maximumBytes, hint, cause);
@@ -304,6 +308,21 @@ export class SharedArena implements Disposable {
     }
     return low;
   }
+}
+
+// A memory's address type decides what its page counts are: numbers, or BigInts. TypeScript knows the former only.
+
+function reserve(initialPages: number, maximumPages: number): WebAssembly.Memory {
+  if (maximumPages * WASM_PAGE_BYTES <= MEMORY32_BYTES_MAX) {
+    return new WebAssembly.Memory({ initial: initialPages, maximum: maximumPages, shared: true });
+  }
+  const pages = { initial: BigInt(initialPages), maximum: BigInt(maximumPages) };
+  const descriptor = { ...pages, address: "i64", shared: true } as unknown as WebAssembly.MemoryDescriptor;
+  return new WebAssembly.Memory(descriptor);
+}
+
+function grow(memory: WebAssembly.Memory, pages: number, maximumBytes: number): void {
+  memory.grow(maximumBytes <= MEMORY32_BYTES_MAX ? pages : (BigInt(pages) as unknown as number));
 }
 
 function roundUp(value: number, multiple: number): number {

@@ -54,6 +54,8 @@ export {
   Allocation,
   ArenaError,
   LeakError,
+  MEMORY32_BYTES_MAX,
+  MEMORY64_BYTES_MAX,
   OutOfMemoryError,
   SharedArena,
   WASM_PAGE_BYTES,

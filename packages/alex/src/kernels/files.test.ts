@@ -53,9 +53,7 @@ test("where WebAssembly is refused, the function itself runs", () => {
     arguments: [],
     bindings: [],
     table: 0,
-    control: 0,
-    arena: 0,
-    scratch: 0,
+    addresses: [0, 0, 0, 0] as const,
   };
   assert.equal((precompiledKernel(fn, { name: "seven", ...broken }) as () => number)(), 7);
 });

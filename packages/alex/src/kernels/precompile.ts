@@ -2,22 +2,22 @@
 // that a build writes into the program. precompiled.ts turns it back into the function.
 
 import { roundUp, storageBytes } from "@fidelity/core";
+import { ADDRESS_BYTES } from "../targets/team.ts";
 import { CONTROL_BYTES, compileProgramToWasm, scratchStrideBytes } from "../targets/wasm/index.ts";
 import type { CompiledKernel } from "./compile.ts";
 import { tensorTypeOf } from "./op.ts";
 import type { PrecompiledArgument, PrecompiledKernel } from "./precompiled.ts";
 
 const PAGE_BYTES = 65536;
-const ALIGN_BYTES = 64;
 
 /** Compiles a kernel for one thread with a memory of its own. */
 export function precompileKernel(kernel: CompiledKernel): PrecompiledKernel {
   const program = kernel.program();
   const { inputs, results, donations } = kernel.signature;
-  let end = ALIGN_BYTES;
+  let end = ADDRESS_BYTES;
   const place = (sizeBytes: number): number => {
     const at = end;
-    end += roundUp(Math.max(sizeBytes, 1), ALIGN_BYTES);
+    end += roundUp(Math.max(sizeBytes, 1), ADDRESS_BYTES);
     return at;
   };
   const control = place(CONTROL_BYTES);
@@ -29,7 +29,7 @@ export function precompileKernel(kernel: CompiledKernel): PrecompiledKernel {
     return { name: array.name, type, address: place(storageBytes(type)), isRead, isWritten };
   });
   const addressOf = (array: (typeof outer)[number]): number => placed[outer.indexOf(array)]!.address;
-  const bindings = [...inputs.map(addressOf), ...results.map(addressOf)];
+  const bindings = [...inputs.map(addressOf), ...results.map(addressOf)].map((address) => address / ADDRESS_BYTES);
   for (const { parameter, result } of donations) bindings[inputs.length + result] = bindings[parameter]!;
   const [arena, scratch] = [place(program.arenaBytes), place(scratchStrideBytes(program))];
   const pages = Math.ceil(end / PAGE_BYTES);
@@ -43,9 +43,7 @@ export function precompileKernel(kernel: CompiledKernel): PrecompiledKernel {
     ...(returns !== undefined && { returns }),
     bindings,
     table,
-    control,
-    arena,
-    scratch,
+    addresses: [table / ADDRESS_BYTES, arena / ADDRESS_BYTES, scratch / ADDRESS_BYTES, control],
   };
 }
 

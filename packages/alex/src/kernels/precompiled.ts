@@ -25,12 +25,11 @@ export interface PrecompiledKernel {
   readonly pages: number;
   readonly arguments: readonly PrecompiledArgument[];
   readonly returns?: PrecompiledArgument;
-  /** Addresses of the binding slots, and of the tables of a run. */
+  /** What is in the table of bindings, and where that is, in bytes. */
   readonly bindings: readonly number[];
   readonly table: number;
-  readonly control: number;
-  readonly arena: number;
-  readonly scratch: number;
+  /** What the module's `run` takes after the member. */
+  readonly addresses: readonly [bindings: number, arena: number, scratch: number, control: number];
 }
 
 /**
@@ -48,7 +47,7 @@ export function precompiledKernel<F extends KernelFunction>(fn: F, kernel: Preco
 }
 
 function instantiate(kernel: PrecompiledKernel): ((...args: readonly unknown[]) => number | void) | undefined {
-  const { pages, bindings, table, control, arena, scratch, returns } = kernel;
+  const { pages, bindings, table, addresses, returns } = kernel;
   const parameters = kernel.arguments;
   let memory: WebAssembly.Memory;
   let run: WasmProgramExports["run"];
@@ -73,7 +72,7 @@ function instantiate(kernel: PrecompiledKernel): ((...args: readonly unknown[]) 
       if (!argument.isRead || last.isSame(i, argument.type, args[i])) continue;
       writeArgument(argument.name, argument.type, bytesOf(argument), args[i]);
     }
-    run(0, table, arena, scratch, control);
+    run(0, ...addresses);
     for (const [i, argument] of parameters.entries()) {
       if (argument.isWritten) readArgument(argument.name, argument.type, bytesOf(argument), args[i]);
     }

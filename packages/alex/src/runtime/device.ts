@@ -4,10 +4,11 @@
 // scratch memories, as large as the largest of them needs; only bindings and constants are each program's own.
 // What differs between Node and a browser (workers, where reports go) is injected; see device.node.ts.
 
-import { OutOfMemoryError, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import { MEMORY32_BYTES_MAX, OutOfMemoryError, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import type { Allocation, Region } from "@fidelity/barewire";
 import { formatType, storageBytes, topologicalOrder } from "@fidelity/core";
 import type { CompileOptions, Device, Graph, Program, TensorType } from "@fidelity/core";
+import { ADDRESS_BYTES } from "../targets/team.ts";
 import { scratchStrideBytes } from "../targets/wasm/index.ts";
 import { checkDonations } from "./binding.ts";
 import type { Signature } from "./binding.ts";
@@ -34,7 +35,7 @@ export type GraphCompiler = (graph: Graph, options: CompileOptions) => Program;
 export interface CpuDeviceOptions {
   /** Members of the team, the calling thread included in synchronous runs; 1 to 256. */
   readonly threads: number;
-  /** The most memory that tensors and programs may take: up to 4 GiB, which is the default. */
+  /** The most memory that tensors and programs may take: up to what the target's code reaches, which is the default. */
   readonly maximumBytes?: number;
   /** What programs become; WebAssembly by default. */
   readonly target?: CpuTarget;
@@ -56,7 +57,6 @@ interface Piece {
 }
 
 const THREADS_MAX = 256;
-const MEMORY_BYTES_MAX = 2 ** 32;
 const INITIAL_BYTES = 2 ** 20;
 
 /** A device that compiles to WebAssembly or native code and runs on a thread team. */
@@ -95,7 +95,7 @@ export class CpuDevice implements Device {
     this.#compileGraph = options.compileGraph;
     this.#stores = options.stores ?? [];
     this.#debug = options.debug ?? SILENT;
-    const maximumBytes = options.maximumBytes ?? MEMORY_BYTES_MAX;
+    const maximumBytes = options.maximumBytes ?? this.#target.memoryBytesMax;
     this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
     this.#block = this.#allocate(teamBlockBytes(threads), "thread team");
     const { memory } = this.arena;
@@ -272,7 +272,7 @@ export class CpuDevice implements Device {
   /** Refuses what this memory could never hold before offsets in it are written into code that has 32 bits for them. */
   #requireRoom({ name, arenaBytes, largestBytes }: ProgramOutline): void {
     const needBytes = Math.max(largestBytes, arenaBytes);
-    const { maximumBytes } = this.arena;
+    const maximumBytes = Math.min(this.arena.maximumBytes, MEMORY32_BYTES_MAX);
     if (needBytes <= maximumBytes) return;
     const hint = `the program "${name}" needs a smaller model, batch or context`;
     throw new OutOfMemoryError(needBytes, maximumBytes, maximumBytes, hint);
@@ -286,9 +286,9 @@ export class CpuDevice implements Device {
     if (fits(this.#arenaRegion, arenaBytes) && fits(this.#scratchRegion, scratchBytes)) return;
     await this.#team.exclusive(() => {
       this.#arenaRegion = this.#grow(this.#arenaRegion, arenaBytes, "arena of programs");
-      this.#workspace.arena = this.#arenaRegion?.byteOffset ?? 0;
+      this.#workspace.arena = (this.#arenaRegion?.byteOffset ?? 0) / ADDRESS_BYTES;
       this.#scratchRegion = this.#grow(this.#scratchRegion, scratchBytes, "scratch of programs");
-      this.#workspace.scratch = this.#scratchRegion?.byteOffset ?? 0;
+      this.#workspace.scratch = (this.#scratchRegion?.byteOffset ?? 0) / ADDRESS_BYTES;
     });
   }
 

@@ -5,6 +5,7 @@ import type { Allocation, SharedArena } from "@fidelity/barewire";
 import { storageBytes } from "@fidelity/core";
 import type { DeviceTensor, Executable, TensorType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
+import { ADDRESS_BYTES } from "../targets/team.ts";
 import { checkTensors } from "./binding.ts";
 import type { Signature } from "./binding.ts";
 import { RunMeter } from "./debug.ts";
@@ -81,7 +82,7 @@ export class CpuExecutable implements Executable {
       job: {
         program: loaded,
         members: Math.min(team.threads, members),
-        bindings: table.byteOffset,
+        bindings: table.byteOffset / ADDRESS_BYTES,
         workspace,
         start,
       },
@@ -95,7 +96,7 @@ export class CpuExecutable implements Executable {
     this.#checkIdle("bound");
     const slots = checkTensors(this.name, this.#signature, this.#home.arena.memory, parameters, results);
     const table = this.#table.i32();
-    for (const [slot, tensor] of slots.entries()) table[slot] = tensor.address;
+    for (const [slot, tensor] of slots.entries()) table[slot] = tensor.address / ADDRESS_BYTES;
     this.#slots = slots;
     this.#freedCount = this.#home.freedCount();
   }
@@ -201,7 +202,7 @@ function placeConstants(arena: SharedArena, program: ProgramOutline, table: Int3
   region.u8().fill(0);
   for (const [i, { slot, bytes }] of program.constants.entries()) {
     region.u8().set(bytes, offsets[i]);
-    table[slot] = region.byteOffset + offsets[i];
+    table[slot] = (region.byteOffset + offsets[i]) / ADDRESS_BYTES;
   }
   return region;
 }

@@ -9,6 +9,7 @@ import { Worker } from "node:worker_threads";
 import { SharedArena } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import { temporaryNativeTarget, whyNoNative } from "../targets/native/testing.node.ts";
+import { ADDRESS_BYTES } from "../targets/team.ts";
 import { CpuDevice } from "./device.ts";
 import { ProgramTrapError } from "./errors.ts";
 import { teamBlockBytes } from "./protocol.ts";
@@ -43,6 +44,7 @@ if (whyNoNative() === false) {
   const target: CpuTarget = {
     name: "native",
     identity: native.identity,
+    memoryBytesMax: wasmTarget.memoryBytesMax,
     restore: (kept) => native.restore(kept),
     compile: (program, pages) => (program.name === "poke" ? wasmTarget : native).compile(program, pages),
     open: openLoadable,
@@ -219,8 +221,8 @@ async function repeatEpochs(target: CpuTarget): Promise<void> {
   const jobs = Array.from({ length: 2 }, () => {
     const values = place(4 * LENGTH);
     const bindings = place(64);
-    new Int32Array(arena.memory.buffer, bindings, 1)[0] = values;
-    const job: Job = { program, members: threads, bindings, workspace, start: 0 };
+    new Int32Array(arena.memory.buffer, bindings, 1)[0] = values / ADDRESS_BYTES;
+    const job: Job = { program, members: threads, bindings: bindings / ADDRESS_BYTES, workspace, start: 0 };
     return { job, values: new Float32Array(arena.memory.buffer, values, LENGTH) };
   });
   await beside(1, async () => {

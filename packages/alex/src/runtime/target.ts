@@ -2,6 +2,7 @@
 // way to load it. Both targets' programs work over the same memory by the same protocol (targets/team.ts), so device,
 // executables and team do not know which one they run.
 
+import { MEMORY32_BYTES_MAX } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import { compileProgramToWasm } from "../targets/wasm/index.ts";
 
@@ -11,7 +12,7 @@ export type Loadable =
   /** A shared library's file. */
   | { readonly kind: "native"; readonly path: string };
 
-/** A program that a thread has loaded. Addresses are bytes into the shared memory, taken as unsigned. */
+/** A program that a thread has loaded. Addresses are into the shared memory, in `ADDRESS_BYTES` but for `control`. */
 export interface ProgramEntry {
   /**
    * Takes part in a run until it is over: returns 0 then, or 1 when it failed. A member may come late, or not at all:
@@ -19,10 +20,10 @@ export interface ProgramEntry {
    * of a team: the member does everything by itself, and the control block is left alone.
    *
    * @param member this member's number in the team
-   * @param bindings address of a table of i32 addresses, one for each binding slot
+   * @param bindings address of a table of 32-bit addresses, one for each binding slot
    * @param arena address of the arena, `program.arenaBytes` long
    * @param scratch address of the members' scratch memory, 64-byte aligned, `scratchStrideBytes(program)` for each
-   * @param control address of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
+   * @param control address in bytes of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
    * @param epoch the number that the run was started with (`startRun` of targets/team.ts)
    * @param start the stage at which a run without a team starts, where the program's code has starts; 0 is all of it
    */
@@ -55,6 +56,8 @@ export interface CpuTarget {
   readonly name: "wasm" | "native";
   /** All that its code depends on but the program and Fidelity itself: the machine, the tools. */
   readonly identity: string;
+  /** The most memory that its code reaches. */
+  readonly memoryBytesMax: number;
   /** `maximumPages` is the limit of the memory that the program will run over, in 64 KiB pages. */
   compile(program: Program, maximumPages: number): Promise<CompiledProgram>;
   /** The program of a `kept` of this identity, or undefined when what it stands for is gone. */
@@ -66,6 +69,7 @@ export interface CpuTarget {
 export const wasmTarget: CpuTarget = {
   name: "wasm",
   identity: "",
+  memoryBytesMax: MEMORY32_BYTES_MAX,
   compile: (program, maximumPages) => loadModule(compileProgramToWasm(program, { maximumPages })),
   restore: loadModule,
   open: openWasm,

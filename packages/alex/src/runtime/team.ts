@@ -52,14 +52,14 @@ export interface Job {
   readonly program: LoadedProgram;
   /** How many members take part, at most the team's threads. */
   readonly members: number;
-  /** Address of the table of buffer addresses. */
+  /** Address of the table of buffer addresses, in `ADDRESS_BYTES`. */
   readonly bindings: number;
   readonly workspace: Workspace;
   /** The stage at which it starts: 0, or that of an item of the program's schedule. */
   readonly start: number;
 }
 
-/** Addresses of the memory for intermediate values, shared by programs that never run at the same time. */
+/** Addresses, in `ADDRESS_BYTES`, of the memory that programs share which never run at the same time. */
 export interface Workspace {
   arena: number;
   scratch: number;

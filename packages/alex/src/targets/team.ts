@@ -29,6 +29,12 @@
 //    read, which had nothing to claim; who advances first changes the word, then reads `sleepers`. So either the
 //    sleeper is seen, or its wait sees the new word. Finishing does not wake: it gives nobody anything to do.
 
+/**
+ * Bytes that an address counts, of those that a run is given and of those in its table of bindings: so 32 bits reach
+ * 256 GiB. Only the control block's address counts bytes.
+ */
+export const ADDRESS_BYTES = 64;
+
 /** Size of the control block; it must be zeroed once, before the first run. */
 export const CONTROL_BYTES = 256;
 

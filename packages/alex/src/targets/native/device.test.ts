@@ -23,11 +23,11 @@ const skip = whyNoNative();
 const { target, remove } = skip === false ? temporaryNativeTarget() : { target: undefined, remove: () => {} };
 after(remove);
 
-function makeDevice(threads: number, debug: DebugSink = SILENT): CpuDevice {
+function makeDevice(threads: number, debug: DebugSink = SILENT, maximumBytes = 2 ** 26): CpuDevice {
   assert.ok(target !== undefined);
   return new CpuDevice({
     threads,
-    maximumBytes: 2 ** 26,
+    maximumBytes,
     target,
     compileGraph: (graph, options) => compileGraph(graph, { ...options, target: vectorsOf(target.machine) }),
     spawn: spawnWorkerThread,
@@ -59,6 +59,22 @@ for (const threads of [1, 2]) {
     await device.close();
   });
 }
+
+test("programs run over tensors beyond 4 GiB, with their tables and workspace there", { skip }, async () => {
+  const device = makeDevice(2, SILENT, 2 ** 33);
+  const near = device.tensor(f32Type(256));
+  const filler = device.arena.alloc(2 ** 32); // never touched, so that it takes address space only
+  const executable = await device.load(chainProgram("chain", 256, 3), CHAIN_SIGNATURE(256));
+  const [far, total] = [device.tensor(f32Type(256)), device.tensor(f32Type(1))];
+  assert.ok(near.address < 2 ** 32 && far.address > 2 ** 32);
+  near.f32().fill(2);
+  executable.bind([near], [far, total]);
+  executable.run();
+  await executable.runAsync();
+  assert.equal(total.f32()[0], 256 * ((2 * 3 + 1) * 2 + 0.5));
+  device.arena.free(filler);
+  await device.close();
+});
 
 for (const threads of [1, 2]) {
   test(

@@ -13,6 +13,7 @@
 
 import { mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
+import { MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import type { CompileOptions, Graph, Program } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
@@ -201,6 +202,7 @@ export class PrebuiltPrograms implements ProgramStore {
     return {
       name: "native",
       identity: this.machine.name,
+      memoryBytesMax: MEMORY64_BYTES_MAX,
       open: openLibrary,
       restore: () => Promise.resolve(undefined),
       compile: (program: Program) => Promise.reject(this.#notThere(program, missing)),

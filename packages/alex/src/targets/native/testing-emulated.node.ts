@@ -7,7 +7,7 @@ import { accessSync, chmodSync, constants, mkdtempSync, rmSync, writeFileSync } 
 import os from "node:os";
 import path from "node:path";
 import type { Program } from "@fidelity/core";
-import { CONTROL_BYTES, startRun } from "../team.ts";
+import { ADDRESS_BYTES, CONTROL_BYTES, startRun } from "../team.ts";
 import { scratchStrideBytes } from "../wasm/index.ts";
 import type { Architecture, NativeMachine } from "./machine.ts";
 import { printModules } from "./print-program.ts";
@@ -81,7 +81,8 @@ function printEntry(
   memoryBytes: number,
   { arena, scratch, epoch }: { readonly arena: number; readonly scratch: number; readonly epoch: number },
 ): string {
-  const words = { arena, scratch, epoch, member: 0, bindings: 0, control: 0, spins: 10 };
+  const addresses = { arena: arena / ADDRESS_BYTES, scratch: scratch / ADDRESS_BYTES, bindings: 0 };
+  const words = { ...addresses, epoch, member: 0, control: 0, spins: 10 };
   const stores = Object.entries(words).map(
     ([name, value]) => `
   %${name}_value = llvm.mlir.constant(${value} : i32) : i32

@@ -17,6 +17,7 @@ import type {
   VectorTarget,
 } from "@fidelity/core";
 import { compileGraph } from "../../compile.ts";
+import { ADDRESS_BYTES } from "../team.ts";
 import { scratchStrideBytes } from "../wasm/index.ts";
 import { LibraryCache } from "./cache.node.ts";
 import { openNative } from "./entry.node.ts";
@@ -157,7 +158,7 @@ export async function runNative(program: Program, machine: NativeMachine, place:
     const file = path.join(directory, "program.so");
     writeFileSync(file, library);
     const entry = openNative(file, place.memory);
-    entry.run(0, 0, place.arena, place.scratch, 0);
+    entry.run(0, 0, place.arena / ADDRESS_BYTES, place.scratch / ADDRESS_BYTES, 0);
     entry.close?.();
   } finally {
     rmSync(directory, { recursive: true });

@@ -7,7 +7,7 @@
 // claim. JavaScript cannot wake a futex, and changes the word only to fail a run; so a sleeper looks again every
 // 20 ms. For the same reason the member that ends a run says so by its return value, and JavaScript tells the caller.
 
-import { CONTROL, LOOP_DEPTH_MAX, STAGE_ENDED, STAGE_FAILED } from "../team.ts";
+import { ADDRESS_BYTES, CONTROL, LOOP_DEPTH_MAX, STAGE_ENDED, STAGE_FAILED } from "../team.ts";
 import type { NativeMachine } from "./machine.ts";
 import { FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, SYSTEM, printFutex, printSystemCall } from "./system.ts";
 import type { SystemCalls } from "./system.ts";
@@ -15,7 +15,8 @@ import { ARGUMENT, CALL, OP, OP_KIND, PART, SEGMENT, STAGE } from "./tables.ts";
 
 /**
  * What `run` takes: the address of a block of 32-bit words, at these positions. The base is 64 bits, the address of the
- * team's memory; addresses behind it are relative to that. `spins` is how often to look before sleeping; `start` is the
+ * team's memory; addresses behind it are relative to that, in `ADDRESS_BYTES`, only that of the control block is in
+ * bytes. `spins` is how often to look before sleeping; `start` is the
  * stage at which a run without a team starts, 0 for the whole program.
  */
 export const RUN_ARGUMENTS = {
@@ -102,7 +103,9 @@ function printAddress(): string {
 ^bound:
   %binding = llvm.getelementptr %bindings[%slot] : (!llvm.ptr, i64) -> !llvm.ptr, i32
   %relative = llvm.load %binding : !llvm.ptr -> i32
-  %wide = llvm.zext %relative : i32 to i64
+  %granules = llvm.zext %relative : i32 to i64
+  %granule_bytes = llvm.mlir.constant(${ADDRESS_BYTES} : i64) : i64
+  %wide = llvm.mul %granules, %granule_bytes : i64
   %absolute = llvm.add %base, %wide : i64
   %bound_address = llvm.add %absolute, %offset : i64
   llvm.br ^stride(%zero, %bound_address : i64, i64)
@@ -461,8 +464,9 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %${name}_at = llvm.getelementptr %args[${RUN_ARGUMENTS[name]}] : (!llvm.ptr) -> !llvm.ptr, i32
   %${name}_32 = llvm.load %${name}_at : !llvm.ptr -> i32
   %${name}_64 = llvm.zext %${name}_32 : i32 to i64`;
-  const address = (name: "bindings" | "arena" | "scratch" | "control"): string => `${word(name)}
-  %${name} = llvm.add %base, %${name}_64 : i64`;
+  const address = (name: "bindings" | "arena" | "scratch"): string => `${word(name)}
+  %${name}_bytes = llvm.mul %${name}_64, %address_bytes : i64
+  %${name} = llvm.add %base, %${name}_bytes : i64`;
   const put = (which: keyof typeof ENV, value: string): string => `
   %env_${which} = llvm.getelementptr %env[${ENV[which]}] : (!llvm.ptr) -> !llvm.ptr, i64
   llvm.store ${value}, %env_${which} : i64, !llvm.ptr`;
@@ -476,8 +480,11 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %own_count = llvm.mlir.constant(${LOOP_DEPTH_MAX} : i32) : i32
   %own_counters = llvm.alloca %own_count x i32 : (i32) -> !llvm.ptr
   %base = llvm.load %args {alignment = 4 : i64} : !llvm.ptr -> i64
+  %address_bytes = llvm.mlir.constant(${ADDRESS_BYTES} : i64) : i64
   ${word("member")}${address("bindings")}${address("arena")}${address("scratch")}
-  ${address("control")}${word("epoch")}${word("spins")}${word("start")}
+  ${word("control")}
+  %control = llvm.add %base, %control_64 : i64
+  ${word("epoch")}${word("spins")}${word("start")}
   %scratch_stride = llvm.mlir.constant(${scratchStrideBytes} : i64) : i64
   %scratch_offset = llvm.mul %member_64, %scratch_stride : i64
   %own_scratch = llvm.add %scratch, %scratch_offset : i64

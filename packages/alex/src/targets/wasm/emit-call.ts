@@ -2,6 +2,7 @@
 // Left out: which member runs what; see emit-program.ts for one member, emit-walk.ts for a team.
 
 import type { BufferArgument, KernelCall, LoopLimit, Program } from "@fidelity/core";
+import { ADDRESS_BYTES } from "../team.ts";
 import type { FunctionBody } from "./encoder.ts";
 import { VALUE } from "./encoder.ts";
 import { OP } from "./opcodes.ts";
@@ -92,7 +93,11 @@ export class CallEmitter {
       body.get(PARAMETER.arena);
       offset += placement.offsetBytes;
     } else {
-      body.get(PARAMETER.bindings).memory(OP.i32Load, 2, placement.slot * 4);
+      body
+        .get(PARAMETER.bindings)
+        .memory(OP.i32Load, 2, placement.slot * 4)
+        .i32(ADDRESS_BYTES)
+        .op(OP.i32Mul);
     }
     if (offset !== 0) body.i32(offset).op(OP.i32Add);
     argument.strideBytes?.forEach((stride, depth) => {

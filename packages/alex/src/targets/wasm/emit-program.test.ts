@@ -9,8 +9,8 @@ import { F32, I32, buildKernel, verifyProgram } from "@fidelity/core";
 import type { BufferArgument, KernelCall, Program } from "@fidelity/core";
 import { ScheduleLimitError } from "../flatten.ts";
 import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
-import { LAYOUT, PAGES, compareWithEvaluator, exportsOf, runAlone, sharedMemory } from "./testing.node.ts";
-import { CONTROL, CONTROL_BYTES, LOOP_DEPTH_MAX, STAGE_ENDED } from "../team.ts";
+import { ADDRESSES, LAYOUT, PAGES, compareWithEvaluator, exportsOf, runAlone, sharedMemory } from "./testing.node.ts";
+import { ADDRESS_BYTES, CONTROL, CONTROL_BYTES, LOOP_DEPTH_MAX, STAGE_ENDED } from "../team.ts";
 
 const CELLS = 24;
 
@@ -103,10 +103,10 @@ test("bound buffers are found through the table of bindings", () => {
     schedule: [{ kind: "serial", calls: [call(0, 1, { buffer: 0, offsetBytes: 8 }, { buffer: 1, offsetBytes: 4 })] }],
   };
   const memory = sharedMemory();
-  new Uint32Array(memory.buffer).set([50_000, 60_000], LAYOUT.bindings / 4);
-  new Float32Array(memory.buffer)[60_008 / 4] = 2.5;
+  new Uint32Array(memory.buffer).set([51_200 / ADDRESS_BYTES, 64_000 / ADDRESS_BYTES], LAYOUT.bindings / 4);
+  new Float32Array(memory.buffer)[64_008 / 4] = 2.5;
   runAlone(bound, memory);
-  assert.equal(new Float32Array(memory.buffer)[50_004 / 4], 2.5);
+  assert.equal(new Float32Array(memory.buffer)[51_204 / 4], 2.5);
 });
 
 /** Takes part in run after run as soon as it is posted, and in the last one for sure. */
@@ -128,9 +128,8 @@ async function runOnTeam(source: Program, members: number, runs: number): Promis
   const memory = sharedMemory();
   const bytes = compileProgramToWasm(source, { maximumPages: PAGES });
   const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
-  const addresses = [LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control] as const;
   const ended = Array.from({ length: members - 1 }, (_, i) => {
-    const workerData = { module, memory, member: i + 1, addresses, runs, posted: POSTED };
+    const workerData = { module, memory, member: i + 1, addresses: ADDRESSES, runs, posted: POSTED };
     const worker = new Worker(WORKER, { eval: true, workerData });
     return new Promise<void>((resolve, reject) => {
       worker.once("error", reject);
@@ -143,7 +142,7 @@ async function runOnTeam(source: Program, members: number, runs: number): Promis
     start(LAYOUT.control, epoch);
     Atomics.store(posted, 0, epoch);
     Atomics.notify(posted, 0);
-    assert.equal(run(0, ...addresses, epoch), 0);
+    assert.equal(run(0, ...ADDRESSES, epoch), 0);
     // The workers are still starting in the first runs: then this thread does it all.
     if (epoch === runs >> 1) await setTimeout(100);
   }
@@ -163,7 +162,7 @@ for (const { members, rounds, runs } of [
     assert.ok(scratchStrideBytes(source) * members <= LAYOUT.arena - LAYOUT.scratch);
     const alone = sharedMemory();
     const { run } = exportsOf(compileProgramToWasm(source, { maximumPages: PAGES }), alone);
-    for (let i = 0; i < runs; i++) run(0, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
+    for (let i = 0; i < runs; i++) run(0, ...ADDRESSES);
     const shared = await runOnTeam(source, members, runs);
     assert.deepEqual(arenaOf(shared, source), arenaOf(alone, source));
     const [state] = new BigUint64Array(shared.buffer, LAYOUT.control + CONTROL.state, 1);
@@ -179,18 +178,17 @@ test("a member does all of a run by itself when nobody comes; one that comes lat
   const source = program(20, 3);
   const [alone, shared] = [sharedMemory(), sharedMemory()];
   const bytes = compileProgramToWasm(source, { maximumPages: PAGES });
-  const addresses = [LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control] as const;
-  exportsOf(bytes, alone).run(0, ...addresses);
+  exportsOf(bytes, alone).run(0, ...ADDRESSES);
   const { run, start } = exportsOf(bytes, shared);
   start(LAYOUT.control, 7);
-  assert.equal(run(2, ...addresses, 7), 0);
+  assert.equal(run(2, ...ADDRESSES, 7), 0);
   assert.deepEqual(arenaOf(shared, source).slice(), arenaOf(alone, source).slice());
   const after = new Uint8Array(shared.buffer).slice();
-  assert.equal(run(1, ...addresses, 7), 0, "late for this run");
-  assert.equal(run(1, ...addresses, 6), 0, "late for the run before");
+  assert.equal(run(1, ...ADDRESSES, 7), 0, "late for this run");
+  assert.equal(run(1, ...ADDRESSES, 6), 0, "late for the run before");
   start(LAYOUT.control, 8);
   after.set(new Uint8Array(shared.buffer, LAYOUT.control, CONTROL_BYTES), LAYOUT.control);
-  assert.equal(run(1, ...addresses, 7), 0, "late, with the next run in progress");
+  assert.equal(run(1, ...ADDRESSES, 7), 0, "late, with the next run in progress");
   assert.deepEqual(new Uint8Array(shared.buffer).slice(), after);
 });
 
@@ -204,11 +202,10 @@ test("a team walks items of more chunks than a stage holds", () => {
   const source: Program = { ...program(1, 1), kernels: [count], schedule: items };
   const [alone, shared] = [sharedMemory(), sharedMemory()];
   const bytes = compileProgramToWasm(source, { maximumPages: PAGES });
-  const addresses = [LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control] as const;
-  exportsOf(bytes, alone).run(0, ...addresses);
+  exportsOf(bytes, alone).run(0, ...ADDRESSES);
   const { run, start } = exportsOf(bytes, shared);
   start(LAYOUT.control, 1);
-  assert.equal(run(0, ...addresses, 1), 0);
+  assert.equal(run(0, ...ADDRESSES, 1), 0);
   assert.deepEqual(arenaOf(shared, source).slice(), arenaOf(alone, source).slice());
 });
 

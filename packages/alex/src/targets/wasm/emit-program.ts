@@ -3,6 +3,7 @@
 // Profiling and memory are the runtime's.
 
 import type { Program, ScheduleItem } from "@fidelity/core";
+import { ADDRESS_BYTES } from "../team.ts";
 import type { FunctionBody } from "./encoder.ts";
 import { ModuleBuilder, VALUE } from "./encoder.ts";
 import { CallEmitter, PARAMETER, RUN_PARAMETERS } from "./emit-call.ts";
@@ -18,13 +19,14 @@ export interface WasmProgramExports {
   /**
    * Takes part in a run until it is over: returns 0 then, or 1 when it failed. A member may come late, or not at all:
    * the others do its share. One whose run is over already touches nothing and returns. Without an epoch it is no run
-   * of a team: the member does everything by itself, and the control block is left alone.
+   * of a team: the member does everything by itself, and the control block is left alone. Addresses count
+   * `ADDRESS_BYTES`, but for `control`.
    *
    * @param member this member's number in the team
-   * @param bindings address of a table of i32 addresses, one for each binding slot
+   * @param bindings address of a table of 32-bit addresses, one for each binding slot
    * @param arena address of the arena, `program.arenaBytes` long
    * @param scratch address of the members' scratch memory, 64-byte aligned, `scratchStrideBytes(program)` for each
-   * @param control address of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
+   * @param control address in bytes of the team's control block: `CONTROL_BYTES`, 64-byte aligned, zeroed once
    * @param epoch the number that the run was started with: `startRun` of team.ts
    */
   run(member: number, bindings: number, arena: number, scratch: number, control: number, epoch?: number): number;
@@ -55,12 +57,21 @@ export function compileProgramToWasm(program: Program, options: WasmProgramOptio
   const shared = addTeamWalk(module, program, kernels);
   const run = module.function("run", RUN_PARAMETERS, [VALUE.i32]);
   run.body.get(PARAMETER.epoch).op(OP.i32Eqz).if();
-  for (const parameter of Object.values(PARAMETER)) run.body.get(parameter);
+  pushParameters(run.body);
   run.body.call(alone).i32(0).return().end();
-  for (const parameter of Object.values(PARAMETER)) run.body.get(parameter);
+  pushParameters(run.body);
   run.body.call(shared);
   module.export("run", run.index);
   return module.encode();
+}
+
+/** Pushes what `run` was given, with addresses in bytes. */
+function pushParameters(body: FunctionBody): void {
+  const { bindings, arena, scratch } = PARAMETER;
+  for (const parameter of Object.values(PARAMETER)) {
+    body.get(parameter);
+    if (parameter === bindings || parameter === arena || parameter === scratch) body.i32(ADDRESS_BYTES).op(OP.i32Mul);
+  }
 }
 
 /** The schedule in order, all chunks on this member. */

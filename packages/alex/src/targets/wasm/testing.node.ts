@@ -5,12 +5,20 @@ import { buildKernel, evaluateProgram } from "@fidelity/core";
 import type { Kernel, KernelBuilder, KernelCall, LoopType, LoopValue, Program } from "@fidelity/core";
 import { compileProgramToWasm, scratchStrideBytes } from "./emit-program.ts";
 import type { WasmProgramExports } from "./emit-program.ts";
-import { CONTROL_BYTES, startRun } from "../team.ts";
+import { ADDRESS_BYTES, CONTROL_BYTES, startRun } from "../team.ts";
 
 export const PAGES = 4;
 
 /** Where things are put in memory. */
 export const LAYOUT = { bindings: 64, control: 1024, scratch: 4096, arena: 32768 } as const;
+
+/** What `run` takes after the member. */
+export const ADDRESSES = [
+  LAYOUT.bindings / ADDRESS_BYTES,
+  LAYOUT.arena / ADDRESS_BYTES,
+  LAYOUT.scratch / ADDRESS_BYTES,
+  LAYOUT.control,
+] as const;
 
 export function sharedMemory(): WebAssembly.Memory {
   return new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
@@ -58,7 +66,7 @@ export function programOf(kernel: Kernel, sizeBytes: number, chunks = 1): Progra
 export function runAlone(program: Program, memory: WebAssembly.Memory): void {
   const { run } = exportsOf(compileProgramToWasm(program, { maximumPages: PAGES }), memory);
   if (scratchStrideBytes(program) > LAYOUT.arena - LAYOUT.scratch) throw new RangeError("too much scratch memory");
-  run(0, LAYOUT.bindings, LAYOUT.arena, LAYOUT.scratch, LAYOUT.control);
+  run(0, ...ADDRESSES);
 }
 
 /**
