@@ -53,10 +53,7 @@ export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>):
   const rows = flat ? 1 : unit.rows;
   const columns = flat ? unit.rows * unit.columns : unit.columns;
   const { perRow, passOf, kept } = passesOf(unit);
-  const perElement = unit.nodes.reduce(
-    (sum, node) => sum + (TRANSCENDENTAL.has(node.op.name) ? TRANSCENDENTAL_WORK : 1),
-    1,
-  );
+  const perElement = unit.nodes.reduce((sum, node) => sum + (isTranscendental(node) ? TRANSCENDENTAL_WORK : 1), 1);
   const passes = Math.max(0, ...passOf.values()) + 1;
   const rowsTogether = rowsTogetherOf(unit, rows, columns, passes);
   const rowsPerChunk = roundUp(Math.max(1, Math.ceil(chunkElements / columns)), rowsTogether);
@@ -75,7 +72,7 @@ export function planRowProgram(unit: FusedUnit, target: Required<VectorTarget>):
     unroll: unrollOf(unit, columns / lanes, target),
     loads: loadsOf(unit),
     passes,
-    computes: unit.nodes.some((node) => TRANSCENDENTAL.has(node.op.name)),
+    computes: unit.nodes.some(isTranscendental),
     chunks: rows === 1 && flat ? Math.ceil(columns / chunkElements) : Math.ceil(rows / rowsPerChunk),
     work: rows * columns * perElement,
   };
@@ -87,6 +84,11 @@ function pastCachesOf(unit: FusedUnit, columns: number, lanes: number, kept: Rea
   const isLarge = ({ dtype, shape }: Tensor): boolean =>
     cellBytes(dtype) === elementSize(dtype) && elementCount(shape) * cellBytes(dtype) >= PAST_CACHES_BYTES;
   return new Set(unit.outputs.filter((tensor) => !isTail(tensor.node) && !kept.has(tensor) && isLarge(tensor)));
+}
+
+/** Whether a node is a function that takes a series of operations. */
+export function isTranscendental({ op }: Node): boolean {
+  return TRANSCENDENTAL.has(op.name);
 }
 
 /** The ops of a unit that end it with work on whole rows. */

@@ -19,7 +19,7 @@ import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
 import { isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } from "../passes/fuse.ts";
 import type { RowProgram } from "./row_plan.ts";
-import { domainAccess, tailsOf } from "./row_plan.ts";
+import { domainAccess, isTranscendental, tailsOf } from "./row_plan.ts";
 
 /** Groups of rows of more bytes than this are not asked for ahead: they would not stay in the first cache. */
 const AHEAD_BYTES_MAX = 16 * 1024;
@@ -106,7 +106,7 @@ class RowEmitter {
     const k = this.#k;
     const group = Array.from({ length: count }, (_, i) => this.#startRow(k.add(first, k.index(i)), i));
     for (let pass = 0; pass < this.#program.passes; pass++) {
-      for (const row of group) this.#rowStage(row, pass);
+      this.#rowStage(group, pass);
       for (const row of group) this.#pass(row, pass, k.index(0), k.index(this.#program.columns));
     }
     for (const row of group) this.#tails(row);
@@ -174,23 +174,39 @@ class RowEmitter {
     return new Map([...widths].map((width) => [width, this.#k.splat(scalar, width)]));
   }
 
-  /** Per-row values that are known before `pass`, other than reductions: scalar arithmetic. */
-  #rowStage(row: Row, pass: number): void {
+  /** Per-row values of a group that are known before `pass`, other than reductions. */
+  #rowStage(group: readonly Row[], pass: number): void {
     const { unit, perRow, passOf } = this.#program;
     for (const node of unit.nodes) {
       const [result] = node.results;
       if (!perRow.has(result!) || passOf.get(result!) !== pass) continue;
       if (node.op.lowering.kind !== "reduce") {
-        const values = new Map<Tensor, LoopValue>();
-        const place: Place = { row, column: this.#k.index(0), ahead: 0, lanes: 1, values, addresses: new Map() };
-        row.values.set(result!, this.#repeat(this.#compute(node, place)));
+        this.#ofRows(node, group).forEach((value, i) => group[i]!.values.set(result!, this.#repeat(value)));
       }
-      if (unit.outputs.includes(result!)) {
-        const cell = cellBytes(result!.dtype);
-        const address = this.#k.offset(this.#bufferOf.get(result!)!, row.index, cell);
+      if (!unit.outputs.includes(result!)) continue;
+      for (const row of group) {
+        const address = this.#k.offset(this.#bufferOf.get(result!)!, row.index, cellBytes(result!.dtype));
         storeElement(this.#k, row.values.get(result!)!.get(1)!, result!.dtype, address, 0);
       }
     }
+  }
+
+  /** A per-row value for each row of a group: scalars, but long functions of all rows in the lanes of one vector. */
+  #ofRows(node: Node, group: readonly Row[]): LoopValue[] {
+    const k = this.#k;
+    const places = group.map((row): Place => {
+      return { row, column: k.index(0), ahead: 0, lanes: 1, values: new Map(), addresses: new Map() };
+    });
+    const count = group.length;
+    if (!isTranscendental(node) || count === 1 || count > this.#program.lanes) {
+      return places.map((place) => this.#compute(node, place));
+    }
+    const operands = operandsOf(node).map((_operand, index) => {
+      const [first, ...others] = places.map((place) => this.#operand(node, index, place, Infinity));
+      return others.reduce((lanes, value, i) => k.insert(lanes, value, i + 1), k.splat(first!, count));
+    });
+    const lanes = this.#apply(node, { ...places[0]!, lanes: count }, operands);
+    return places.map((_place, i) => k.extract(lanes, i));
   }
 
   /** All full work of one pass over the columns [first, end). */
