@@ -13,6 +13,7 @@ import {
   choiceOption,
   dataOption,
   integerOption,
+  integersOption,
   jsonOption,
   numberOption,
   pinOption,
@@ -25,8 +26,14 @@ import type { DeviceChoice, Target } from "./options.ts";
 import { ARCHITECTURES, VOCABULARIES } from "./training.ts";
 import type { ModelSizes, VocabularyName } from "./training.ts";
 
+export const TRAIN_TASKS = ["text", "mqar"] as const;
+
 export interface TrainCommandOptions extends ModelSizes, DeviceChoice, StepChoice {
   readonly data?: readonly string[];
+  readonly task: (typeof TRAIN_TASKS)[number];
+  /** Of --task mqar: pairs of its sequences, and its vocabulary. */
+  readonly pairs?: readonly number[];
+  readonly symbols?: number;
   readonly out: string;
   readonly resume?: boolean;
   readonly vocabulary: VocabularyName;
@@ -48,6 +55,9 @@ export interface TrainCommandOptions extends ModelSizes, DeviceChoice, StepChoic
 /** Options that a resumed run must have as they were; what only a start of the process needs is not among them. */
 const REMEMBERED: readonly (keyof TrainCommandOptions)[] = [
   "data",
+  "task",
+  "pairs",
+  "symbols",
   "architecture",
   "layers",
   "width",
@@ -106,7 +116,10 @@ export const RECOMPUTE = [
 export function addTrainOptions(command: Command): Command {
   const step = stepOptions();
   return command
+    .addOption(choiceOption("--task <name>", "what to learn", TRAIN_TASKS).default("text"))
     .addOption(dataOption())
+    .addOption(integersOption("--pairs <counts>", "MQAR: pairs of a sequence (default: 2,4,8)", { max: 1 << 20 }))
+    .addOption(integerOption("--symbols <count>", "MQAR: size of its vocabulary (default: 64)", { max: 20_992 }))
     .option("--out <folder>", "the run folder: checkpoints, metrics, curves, the model", "runs/train")
     .option("--resume", "go on with the run in --out; its other options are remembered there")
     .addOption(choiceOption("--architecture <name>", "what to train", ARCHITECTURES).default("matmul-free"))

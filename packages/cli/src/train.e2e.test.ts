@@ -65,6 +65,23 @@ describe("train", { concurrency: 2 }, () => {
     assert.deepEqual(stoppedModel.subarray(offset), wholeModel.subarray(offset));
   });
 
+  test("associative recall is learned without a text, resumed from the folder's notes, and measured", async () => {
+    const out = scratch.at("recall");
+    const sizes = ["--architecture", "gated-deltanet", "--heads", "1", ...TINY];
+    const made = ["--task", "mqar", "--pairs", "1,2", "--symbols", "12"];
+    const { code, stdout, stderr } = await fidelity("train", "--out", out, "--steps", "3", ...made, ...sizes);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^MQAR: sequences of 1, 2 pairs among 12 symbols, without end\n/);
+    assert.ok(stdout.endsWith(`measure:  fidelity eval --model ${out} --task mqar\n`), stdout);
+    const { task, pairs, symbols } = JSON.parse(readFileSync(`${out}/options.json`, "utf8"));
+    assert.deepEqual([task, pairs, symbols], ["mqar", [1, 2], 12]);
+    const again = await fidelity("train", "--resume", "--out", out);
+    assert.equal(again.code, 0, again.stderr);
+    const wrong = await fidelity("train", "--data", text, "--pairs", "2", "--out", scratch.at("wrong"));
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /^fidelity: --pairs means nothing to a text\n/);
+  });
+
   test("a folder with a run is not trained over", async () => {
     const out = scratch.at("twice");
     const args = ["--data", text, "--out", out, "--steps", "2", ...TINY];

@@ -13,7 +13,7 @@ import {
 import type { Model, Tokenizer } from "@fidelity/models";
 import { saveModel } from "@fidelity/run/node";
 import { ProgressDisplay, train } from "@fidelity/train";
-import type { RunFolder, TextCorpus, TokenData, TrainOptions, TrainResult } from "@fidelity/train";
+import type { RunFolder, TextCorpus, TokenData, TrainingData, TrainOptions, TrainResult } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import type { Output } from "./output.ts";
@@ -91,11 +91,14 @@ export function vocabularyOf(corpus: TextCorpus, name: VocabularyName): Tokenize
 }
 
 /** Everything that a run is made of. */
-export interface RunPlan extends Pick<TrainOptions, "settings" | "validation" | "recompute" | "watch"> {
+export interface RunPlan<D extends TrainingData = TokenData> extends Pick<
+  TrainOptions,
+  "settings" | "validation" | "recompute" | "watch"
+> {
   readonly device: Device;
   readonly model: Model;
   readonly tokenizer: Tokenizer;
-  readonly data: TokenData;
+  readonly data: D;
   readonly folder: RunFolder;
 }
 
@@ -106,7 +109,7 @@ export interface FinishedRun {
 }
 
 /** Trains with a live display. The first Ctrl-C stops with a whole checkpoint, the second one at once. */
-export async function runTraining(plan: RunPlan, output: Output): Promise<FinishedRun> {
+export async function runTraining(plan: RunPlan<TrainingData>, output: Output): Promise<FinishedRun> {
   const display = new ProgressDisplay({ stream: output.people });
   using interrupt = new Interrupt(() => display.note("stopping after this step; press Ctrl-C again to quit at once"));
   const { folder, ...rest } = plan;
@@ -126,7 +129,7 @@ export async function runTraining(plan: RunPlan, output: Output): Promise<Finish
 
 /** Saves the finished model of a run: ternary weights packed, where it has any. Returns the size of the file. */
 export async function saveFinished(
-  { device, model, tokenizer, settings, folder }: RunPlan,
+  { device, model, tokenizer, settings, folder }: RunPlan<TrainingData>,
   result: TrainResult,
 ): Promise<number> {
   const { parameters, step, validationLoss } = result;

@@ -1,13 +1,22 @@
-// `fidelity train`: a model of the user's text, in a run folder.
+// `fidelity train`: a model of the user's text, or of a task whose sequences are made, in a run folder.
 
 import { existsSync } from "node:fs";
 import { TARGETS, emitAfter } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import type { CompileOptions, Device, Graph } from "@fidelity/core";
 import { ByteTokenizer, countParameters } from "@fidelity/models";
-import type { Model } from "@fidelity/models";
-import { DEFAULT_ESTIMATOR, formatLoss, RunFolder, TextCorpus, trainSettings, TrainStep } from "@fidelity/train";
-import type { TrainResult, TrainSettings } from "@fidelity/train";
+import type { Model, Tokenizer } from "@fidelity/models";
+import {
+  DEFAULT_ESTIMATOR,
+  formatLoss,
+  mqarTask,
+  RunFolder,
+  symbolTokenizer,
+  TextCorpus,
+  trainSettings,
+  TrainStep,
+} from "@fidelity/train";
+import type { TrainingData, TrainResult, TrainSettings } from "@fidelity/train";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { openDevice } from "../open-model.ts";
@@ -25,12 +34,16 @@ The first nine tenths of the text train and the rest validates. A run is the sam
 run that was stopped and resumed is the same as one that was not. Ctrl-C stops with a whole checkpoint; the exit code is
 then 130. The run folder has the curves in index.html.
 
+With --task mqar the sequences are made: multi-query associative recall, where a model reads pairs of a key and a value
+and is asked for the values later. Only the answers count. \`fidelity eval --task mqar\` measures what was learned.
+
 Examples:
   fidelity train --data notes/ --out runs/notes
   fidelity train --data "src/**/*.ts" --architecture transformer --heads 4 --steps 2000
   fidelity train --data shakespeare.txt --vocabulary character --context 64 --batch 12
   fidelity train --data notes/ --estimator reste
   fidelity train --resume --out runs/notes
+  fidelity train --task mqar --architecture gated-deltanet --context 32 --learning-rate 0.01 --out runs/recall
   fidelity train --emit-after fuse --layers 1 --width 32`;
 
 /** The vectors that `createDevice` compiles for, where the engine's flags are as it sets them. */
@@ -75,20 +88,17 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   if (isResumable && options.resume !== true) throw folderInUse(options.out);
   if (options.resume === true && !isResumable) output.line(`no checkpoint in ${options.out}: starting afresh`);
   const settings = settingsOf(options);
-  const paths = required(options.data, "--data <path...>", "the text to train on: files, folders or globs");
-  const corpus = TextCorpus.open(paths);
-  const tokenizer = vocabularyOf(corpus, options.vocabulary);
+  const { tokenizer, read } = openSubject(options);
   const model = modelOfSizes(options, tokenizer.vocabSize);
   requireTernary(model, options);
-  const data = corpus.tokenize(tokenizer);
-  const text = `${plural(corpus.files.length, "file")}, ${formatSize(corpus.sizeBytes)}`;
-  output.line(`${text}, ${formatCount(data.tokens.length)} tokens of ${tokenizer.vocabSize} kinds`);
+  const { data, what } = read();
+  output.line(what);
   output.line(describeModel(model, options));
   folder.create();
   rememberOptions(options);
   const device = openDevice(options.target, options.threads, options);
   try {
-    const plan: RunPlan = {
+    const plan: RunPlan<TrainingData> = {
       device,
       model,
       tokenizer,
@@ -106,6 +116,46 @@ async function trainRun(options: TrainCommandOptions): Promise<number> {
   } finally {
     await device.close();
   }
+}
+
+/** What a run learns: its vocabulary, and what reads or makes the data. */
+interface Subject {
+  readonly tokenizer: Tokenizer;
+  read(): { readonly data: TrainingData; /** The data in words. */ readonly what: string };
+}
+
+function openSubject(options: TrainCommandOptions): Subject {
+  const { task, pairs, symbols, vocabulary } = options;
+  if (task === "mqar") return recallSubject(options);
+  if (pairs !== undefined || symbols !== undefined) {
+    throw new UsageError(`${pairs === undefined ? "--symbols" : "--pairs"} means nothing to a text`, {
+      where: "option --task <name>",
+      hint: "leave it out, or use --task mqar",
+    });
+  }
+  const paths = required(options.data, "--data <path...>", "the text to train on: files, folders or globs");
+  const corpus = TextCorpus.open(paths);
+  const tokenizer = vocabularyOf(corpus, vocabulary);
+  return {
+    tokenizer,
+    read: () => {
+      const data = corpus.tokenize(tokenizer);
+      const text = `${plural(corpus.files.length, "file")}, ${formatSize(corpus.sizeBytes)}`;
+      return { data, what: `${text}, ${formatCount(data.tokens.length)} tokens of ${tokenizer.vocabSize} kinds` };
+    },
+  };
+}
+
+const DEFAULT_PAIRS: readonly number[] = [2, 4, 8];
+const DEFAULT_SYMBOLS = 64;
+
+function recallSubject({ data, pairs = DEFAULT_PAIRS, symbols = DEFAULT_SYMBOLS }: TrainCommandOptions): Subject {
+  if (data !== undefined) {
+    throw new UsageError("--task mqar makes its data", { where: "option --data <path...>", hint: "leave --data out" });
+  }
+  const task = mqarTask({ vocabSize: symbols, pairs });
+  const what = `MQAR: sequences of ${pairs.join(", ")} pairs among ${symbols} symbols, without end`;
+  return { tokenizer: symbolTokenizer(symbols), read: () => ({ data: task, what }) };
 }
 
 function requireTernary(model: Model, { estimator, architecture }: TrainCommandOptions): void {
@@ -134,7 +184,7 @@ function describeModel(model: Model, { layers, width, target, threads }: TrainCo
 
 function report(
   output: Output,
-  { out }: TrainCommandOptions,
+  { out, task }: TrainCommandOptions,
   folder: RunFolder,
   result: TrainResult,
   modelSizeBytes: number | undefined,
@@ -148,7 +198,11 @@ function report(
     output.line(`${result.steps} steps in ${formatDuration(result.seconds)}${speed}${loss}`);
     output.line(`model:    ${folder.model} (${formatSize(modelSizeBytes)})`);
     output.line(`curves:   ${folder.page}`);
-    output.line(`generate: fidelity generate --model ${out}`);
+    output.line(
+      task === "text"
+        ? `generate: fidelity generate --model ${out}`
+        : `measure:  fidelity eval --model ${out} --task ${task}`,
+    );
   }
   const model = modelSizeBytes === undefined ? undefined : { path: folder.model, sizeBytes: modelSizeBytes };
   output.result({ out, ...result, parameters: undefined, model });
@@ -156,13 +210,15 @@ function report(
 
 /** Prints the step program after a pass. Only the vocabulary of characters needs the text for it. */
 async function emitStep(options: TrainCommandOptions, pass: string): Promise<number> {
-  const vocabulary =
-    options.vocabulary === "byte"
-      ? new ByteTokenizer()
-      : vocabularyOf(TextCorpus.open(required(options.data, "--data <path...>", "the text to train on")), "character");
+  const hasGaps = options.task === "mqar";
+  const needsText = hasGaps || options.vocabulary !== "byte";
+  const vocabulary = needsText ? openSubject(options).tokenizer : new ByteTokenizer();
   const compiled: { graph: Graph; options: CompileOptions }[] = [];
   const device = watchedInterpreter((graph, compileOptions) => compiled.push({ graph, options: compileOptions }));
-  await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options), options);
+  await TrainStep.compile(device, modelOfSizes(options, vocabulary.vocabSize), settingsOf(options), {
+    ...options,
+    hasGaps,
+  });
   const isWasm = options.target === "wasm" || options.target === "interpreter";
   const target = isWasm ? WASM_TARGET : TARGETS[options.target].vectors();
   for (const { graph, options: compileOptions } of compiled) {

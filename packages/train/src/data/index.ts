@@ -9,7 +9,7 @@ export { BinaryDataError, CorpusTooShortError, DataError, DataSettingError, Empt
 export { NoMatchError, NoSuchFileError, TooManyFilesError, UnreadableFileError } from "./errors.ts";
 export { defaultExtensions, findTextFiles } from "./find-files.ts";
 export type { CorpusFile } from "./find-files.ts";
-export { mqarTask } from "./mqar.ts";
+export { mqarTask, symbolTokenizer } from "./mqar.ts";
 export type { MqarOptions } from "./mqar.ts";
 export { QuestionError, readQuestions } from "./questions.ts";
 export type { Question } from "./questions.ts";

@@ -10,7 +10,8 @@
 // Left out: fillers that are random tokens, which among few symbols would be keys by chance.
 
 import { createHash } from "node:crypto";
-import { NO_TARGET, RandomStream, randomPurpose } from "@fidelity/models";
+import { CharacterTokenizer, NO_TARGET, RandomStream, randomPurpose } from "@fidelity/models";
+import type { Tokenizer } from "@fidelity/models";
 import { invariant } from "@fidelity/units";
 import type { BatchOptions } from "./batches.ts";
 import { checkBatchSizes } from "./batches.ts";
@@ -59,6 +60,17 @@ export function mqarTask({ vocabSize, pairs, power = DEFAULT_POWER }: MqarOption
     fingerprint,
     batches: (options) => new MqarBatches({ vocabSize, pairs, power }, options),
   };
+}
+
+/** A block of signs for symbols to be printed as: the unified ideographs of Unicode. */
+const SIGNS = { first: 0x4e00, count: 20_992 } as const;
+
+/** A vocabulary of `count` symbols that mean nothing. Throws `DataSettingError` for more than there are signs. */
+export function symbolTokenizer(count: number): Tokenizer {
+  checkPositiveInteger("the number of symbols", count, SIGNS.count);
+  return new CharacterTokenizer(
+    Array.from({ length: count }, (_, i) => String.fromCodePoint(SIGNS.first + i)).join(""),
+  );
 }
 
 /** The batches of MQAR: those of step n follow from seed and n. */
