@@ -16,14 +16,14 @@ interface Ban {
   readonly advice: string;
 }
 
-// Those who wait spin for a time before they sleep, and a compiler says how long its tools and kernels take; nothing
-// that they compute depends on the clock.
+// Those who wait spin for a time before they sleep, a compiler says how long its tools and kernels take, and whoever
+// generates says how fast; nothing that they compute depends on the clock.
 const CLOCK_READERS =
-  "cli|train|alex/src/(explain|runtime|targets/(cuda|native)|tune)|barewire/src/channel|[^/]+/examples";
+  "cli|train|run|alex/src/(explain|runtime|targets/(cuda|native)|tune)|barewire/src/channel|[^/]+/examples";
 const CLOCK_EXCEPT = new RegExp(`^(packages/(${CLOCK_READERS})/|bench/|tools/)`);
 const CLOCK_ADVICE =
-  "only cli, train, bench, tools, examples, barewire/channel and alex/{explain,runtime,targets/{cuda,native},tune} " +
-  "read a clock";
+  "only cli, train, run, bench, tools, examples, barewire/channel and alex/{explain,runtime,targets/{cuda,native}," +
+  "tune} read a clock";
 const NOWHERE = /^$/;
 
 export const BANS: readonly Ban[] = [

@@ -4,8 +4,8 @@ import { createDevice } from "@fidelity/alex/node";
 import { createInterpreter } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
 import { freeParameters } from "@fidelity/models";
-import type { DeviceParameters, Model, Tokenizer } from "@fidelity/models";
-import { OpenModel, openModel } from "@fidelity/run/node";
+import type { LanguageModel, LanguageModelOptions } from "@fidelity/run";
+import { languageModelOf, OpenModel, openModel } from "@fidelity/run/node";
 import type { ImportProgress, ModelInfo, OpenModelOptions } from "@fidelity/run/node";
 import { finishCheckpoint } from "@fidelity/train";
 import { UsageError } from "./errors.ts";
@@ -41,17 +41,7 @@ function prebuiltFolder(prebuilt: DeviceChoice["prebuilt"], model: string | unde
   throw new UsageError("--prebuilt needs a folder here", { hint: "give the --out of fidelity build" });
 }
 
-/** A model with its vocabulary and its parameters on a device; what it takes to generate and to evaluate. */
-export interface LoadedModel {
-  readonly model: Model;
-  readonly tokenizer: Tokenizer;
-  /** As the file has them: float32, or with ternary weights packed. */
-  readonly parameters: DeviceParameters;
-  readonly device: Device;
-  readonly info: ModelInfo;
-}
-
-export interface LoadOptions extends DeviceChoice {
+export interface LoadOptions extends DeviceChoice, LanguageModelOptions {
   readonly target: Target;
   readonly threads: number;
   /** Path of a llama2.c tokenizer file, for models that do not hold their own. */
@@ -90,18 +80,22 @@ export function showImport({ parameter, done, total }: ImportProgress): void {
 export async function withModel<T>(
   path: string,
   options: LoadOptions,
-  use: (loaded: LoadedModel) => Promise<T>,
+  use: (loaded: LanguageModel, info: ModelInfo) => Promise<T>,
 ): Promise<T> {
+  const started = performance.now();
   const device = openDevice(options.target, options.threads, options, path);
   try {
-    using opened = await openTrained(path, device, { tokenizer: options.tokenizer, onProgress: showImport });
-    const { model, tokenizer, parameters, info } = opened;
-    if (tokenizer !== undefined) return await use({ model, tokenizer, parameters, device, info });
-    throw new UsageError("this model needs its tokenizer", {
-      where: path,
-      expected: "--tokenizer FILE, the vocabulary that the model was trained with",
-      hint: "it lies beside the model and is called tokenizer.bin or tok512.bin",
-    });
+    const opened = await openTrained(path, device, { tokenizer: options.tokenizer, onProgress: showImport });
+    if (opened.tokenizer === undefined) {
+      throw new UsageError("this model needs its tokenizer", {
+        where: path,
+        expected: "--tokenizer FILE, the vocabulary that the model was trained with",
+        hint: "it lies beside the model and is called tokenizer.bin or tok512.bin",
+      });
+    }
+    const loadSeconds = (performance.now() - started) / 1000;
+    await using loaded = languageModelOf(opened, device, { ...options, loadSeconds });
+    return await use(loaded, opened.info);
   } finally {
     await device.close();
   }

@@ -2,6 +2,7 @@
 // and what people would read goes to standard error. Text that a model writes is standard output's alone, so that it
 // can be piped; remarks about it are standard error's.
 
+import { once } from "node:events";
 import { toFileError } from "@fidelity/barewire/node";
 import { describeFailure, EXIT_FAILURE, EXIT_OK } from "./errors.ts";
 
@@ -26,6 +27,11 @@ export function createOutput(isJson: boolean): Output {
       if (isJson) process.stdout.write(`${JSON.stringify(value, jsonValue, 2)}\n`);
     },
   };
+}
+
+/** Writes to standard output, and waits where its reader is slower than whoever writes. */
+export async function writeText(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, "drain");
 }
 
 /** A remark on standard error, whatever the output is. */

@@ -9,7 +9,8 @@ import type { Model } from "./model.ts";
 import { parameterTypes } from "./parameters.ts";
 import { Sampler } from "./sampling.ts";
 import type { Session } from "./session.ts";
-import { ContextLimitError, openSession, TokenRangeError } from "./session.ts";
+import { sampleConfigs } from "./samples.ts";
+import { ContextLimitError, openSession, SessionStateError, TokenRangeError } from "./session.ts";
 import { evaluateModel, largestError, packedParameters, randomParameters, randomTokens } from "./testing.ts";
 
 const configs = [
@@ -162,6 +163,28 @@ test("generation is the sampler's choice among the logits, token by token", asyn
     session.reset();
     assert.deepEqual(await Array.fromAsync(session.generate([1], { sampler: greedy(), maxTokens: 0 })), []);
   }
+});
+
+test("a session forgets its last tokens where its state is a cache, and refuses where it is not", async () => {
+  const device = createInterpreter();
+  const cached: string[] = [];
+  for (const architecture of Object.keys(sampleConfigs)) {
+    const model = createModel({ architecture, ...sampleConfigs[architecture], vocabSize: 11 });
+    if (model.encoder !== undefined) continue;
+    const session = await openSession(model, load(device, model, 2), device);
+    const [tokens] = randomTokens(model, 1, 4, 6);
+    const expected = readAll(session, tokens).slice(-model.vocabSize);
+    assert.throws(() => session.rewind(5), SessionStateError);
+    if (session.canRewind) {
+      cached.push(architecture);
+      session.rewind(2);
+      for (const token of [7, 8, 9]) session.step(token);
+      session.rewind(2);
+      assert.deepEqual(readAll(session, tokens.slice(2)).slice(-model.vocabSize), expected, architecture);
+    } else assert.throws(() => session.rewind(2), SessionStateError);
+    session.close();
+  }
+  assert.deepEqual(cached, ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "bitnet", "deepseek2"]);
 });
 
 test("tensors are given back when filling them fails, and a session gives its own back", async () => {

@@ -6,7 +6,7 @@
 // batches of sequences, and memory that sequences share.
 
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
-import { flattenTree, isTensorType, trace } from "@fidelity/core";
+import { elementCount, flattenTree, isTensorType, trace } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { FidelityError, invariant } from "@fidelity/units";
 import type { Constraint } from "./constraints/index.ts";
@@ -95,6 +95,8 @@ interface SessionProgram {
 class SessionPrograms {
   readonly state: readonly DeviceTensor[];
   readonly position: DeviceTensor;
+  /** Whether every tensor of the state is a cache by position. */
+  readonly isCached: boolean;
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
@@ -106,7 +108,13 @@ class SessionPrograms {
     this.#model = model;
     this.#device = device;
     this.#parameters = parameters;
-    this.#stateTypes = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1 });
+    const capacity = Number.isFinite(limit) ? limit : 1;
+    this.#stateTypes = model.stateTypes({ batch: 1, capacity });
+    const sizes = (tree: Tree<TensorType>): number[] =>
+      flattenTree(tree, isTensorType).map(({ leaf }) => elementCount(leaf.shape));
+    // What has room for each token is a cache; what is recurrent has one size.
+    const larger = sizes(model.stateTypes({ batch: 1, capacity: capacity + 1 }));
+    this.isCached = sizes(this.#stateTypes).every((size, index) => size < larger[index]);
     try {
       this.state = flattenTree(this.#stateTypes, isTensorType).map(({ leaf }) => this.#allocate(leaf));
       this.position = this.#allocate({ dtype: "i32", shape: [] });
@@ -203,6 +211,14 @@ export class Session {
   /** Number of tokens read so far. */
   get position(): number {
     return this.#position;
+  }
+
+  /**
+   * Whether all that the session knows of the past lies in caches by position, as attention has it, so that `rewind`
+   * can forget the last tokens.
+   */
+  get canRewind(): boolean {
+    return this.#programs.isCached;
   }
 
   /** Bytes of the state, whatever the position. */
@@ -309,6 +325,24 @@ export class Session {
     }
     for (const [index, view] of views.entries()) view.set(tensors[index]);
     this.#position = position;
+  }
+
+  /**
+   * Forgets all tokens from `position` on, at no cost. Throws `SessionStateError` for a position that was not reached,
+   * and where something of the state is recurrent: `restore` a saved one there.
+   */
+  rewind(position: number): void {
+    if (position === this.#position) return;
+    if (this.canRewind && Number.isInteger(position) && position >= 0 && position < this.#position) {
+      this.#position = position;
+      return;
+    }
+    throw new SessionStateError("the session cannot go back there", {
+      where: `a session of a ${this.model.architecture} model`,
+      expected: this.canRewind ? `a position from 0 to ${this.#position}` : "a state of caches alone, as of attention",
+      got: `position ${position}`,
+      hint: "save the state before, and restore it",
+    });
   }
 
   /** Back to the start of a sequence. */

@@ -1,4 +1,4 @@
-// What opens and saves model files on disk.
+// What opens and saves model files on disk. The models themselves, and errors, are in `@fidelity/run`.
 
 export { aboutContainer, aboutModel } from "./about.node.ts";
 export type { AboutModel, VocabularyInfo } from "./about.node.ts";
@@ -11,10 +11,12 @@ export type { StoredParameter, StoredValues } from "./convert/values.node.ts";
 export { CONVERT_FORMATS, convertModel } from "./convert/convert.node.ts";
 export type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } from "./convert/convert.node.ts";
 export { chatTemplateOf } from "./chat-template.node.ts";
-export { ARENA_BYTES_MAX, describeFit, memoryFit, requireRoomFor } from "./memory-fit.node.ts";
+export { describeFit, memoryFit, requireRoomFor } from "./memory-fit.node.ts";
 export type { MemoryFit, StateTensor } from "./memory-fit.node.ts";
 export { describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
+export { languageModelOf, open } from "./open.node.ts";
+export type { OpenOptions } from "./open.node.ts";
 export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";
 export { versions } from "./versions.node.ts";
 export type { Versions } from "./versions.node.ts";

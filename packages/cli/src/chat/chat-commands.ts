@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { samplerOptions } from "@fidelity/models";
 import type { ChatMessage, SamplerOptions } from "@fidelity/models";
+import type { Chat } from "@fidelity/run";
 import { FidelityError } from "@fidelity/units";
 import { plural } from "../table.ts";
-import type { Conversation } from "./conversation.ts";
 
 /** A chat's command is not known, or not so. */
 export class ChatCommandError extends FidelityError {}
@@ -40,7 +40,7 @@ export interface ChatSubject {
 }
 
 /** Runs one command and gives what to show; undefined ends the chat. Throws `FidelityError`. */
-export function runChatCommand(line: string, conversation: Conversation, subject: ChatSubject): string | undefined {
+export function runChatCommand(line: string, conversation: Chat, subject: ChatSubject): string | undefined {
   const [, name, rest] = /^\/(\S*)\s*(.*)$/s.exec(line)!;
   if (name === "bye" || name === "exit" || name === "quit") return undefined;
   if (name === "help" || name === "?") return CHAT_HELP;
@@ -56,12 +56,12 @@ export function runChatCommand(line: string, conversation: Conversation, subject
   throw new ChatCommandError(`there is no command /${name}`, { hint: "/help shows them" });
 }
 
-function setSystem(conversation: Conversation, text: string): string {
+function setSystem(conversation: Chat, text: string): string {
   conversation.system = text === "" ? undefined : text;
   return text === "" ? "there is no system prompt now" : "the system prompt is set";
 }
 
-function set(conversation: Conversation, rest: string): string {
+function set(conversation: Chat, rest: string): string {
   const [name, ...values] = rest.replace(/^parameter\s+/, "").split(/\s+/);
   if (name === "system") return setSystem(conversation, rest.slice(rest.indexOf("system") + 6).trim());
   const value = Number(values[0]);
@@ -70,16 +70,17 @@ function set(conversation: Conversation, rest: string): string {
     const names = Object.keys(SETTINGS).join(", ");
     throw new ChatCommandError("nothing was set", { expected: `/set NAME VALUE, NAME one of ${names}`, got: rest });
   }
-  conversation.sampling = samplerOptions({ ...conversation.sampling, [option]: value });
+  samplerOptions({ ...conversation.options, [option]: value }); // refuses what cannot be
+  conversation.options = { ...conversation.options, [option]: value };
   return `${name} is ${value}`;
 }
 
-function show(conversation: Conversation, { name, facts }: ChatSubject): string {
-  const { limit, position, sampling, system, messages } = conversation;
-  const context = Number.isFinite(limit) ? `${position} of ${limit} tokens` : `${position} tokens, without limit`;
+function show(conversation: Chat, { name, facts }: ChatSubject): string {
+  const { limit, tokenCount, options, system, messages } = conversation;
+  const context = Number.isFinite(limit) ? `${tokenCount} of ${limit} tokens` : `${tokenCount} tokens, without limit`;
   const settings = Object.entries(SETTINGS)
     .filter(([setting]) => setting !== "repeat_penalty")
-    .map(([setting, option]) => `${setting} ${String(sampling[option])}`);
+    .map(([setting, option]) => `${setting} ${String(options[option])}`);
   return [
     name,
     ...facts,
@@ -89,7 +90,7 @@ function show(conversation: Conversation, { name, facts }: ChatSubject): string 
   ].join("\n");
 }
 
-function save(conversation: Conversation, { name }: ChatSubject, path: string): string {
+function save(conversation: Chat, { name }: ChatSubject, path: string): string {
   if (path === "") throw new ChatCommandError("where to?", { expected: "/save FILE" });
   const { system, messages } = conversation;
   const text = JSON.stringify({ model: name, system: system ?? null, messages }, null, 2);
@@ -97,7 +98,7 @@ function save(conversation: Conversation, { name }: ChatSubject, path: string): 
   return `saved to ${path}`;
 }
 
-function load(conversation: Conversation, path: string): string {
+function load(conversation: Chat, path: string): string {
   if (path === "") throw new ChatCommandError("from where?", { expected: "/load FILE" });
   const { system, messages } = readConversation(path);
   conversation.system = system;

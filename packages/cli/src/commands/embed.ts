@@ -2,12 +2,10 @@
 
 import { text as readAll } from "node:stream/consumers";
 import { setImmediate } from "node:timers/promises";
-import { encode, ModelKindError } from "@fidelity/models";
 import { Command } from "commander";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { withModel } from "../open-model.ts";
-import type { LoadedModel } from "../open-model.ts";
 import { choiceOption, jsonOption, targetOption, threadsOption, tokenizerOption } from "../options.ts";
 import type { Target } from "../options.ts";
 import { createOutput } from "../output.ts";
@@ -53,14 +51,13 @@ async function embed(model: string, given: readonly string[], options: EmbedOpti
   const texts = given.length > 0 ? given : await linesOfInput();
   using interrupt = new Interrupt();
   return withModel(modelPath(model), options, async (loaded) => {
-    const pooling = options.pooling ?? poolingOf(loaded);
+    const pooling = options.pooling ?? loaded.model.encoder?.pooling;
     const results: { text: string; tokens: number; vector: number[] }[] = [];
     for (const text of texts) {
-      const tokens = loaded.tokenizer.encode(text, { addBos: true, addEos: true });
-      const values = await encode(loaded.model, loaded.parameters, loaded.device, tokens, pooling);
-      const vector = Array.from(options.normalize ? unit(values) : values);
+      const [{ vector: values, tokens }] = await loaded.embed([text], options);
+      const vector = Array.from(values);
       if (!output.isJson) output.line(JSON.stringify(vector));
-      results.push({ text, tokens: tokens.length, vector });
+      results.push({ text, tokens, vector });
       await setImmediate(); // signals are heard between texts
       if (interrupt.signal.aborted) return interrupt.exitCode;
     }
@@ -73,20 +70,4 @@ async function linesOfInput(): Promise<string[]> {
   const lines = process.stdin.isTTY ? [] : (await readAll(process.stdin)).split(/\r?\n/).filter((line) => line !== "");
   if (lines.length > 0) return lines;
   throw new UsageError("there is no text", { expected: "texts behind the model, or lines on standard input" });
-}
-
-function poolingOf({ model, info }: LoadedModel): "mean" | "first" {
-  if (model.encoder !== undefined) return model.encoder.pooling;
-  throw new ModelKindError("embed needs an encoder", {
-    where: info.path,
-    expected: "a model of an architecture such as bert",
-    got: `a language model of architecture ${model.architecture}`,
-    hint: "of those that fidelity architectures shows, encoders have no state",
-  });
-}
-
-/** A vector of length 1 in the same direction; zeros stay zeros. */
-function unit(values: Float32Array): Float32Array {
-  const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
-  return length === 0 ? values : values.map((value) => value / length);
 }

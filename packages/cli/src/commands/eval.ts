@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { readContainerHeader } from "@fidelity/barewire/node";
 import { countParameters, NARROW_DTYPES, packParameters } from "@fidelity/models";
 import type { DeviceParameters, Model } from "@fidelity/models";
+import type { LanguageModel } from "@fidelity/run";
 import type { ModelInfo } from "@fidelity/run/node";
 import { CorpusTooShortError, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
 import type { TokenArray } from "@fidelity/train";
@@ -13,7 +14,6 @@ import { EXIT_OK } from "../errors.ts";
 import { evaluateText, spreadWindows } from "../evaluate-text.ts";
 import type { Windows } from "../evaluate-text.ts";
 import { openTrained, withModel } from "../open-model.ts";
-import type { LoadedModel } from "../open-model.ts";
 import {
   choiceOption,
   dataOption,
@@ -94,14 +94,14 @@ async function evaluate(options: EvalOptions): Promise<number> {
   const output = createOutput(options.json === true);
   const path = requiredModel(options.model);
   const corpus = TextCorpus.open(required(options.data, "--data <path...>", "the text to score"));
-  await withModel(modelPath(path), options, async (loaded) => {
+  await withModel(modelPath(path), options, async (loaded, info) => {
     const { tokens: all } = corpus.tokenize(loaded.tokenizer);
     const tokens = options.split === "all" ? all : splitTokens(all).validation;
     requireTokens(tokens);
-    const windows = spreadWindows(tokens.length, contextOf(options, loaded), options.maxTokens);
+    const windows = spreadWindows(tokens.length, contextOf(options, loaded.model, info), options.maxTokens);
     const bytesPerToken = Buffer.byteLength(loaded.tokenizer.decode(tokens)) / tokens.length;
     const rows: Row[] = [];
-    await eachVariant(path, loaded, async (weights, parameters) => {
+    await eachVariant(path, loaded, info, async (weights, parameters) => {
       rows.push(await measure(weights, loaded, parameters, tokens, windows, bytesPerToken));
     });
     const scored = windows.starts.length * windows.contextLength;
@@ -123,7 +123,7 @@ export function requireTokens(tokens: TokenArray): void {
   });
 }
 
-function contextOf({ context }: EvalOptions, { model, info }: LoadedModel): number {
+function contextOf({ context }: EvalOptions, model: Model, info: ModelInfo): number {
   return Math.min(context ?? trainedContext(info) ?? DEFAULT_CONTEXT, model.contextLimit ?? Infinity);
 }
 
@@ -145,7 +145,8 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
  */
 async function eachVariant(
   path: string,
-  { model, parameters, device, info }: LoadedModel,
+  { model, parameters, device }: LanguageModel,
+  info: ModelInfo,
   use: (weights: Row["weights"], parameters: DeviceParameters) => Promise<void>,
 ): Promise<void> {
   if (!info.isPacked) {
@@ -176,7 +177,7 @@ function isSameModel({ model }: ModelInfo, other: Model): boolean {
 
 async function measure(
   weights: Row["weights"],
-  loaded: LoadedModel,
+  loaded: LanguageModel,
   parameters: DeviceParameters,
   tokens: TokenArray,
   windows: Windows,

@@ -4,12 +4,19 @@ import { statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { text as readAll } from "node:stream/consumers";
 import { samplerOptions } from "@fidelity/models";
+import type {
+  BeamText,
+  GenerateOptions,
+  GenerationResult,
+  LanguageModel,
+  SearchTextOptions,
+  Timings,
+  Usage,
+} from "@fidelity/run";
 import { Command, Option } from "commander";
 import { grammarOf, grammarOption, jsonSchemaOption, regexOption } from "../constraint-options.ts";
 import type { ConstraintOptions } from "../constraint-options.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
-import { generateText } from "../generate-text.ts";
-import type { Generation } from "../generate-text.ts";
 import { Interrupt } from "../interrupt.ts";
 import { withModel } from "../open-model.ts";
 import {
@@ -24,11 +31,12 @@ import {
   tokenizerOption,
 } from "../options.ts";
 import type { DeviceChoice, Target } from "../options.ts";
-import { createOutput, remark } from "../output.ts";
+import { createOutput, remark, writeText } from "../output.ts";
+import type { Output } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatRate, plural } from "../table.ts";
 
-interface GenerateOptions extends DeviceChoice, ConstraintOptions {
+interface CommandOptions extends DeviceChoice, ConstraintOptions {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly prompt?: string;
@@ -119,43 +127,71 @@ export function generateCommand(done: (exitCode: number) => void): Command {
     .addOption(pinOption())
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
-    .action(async (options: GenerateOptions) => done(await generate(options)));
+    .action(async (options: CommandOptions) => done(await generate(options)));
 }
 
-async function generate(options: GenerateOptions): Promise<number> {
+async function generate(options: CommandOptions): Promise<number> {
   const output = createOutput(options.json === true);
   const model = requiredModel(options.model);
   requireCompatible(options);
   const sampling = samplerOptions({ ...options, typicalP: options.typical });
-  const grammar = grammarOf(options);
+  const constraint = grammarOf(options);
   const prompt = options.prompt === "-" ? await readAll(process.stdin) : (options.prompt ?? "");
   const path = modelPath(model);
   const threads = options.threads ?? threadsFor(path);
   using interrupt = new Interrupt();
-  const generation = await withModel(path, { ...options, threads }, (loaded) =>
-    generateText(loaded, {
-      prompt,
-      maxTokens: options.tokens,
-      sampling,
-      stops: options.stop ?? [],
-      signal: interrupt.signal,
-      grammar,
-      logprobs: options.logprobs,
-      beams: options.beams,
-      onText: (piece) => {
-        if (!output.isJson) process.stdout.write(piece);
-      },
-    }),
+  const { stop, logprobs, tokens: maxTokens } = options;
+  const wanted = { ...sampling, maxTokens, stop, logprobs, constraint, signal: interrupt.signal };
+  const written = await withModel(path, { ...options, threads }, (loaded) =>
+    options.beams === undefined
+      ? write(loaded, prompt, wanted, output)
+      : search(loaded, prompt, { ...wanted, beams: options.beams }, output),
   );
   if (!output.isJson) process.stdout.write("\n");
-  if (process.stderr.isTTY) remark(summary(generation));
-  if (generation.isComplete === false)
+  if (process.stderr.isTTY) remark(summary(written));
+  if (written.isComplete === false)
     remark("the text is not complete: it ended before its grammar let it; see --tokens");
-  output.result({ model, prompt, ...generation, tokensPerSecond: rate(generation), sampling });
-  return generation.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK;
+  output.result({ model, prompt, ...written, sampling });
+  return written.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK;
 }
 
-function requireCompatible({ json, logprobs, beams, stop }: GenerateOptions): void {
+/** What the command says of a text. */
+interface Written extends Pick<GenerationResult, "text" | "endedBy" | "isComplete" | "logprobs"> {
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+  readonly usage?: Usage;
+  readonly timings?: Timings;
+  readonly beams?: readonly BeamText[];
+}
+
+/** Shows the text as it comes, the prompt first unless there is a constraint. */
+async function write(
+  loaded: LanguageModel,
+  prompt: string,
+  options: GenerateOptions,
+  { isJson }: Output,
+): Promise<Written> {
+  const generation = loaded.generate(prompt, options);
+  if (!isJson && prompt !== "" && options.constraint === undefined) process.stdout.write(generation.promptText);
+  for await (const piece of generation) if (!isJson) await writeText(piece);
+  const { tokens, timings, ...result } = await generation.result();
+  return { ...result, tokens: tokens.length, tokensPerSecond: timings.decodeTokensPerSecond, timings };
+}
+
+async function search(
+  loaded: LanguageModel,
+  prompt: string,
+  options: SearchTextOptions,
+  { isJson }: Output,
+): Promise<Written> {
+  const { texts, endedBy, seconds } = await loaded.search(prompt, options);
+  const [{ text, tokens, isEnded }] = texts;
+  if (!isJson) process.stdout.write(options.constraint === undefined ? prompt + text : text);
+  const isComplete = options.constraint === undefined ? undefined : isEnded;
+  return { text, endedBy, isComplete, tokens, tokensPerSecond: tokens / seconds, beams: texts };
+}
+
+function requireCompatible({ json, logprobs, beams, stop }: CommandOptions): void {
   if (logprobs !== undefined && json !== true) {
     throw new UsageError("--logprobs needs --json", { hint: "add --json: the log-probabilities are in its document" });
   }
@@ -185,12 +221,7 @@ function threadsFor(path: string): number {
   return statSync(path).size < SMALL_MODEL_BYTES ? 1 : availableParallelism();
 }
 
-/** Tokens a second after the first; 0 where there is no second token to time. */
-function rate({ tokens, seconds }: Generation): number {
-  return tokens > 1 ? (tokens - 1) / seconds : 0;
-}
-
-function summary(generation: Generation): string {
-  const speed = generation.tokens > 1 ? `, ${formatRate(rate(generation))} tokens/s` : "";
-  return `[${plural(generation.tokens, "token")}${speed}, ended by ${generation.endedBy}]`;
+function summary({ tokens, tokensPerSecond, endedBy }: Written): string {
+  const speed = tokens > 1 ? `, ${formatRate(tokensPerSecond)} tokens/s` : "";
+  return `[${plural(tokens, "token")}${speed}, ended by ${endedBy}]`;
 }

@@ -4,6 +4,8 @@
 
 import { packParameters, countParameters, openSession } from "@fidelity/models";
 import type { DeviceParameters } from "@fidelity/models";
+import { LanguageModel } from "@fidelity/run";
+import type { GenerationResult } from "@fidelity/run";
 import {
   Batches,
   defaultCorpus,
@@ -19,8 +21,6 @@ import {
 import type { RunState } from "@fidelity/train";
 import { Command } from "commander";
 import { EXIT_OK } from "../errors.ts";
-import { generateText } from "../generate-text.ts";
-import type { Generation } from "../generate-text.ts";
 import { Interrupt } from "../interrupt.ts";
 import { openDevice } from "../open-model.ts";
 import { dataOption, integerOption, jsonOption, targetOption } from "../options.ts";
@@ -233,20 +233,13 @@ async function writeSample(
   { model, tokenizer, device }: RunPlan,
   parameters: DeviceParameters,
   output: Output,
-): Promise<{ generation: Generation; interruptCode: number }> {
+): Promise<{ generation: GenerationResult; interruptCode: number }> {
   using interrupt = new Interrupt();
   output.line("the packed model writes:\n");
-  const generation = await generateText(
-    { model, tokenizer, parameters, device },
-    {
-      prompt: "",
-      maxTokens: SAMPLE_TOKENS,
-      sampling: SAMPLING,
-      stops: [],
-      signal: interrupt.signal,
-      onText: (piece) => void output.people.write(piece),
-    },
-  );
+  await using written = new LanguageModel({ model, tokenizer, parameters, device });
+  const writing = written.generate("", { ...SAMPLING, maxTokens: SAMPLE_TOKENS, signal: interrupt.signal });
+  for await (const piece of writing) output.people.write(piece);
   output.line();
+  const generation = await writing.result();
   return { generation, interruptCode: generation.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK };
 }

@@ -4,27 +4,23 @@ import { text as readAll } from "node:stream/consumers";
 import { FileError } from "@fidelity/barewire/node";
 import { ChatTemplate, samplerOptions } from "@fidelity/models";
 import type { SamplerOptions } from "@fidelity/models";
+import type { Chat, ChatStart, GenerationResult } from "@fidelity/run";
 import { chatTemplateOf, describeModel, memoryFit, ModelStore, requireRoomFor } from "@fidelity/run/node";
 import type { ModelInfo } from "@fidelity/run/node";
 import { HubError, parseModelName } from "@fidelity/run";
 import { FidelityError } from "@fidelity/units";
 import { Command, Option } from "commander";
-import { plainFormat, templateFormat } from "../chat/chat-format.ts";
-import type { ChatFormat } from "../chat/chat-format.ts";
 import { runChatCommand } from "../chat/chat-commands.ts";
 import type { ChatSubject } from "../chat/chat-commands.ts";
 import { askMessage, ChatHistory, confirm } from "../chat/chat-terminal.ts";
-import { openConversation } from "../chat/conversation.ts";
-import type { Answer, Conversation } from "../chat/conversation.ts";
 import { WordWrap } from "../chat/word-wrap.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { withModel } from "../open-model.ts";
-import type { LoadedModel } from "../open-model.ts";
 import { integerOption, jsonOption, numberOption, seedOption } from "../options.ts";
 import { targetOption, threadsOption, tokenizerOption } from "../options.ts";
 import type { Target } from "../options.ts";
-import { createOutput, remark } from "../output.ts";
+import { createOutput, remark, writeText } from "../output.ts";
 import { pullWithProgress } from "../pull-model.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatCount, formatDuration, formatRate, formatSize, plural } from "../table.ts";
@@ -96,18 +92,13 @@ async function runModel(name: string, words: string, options: RunOptions): Promi
   if (typeof found === "number") return found;
   const info = describeModel(found, { tokenizer: options.tokenizer });
   requireRoomFor(info, options.target, options.context);
-  const own = options.template === undefined ? chatTemplateOf(info) : undefined;
+  const template = templateFor(info, options.template);
   return withModel(found, options, async (loaded) => {
-    const format = formatFor(loaded, options.template, own);
-    const capacity = Math.min(options.context, loaded.model.contextLimit ?? Infinity);
     const { tokens: maxTokens, system } = options;
-    const conversation = await openConversation(loaded, format, { capacity, maxTokens, sampling, system });
-    try {
-      if (prompt !== undefined) return await askOnce(name, prompt, conversation, options, sampling);
-      return await chat(conversation, { name, facts: factsOf(info, format, options.target) }, options.wrap);
-    } finally {
-      conversation.close();
-    }
+    const templateOptions = { now: new Date() };
+    const conversation = loaded.chat({ ...sampling, maxTokens, system, template, templateOptions });
+    if (prompt !== undefined) return await askOnce(name, prompt, conversation, options, sampling);
+    return await converse(conversation, { name, facts: factsOf(info, template, options.target) }, options.wrap);
   });
 }
 
@@ -165,49 +156,59 @@ function noSuchModel(name: string): UsageError {
   });
 }
 
-function formatFor({ tokenizer }: LoadedModel, name: string | undefined, own: ChatTemplate | undefined): ChatFormat {
-  const template = name === undefined ? own : name === "plain" ? undefined : ChatTemplate.named(name);
-  return template === undefined ? plainFormat(tokenizer) : templateFormat(template, tokenizer, new Date());
+/** The template that is asked for by name, or the model's own. */
+function templateFor(info: ModelInfo, name: string | undefined): NonNullable<ChatStart["template"]> {
+  if (name === undefined) return chatTemplateOf(info) ?? "plain";
+  return name === "plain" ? name : ChatTemplate.named(name);
 }
 
-function factsOf(info: ModelInfo, format: ChatFormat, target: Target): string[] {
+function factsOf(info: ModelInfo, template: ChatStart["template"], target: Target): string[] {
   const { parameterBytes } = memoryFit(info, target);
   return [
     `architecture: ${info.model.architecture}, ${info.format}, ${formatSize(info.fileSizeBytes)} on disk`,
     `weights in memory: ${formatSize(parameterBytes)}`,
-    format.kind === "template" ? "chat template: yes" : "chat template: none; the model continues the text",
+    template === "plain" ? "chat template: none; the model continues the text" : "chat template: yes",
   ];
 }
 
 async function askOnce(
   model: string,
   prompt: string,
-  conversation: Conversation,
+  conversation: Chat,
   { json, wrap }: RunOptions,
   sampling: SamplerOptions,
 ): Promise<number> {
   const output = createOutput(json === true);
   using interrupt = new Interrupt();
-  const onText = json === true ? () => undefined : textWriter(wrap);
-  const answer = await conversation.answer(prompt, { signal: interrupt.signal, onText });
-  if (json !== true) endText(onText);
+  const answer = await answerTo(prompt, conversation, interrupt.signal, json === true ? undefined : textWriter(wrap));
   remark(summary(answer));
-  output.result({ model, prompt, ...answer, sampling });
+  output.result({ model, prompt, ...answer, tokens: answer.tokens.length, sampling });
   return answer.endedBy === "interrupt" ? interrupt.exitCode : EXIT_OK;
 }
 
-/** Writes text to standard output as it comes, wrapped where that is a terminal; undefined ends it. */
-function textWriter(wrap: boolean): (piece: string | undefined) => void {
-  const isTerminal = process.stdout.isTTY;
-  const wrapped = new WordWrap(wrap && isTerminal ? process.stdout.columns : Infinity);
-  return (piece) => {
-    process.stdout.write(piece === undefined ? `${wrapped.end()}\n` : wrapped.push(piece));
-  };
+/** Writes text as it comes; undefined ends it. */
+type TextWriter = (piece: string | undefined) => Promise<void>;
+
+async function answerTo(
+  question: string,
+  conversation: Chat,
+  signal: AbortSignal,
+  show: TextWriter = () => Promise.resolve(),
+): Promise<GenerationResult> {
+  const answer = conversation.send(question, { signal });
+  for await (const piece of answer) await show(piece);
+  await show(undefined);
+  return answer.result();
 }
 
-const endText = (writer: (piece: string | undefined) => void): void => writer(undefined);
+/** Writes to standard output, wrapped where that is a terminal. */
+function textWriter(wrap: boolean): TextWriter {
+  const isTerminal = process.stdout.isTTY;
+  const wrapped = new WordWrap(wrap && isTerminal ? process.stdout.columns : Infinity);
+  return (piece) => writeText(piece === undefined ? `${wrapped.end()}\n` : wrapped.push(piece));
+}
 
-async function chat(conversation: Conversation, subject: ChatSubject, wrap: boolean): Promise<number> {
+async function converse(conversation: Chat, subject: ChatSubject, wrap: boolean): Promise<number> {
   const history = new ChatHistory();
   remark(`${subject.name}. /help tells the commands, /bye leaves.`);
   try {
@@ -231,23 +232,23 @@ async function chat(conversation: Conversation, subject: ChatSubject, wrap: bool
   }
 }
 
-async function answerInTerminal(message: string, conversation: Conversation, wrap: boolean): Promise<void> {
+async function answerInTerminal(message: string, conversation: Chat, wrap: boolean): Promise<void> {
   using interrupt = new Interrupt();
-  const onText = textWriter(wrap);
-  const onForgotten = (turns: number): void =>
-    remark(`[the context is full: the oldest ${plural(turns, "turn")} forgotten]`);
-  const answer = await conversation.answer(message, { signal: interrupt.signal, onText, onForgotten });
-  endText(onText);
+  const before = conversation.forgottenTurns;
+  const answer = await answerTo(message, conversation, interrupt.signal, textWriter(wrap));
+  const forgotten = conversation.forgottenTurns - before;
+  if (forgotten > 0) remark(`[the context was full: the oldest ${plural(forgotten, "turn")} forgotten]`);
   remark(`${summary(answer)}\n`);
 }
 
 /** `[12 tokens, the first after 0.2 s, 35.1 tokens/s, read 20 tokens and kept 300]` */
-function summary(answer: Answer): string {
-  const { tokens, promptTokens, keptTokens, firstTokenSeconds, tokensPerSecond, endedBy } = answer;
-  const speed = tokens > 1 ? `, ${formatRate(tokensPerSecond)} tokens/s` : "";
+function summary({ usage, timings, endedBy }: GenerationResult): string {
+  const { promptTokens, cachedTokens, completionTokens: tokens } = usage;
+  const { firstTokenSeconds, decodeTokensPerSecond } = timings;
+  const speed = tokens > 1 ? `, ${formatRate(decodeTokensPerSecond)} tokens/s` : "";
   const after = firstTokenSeconds < 1 ? `${firstTokenSeconds.toFixed(2)} s` : formatDuration(firstTokenSeconds);
   const first = tokens > 0 ? `, the first after ${after}` : "";
-  const kept = keptTokens > 0 ? ` and kept ${formatCount(keptTokens)}` : "";
-  const why = endedBy === "stop-token" ? "" : `, ended by ${endedBy}`;
-  return `[${plural(tokens, "token")}${first}${speed}, read ${formatCount(promptTokens)}${kept}${why}]`;
+  const kept = cachedTokens > 0 ? ` and kept ${formatCount(cachedTokens)}` : "";
+  const why = endedBy === "stop-token" || endedBy === "stop-string" ? "" : `, ended by ${endedBy}`;
+  return `[${plural(tokens, "token")}${first}${speed}, read ${formatCount(promptTokens - cachedTokens)}${kept}${why}]`;
 }

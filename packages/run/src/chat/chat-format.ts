@@ -1,10 +1,14 @@
 // How a conversation becomes the text that a model reads: by a chat template, or for a model without one as a text that
 // it continues.
 
-import type { ChatMessage, ChatTemplate, Tokenizer } from "@fidelity/models";
+import type { ChatMessage, ChatOptions, ChatTemplate, Tokenizer } from "@fidelity/models";
+import { NO_TURN_END, turnEndOf } from "./turn-end.ts";
+import type { TurnEnd } from "./turn-end.ts";
 
 export interface ChatFormat {
   readonly kind: "template" | "plain";
+  /** What ends an answer besides the tokenizer's tokens. */
+  readonly turnEnd: TurnEnd;
   /** The text up to where the answer begins. Throws `ChatTemplateError`. */
   render(messages: readonly ChatMessage[]): string;
   /**
@@ -14,14 +18,15 @@ export interface ChatFormat {
   encode(text: string, isStart: boolean): Int32Array;
 }
 
-/** A conversation by a template. `now` is what templates that name a date see. */
-export function templateFormat(template: ChatTemplate, tokenizer: Tokenizer, now: Date): ChatFormat {
+/** A conversation by a template. `options` are what the template sees besides messages and special tokens. */
+export function templateFormat(template: ChatTemplate, tokenizer: Tokenizer, options: ChatOptions = {}): ChatFormat {
   const textOf = (token: number | undefined): string => (token === undefined ? "" : tokenizer.tokenText(token));
   const { bos, eos } = tokenizer.specialTokens;
-  const options = { bosToken: textOf(tokenizer.bosToken ?? bos), eosToken: textOf(eos), now };
+  const seen: ChatOptions = { bosToken: textOf(tokenizer.bosToken ?? bos), eosToken: textOf(eos), ...options };
   return {
     kind: "template",
-    render: (messages) => template.render(messages, options),
+    turnEnd: turnEndOf(template, tokenizer, seen),
+    render: (messages) => template.render(messages, seen),
     encode: (text) => tokenizer.encode(text, { specials: true }),
   };
 }
@@ -30,6 +35,7 @@ export function templateFormat(template: ChatTemplate, tokenizer: Tokenizer, now
 export function plainFormat(tokenizer: Tokenizer): ChatFormat {
   return {
     kind: "plain",
+    turnEnd: NO_TURN_END,
     render: (messages) => {
       // An answer continues the line before it.
       return messages

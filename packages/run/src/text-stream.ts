@@ -1,7 +1,7 @@
 // Text that is generated: from tokens to what may be shown, held back while it could still turn into a stop string.
 
 import { UnknownCharacterError } from "@fidelity/models";
-import type { Tokenizer, TokenStream } from "@fidelity/models";
+import type { Tokenizer } from "@fidelity/models";
 
 /** Lets text through up to the first of some strings. */
 export class StopFilter {
@@ -53,31 +53,13 @@ function overlap(text: string, stop: string): number {
   return 0;
 }
 
-/** How a generation starts: the tokens that the model reads first, and a stream that continues their text. */
-export interface Beginning {
-  readonly tokens: Int32Array;
-  /** The prompt as the tokens spell it; empty where there was none. */
-  readonly text: string;
-  readonly stream: TokenStream;
-}
-
 /**
  * The tokens of a prompt: the tokenizer's BOS first, where it has one. A model without BOS starts an empty prompt after
  * a newline, or after token 0 where the vocabulary has no newline. Throws `UnknownCharacterError`.
  */
-export function beginText(tokenizer: Tokenizer, prompt: string): Beginning {
-  const stream = tokenizer.stream();
+export function beginText(tokenizer: Tokenizer, prompt: string): Int32Array {
   const encoded = tokenizer.encode(prompt, { addBos: true });
-  if (encoded.length > 0) return { tokens: encoded, text: pushAll(stream, encoded), stream };
-  const tokens = Int32Array.of(newlineToken(tokenizer));
-  pushAll(stream, tokens);
-  return { tokens, text: "", stream };
-}
-
-function pushAll(stream: TokenStream, tokens: Int32Array): string {
-  let text = "";
-  for (const token of tokens) text += stream.push(token);
-  return text;
+  return encoded.length > 0 ? encoded : Int32Array.of(newlineToken(tokenizer));
 }
 
 function newlineToken(tokenizer: Tokenizer): number {
