@@ -70,6 +70,7 @@ function nullTensor(type: TensorType): DeviceTensor {
     bytes: () => new Uint8Array(buffer()),
     f32: () => new Float32Array(buffer()),
     i32: () => new Int32Array(buffer()),
+    view: nullTensor,
     free: () => undefined,
   };
 }

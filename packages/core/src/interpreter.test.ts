@@ -49,6 +49,19 @@ test("a bound program reads and writes its tensors at every run", async () => {
   assert.throws(() => device.tensor(type), ExecutionError);
 });
 
+test("a view shares the first bytes of a tensor, and dies with it", () => {
+  const device = createInterpreter();
+  const tensor = device.tensor(tensorType("f32", [3, 2]));
+  const view = tensor.view(tensorType("f32", [2, 2]));
+  view.f32().set([1, 2, 3, 4]);
+  assert.deepEqual(Array.from(tensor.f32()), [1, 2, 3, 4, 0, 0]);
+  view.free();
+  assert.equal(view.f32()[3], 4);
+  assert.throws(() => view.view(tensorType("f32", [3, 2])), /at most the 16 bytes of f32\[2, 2\]/);
+  tensor.free();
+  assert.throws(() => view.f32(), /after free/);
+});
+
 test("wrong inputs, bindings and donations are refused by name", async () => {
   const device = createInterpreter();
   const [two, three] = [tensorType("f32", [2]), tensorType("f32", [3])];

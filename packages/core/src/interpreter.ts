@@ -110,11 +110,14 @@ class InterpreterDevice implements Device {
 
 class InterpreterTensor implements DeviceTensor {
   readonly type: TensorType;
+  /** Whose memory this is: its own, or that of the tensor that it is a view of. */
+  readonly #owner: InterpreterTensor;
   #buffer: ArrayBuffer | undefined;
 
-  constructor(type: TensorType) {
+  constructor(type: TensorType, owner?: InterpreterTensor) {
     this.type = type;
-    this.#buffer = new ArrayBuffer(roundUp(storageBytes(type), 8));
+    this.#owner = owner ?? this;
+    if (owner === undefined) this.#buffer = new ArrayBuffer(roundUp(storageBytes(type), 8));
   }
 
   bytes(): Uint8Array {
@@ -129,13 +132,22 @@ class InterpreterTensor implements DeviceTensor {
     return new Int32Array(this.#storage(), 0, Math.floor(storageBytes(this.type) / 4));
   }
 
+  view(type: TensorType): DeviceTensor {
+    if (storageBytes(type) <= storageBytes(this.type)) return new InterpreterTensor(type, this.#owner);
+    throw new ExecutionError("a view is larger than its tensor", {
+      expected: `at most the ${storageBytes(this.type)} bytes of ${formatType(this.type)}`,
+      got: formatType(type),
+    });
+  }
+
   free(): void {
     this.#buffer = undefined;
   }
 
   #storage(): ArrayBuffer {
-    if (this.#buffer === undefined) throw new ExecutionError(`a tensor ${formatType(this.type)} was used after free()`);
-    return this.#buffer;
+    const buffer = this.#owner.#buffer;
+    if (buffer === undefined) throw new ExecutionError(`a tensor ${formatType(this.type)} was used after free()`);
+    return buffer;
   }
 }
 

@@ -12,7 +12,15 @@ import type { HostTensor } from "./host.ts";
 import { interpret } from "./interpreter.ts";
 import type { MaybeTensor, OpDef } from "./op.ts";
 import { zerosLike } from "./ops/splat.ts";
-import { drawCase, hasDerivative, randomHost, randomInputs, relativeError, SAMPLED_OPS, seededRandom } from "./testing.ts";
+import {
+  drawCase,
+  hasDerivative,
+  randomHost,
+  randomInputs,
+  relativeError,
+  SAMPLED_OPS,
+  seededRandom,
+} from "./testing.ts";
 import { buildDerivatives } from "./testing-derivatives.ts";
 import { parameter } from "./trace.ts";
 

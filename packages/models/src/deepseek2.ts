@@ -5,7 +5,7 @@
 // Leaves out: the prediction of several next tokens, losses that balance the load, and 8-bit floats.
 
 import type { Tensor } from "@fidelity/core";
-import { add, splat } from "@fidelity/core";
+import { add } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { RotationConfig } from "./blocks/decoder_config.ts";
 import { rotationRules } from "./blocks/decoder_config.ts";
@@ -31,7 +31,7 @@ import {
   wordField,
 } from "./config.ts";
 import type { Model } from "./model.ts";
-import { defineModel } from "./model.ts";
+import { defineModel, standingOf } from "./model.ts";
 import { residualStd } from "./parameters.ts";
 
 /** Sizes of a DeepSeek-V2 or V3 model. */
@@ -143,10 +143,10 @@ export function createDeepseek2(value: unknown): Model {
     parameters: parametersOf(config),
     stateTypes: (size) => ({ blocks: Array.from({ length: layerCount }, () => latentCacheTypes(config, size)) }),
     forward(parameters, tokens, past) {
-      const position = past?.position ?? splat(0, [], "i32");
+      const standing = standingOf(past);
       let x: Tensor<Shape, "f32"> = layerEnd(embedTokens(parameters.embedding, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
-        const place = { position, state: past?.state.blocks[i] };
+        const place = { ...standing, state: past?.state.blocks[i] };
         const normed = norm(block.attentionNorm, x, normEpsilon);
         const { output, state } = latentAttention(block.attention, normed, config, rotation, place);
         x = add(x, output);

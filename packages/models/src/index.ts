@@ -7,7 +7,7 @@ export { sampleConfigs } from "./samples.ts";
 export { ModelConfigError, SIZE_LIMITS } from "./config.ts";
 export type { PlainConfig, PlainValue } from "./config.ts";
 export { ModelKindError, PARAMETER_LIMIT_BYTES, requireCausal } from "./model.ts";
-export type { Encoder, EncoderHead, ForwardResult, Model, Past, StateSize } from "./model.ts";
+export type { Encoder, EncoderHead, ForwardResult, Model, Pages, Past, Standing, StateSize } from "./model.ts";
 export { pool } from "./blocks/pooling.ts";
 export { createLlama } from "./llama.ts";
 export type { LlamaConfig } from "./llama.ts";

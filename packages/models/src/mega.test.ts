@@ -106,7 +106,7 @@ test("the averages have one size, keys and values grow with the context", () => 
   assert.equal(model.contextLimit, 77);
   const { blocks } = model.stateTypes({ batch: 2, capacity: 5 }) as { readonly blocks: readonly unknown[] };
   assert.deepEqual(blocks[0], {
-    average: { dtype: "f32", shape: [6, 3, 2] },
+    average: { dtype: "f32", shape: [2, 6, 3] },
     keys: { dtype: "f32", shape: [2, 5, 1, 8] },
     values: { dtype: "f32", shape: [2, 5, 1, 5] },
   });

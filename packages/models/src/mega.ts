@@ -9,23 +9,9 @@
 // Left out: attention within chunks alone, the Laplace function, and the average in both directions, which encoders
 // use.
 
-import {
-  add,
-  attention,
-  broadcastTo,
-  concat,
-  dynamicUpdateSlice,
-  log,
-  mul,
-  reshape,
-  rope,
-  sigmoid,
-  silu,
-  splat,
-  sub,
-} from "@fidelity/core";
-import type { Tensor } from "@fidelity/core";
-import type { CacheTensor } from "./blocks/attention.ts";
+import { add, broadcastTo, concat, log, mul, reshape, rope, sigmoid, silu, sub } from "@fidelity/core";
+import type { CacheTensor } from "./blocks/cache.ts";
+import { attendCache, writeCache } from "./blocks/cache.ts";
 import { diagonalConvolution } from "./blocks/diagonal_convolution.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import type { LayerNormParameters } from "./blocks/layer_norm.ts";
@@ -38,8 +24,8 @@ import type { Floats } from "./blocks/token_mixer.ts";
 import { fromHeads, stateType } from "./blocks/token_mixer.ts";
 import type { ConfigRules } from "./config.ts";
 import { flagField, integerField, positiveField, readConfig, requireSizes, SIZE_LIMITS, wordField } from "./config.ts";
-import type { Model, Past } from "./model.ts";
-import { defineModel } from "./model.ts";
+import type { Model, Past, Standing } from "./model.ts";
+import { defineModel, standingOf } from "./model.ts";
 import type { ParameterSpec, TensorsOf } from "./parameters.ts";
 import { channels, gain, residualStd } from "./parameters.ts";
 
@@ -116,7 +102,7 @@ type Mega = {
   readonly head?: LinearParameters;
 };
 
-/** Averages [dim, averages, batch]; keys [batch, capacity, 1, 2 keyDim] with their places, values [.., valueDim]. */
+/** Averages [batch, dim, averages]; keys [batch, capacity, 1, 2 keyDim] with their places, values [.., valueDim]. */
 type LayerState = { readonly average: Floats; readonly keys: CacheTensor; readonly values: CacheTensor };
 
 type MegaState = { readonly blocks: readonly LayerState[] };
@@ -171,7 +157,7 @@ export function createMega(value: unknown): Model {
     parameters,
     stateTypes: ({ batch, capacity }) => ({
       blocks: Array.from({ length: layerCount }, () => ({
-        average: stateType(dim, averageSize, batch),
+        average: stateType(batch, dim, averageSize),
         keys: stateType(batch, capacity, 1, 2 * keyDim),
         values: stateType(batch, capacity, 1, valueDim),
       })),
@@ -179,7 +165,7 @@ export function createMega(value: unknown): Model {
     forward(values, tokens, past) {
       let x = layerEnd(embedTokens(values.embedding, tokens)); // [batch, time, dim]
       const blocks = values.blocks.map((layer, i) => {
-        const before = past && { state: past.state.blocks[i], position: past.position };
+        const before = past && { ...past, state: past.state.blocks[i] };
         const mixed = megaLayer(layer, x, before, config);
         const hidden = silu(linear(layer.up, layerNorm(layer.channelNorm, mixed.output, normEpsilon)));
         x = layerEnd(add(mixed.output, linear(layer.down, hidden)) as Floats);
@@ -200,20 +186,17 @@ function megaLayer(
 ): { readonly output: Floats; readonly state: LayerState } {
   const u = layerNorm(layer.norm, x, config.normEpsilon);
   const averaged = movingAverage(layer.average, u, past?.state.average);
-  const position = past?.position ?? splat(0, [], "i32");
+  const standing = standingOf(past);
   const shared = silu(linear(layer.shared, averaged.output));
-  const keys = withPlace(scaled(shared, layer.keyGain, layer.keyBias), layer.keyPlace, position, config);
+  const keys = withPlace(scaled(shared, layer.keyGain, layer.keyBias), layer.keyPlace, standing.position, config);
   const values = oneHead(silu(linear(layer.value, u)));
-  const state =
-    past === undefined
-      ? { keys, values }
-      : {
-          keys: dynamicUpdateSlice(past.state.keys, keys, position, 1),
-          values: dynamicUpdateSlice(past.state.values, values, position, 1),
-        };
+  const state = {
+    keys: writeCache(past?.state.keys, keys, standing),
+    values: writeCache(past?.state.values, values, standing),
+  };
   const query = mul(scaled(shared, layer.queryGain, layer.queryBias), config.keyDim ** -0.5) as Floats;
-  const queries = withPlace(query, layer.queryPlace, position, config);
-  const attended = fromHeads(attention(queries, state.keys, state.values, position, { scale: 1 }).output as Floats);
+  const queries = withPlace(query, layer.queryPlace, standing.position, config);
+  const attended = fromHeads(attendCache(queries, state.keys, state.values, standing, { scale: 1 }) as Floats);
   const reset = silu(linear(layer.reset, averaged.output));
   const update = sigmoid(linear(layer.update, averaged.output));
   const read = linear(layer.attended, mul(attended, reset));
@@ -250,7 +233,7 @@ function oneHead(x: Floats): CacheTensor {
 }
 
 /** One head of `x` beside a vector that is turned for each position: [batch, time, 1, 2 size]. */
-function withPlace(x: Floats, place: Floats, position: Tensor<readonly [], "i32">, config: MegaConfig): CacheTensor {
+function withPlace(x: Floats, place: Floats, position: Standing["position"], config: MegaConfig): CacheTensor {
   const [batch, time, size] = x.shape;
   const everywhere: Floats = broadcastTo(place, [batch, time, 1, size] as readonly number[]);
   const turned = rope(everywhere, position, { theta: config.ropeTheta, pairing: "adjacent" }) as Floats;

@@ -3,6 +3,7 @@
 // There is one definition for all of them, and the same one runs on float32 and on packed parameters.
 
 import type { Tensor, TensorType, Tree } from "@fidelity/core";
+import { splat } from "@fidelity/core";
 import { FidelityError, formatBytes } from "@fidelity/units";
 import type { Shape } from "@fidelity/units";
 import type { PlainConfig } from "./config.ts";
@@ -17,11 +18,34 @@ export interface StateSize {
   readonly capacity: number;
 }
 
+/**
+ * Where caches lie that sequences of different lengths share: in pages, each of as many tokens as the capacity that
+ * `stateTypes` was asked for, for a batch of all pages.
+ */
+export interface Pages {
+  /** The pages of each sequence in order, i32 [batch, pages of a sequence]. Those not reached yet may be any. */
+  readonly table: Tensor<Shape, "i32">;
+  /** Which rows of all pages, one after the other, are those of the tokens of a call: i32 [batch, time]. */
+  readonly rows: Tensor<Shape, "i32">;
+}
+
+/** Where the tokens of a call stand. */
+export interface Standing {
+  /** Number of tokens before the first of this call; where there are pages, or nothing is cached, one a sequence. */
+  readonly position: Tensor<Shape, "i32">;
+  readonly pages?: Pages;
+}
+
 /** What came before the tokens of a call. */
-export interface Past<S = Tree<Tensor>> {
+export interface Past<S = Tree<Tensor>> extends Standing {
   readonly state: S;
-  /** Number of tokens before the first of this call. */
-  readonly position: Tensor<readonly [], "i32">;
+}
+
+/** Where the tokens of a call stand after this past; at the start of a sequence where there is none. */
+export function standingOf(past: Standing | undefined): Standing {
+  if (past === undefined) return { position: splat(0, [], "i32") };
+  const { position, pages } = past;
+  return { position, pages };
 }
 
 /** What a model computes. */

@@ -207,7 +207,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
       const scaled = (x: Floats, factor: number): Floats => (factor === 1 ? x : mul(x, factor));
       let x = layerEnd(scaled(embedTokens(values.embedding, tokens), config.embeddingScale)); // [batch, time, dim]
       const blocks = values.blocks.map((block, i) => {
-        const before = past && { state: past.state.blocks[i], position: past.position };
+        const before = past && { ...past, state: past.state.blocks[i] };
         const mixed = mixers[i].mix(block.mixer as Tree<Tensor>, norm(block.mixerNorm, x, normEpsilon), before);
         x = add(x, scaled(mixed.output, residualScale));
         if (block.channelNorm !== undefined) {

@@ -43,6 +43,11 @@ export class RegionTensor implements DeviceTensor {
     return this.region.i32() as Int32Array;
   }
 
+  /** Throws `RegionError` when the type needs more bytes than there are. */
+  view(type: TensorType): RegionTensor {
+    return new RegionTensor(type, this.region.sub(0, storageBytes(type)));
+  }
+
   free(): void {
     if (this.region.isAlive) this.#release?.(this);
   }

@@ -9,10 +9,12 @@
 // Leaves out: caches that keep no more than the window.
 
 import type { AttentionOptions, RopeOptions, Tensor, TensorType } from "@fidelity/core";
-import { attention, dynamicUpdateSlice, reshape, rope } from "@fidelity/core";
+import { reshape, rope } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
-import type { StateSize } from "../model.ts";
+import type { Standing, StateSize } from "../model.ts";
 import type { TensorsOf } from "../parameters.ts";
+import type { CacheTensor, Heads } from "./cache.ts";
+import { attendCache, writeCache } from "./cache.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
 import type { ProjectionParameters, WeightKind } from "./projection.ts";
@@ -58,18 +60,8 @@ export function attentionParameters(sizes: AttentionSizes, outputStd?: number): 
   };
 }
 
-/** Queries, keys, values and what comes out: [batch, time, heads, head size]. */
-export type Heads = Tensor<readonly [number, number, number, number], "f32">;
-
-/** What a cache holds of the tokens so far: [batch, capacity, key heads, head size]. */
-export type CacheTensor = Heads;
-
-export type Position = Tensor<readonly [], "i32">;
-
-/** Where a call stands in its sequence. */
-export interface Place<S> {
-  /** Position of the first token of this call. */
-  readonly position: Position;
+/** Where a call stands in its sequences. */
+export interface Place<S> extends Standing {
   /** What the tokens before it left; undefined where there are none. */
   readonly state: S | undefined;
 }
@@ -93,16 +85,12 @@ export function softmaxMixer(
       const cache: TensorType = { dtype: "f32", shape: [batch, capacity, keyValueHeadCount, headDim] };
       return { keys: cache, values: cache };
     },
-    mix(queries, keys, values, { position, state: before }) {
-      const state =
-        before === undefined
-          ? { keys, values }
-          : {
-              keys: dynamicUpdateSlice(before.keys, keys, position, 1),
-              values: dynamicUpdateSlice(before.values, values, position, 1),
-            };
-      const { output } = attention(queries, state.keys, state.values, position, options);
-      return { output, state };
+    mix(queries, keys, values, place) {
+      const state = {
+        keys: writeCache(place.state?.keys, keys, place),
+        values: writeCache(place.state?.values, values, place),
+      };
+      return { output: attendCache(queries, state.keys, state.values, place, options), state };
     },
   };
 }

@@ -4,11 +4,11 @@
 // file that turns its configuration into one.
 
 import type { RopeOptions, Tensor } from "@fidelity/core";
-import { add, mul, splat, tanh } from "@fidelity/core";
+import { add, mul, tanh } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { PlainConfig } from "../config.ts";
 import type { Model } from "../model.ts";
-import { defineModel } from "../model.ts";
+import { defineModel, standingOf } from "../model.ts";
 import type { TensorsOf } from "../parameters.ts";
 import { residualStd } from "../parameters.ts";
 import type { AttentionSizes, Mixer } from "./attention.ts";
@@ -80,11 +80,11 @@ export function defineDecoder<S>(
     parameters: parametersOf(design),
     stateTypes: (size) => ({ blocks: layers.map(({ mixer }) => mixer.stateTypes(size)) }),
     forward(parameters, tokens, past) {
-      const position = past?.position ?? splat(0, [], "i32");
+      const standing = standingOf(past);
       const embedded = embedTokens(parameters.embedding, tokens); // [batch, time, dim]
       let x: Tensor<Shape, "f32"> = layerEnd(embeddingScale === undefined ? embedded : mul(embedded, embeddingScale));
       const blocks = parameters.blocks.map((block, i) => {
-        const place = { position, state: past?.state.blocks[i] };
+        const place = { ...standing, state: past?.state.blocks[i] };
         const { output, state } = selfAttention(block.attention, normed(block.attentionNorm, x), design, {
           ...layers[i],
           place,

@@ -45,7 +45,7 @@ export interface DiagonalSystem {
 }
 
 /**
- * `u` [batch, time, channels] through the systems, and the states after the last step, [channels, numbers, batch]:
+ * `u` [batch, time, channels] through the systems, and the states after the last step, [batch, channels, numbers]:
  * the real parts of all states, then the imaginary ones.
  * @param state the states before the first step; zeros where absent
  */
@@ -57,7 +57,10 @@ export function diagonalConvolution(
   const [batch, time, channels] = u.shape;
   const numbers = system.logDecay.shape[1] * (system.angle === undefined ? 1 : 2);
   const columns = transpose(u, [2, 1, 0]) as Floats; // [channels, time, batch]
-  let last: Floats = state ?? splat(0, [channels, numbers, batch] as readonly number[]);
+  let last: Floats =
+    state === undefined
+      ? splat(0, [channels, numbers, batch] as readonly number[])
+      : (transpose(state, [1, 2, 0]) as Floats);
   const outputs: Floats[] = [];
   const blocks = Math.floor(time / BLOCK);
   const inBlocks = blocks * BLOCK;
@@ -82,7 +85,7 @@ export function diagonalConvolution(
     last = taken.state;
   }
   const output: Floats = outputs.length === 1 ? outputs[0] : concat(outputs, 1);
-  return { output: transpose(output, [2, 1, 0]), state: last };
+  return { output: transpose(output, [2, 1, 0]), state: transpose(last, [2, 0, 1]) };
 }
 
 /** What takes a block of inputs [channels, steps, batch] and the states before it to outputs and states. */

@@ -5,19 +5,9 @@
 //   retention   1 - 2^(-5 - head), the same for ever; queries and keys are turned for their positions instead
 // The norm is RMSNorm with a gain, as in flash-linear-attention's models of both.
 
-import {
-  broadcastTo,
-  constant,
-  generalizedDeltaRule,
-  mul,
-  neg,
-  reshape,
-  rope,
-  silu,
-  softplus,
-  splat,
-} from "@fidelity/core";
+import { broadcastTo, constant, generalizedDeltaRule, mul, neg, reshape, rope, silu, softplus } from "@fidelity/core";
 import type { TensorsOf } from "../parameters.ts";
+import { standingOf } from "../model.ts";
 import type { LinearParameters } from "./linear.ts";
 import { linear, linearParameters } from "./linear.ts";
 import type { NormParameters } from "./norm.ts";
@@ -80,7 +70,7 @@ export function gatedLinearAttention(sizes: LinearAttentionSizes, outputStd: num
     stateTypes: ({ batch }) => ({ hidden: stateType(batch, headCount, valueDim / headCount, keyDim / headCount) }),
     mix(parameters, x, past) {
       const heads = (to: StackProjection): Floats => toHeads(stackLinear(weights, to, x), headCount);
-      const position = past?.position ?? splat(0, [], "i32");
+      const position = standingOf(past).position;
       const turned = (vectors: Floats): Floats =>
         decayRank > 0 ? vectors : rope(vectors, position, { theta: retentionTheta });
       const { output: read, state } = generalizedDeltaRule({

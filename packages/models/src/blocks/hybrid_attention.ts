@@ -2,9 +2,12 @@
 // (Jamba, Lieber et al. 2024, arXiv 2403.19887, leaves them to the recurrent layers), with queries and keys that may be
 // normalised, and an output that may be gated by a sigmoid of the input, as in Qwen3-Next.
 
-import { attention, dynamicUpdateSlice, mul, rope, sigmoid, splat } from "@fidelity/core";
+import { mul, rope, sigmoid } from "@fidelity/core";
 import type { TensorsOf } from "../parameters.ts";
-import type { CacheTensor, KeyValueCache } from "./attention.ts";
+import { standingOf } from "../model.ts";
+import type { KeyValueCache } from "./attention.ts";
+import type { CacheTensor } from "./cache.ts";
+import { attendCache, writeCache } from "./cache.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
 import type { WeightKind } from "./projection.ts";
@@ -62,11 +65,11 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
       return { keys: cache, values: cache };
     },
     mix(parameters, x, past) {
-      const position = past?.position ?? splat(0, [], "i32");
+      const standing = standingOf(past);
       const turned = (heads: Floats, gain: Gain): CacheTensor => {
         const normed = gain === undefined ? heads : norm(gain, heads, normEpsilon);
         if (ropeSize === 0) return normed as CacheTensor;
-        return rope(normed, position, { theta, pairing, dims: ropeSize }) as CacheTensor;
+        return rope(normed, standing.position, { theta, pairing, dims: ropeSize }) as CacheTensor;
       };
       const heads = (to: "query" | "key" | "value", count: number): Floats =>
         toHeads(stackLinear(weights, parameters[to], x), count);
@@ -75,14 +78,11 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
       const queries = turned(query, parameters.queryNorm);
       const keys = turned(heads("key", keyHeadCount), parameters.keyNorm);
       const values = heads("value", keyHeadCount) as CacheTensor;
-      const state =
-        past === undefined
-          ? { keys, values }
-          : {
-              keys: dynamicUpdateSlice(past.state.keys, keys, position, 1),
-              values: dynamicUpdateSlice(past.state.values, values, position, 1),
-            };
-      const attended: Floats = attention(queries, state.keys, state.values, position, { scale }).output;
+      const state = {
+        keys: writeCache(past?.state.keys, keys, standing),
+        values: writeCache(past?.state.values, values, standing),
+      };
+      const attended: Floats = attendCache(queries, state.keys, state.values, standing, { scale });
       const gated = fromHeads(gate === undefined ? attended : mul(attended, sigmoid(gate)));
       return { output: stackLinear(weights, parameters.output, gated), state };
     },

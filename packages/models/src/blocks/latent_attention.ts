@@ -7,22 +7,14 @@
 // and the cache is read as it is. That is less work for few queries; many of them pay for keys and values of their own.
 
 import type { RopeOptions, Tensor, TensorType } from "@fidelity/core";
-import {
-  attention,
-  broadcastTo,
-  concat,
-  dynamicUpdateSlice,
-  matmul,
-  reshape,
-  rope,
-  sliceAxis,
-  transpose,
-} from "@fidelity/core";
+import { broadcastTo, concat, matmul, reshape, rope, sliceAxis, transpose } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import type { StateSize } from "../model.ts";
 import type { ParameterSpec, TensorsOf } from "../parameters.ts";
 import { matrices } from "../parameters.ts";
-import type { CacheTensor, Heads, Place } from "./attention.ts";
+import type { Place } from "./attention.ts";
+import type { CacheTensor, Heads } from "./cache.ts";
+import { attendCache, writeCache } from "./cache.ts";
 import type { LinearParameters } from "./linear.ts";
 import { linear, linearParameters } from "./linear.ts";
 import type { NormParameters } from "./norm.ts";
@@ -92,10 +84,11 @@ export function latentAttention(
   x: Floats,
   sizes: LatentAttentionSizes,
   rotation: RopeOptions,
-  { position, state: before }: Place<LatentCache>,
+  place: Place<LatentCache>,
 ): { readonly output: Floats; readonly state: LatentCache } {
   const { headCount, latentRank, keyDim, ropeDim, valueDim, attentionScale: scale } = sizes;
   const [batch, time] = x.shape as readonly [number, number];
+  const { position } = place;
   const queries = reshape(projectedQueries(parameters, x, sizes), [batch, time, headCount, keyDim + ropeDim]);
   const plain = part(queries, 0, keyDim);
   const turned = rope(part(queries, keyDim, keyDim + ropeDim), position, rotation);
@@ -103,16 +96,17 @@ export function latentAttention(
   const latent = norm(parameters.latentNorm, part(joined, 0, latentRank), sizes.normEpsilon) as Heads;
   const sharedKey = rope(part(joined, latentRank, latentRank + ropeDim), position, rotation);
   const written = concat([latent, sharedKey], 3) as Heads;
-  const latents = before === undefined ? written : dynamicUpdateSlice(before.latents, written, position, 1);
+  const latents = writeCache(place.state?.latents, written, place);
   let mixed: Heads;
-  if (paysForKeys(sizes, time)) {
+  // Pages hold the latents of other sequences, too, whose keys nobody needs.
+  if (place.pages === undefined && paysForKeys(sizes, time)) {
     const { keys, values } = expandedKeys(parameters, latents, sizes);
-    mixed = attention(concat([plain, turned], 3) as Heads, keys, values, position, { scale }).output as Heads;
+    mixed = attendCache(concat([plain, turned], 3) as Heads, keys, values, place, { scale });
   } else {
     const absorbed = concat([perHead(plain, parameters.keyUp.weight), turned], 3) as Heads;
     // The values are the latents, which the keys begin with: what comes of the channels behind them is cut off.
-    const { output } = attention(absorbed, latents, latents, position, { scale });
-    mixed = perHead(part(output as Heads, 0, latentRank), parameters.valueUp.weight);
+    const output = attendCache(absorbed, latents, latents, place, { scale });
+    mixed = perHead(part(output, 0, latentRank), parameters.valueUp.weight);
   }
   const state = { latents };
   return { output: linear(parameters.output, reshape(mixed, [batch, time, headCount * valueDim])), state };

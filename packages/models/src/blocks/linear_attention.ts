@@ -30,7 +30,8 @@ import {
 } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { RandomStream } from "../random.ts";
-import type { Heads, Mixer } from "./attention.ts";
+import type { Mixer } from "./attention.ts";
+import type { Heads } from "./cache.ts";
 
 /** Features of queries and of keys, [batch, time, heads, features] each. */
 export interface FeatureMap {

@@ -21,7 +21,7 @@ export function parallelMixers({ attention, recurrent }: Both<TokenMixer>): Toke
     mix(parameters, x, past) {
       const mixed = (name: keyof Both<TokenMixer>, mixer: TokenMixer): ReturnType<TokenMixer["mix"]> => {
         const state = past && (past.state as Both<Tree<Tensor>>)[name];
-        const before = past && state && { state, position: past.position };
+        const before = past && state && { ...past, state };
         return mixer.mix((parameters as Both<Tree<Tensor>>)[name], x, before);
       };
       const [first, second] = [mixed("attention", attention), mixed("recurrent", recurrent)];

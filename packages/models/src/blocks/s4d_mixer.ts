@@ -38,7 +38,7 @@ export const FIRST_LOG_RATES = { kind: "uniform", low: Math.log(0.5), high: Math
 type S4dState = { readonly hidden: Floats };
 
 /**
- * The mixer. State: real and imaginary parts of h, [dim, 2 states, batch].
+ * The mixer. State: real and imaginary parts of h, [batch, dim, 2 states].
  * @param outputStd standard deviation of the first weights of the projection to the residual stream
  */
 export function s4dMixer({ dim, stateSize, weights }: S4dSizes, outputStd: number): TokenMixer {
@@ -52,7 +52,7 @@ export function s4dMixer({ dim, stateSize, weights }: S4dSizes, outputStd: numbe
       skip: gain(dim),
       output: gatedOutputParameters(weights, dim, outputStd),
     },
-    stateTypes: ({ batch }) => ({ hidden: stateType(dim, 2 * stateSize, batch) }),
+    stateTypes: ({ batch }) => ({ hidden: stateType(batch, dim, 2 * stateSize) }),
     mix(parameters, u, past) {
       const { read, readImaginary } = parameters;
       const held = holdInput(parameters.logRates, parameters.frequencies, exp(parameters.logTimeSteps));

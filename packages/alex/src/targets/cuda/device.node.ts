@@ -93,7 +93,7 @@ export class CudaDevice implements Device {
     const home = {
       driver: this.#driver,
       workspace: this.#workspace,
-      owns: (tensor: CudaTensor) => this.#tensors.has(tensor),
+      owns: (tensor: CudaTensor) => this.#tensors.has(tensor.owner),
       onFree: (freed: CudaExecutable) => void this.#executables.delete(freed),
     };
     const executable = new CudaExecutable(home, program, signature, module);

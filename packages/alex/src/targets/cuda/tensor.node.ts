@@ -12,17 +12,21 @@ import type { MappedMemory } from "./driver.node.ts";
 export class CudaTensor implements DeviceTensor {
   readonly type: TensorType;
   readonly memory: MappedMemory;
-  readonly #release: (tensor: CudaTensor) => void;
+  /** Whose memory it is: its own, or that of the tensor that it is a view of. */
+  readonly owner: CudaTensor;
+  readonly #release: ((tensor: CudaTensor) => void) | undefined;
   #isAlive = true;
 
-  constructor(type: TensorType, memory: MappedMemory, release: (tensor: CudaTensor) => void) {
+  /** `release` is called by the first `free()`; a view of `owner` has none. */
+  constructor(type: TensorType, memory: MappedMemory, release?: (tensor: CudaTensor) => void, owner?: CudaTensor) {
     this.type = type;
     this.memory = memory;
+    this.owner = owner ?? this;
     this.#release = release;
   }
 
   get isAlive(): boolean {
-    return this.#isAlive;
+    return this.owner.#isAlive;
   }
 
   /** Throws `BindError` when the tensor was freed; so do the other views. */
@@ -40,14 +44,21 @@ export class CudaTensor implements DeviceTensor {
     return new Int32Array(buffer, 0, byteLength / 4);
   }
 
+  /** Throws `BindError` when the type needs more bytes than there are. */
+  view(type: TensorType): CudaTensor {
+    const [expected, got] = [storageBytes(this.type), storageBytes(type)];
+    if (got <= expected) return new CudaTensor(type, this.memory, undefined, this.owner);
+    throw new BindError("a view is larger than its tensor", { expected: `at most ${expected} bytes`, got: `${got}` });
+  }
+
   free(): void {
-    if (!this.#isAlive) return;
+    if (!this.#isAlive || this.#release === undefined) return;
     this.#isAlive = false;
     this.#release(this);
   }
 
   #view(): Uint8Array {
-    if (this.#isAlive) return this.memory.bytes;
+    if (this.isAlive) return this.memory.bytes;
     throw new BindError("a tensor was used after it was freed", { where: formatType(this.type) });
   }
 }
