@@ -2,6 +2,7 @@
 // version of a container changed. Only headers are read, from a server by range requests; the tensors of a llama2.c
 // file, which has no list of them, are counted off over mapped pages that nobody touches.
 
+import { bestTarget } from "@fidelity/alex/node";
 import {
   changedComponents,
   containerMap,
@@ -126,7 +127,7 @@ function modelOf(describe: () => ModelInfo): Pick<FileDescription, "architecture
   try {
     const info = describe();
     const name = info.model.architecture;
-    return { architecture: { name, summary: architectures[name].summary }, memory: memoryFit(info) };
+    return { architecture: { name, summary: architectures[name].summary }, memory: memoryFit(info, bestTarget()) };
   } catch (error) {
     if (error instanceof FidelityError) return { problem: error.message };
     throw error;

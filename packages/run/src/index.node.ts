@@ -11,7 +11,7 @@ export type { StoredParameter, StoredValues } from "./convert/values.node.ts";
 export { CONVERT_FORMATS, convertModel } from "./convert/convert.node.ts";
 export type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } from "./convert/convert.node.ts";
 export { chatTemplateOf } from "./chat-template.node.ts";
-export { ARENA_BYTES_MAX, describeFit, memoryFit, requireRoomFor } from "./memory-fit.node.ts";
+export { describeFit, memoryFit, requireRoomFor } from "./memory-fit.node.ts";
 export type { MemoryFit, StateTensor } from "./memory-fit.node.ts";
 export { describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";

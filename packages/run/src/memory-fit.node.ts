@@ -1,5 +1,6 @@
 // What a model takes in memory before anything of it is loaded, beside what this machine has left.
 
+import { MEMORY32_BYTES_MAX, MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
 import { namedParameters } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
@@ -8,8 +9,6 @@ import { OutOfRoomError } from "./errors.ts";
 import { loadedDtype } from "./foreign-parameters.ts";
 import type { ModelInfo } from "./model-file.node.ts";
 
-/** All that a model computes with lies in one memory of WebAssembly. */
-export const ARENA_BYTES_MAX = 2 ** 32;
 /** Tokens to make room for where a model allows more. */
 const CAPACITY_MAX = 4096;
 
@@ -31,11 +30,13 @@ export interface MemoryFit {
   /** What each further token adds to the state. */
   readonly bytesPerToken: number;
   readonly availableBytes: number;
+  /** What the target's code reaches, however much there is. */
+  readonly reachBytes: number;
   readonly fits: boolean;
 }
 
 /** What one sequence of a model takes on a target. Nothing is allocated. */
-export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">, target = "wasm"): MemoryFit {
+export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">, target: string): MemoryFit {
   const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   let parameterBytes = 0;
   for (const { path, leaf } of namedParameters(model.parameters)) {
@@ -45,9 +46,11 @@ export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors
   const state = stateOf(model, capacity ?? 1);
   const stateBytes = sumBytes(state);
   const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1)) - stateBytes;
-  const availableBytes = Math.min(process.availableMemory(), ARENA_BYTES_MAX);
+  // All that a model computes with lies in one memory.
+  const reachBytes = target === "native" ? MEMORY64_BYTES_MAX : MEMORY32_BYTES_MAX;
+  const availableBytes = Math.min(process.availableMemory(), reachBytes);
   const fits = parameterBytes + stateBytes <= availableBytes;
-  return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, fits };
+  return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, reachBytes, fits };
 }
 
 function stateOf(model: Model, capacity: number): StateTensor[] {
@@ -62,7 +65,7 @@ function sumBytes(state: readonly StateTensor[]): number {
 
 /** The fit in a sentence. */
 export function describeFit(fit: MemoryFit): string {
-  const limit = fit.availableBytes === ARENA_BYTES_MAX ? "one arena has" : "free here are";
+  const limit = fit.availableBytes === fit.reachBytes ? "the target reaches" : "free here are";
   return `${describeNeed(fit)}; ${limit} ${formatBytes(fit.availableBytes)}: ${fit.fits ? "fits" : "does not fit"}`;
 }
 
@@ -73,15 +76,18 @@ function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): stri
 }
 
 /** Throws `OutOfRoomError` before anything of a model is read, where its weights alone do not fit. */
-export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target?: string): void {
+export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target: string): void {
   const fit = memoryFit(info, target);
   if (fit.parameterBytes <= fit.availableBytes) return;
-  const what = fit.availableBytes === ARENA_BYTES_MAX ? "what one arena has" : "what is free here";
+  const reaches = fit.availableBytes === fit.reachBytes;
   throw new OutOfRoomError("the model needs more memory than there is", {
     where: info.path,
-    expected: `at most ${formatBytes(fit.availableBytes)}, ${what}`,
+    expected: `at most ${formatBytes(fit.availableBytes)}, ${reaches ? `what ${target} reaches` : "what is free here"}`,
     got: describeNeed(fit),
-    hint: "take a smaller model, or a file with weights in ternary, q4_0 or q8_0, which stay as they are",
+    hint:
+      reaches && target === "wasm"
+        ? "use --target native, which reaches 16 GiB, or a file with narrower weights"
+        : "take a smaller model, or a file with weights in ternary, q4_0 or q8_0, which stay as they are",
   });
 }
 

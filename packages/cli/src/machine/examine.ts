@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { cudaMachineOf, hostMachine, openCudaDriver, searchTools } from "@fidelity/alex/node";
-import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import { MEMORY32_BYTES_MAX, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import { loadFfi, mapFile } from "@fidelity/barewire/node";
 import { FidelityError } from "@fidelity/units";
 import { formatSize } from "../table.ts";
@@ -32,7 +32,6 @@ export interface Section {
 }
 
 const NODE_MAJOR = 26;
-const ARENA_BYTES_MAX = 2 ** 32;
 
 /** Looks at the machine; takes about a second, most of it to ask other programs for their versions. */
 export function examineMachine(): Section[] {
@@ -81,11 +80,9 @@ function checkMemory64(): Check {
   return {
     name: "memory64",
     ok,
-    found: ok
-      ? "accepted by the engine; this version addresses 4 GiB and does not use it yet"
-      : "refused by the engine",
+    found: ok ? "accepted by the engine" : "refused by the engine",
     needed: false,
-    brings: "models above 4 GiB, in a later version",
+    brings: "models from 4 to 16 GiB on the native target",
   };
 }
 
@@ -119,7 +116,7 @@ function checkMemory(): Check {
 
 function checkSharedMemory(): Check {
   try {
-    using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes: ARENA_BYTES_MAX });
+    using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes: MEMORY32_BYTES_MAX });
     return {
       name: "shared memory",
       ok: true,
