@@ -86,6 +86,54 @@ describe("eval", { concurrency: 2 }, () => {
     );
   });
 
+  test("multiple choice: plain and normalised, of both forms of the weights", async () => {
+    const questions = scratch.write(
+      "questions.jsonl",
+      [
+        { context: "the quick brown", choices: ["fox", "zzz"], answer: "fox" },
+        { question: "what is lazy?", choices: ["the dog", "a box"], answer: 0 },
+      ]
+        .map((question) => `${JSON.stringify(question)}\n`)
+        .join(""),
+    );
+    const task = ["eval", "--model", run, "--task", "multiple-choice", "--data", questions] as const;
+    const { code, stdout, stderr } = await fidelity(...task, "--json");
+    assert.equal(code, 0, stderr);
+    const { results } = JSON.parse(stdout) as { results: Readonly<Record<string, number | string>>[] };
+    assert.deepEqual(
+      results.map(({ weights, questions: count, chance }) => [weights, count, chance]),
+      [
+        ["float32", 2, 0.5],
+        ["packed", 2, 0.5],
+      ],
+    );
+    const people = await fidelity(...task);
+    assert.match(
+      people.stdout,
+      /^2 questions; guessing would give 50\.0 %\n\nweights +accuracy +\+\/- +normalised +\+\/-\n/,
+    );
+    const broken = await fidelity(...task.slice(0, -1), scratch.write("broken.jsonl", '{"question": "what?"}'));
+    assert.equal(broken.code, 1);
+    assert.match(broken.stderr, /^fidelity: line 1 is no question with choices\n/);
+  });
+
+  test("associative recall by the number of pairs; options of another task are refused", async () => {
+    const asked = ["--task", "mqar", "--pairs", "1,2", "--sequences", "16"];
+    const { code, stdout, stderr } = await fidelity("eval", "--model", run, ...asked, "--json");
+    assert.equal(code, 0, stderr);
+    const { results } = JSON.parse(stdout) as { results: { recall: { pairs: number; accuracy: number }[] }[] };
+    for (const { recall } of results) {
+      assert.deepEqual(
+        recall.map(({ pairs }) => pairs),
+        [1, 2],
+      );
+      for (const { accuracy } of recall) assert.ok(accuracy >= 0 && accuracy <= 1);
+    }
+    const wrong = await fidelity("eval", "--model", run, "--data", text, "--pairs", "2");
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /^fidelity: --pairs means nothing to --task perplexity\n/);
+  });
+
   test("a text without two tokens cannot be scored", async () => {
     const { code, stderr } = await fidelity("eval", "--model", run, "--data", scratch.write("x.txt", "x"));
     assert.equal(code, 1);

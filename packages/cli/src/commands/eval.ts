@@ -1,5 +1,5 @@
-// `fidelity eval`: how well a model predicts a text, as it lies in the file, and packed beside float32 where both can
-// be had.
+// `fidelity eval`: how well a model predicts a text, chooses among answers or recalls what it read, as it lies in the
+// file, and packed beside float32 where both can be had.
 
 import { existsSync } from "node:fs";
 import { readContainerHeader } from "@fidelity/barewire/node";
@@ -7,10 +7,12 @@ import { countParameters, NARROW_DTYPES, packParameters } from "@fidelity/models
 import type { DeviceParameters, Model } from "@fidelity/models";
 import type { LanguageModel } from "@fidelity/run";
 import type { ModelInfo } from "@fidelity/run/node";
-import { CorpusTooShortError, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
+import { CorpusTooShortError, readQuestions, RunFolder, splitTokens, TextCorpus } from "@fidelity/train";
 import type { TokenArray } from "@fidelity/train";
 import { Command } from "commander";
-import { EXIT_OK } from "../errors.ts";
+import { EXIT_OK, UsageError } from "../errors.ts";
+import { measureChoices, measureRecall } from "../evaluate-tasks.ts";
+import type { TaskReport } from "../evaluate-tasks.ts";
 import { evaluateText, spreadWindows } from "../evaluate-text.ts";
 import type { Windows } from "../evaluate-text.ts";
 import { openTrained, withModel } from "../open-model.ts";
@@ -18,6 +20,7 @@ import {
   choiceOption,
   dataOption,
   integerOption,
+  integersOption,
   jsonOption,
   modelOption,
   pinOption,
@@ -33,13 +36,18 @@ import { createOutput } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
 import { formatCount, formatRate, formatTable, plural } from "../table.ts";
 
+const TASKS = ["perplexity", "multiple-choice", "mqar"] as const;
+
 interface EvalOptions extends DeviceChoice {
+  readonly task: (typeof TASKS)[number];
   readonly model?: string;
   readonly tokenizer?: string;
   readonly data?: readonly string[];
   readonly split: "all" | "validation";
   readonly context?: number;
   readonly maxTokens?: number;
+  readonly pairs?: readonly number[];
+  readonly sequences?: number;
   readonly target: Target;
   readonly threads: number;
   readonly json?: boolean;
@@ -48,16 +56,28 @@ interface EvalOptions extends DeviceChoice {
 const DEFAULT_CONTEXT = 256;
 
 const EXAMPLES = `
-The text is cut into windows of --context tokens, each of which starts afresh. Loss is the mean negative log-probability
-of a token in nats, perplexity its exponential; bits per byte compare models with different vocabularies.
+Perplexity. The text is cut into windows of --context tokens, each of which starts afresh. Loss is the mean negative
+log-probability of a token in nats, perplexity its exponential; bits per byte compare models with different
+vocabularies.
+
+Multiple choice. --data is a file with a JSON object a line: {"question": "...", "choices": ["...", "..."], "answer": 0}.
+With "context" instead of "question" the text stands as it is; "answer" is an index from 0, a letter, or the choice. The
+model chooses what it gives the highest log-likelihood; normalised, by character (acc and acc_norm of
+lm-evaluation-harness).
+
+MQAR. Multi-query associative recall: sequences of key and value pairs, then keys whose values are asked for. It needs
+no --data; see \`fidelity train --task mqar\`.
 
 Examples:
   fidelity eval --model runs/notes --data notes/ --split validation
-  fidelity eval --model stories260K.bin --tokenizer tok512.bin --data stories.txt --context 512`;
+  fidelity eval --model stories260K.bin --tokenizer tok512.bin --data stories.txt --context 512
+  fidelity eval --model runs/notes --task multiple-choice --data questions.jsonl
+  fidelity eval --model runs/recall --task mqar --pairs 4,8,16`;
 
 export function evalCommand(done: (exitCode: number) => void): Command {
   return new Command("eval")
-    .description("Measure how well a model predicts a text: loss, perplexity, bits per byte, speed.")
+    .description("Measure a model: perplexity and bits per byte of a text, multiple choice, or associative recall.")
+    .addOption(choiceOption("--task <name>", "what to measure", TASKS).default("perplexity"))
     .addOption(modelOption())
     .addOption(tokenizerOption())
     .addOption(dataOption())
@@ -72,6 +92,8 @@ export function evalCommand(done: (exitCode: number) => void): Command {
     .addOption(
       integerOption("--max-tokens <count>", "score about this many tokens, spread over the text (default: all)"),
     )
+    .addOption(integersOption("--pairs <counts>", "MQAR: numbers of pairs (default: powers of 2)", { max: 1 << 20 }))
+    .addOption(integerOption("--sequences <count>", "MQAR: sequences for each (default: 256)", { max: 1 << 20 }))
     .addOption(targetOption())
     .addOption(threadsOption())
     .addOption(prebuiltOption())
@@ -91,8 +113,10 @@ interface Row {
 }
 
 async function evaluate(options: EvalOptions): Promise<number> {
-  const output = createOutput(options.json === true);
   const path = requiredModel(options.model);
+  requireFitting(options);
+  if (options.task !== "perplexity") return evaluateTask(path, options);
+  const output = createOutput(options.json === true);
   const corpus = TextCorpus.open(required(options.data, "--data <path...>", "the text to score"));
   await withModel(modelPath(path), options, async (loaded, info) => {
     const { tokens: all } = corpus.tokenize(loaded.tokenizer);
@@ -109,6 +133,49 @@ async function evaluate(options: EvalOptions): Promise<number> {
     output.line(`${formatCount(scored)} tokens in ${plural(starts.length, "window")} of ${contextLength}\n`);
     output.line(formatRows(rows));
     output.result({ model: path, tokens: scored, context: windows.contextLength, bytesPerToken, results: rows });
+  });
+  return EXIT_OK;
+}
+
+/** Options of one task say nothing to another. Throws `UsageError`. */
+function requireFitting({ task, pairs, sequences, data, split, maxTokens }: EvalOptions): void {
+  const strangers: readonly (readonly [isGiven: boolean, option: string, task: string])[] = [
+    [task !== "mqar" && pairs !== undefined, "--pairs", "mqar"],
+    [task !== "mqar" && sequences !== undefined, "--sequences", "mqar"],
+    [task === "mqar" && data !== undefined, "--data", "perplexity or multiple-choice"],
+    [task !== "perplexity" && split !== "all", "--split", "perplexity"],
+    [task !== "perplexity" && maxTokens !== undefined, "--max-tokens", "perplexity"],
+  ];
+  const stranger = strangers.find(([isGiven]) => isGiven);
+  if (stranger === undefined) return;
+  const [, option, of] = stranger;
+  throw new UsageError(`${option} means nothing to --task ${task}`, {
+    where: `option ${option}`,
+    hint: `leave it out, or use --task ${of}`,
+  });
+}
+
+/** Multiple choice, and recall. */
+async function evaluateTask(path: string, options: EvalOptions): Promise<number> {
+  const output = createOutput(options.json === true);
+  const isRecall = options.task === "mqar";
+  const questions = isRecall
+    ? []
+    : required(options.data, "--data <path...>", "a file of questions").flatMap(readQuestions);
+  await withModel(modelPath(path), options, async (loaded, info) => {
+    const reports: TaskReport[] = [];
+    const { device, model, tokenizer } = loaded;
+    await eachVariant(path, loaded, info, async (weights, parameters) => {
+      const variant = { device, model, tokenizer, parameters, weights };
+      reports.push(
+        isRecall
+          ? await measureRecall(variant, { ...options, context: contextOf(options, model, info) })
+          : await measureChoices(variant, questions, options.context),
+      );
+    });
+    output.line(`${reports[0].what}\n`);
+    output.line(formatTable([reports[0].header, ...reports.flatMap(({ rows }) => rows)]));
+    output.result({ model: path, task: options.task, results: reports.map(({ result }) => result) });
   });
   return EXIT_OK;
 }
