@@ -32,6 +32,18 @@ test("the form of the released files has gains in every projection, one matrix f
   assert.throws(() => createMatmulFree({ ...config, form: "released", tiedEmbeddings: true }), ModelConfigError);
 });
 
+test("with dense weights it is the same model without norms and quantisation inside the projections", () => {
+  const model = createMatmulFree({ ...config, weights: "dense" });
+  const parameters = randomParameters(model, 3);
+  const tokens = randomTokens(model, 2, 6, 1);
+  const { logits } = evaluateModel(model, parameters, tokens);
+  const expected = tokens.flatMap((row) => reference(parameters, row, "dense"));
+  assert.ok(largestError(expected, logits) < 1e-9);
+  assert.equal(packedParameters(model, parameters).get("blocks.0.mixer.forget.weight")!.type.dtype, "f32");
+  assert.throws(() => createMatmulFree({ ...config, form: "released", weights: "dense" }), ModelConfigError);
+  assert.equal(createMatmulFree(config).config.weights, undefined, "files of older versions stay as they are");
+});
+
 test("decoding token by token gives the logits of the whole sequence", () => {
   const model = createMatmulFree(config);
   const parameters = randomParameters(model, 4);
@@ -96,11 +108,17 @@ test("the channel mixer's width is 8 dim / 3 rounded up to a multiple of 256", (
 });
 
 /** arXiv 2406.02528 with the details of its released code: one row of tokens, [time x vocabulary]. */
-function reference(parameters: HostParameters, tokens: readonly number[], epsilon = 1e-8): number[] {
+function reference(parameters: HostParameters, tokens: readonly number[], epsilon: number | "dense" = 1e-8): number[] {
   const { dim, hiddenDim, layerCount, vocabSize } = config;
   const value = (name: string): Float64Array => parameters.get(name)!.data;
-  const project = (x: readonly number[], name: string, outputs: number): number[] =>
-    bitLinear(rms(x, epsilon, parameters.get(`${name}.norm.weight`)?.data), value(`${name}.weight`), outputs);
+  const project = (x: readonly number[], name: string, outputs: number): number[] => {
+    const weight = value(`${name}.weight`);
+    if (epsilon !== "dense")
+      return bitLinear(rms(x, epsilon, parameters.get(`${name}.norm.weight`)?.data), weight, outputs);
+    return Array.from({ length: outputs }, (_, row) =>
+      x.reduce((sum, v, i) => sum + v * weight[row * x.length + i], 0),
+    );
+  };
   const hidden = Array.from({ length: layerCount }, () => new Array<number>(dim).fill(0));
   const logits: number[] = [];
   for (const token of tokens) {
