@@ -10,4 +10,4 @@ export {
 } from "./open.node.ts";
 export type { OpenSource, OpenSourceOptions } from "./open.node.ts";
 export { openSource } from "./open-source.node.ts";
-export type { OpenFile, SourceMetadata } from "./open-source.node.ts";
+export type { OpenFile } from "./open-source.node.ts";

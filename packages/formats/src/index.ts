@@ -28,6 +28,8 @@ export {
 export type { SafetensorsInput, SafetensorsSource } from "./safetensors.ts";
 export { llama2cFileSizeBytes, readLlama2c, readLlama2cHeader, writeLlama2c } from "./llama2c.ts";
 export type { Llama2cConfig, Llama2cHeader, Llama2cSource } from "./llama2c.ts";
+export { configMetadata, ggufMetadata } from "./source-metadata.ts";
+export type { SourceMetadata } from "./source-metadata.ts";
 export { containerSource } from "./container-source.ts";
 export type { ContainerSource } from "./container-source.ts";
 export { convertTensor } from "./convert.ts";

@@ -22,6 +22,8 @@ import {
 } from "./open.node.ts";
 import type { OpenSource, OpenSourceOptions } from "./open.node.ts";
 import type { SafetensorsSource } from "./safetensors.ts";
+import { configMetadata, ggufMetadata, isRecord } from "./source-metadata.ts";
+import type { SourceMetadata } from "./source-metadata.ts";
 import type { TensorSource } from "./tensor-source.ts";
 
 const CONFIG_FILE = "config.json";
@@ -29,18 +31,6 @@ const INDEX_SUFFIX = ".safetensors.index.json";
 const HEAD_BYTES = 64;
 /** A larger config.json is no configuration. */
 const CONFIG_BYTES_MAX = 2 ** 24;
-
-/** What a model file says beside its tensors. */
-export interface SourceMetadata {
-  /** GGUF's keys, or the first-level fields of a configuration. */
-  readonly keys: readonly string[];
-  /**
-   * An entry of GGUF's metadata, arrays decoded anew at each call and 64-bit integers as numbers, or as text above
-   * 2^53; or a field of config.json, of a container's configuration or of llama2.c's header, by its path with dots.
-   * Undefined where there is none.
-   */
-  get(key: string): unknown;
-}
 
 export interface OpenFile extends OpenSource<TensorSource> {
   readonly source: GgufSource | SafetensorsSource | Llama2cSource | OnnxModel | ContainerSource;
@@ -66,15 +56,15 @@ export function openSource(path: string, options: OpenSourceOptions = {}): OpenF
       return withConfig(openSafetensors(path, options), join(dirname(path), CONFIG_FILE));
     case "llama2c": {
       const opened = openLlama2c(path, options);
-      return withMetadata(opened, fieldsOf(opened.source.config));
+      return withMetadata(opened, configMetadata(opened.source.config));
     }
     case "onnx": {
       const opened = openOnnx(path, options);
-      return withMetadata(opened, fieldsOf(opened.source.config));
+      return withMetadata(opened, configMetadata(opened.source.config));
     }
     case "fidelity": {
       const opened = openContainerSource(path, options);
-      return withMetadata(opened, fieldsOf(opened.source.header.config));
+      return withMetadata(opened, configMetadata(opened.source.header.config));
     }
     case "unknown":
       throw new UnsupportedFormatError("this is no model that is read", {
@@ -96,7 +86,7 @@ function openFolder(folder: string, options: OpenSourceOptions): OpenFile {
     const name = more.length === 0 ? found : "model.safetensors";
     const open = name.endsWith(INDEX_SUFFIX) ? openSafetensorsIndex : openSafetensors;
     const config = readConfig(join(folder, CONFIG_FILE));
-    return withMetadata(open(join(folder, name), options), fieldsOf(config));
+    return withMetadata(open(join(folder, name), options), configMetadata(config));
   }
   throw new UnsupportedFormatError("the folder holds no model that is read", {
     where: folder,
@@ -113,32 +103,11 @@ function withConfig(opened: OpenSource<SafetensorsSource>, configPath: string): 
   const config = existsSync(configPath) ? readConfig(configPath) : opened.source.config;
   const { source } = opened;
   const kept = resources.move();
-  return { source, metadata: fieldsOf(config), [Symbol.dispose]: () => kept.dispose() };
+  return { source, metadata: configMetadata(config), [Symbol.dispose]: () => kept.dispose() };
 }
 
 function withMetadata(opened: OpenSource<OpenFile["source"]>, metadata: SourceMetadata): OpenFile {
   return { source: opened.source, metadata, [Symbol.dispose]: () => opened[Symbol.dispose]() };
-}
-
-function ggufMetadata({ metadata, config }: GgufSource): SourceMetadata {
-  const get = (key: string): unknown => {
-    const entry = metadata.get(key);
-    return entry?.type === "array" ? entry.values() : entry && config[key];
-  };
-  return { keys: [...metadata.keys()], get };
-}
-
-/** The fields of parsed JSON by their paths. */
-function fieldsOf(config: unknown): SourceMetadata {
-  return { keys: isRecord(config) ? Object.keys(config) : [], get: (key) => key.split(".").reduce(fieldOf, config) };
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return isRecord(value) && Object.hasOwn(value, name) ? value[name] : undefined;
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function readConfig(path: string): unknown {

@@ -4,16 +4,16 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { toFileError } from "@fidelity/barewire/node";
-import { decodeTensorValues } from "@fidelity/formats";
-import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
+import type { SourceMetadata, TensorSource } from "@fidelity/formats";
 import { openSource } from "@fidelity/formats/node";
-import type { SourceMetadata } from "@fidelity/formats/node";
-import { CHAT_LIMITS, tokenizerFromGguf, tokenizerFromHuggingFace } from "@fidelity/models";
-import type { ForeignFormat, ForeignModel, Tokenizer } from "@fidelity/models";
-import { cardOfGguf, cardOfTexts, templatesOfFolder } from "./card.ts";
+import { CHAT_LIMITS, tokenizerFromHuggingFace } from "@fidelity/models";
+import type { Tokenizer } from "@fidelity/models";
+import { cardOfTexts, templatesOfFolder } from "./card.ts";
 import type { ModelCard } from "./card.ts";
 import { cardOfReadme } from "./readme-card.ts";
 import { ModelFileError } from "./errors.ts";
+import { foreignFile, ggufParts } from "./foreign-file.ts";
+import type { ForeignFile, ForeignParts } from "./foreign-file.ts";
 
 /** What a Hugging Face folder calls its parts. */
 export const CONFIG_FILE = "config.json";
@@ -30,53 +30,12 @@ const TOKENIZER_BYTES_MAX = 1 << 28;
 /** A longer README.md is not read for its card. */
 const README_FILE = "README.md";
 const README_BYTES_MAX = 1 << 20;
-/** What GGUF says where there is no tokenizer. */
-const NO_TOKENIZER: readonly unknown[] = ["none", "no_vocab"];
-
-/** A file of another program, open. Dispose it when its tensors have been read. */
-export interface ForeignFile extends Disposable {
-  readonly format: ForeignFormat;
-  readonly path: string;
-  readonly fileSizeBytes: number;
-  readonly described: ForeignModel;
-  /** The scalars of GGUF's metadata, or config.json. */
-  readonly config: unknown;
-  /**
-   * The file's own tokenizer, or the one beside it; undefined where there is none. Throws `VocabularyError`.
-   * @param vocabSize tokens that the model has logits for
-   */
-  tokenizer(vocabSize: number): Tokenizer | undefined;
-  /** The kind and size of the tokenizer, which is not built for it; undefined where there is none. */
-  vocabulary(): { readonly kind: string; readonly tokens: number } | undefined;
-  /** Its name, license and so on, and its chat templates; read when it is asked for. */
-  card(): ModelCard;
-  /** Tensors by name. */
-  readonly tensors: ReadonlyMap<string, SourceTensor>;
-}
-
 /** Opens a file of another program. Throws as `openSource` of `formats` does. */
 export function openForeignModel(path: string): ForeignFile {
   using opened = new DisposableStack();
   const { source, metadata } = opened.use(openSource(path));
   const parts = source.format === "gguf" ? ggufParts(source, metadata) : huggingFaceParts(path, source, metadata);
   return foreignFile(path, source, metadata, parts, opened.move());
-}
-
-/** What GGUF and Hugging Face keep in different places. */
-type ForeignParts = Pick<ForeignFile, "format" | "config" | "tokenizer" | "vocabulary" | "card">;
-
-function ggufParts({ config, metadata }: GgufSource, { get }: SourceMetadata): ForeignParts {
-  const kind = get("tokenizer.ggml.model") ?? "none";
-  return {
-    format: "gguf",
-    config,
-    tokenizer: () => (NO_TOKENIZER.includes(kind) ? undefined : tokenizerFromGguf(get)),
-    vocabulary: () => {
-      const tokens = metadata.get("tokenizer.ggml.tokens");
-      return typeof kind === "string" && tokens?.type === "array" ? { kind, tokens: tokens.length } : undefined;
-    },
-    card: () => cardOfGguf(metadata),
-  };
 }
 
 /** Whether a path is a model of Hugging Face: a folder with a config.json, or safetensors. */
@@ -165,26 +124,4 @@ function templatesIn(folder: string): ModelCard {
 /** A text that is there and no longer than can be meant. */
 function smallText(path: string, bytesMax: number): string | undefined {
   return existsSync(path) && statSync(path).size <= bytesMax ? readFileSync(path, "utf8") : undefined;
-}
-
-function foreignFile(
-  path: string,
-  source: TensorSource,
-  { get }: SourceMetadata,
-  parts: ForeignParts,
-  opened: DisposableStack,
-): ForeignFile {
-  const tensors = new Map(source.tensors.map((tensor) => [tensor.name, tensor]));
-  const described: ForeignModel = {
-    where: path,
-    get,
-    shape: (name) => tensors.get(name)?.shape,
-    dtype: (name) => tensors.get(name)?.dtype,
-    values: (name) => decodeTensorValues(tensors.get(name)!),
-  };
-  const fileSizeBytes = source.tensors.reduce(
-    (end, { byteOffset, sizeBytes }) => Math.max(end, byteOffset + sizeBytes),
-    0,
-  );
-  return { ...parts, path, fileSizeBytes, described, tensors, [Symbol.dispose]: () => opened.dispose() };
 }

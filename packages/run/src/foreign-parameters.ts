@@ -51,7 +51,8 @@ export function importParameters(
   return made;
 }
 
-function makeParameter(
+/** Makes one parameter of the tensors that it comes from, which are read now. Throws as `importParameters`. */
+export function makeParameter(
   device: Device,
   leaf: ParameterSpec,
   origin: ParameterOrigin,

@@ -17,7 +17,8 @@ export { describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
 export { languageModelOf, open } from "./open.node.ts";
 export type { OpenOptions } from "./open.node.ts";
-export { componentsOf, copyTensor, OPTIMIZER_PREFIX, tensorInput, withContainer } from "./parameter-file.node.ts";
+export { copyTensor, withContainer } from "./parameter-file.node.ts";
+export { componentsOf, OPTIMIZER_PREFIX, tensorInput } from "./stored-model.ts";
 export { versions } from "./versions.node.ts";
 export type { Versions } from "./versions.node.ts";
 export { Hub } from "./hub/hub.node.ts";

@@ -2,6 +2,8 @@
 
 export { LanguageModel } from "./language-model.ts";
 export type { ChatStart, LanguageModelOptions, LanguageModelParts } from "./language-model.ts";
+export { openFrom } from "./open-from.ts";
+export type { OpenFromOptions } from "./open-from.ts";
 export { Generation } from "./generation.ts";
 export type {
   ConstraintSource,

@@ -23,22 +23,20 @@ import {
 import type { DeviceParameters, ForeignImport, Model, Tokenizer } from "@fidelity/models";
 import { ModelFileError } from "./errors.ts";
 import { huggingFaceTokenizer, isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
-import type { ForeignFile } from "./foreign-file.node.ts";
+import type { ForeignFile } from "./foreign-file.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
 import { requireRoom } from "./memory-fit.node.ts";
 import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
+import { copyTensor, withContainer, withMappedFile } from "./parameter-file.node.ts";
 import {
   checkVocabulary,
   componentOf,
   componentsOf,
-  copyTensor,
   OPTIMIZER_PREFIX,
   storedModel,
   tensorInput,
-  withContainer,
-  withMappedFile,
-} from "./parameter-file.node.ts";
+} from "./stored-model.ts";
 import { versions } from "./versions.node.ts";
 
 export interface SaveModelInput {

@@ -1,5 +1,5 @@
-// A turn for everybody else: between two tokens, timers run, signals are heard, and what was written goes out. A turn is
-// taken only when some time has passed, so that small models, which have a token in microseconds, are not slowed.
+// A turn for everybody else: between two tokens, timers run, signals are heard, and what was written goes out. A turn
+// is taken only when some time has passed, so that small models, which have a token in microseconds, are not slowed.
 
 /** No longer does anybody wait for a turn. */
 const BETWEEN_TURNS_MS = 5;

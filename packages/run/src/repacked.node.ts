@@ -11,7 +11,7 @@ import { namedParameters } from "@fidelity/models";
 import type { ForeignImport } from "@fidelity/models";
 import { writeContainerModel } from "./convert/container.node.ts";
 import { foreignValues } from "./convert/foreign-values.ts";
-import type { ForeignFile } from "./foreign-file.node.ts";
+import type { ForeignFile } from "./foreign-file.ts";
 import { isTernaryType } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
 import { versions } from "./versions.node.ts";

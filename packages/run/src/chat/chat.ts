@@ -1,6 +1,6 @@
 // A conversation: its turns, and the tokens that stand for them. A turn reads only what is new, as long as the text of
-// the turns before is the one that was read; which session knows it is the pool's business, so that a conversation holds
-// nothing and need not be closed. When the context is full the oldest turns go.
+// the turns before is the one that was read; which session knows it is the pool's business, so that a conversation
+// holds nothing and need not be closed. When the context is full the oldest turns go.
 
 import { ContextLimitError } from "@fidelity/models";
 import type { ChatMessage } from "@fidelity/models";

@@ -10,7 +10,7 @@ import type { ParameterSpec } from "@fidelity/models";
 import { textsOfCard } from "../card.ts";
 import { ternaryScale } from "../foreign-parameters.ts";
 import { narrowBytes, narrowDtype } from "../narrow-parameters.ts";
-import { componentOf, tensorLayouts } from "../parameter-file.node.ts";
+import { componentOf, tensorLayouts } from "../stored-model.ts";
 import { versions } from "../versions.node.ts";
 import type { StoredParameter, StoredValues } from "./values.node.ts";
 

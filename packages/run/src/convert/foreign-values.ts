@@ -2,7 +2,7 @@
 
 import { decodeTensorValues } from "@fidelity/formats";
 import type { ForeignImport } from "@fidelity/models";
-import type { ForeignFile } from "../foreign-file.node.ts";
+import type { ForeignFile } from "../foreign-file.ts";
 import type { StoredParameter } from "./values.node.ts";
 
 /** The parameters of the imported model, by path. */
