@@ -56,6 +56,10 @@ export { encode } from "./encode.ts";
 export type { Encoding } from "./encode.ts";
 export { languageModelLoss, NO_TARGET } from "./loss.ts";
 export type { LanguageModelLoss, LossOptions } from "./loss.ts";
+export { OutOfPagesError, PoolOptionError, SequenceError } from "./sequences/pool_options.ts";
+export type { PoolOptions } from "./sequences/pool_options.ts";
+export { openSequencePool, SequencePool } from "./sequences/sequence_pool.ts";
+export type { PoolMemory, SavedSequence, Sequence } from "./sequences/sequence_pool.ts";
 export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";
 export type { GenerateOptions, SessionOptions, SessionState } from "./session.ts";
 

@@ -57,7 +57,7 @@ type SlstmParameters = {
   readonly output: StackLinearParameters;
 };
 
-/** Each [heads, batch, head size]. */
+/** Each [heads, batch, head size] between tokens, and [batch, heads, head size] between calls. */
 type SlstmState = {
   readonly cell: Floats;
   readonly normaliser: Floats;
@@ -66,7 +66,7 @@ type SlstmState = {
 };
 
 /**
- * The mixer. State: c, n, h and m, [heads, batch, head size] each.
+ * The mixer. State: c, n, h and m, [batch, heads, head size] each.
  * @param outputStd standard deviation of the first weights of the projection to the residual stream
  */
 export function slstmMixer({ dim, headCount, normEpsilon, weights }: SlstmSizes, outputStd: number): TokenMixer {
@@ -86,7 +86,7 @@ export function slstmMixer({ dim, headCount, normEpsilon, weights }: SlstmSizes,
       output: stackLinearParameters(weights, dim, dim, outputStd),
     },
     stateTypes({ batch }) {
-      const type = stateType(headCount, batch, size);
+      const type = stateType(batch, headCount, size);
       return { cell: type, normaliser: type, hidden: type, stabiliser: type };
     },
     mix(parameters, x, past) {
@@ -97,7 +97,8 @@ export function slstmMixer({ dim, headCount, normEpsilon, weights }: SlstmSizes,
       const gates = reshape(add(stackLinear(weights, parameters.input, x), biases), [batch, time, 4, headCount, size]);
       const steps: Floats = reshape(transpose(gates, [1, 3, 0, 2, 4]), [time, headCount, batch, 4 * size]);
       const zeros: Floats = splat(0, [headCount, batch, size] as readonly number[]);
-      const first = past?.state ?? { cell: zeros, normaliser: zeros, hidden: zeros, stabiliser: zeros };
+      const none = { cell: zeros, normaliser: zeros, hidden: zeros, stabiliser: zeros };
+      const first = past === undefined ? none : exchanged(past.state);
       const { carry, ys } = scan(
         (state: SlstmState, step: Floats) => {
           const next = slstmStep(state, add(step, matmul(state.hidden, parameters.recurrent) as Floats), size);
@@ -108,9 +109,15 @@ export function slstmMixer({ dim, headCount, normEpsilon, weights }: SlstmSizes,
       );
       const hidden: Floats = reshape(transpose(ys as Floats, [2, 0, 1, 3]), [batch, time, dim]);
       const normed = fromHeads(norm(parameters.norm, toHeads(hidden, headCount), normEpsilon));
-      return { output: stackLinear(weights, parameters.output, normed), state: carry };
+      return { output: stackLinear(weights, parameters.output, normed), state: exchanged(carry) };
     },
   });
+}
+
+/** The state with heads and sequences exchanged. */
+function exchanged({ cell, normaliser, hidden, stabiliser }: SlstmState): SlstmState {
+  const swap = (x: Floats): Floats => transpose(x, [1, 0, 2]) as Floats;
+  return { cell: swap(cell), normaliser: swap(normaliser), hidden: swap(hidden), stabiliser: swap(stabiliser) };
 }
 
 /** The state after a token whose gates have these inputs, [heads, batch, 4 head size]. */

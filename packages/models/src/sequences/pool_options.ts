@@ -1,0 +1,67 @@
+// How a pool of sequences is configured, and the errors of pools.
+
+import { PAGE_SIZE_MIN } from "@fidelity/core";
+import { FidelityError } from "@fidelity/units";
+import type { Model } from "../model.ts";
+import { stateLeaves } from "./forward_program.ts";
+
+/** A pool with these options cannot be. */
+export class PoolOptionError extends FidelityError {}
+
+/** All pages are held by sequences. */
+export class OutOfPagesError extends FidelityError {}
+
+/** A sequence that cannot take part: freed, of another pool, twice in a step, or with nothing to read. */
+export class SequenceError extends FidelityError {}
+
+export interface PoolOptions {
+  /** The most sequences of a step. Default 8. */
+  readonly lanes?: number;
+  /** Tokens that the pages of all sequences together have room for; the model's limit by default. */
+  readonly capacity?: number;
+  /** Tokens of a page: a power of two from 32 on. Default 64. */
+  readonly pageSize?: number;
+  /** Tokens of a prompt that are read at once: a power of two. Default 32. */
+  readonly chunkLength?: number;
+  /** The most bytes of recurrent states that are kept for texts that begin alike. Default 64 MiB. */
+  readonly keptStateBytes?: number;
+}
+
+/** Options with the defaults filled in. */
+export type PoolSettings = Required<PoolOptions>;
+
+/** The settings of a pool of this model. Throws `PoolOptionError`. */
+export function poolSettings(model: Model, options: PoolOptions): PoolSettings {
+  const settings: PoolSettings = {
+    lanes: options.lanes ?? 8,
+    capacity: options.capacity ?? model.contextLimit ?? 0,
+    pageSize: options.pageSize ?? 64,
+    chunkLength: options.chunkLength ?? 32,
+    keptStateBytes: options.keptStateBytes ?? 2 ** 26,
+  };
+  const hasCaches = stateLeaves(model).some(({ isCache }) => isCache);
+  checkSettings(settings, hasCaches);
+  return settings;
+}
+
+function checkSettings(
+  { lanes, capacity, pageSize, chunkLength, keptStateBytes }: PoolSettings,
+  hasPages: boolean,
+): void {
+  const check = (holds: boolean, name: string, expected: string, got: number): void => {
+    if (!holds) throw new PoolOptionError(`${name} is impossible`, { expected, got: String(got) });
+  };
+  const isPower = (value: number): boolean => Number.isInteger(Math.log2(value));
+  check(Number.isInteger(lanes) && lanes >= 1 && lanes <= 1024, "lanes", "a whole number from 1 to 1024", lanes);
+  const pageFits = isPower(pageSize) && pageSize >= PAGE_SIZE_MIN && pageSize <= 65536;
+  check(pageFits, "pageSize", `a power of two from ${PAGE_SIZE_MIN} to 65536`, pageSize);
+  check(
+    isPower(chunkLength) && chunkLength >= 1 && chunkLength <= 65536,
+    "chunkLength",
+    "a power of two up to 65536",
+    chunkLength,
+  );
+  check(keptStateBytes >= 0, "keptStateBytes", "a number of bytes", keptStateBytes);
+  const roomFits = !hasPages || (Number.isInteger(capacity) && capacity >= 1 && capacity <= 2 ** 30);
+  check(roomFits, "capacity", "a number of tokens from 1 on", capacity);
+}
