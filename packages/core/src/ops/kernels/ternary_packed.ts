@@ -9,8 +9,11 @@ import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { productDecoding } from "./ternary_decoding.ts";
 import type { Decoding } from "./ternary_decoding.ts";
 
-/** Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory. */
-const PASSES_MAX = 3;
+/**
+ * Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory: more often where
+ * a vector has all rows of a block, since less of it is taken apart for each product. Matrix registers want it unpacked.
+ */
+const PASSES_MAX = { vector: 8, other: 3 } as const;
 /**
  * Bounds of the weights of a chunk, an eighth of all of them in between. A chunk of the smallest size takes a
  * microsecond from the cache; in memory, threads that alternate on pieces that short read at a third of the speed.
@@ -30,7 +33,10 @@ interface Schedule {
 
 /** Whether there are few rows of activations. */
 export function fitsPacked(shapes: TernaryShapes): boolean {
-  return shapes.x.rows <= PASSES_MAX * scheduleOf(shapes).rows;
+  const { context } = shapes;
+  const isVector = shapes.lanes === BLOCK_ROWS && context.tiles !== true;
+  const passes = isVector ? PASSES_MAX.vector : PASSES_MAX.other;
+  return shapes.x.rows <= passes * scheduleOf(shapes).rows;
 }
 
 function scheduleOf(shapes: TernaryShapes): Schedule {

@@ -9,7 +9,7 @@ import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { codePlanes } from "./ternary_decoding.ts";
 
 /** Rows of activations of a chunk, over which unpacking a block is spread: a multiple of every register block. */
-export const CHUNK_ROWS = 128;
+export const CHUNK_ROWS = 256;
 
 /** Codes of some blocks as bytes: [group][plane][block][row of the block][column of the plane]. */
 export interface Panel {
