@@ -3,14 +3,15 @@
 // seed. What a training came to is kept as a file of JSON, so that a study that was stopped goes on where it was.
 
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { createDevice } from "@fidelity/alex/node";
 import { writeFileAtomic } from "@fidelity/barewire/node";
 import { ESTIMATORS } from "@fidelity/furnace";
-import { CharacterTokenizer, createModel, freeParameters, packParameters } from "@fidelity/models";
-import type { Tokenizer } from "@fidelity/models";
-import { Batches, evaluateLoss, RunFolder, TextCorpus, train } from "@fidelity/train";
-import type { MetricsRow, TokenData } from "@fidelity/train";
+import { createModel, freeParameters, packParameters } from "@fidelity/models";
+import { Batches, evaluateLoss, RunFolder, train } from "@fidelity/train";
+import { mean } from "../statistics.ts";
+import { corpusName, openText, readMetrics, validationCurve } from "./runs.ts";
+import type { Text } from "./runs.ts";
 
 export const STEPS = 1000;
 export const SIZES = { dim: 128, hiddenDim: 336, layerCount: 3 } as const;
@@ -56,10 +57,6 @@ export function allArms(corpora: readonly string[]): Arm[] {
   return [...arms(plain, corpora), ...arms(special, corpora.slice(0, 1))];
 }
 
-export function corpusName(path: string): string {
-  return basename(path).replace(/\.[^.]*$/, "");
-}
-
 function outcomePath(folder: string, { corpus, estimator, learningRate, seed }: Arm): string {
   return join(folder, `${corpus}-${estimator}-${learningRate}-${seed}.json`);
 }
@@ -68,11 +65,6 @@ function outcomePath(folder: string, { corpus, estimator, learningRate, seed }: 
 export function readOutcome(folder: string, arm: Arm): Outcome | undefined {
   const path = outcomePath(folder, arm);
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Outcome) : undefined;
-}
-
-interface Text {
-  readonly tokenizer: Tokenizer;
-  readonly data: TokenData;
 }
 
 /** Runs those of the arms that have no outcome yet. `paths` are the corpora's files. */
@@ -92,12 +84,6 @@ export async function runArms(arms: readonly Arm[], paths: readonly string[], fo
     writeFileAtomic(outcomePath(folder, arm), [new TextEncoder().encode(`${JSON.stringify(outcome)}\n`)]);
     rmSync(`${outcomePath(folder, arm)}.run`, { recursive: true });
   }
-}
-
-function openText(path: string): Text {
-  const corpus = TextCorpus.open([path]);
-  const tokenizer = CharacterTokenizer.fromTexts(corpus.texts());
-  return { tokenizer, data: corpus.tokenize(tokenizer) };
 }
 
 async function runArm(arm: Arm, { tokenizer, data }: Text, runFolder: string): Promise<Outcome> {
@@ -127,17 +113,10 @@ async function runArm(arm: Arm, { tokenizer, data }: Text, runFolder: string): P
 }
 
 function curvesOf(path: string): Pick<Outcome, "curve" | "flips"> {
-  const rows = readFileSync(path, "utf8")
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as MetricsRow);
-  const mean = (numbers: readonly number[]): number => numbers.reduce((sum, value) => sum + value, 0) / numbers.length;
+  const rows = readMetrics(path);
   const flips = Array.from({ length: Math.floor(rows.length / POINT_STEPS) }, (_, i): [number, number] => {
     const part = rows.slice(i * POINT_STEPS, (i + 1) * POINT_STEPS);
     return [(i + 1) * POINT_STEPS, mean(part.map((row) => mean(row.flips ?? [0])))];
   });
-  const curve = rows.flatMap(({ step, validationLoss }): [number, number][] =>
-    validationLoss === undefined ? [] : [[step, validationLoss]],
-  );
-  return { curve, flips };
+  return { curve: validationCurve(path), flips };
 }

@@ -7,10 +7,10 @@
 // a time on one thread each, so that a study that was stopped goes on where it was. --pages-only draws the pages from
 // the trainings that are there.
 
-import { spawn } from "node:child_process";
 import { studyArguments } from "./arguments.ts";
-import { allArms, corpusName, readOutcome, runArms } from "./estimator-runs.ts";
+import { allArms, readOutcome, runArms } from "./estimator-runs.ts";
 import { writePages } from "./estimator-pages.ts";
+import { corpusName, startShard } from "./runs.ts";
 
 const USAGE = `npm run study:estimators -- --data PATH/tinyshakespeare.txt --data PATH/war-and-peace.txt
 
@@ -47,14 +47,4 @@ if (values.shard !== undefined) {
   if (!values["pages-only"]) await Promise.all(Array.from({ length: processes }, (_, shard) => startShard(shard)));
   const outcomes = arms.flatMap((arm) => readOutcome(values.runs, arm) ?? []);
   writePages(outcomes, values.out);
-}
-
-/** This command again, for its share of the trainings. */
-function startShard(shard: number): Promise<void> {
-  const [, script, ...given] = process.argv;
-  const child = spawn(process.execPath, [script, ...given, "--shard", String(shard)], { stdio: "inherit" });
-  return new Promise((resolve, reject) => {
-    child.on("error", reject);
-    child.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`a share of the study ended with ${code}`))));
-  });
 }

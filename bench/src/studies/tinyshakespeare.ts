@@ -7,18 +7,20 @@
 // Runs are kept under runs/, so a study that was stopped goes on where it was. Losses are over the whole validation
 // split, cut into windows of the context's length.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createDevice } from "@fidelity/alex/node";
 import { writeFileAtomic } from "@fidelity/barewire/node";
 import type { Device } from "@fidelity/core";
-import { CharacterTokenizer, countParameters, createModel, freeParameters } from "@fidelity/models";
+import { countParameters, createModel, freeParameters } from "@fidelity/models";
 import type { PlainConfig } from "@fidelity/models";
-import { Batches, evaluateLoss, RunFolder, TextCorpus, train } from "@fidelity/train";
-import type { MetricsRow, TokenData } from "@fidelity/train";
+import { Batches, evaluateLoss, RunFolder, train } from "@fidelity/train";
+import type { TokenData } from "@fidelity/train";
+import { median } from "../statistics.ts";
 import { studyArguments } from "./arguments.ts";
 import { curvesSvg } from "./curves.ts";
 import type { StudyCurve } from "./curves.ts";
+import { openText, validationCurve } from "./runs.ts";
 
 const SEEDS = [1, 2, 3] as const;
 const STEPS = 2000;
@@ -92,9 +94,7 @@ Trains the MatMul-free model and the transformer at the same number of parameter
 const options = { data: { type: "string" }, out: { type: "string", default: "docs/studies" } } as const;
 const values = studyArguments(USAGE, options, ["data"]);
 
-const corpus = TextCorpus.open([values.data!]);
-const tokenizer = CharacterTokenizer.fromTexts(corpus.texts());
-const data = corpus.tokenize(tokenizer);
+const { tokenizer, data } = openText(values.data!);
 const device = createDevice();
 try {
   const rows: Row[] = [];
@@ -133,18 +133,6 @@ async function trainOnce(contender: Contender, seed: number, on: Device, tokens:
   freeParameters(result.parameters);
   console.error(`${contender.name}, seed ${seed}: validation loss ${loss.toFixed(4)}`);
   return { seed, loss, seconds: result.seconds, curve: validationCurve(new RunFolder(folder).metrics) };
-}
-
-function validationCurve(path: string): [number, number][] {
-  return readFileSync(path, "utf8")
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as MetricsRow)
-    .flatMap(({ step, validationLoss }) => (validationLoss === undefined ? [] : [[step, validationLoss]]));
-}
-
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 }
 
 function report(rows: readonly Row[], out: string): void {
