@@ -3,6 +3,7 @@
 import { barePeer } from "./bare-peer.ts";
 import { constraints } from "./constraints.ts";
 import { containers } from "./containers.ts";
+import { generations } from "./generations.ts";
 import { ggufFiles } from "./gguf-files.ts";
 import { http } from "./http.ts";
 import { kernelNatives } from "./kernel-natives.ts";
@@ -32,4 +33,5 @@ export const TARGETS: readonly FuzzTarget[] = [
   onnxFiles,
   tokenizers,
   constraints,
+  generations,
 ];

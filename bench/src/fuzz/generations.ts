@@ -1,0 +1,169 @@
+// Generations that end in every way there is: of themselves, by a loop that is left, by a signal, by an error of
+// whoever reads, several at a time. What comes is the same as ever, and what was held is given back.
+
+import { createDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex";
+import {
+  ByteTokenizer,
+  createModel,
+  createParameters,
+  fillParameter,
+  namedParameters,
+  parameterTypes,
+} from "@fidelity/models";
+import { LanguageModel } from "@fidelity/run";
+import type { GenerateOptions, Generation } from "@fidelity/run";
+import { pick, randomFor } from "./random.ts";
+import type { Random } from "./random.ts";
+import type { FuzzTarget } from "./target.ts";
+
+const SIZES = [
+  { architecture: "llama", dim: 16, hiddenDim: 24, layerCount: 1, headCount: 2, contextLength: 128 },
+  { architecture: "matmul-free", dim: 16, hiddenDim: 24, layerCount: 1 },
+] as const;
+const PROMPTS = ["a", "ab", "the quick", "the quicker", "the quick brown fox", "zebra"];
+const OPTIONS: readonly GenerateOptions[] = [
+  { temperature: 0 },
+  { seed: 5, topK: 40 },
+  { seed: 9, stop: ["e", "\u0000"] },
+  { seed: 1, constraint: { regex: "[a-e]{4}|x+y" }, logprobs: 2 },
+];
+const TOKENS_MAX = 24;
+const TOGETHER_MAX = 3;
+
+/** How a generation is read. */
+const WAYS = ["to its end", "until left", "until aborted", "until an error"] as const;
+type Way = (typeof WAYS)[number];
+
+/** What a reader throws, to see what is left behind. */
+class ReaderError extends Error {}
+
+interface Subject {
+  readonly loaded: LanguageModel;
+  /** Opens a session for each text, so that no text knows of another. */
+  readonly reference: LanguageModel;
+  readonly known: Map<string, string>;
+}
+
+export const generations: FuzzTarget = {
+  name: "generations",
+  about: "texts that end in every way, of themselves or not, are the same as ever and give back what they held",
+  open(seed) {
+    const device = createDevice({ threads: 1 });
+    const subjects = SIZES.map((sizes) => subjectOf(device, sizes));
+    let held: Held | undefined;
+    return {
+      async run(index) {
+        const random = randomFor(seed, index);
+        if (random(16) === 0) return refused(pick(random, subjects));
+        const { sessions, others } = (held ??= await heldBy(device, subjects));
+        const ways: Way[] = [];
+        const texts = Array.from({ length: 1 + random(TOGETHER_MAX) }, () => {
+          ways.push(pick(random, WAYS));
+          return oneText(pick(random, subjects), random, ways.at(-1)!);
+        });
+        await Promise.all(texts.map((start) => start()));
+        const expected = subjects.reduce(
+          (sum, { loaded }, which) => sum + loaded.sessionCount * sessions[which],
+          others,
+        );
+        if (device.arena.liveBytes === expected) return `read ${ways[0]}`;
+        throw new Error(`${device.arena.liveBytes} bytes are held, and ${expected} are needed`);
+      },
+      close() {
+        void Promise.all(subjects.flatMap(({ loaded, reference }) => [loaded.close(), reference.close()])).then(() =>
+          device.close(),
+        );
+      },
+    };
+  },
+};
+
+/** Bytes of a device's memory. */
+interface Held {
+  /** One session of each model. */
+  readonly sessions: readonly number[];
+  /** Parameters, and what programs share. */
+  readonly others: number;
+}
+
+/** What is held when nothing generates: found out by an error, which takes a session away. */
+async function heldBy({ arena }: CpuDevice, subjects: readonly Subject[]): Promise<Held> {
+  for (const { loaded } of subjects) await loaded.generate("a", { maxTokens: 2 }).result();
+  const all = arena.liveBytes;
+  const sessions: number[] = [];
+  for (const subject of subjects) {
+    const before = arena.liveBytes;
+    await refused(subject);
+    sessions.push(before - arena.liveBytes);
+  }
+  return { sessions, others: all - sessions.reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+function subjectOf(device: CpuDevice, sizes: (typeof SIZES)[number]): Subject {
+  const tokenizer = new ByteTokenizer();
+  const model = createModel({ ...sizes, vocabSize: tokenizer.vocabSize });
+  const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
+  const parameters = createParameters(device, parameterTypes(model.parameters, { packed: false }), (tensor, path) =>
+    fillParameter(specs.get(path)!, path, 3, tensor.f32()),
+  );
+  const parts = { model, tokenizer, parameters, device };
+  return {
+    loaded: new LanguageModel(parts),
+    reference: new LanguageModel(parts, { idleSessions: 0 }),
+    known: new Map(),
+  };
+}
+
+function oneText({ loaded, reference, known }: Subject, random: Random, way: Way): () => Promise<void> {
+  const prompt = pick(random, PROMPTS);
+  const which = random(OPTIONS.length);
+  const options = { ...OPTIONS[which], maxTokens: TOKENS_MAX };
+  const pieces = random(TOKENS_MAX);
+  return async () => {
+    const key = `${which} ${prompt}`;
+    const expected = known.get(key) ?? (await reference.generate(prompt, options).result()).text;
+    known.set(key, expected);
+    const controller = new AbortController();
+    const generation = loaded.generate(prompt, { ...options, signal: controller.signal });
+    await read(generation, way, pieces, () => controller.abort());
+    const { text, endedBy } = await generation.result();
+    const isWhole = way === "to its end" || endedBy !== "interrupt";
+    if (isWhole ? text !== expected : !expected.startsWith(text)) {
+      throw new Error(`${JSON.stringify(text)} ${way}, ${endedBy}, and ${JSON.stringify(expected)} before, ${key}`);
+    }
+  };
+}
+
+/** Reads so many pieces, and then ends it. */
+async function read(generation: Generation, way: Way, pieces: number, abort: () => void): Promise<void> {
+  if (way === "to its end") return;
+  let count = 0;
+  try {
+    if (pieces === 0 && way === "until aborted") abort();
+    for await (const _ of generation) {
+      count++;
+      if (count < pieces) continue;
+      if (way === "until left") break;
+      if (way === "until aborted") abort();
+      else throw new ReaderError("enough");
+    }
+  } catch (error) {
+    if (!(error instanceof ReaderError)) throw error;
+  }
+}
+
+/** Options and tokens that cannot be. */
+async function refused({ loaded }: Subject): Promise<string> {
+  const wrong: readonly (() => Promise<unknown>)[] = [
+    async () => loaded.generate("a", { topP: 7 }),
+    async () => loaded.generate("a", { constraint: { regex: "(" } }),
+    async () => loaded.generate([256], { maxTokens: 1 }).result(),
+  ];
+  for (const attempt of wrong) {
+    let isRefused = false;
+    await attempt().catch(() => (isRefused = true));
+    if (!isRefused) throw new Error("what cannot be was taken");
+  }
+  return "refused";
+}
