@@ -1,5 +1,5 @@
-// The trainings behind docs/studies/architectures.md. What a training came to is kept as a file of JSON, so that a study
-// that was stopped goes on where it was.
+// The trainings behind docs/studies/architectures.md. What a training came to is kept as a file of JSON, so that a
+// study that was stopped goes on where it was.
 
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -17,15 +17,18 @@ export interface DotAxes {
 
 const FONT = 'font-family="sans-serif" font-size="12"';
 const WIDTH = 760;
-const PLOT = { left: 150, right: 736, top: 44 } as const;
+const PLOT = { right: 736, top: 44 } as const;
+/** Room for names, at least, and for each of their characters. */
+const NAME_WIDTH = { least: 150, character: 7 } as const;
 const ROW_HEIGHT = 22;
 const TICKS = 6;
 
 /** Where values lie beyond the axes, the mean is written at their end instead. */
 export function dotsSvg(rows: readonly DotRow[], { low, high, title }: DotAxes): string {
+  const left = Math.max(NAME_WIDTH.least, 16 + NAME_WIDTH.character * Math.max(...rows.map(({ name }) => name.length)));
   const bottom = PLOT.top + rows.length * ROW_HEIGHT;
   const share = (value: number): number => Math.min(1, Math.max(0, (value - low) / (high - low)));
-  const x = (value: number): number => Math.round(10 * (PLOT.left + (PLOT.right - PLOT.left) * share(value))) / 10;
+  const x = (value: number): number => Math.round(10 * (left + (PLOT.right - left) * share(value))) / 10;
   const ticks = Array.from({ length: TICKS + 1 }, (_, i) => low + ((high - low) * i) / TICKS);
   const grid = ticks.map(
     (tick) =>
@@ -42,7 +45,7 @@ export function dotsSvg(rows: readonly DotRow[], { low, high, title }: DotAxes):
         : `<circle cx="${x(value)}" cy="${y}" r="3" fill="${color}" fill-opacity="0.45"/>`,
     );
     return (
-      `<text x="${PLOT.left - 10}" y="${y + 4}" text-anchor="end" fill="#222">${name}</text>` +
+      `<text x="${left - 10}" y="${y + 4}" text-anchor="end" fill="#222">${name}</text>` +
       `<line x1="${x(middle - error)}" x2="${x(middle + error)}" y1="${y}" y2="${y}" ` +
       `stroke="${color}" stroke-width="5"/>` +
       [...new Set(dots)].join("")

@@ -34,7 +34,7 @@ export interface Recall {
 
 const SEQUENCES_PER_BATCH_MAX = 16;
 
-/** Asks the questions of MQAR's validation. Throws `DataSettingError` where the pairs do not fit, and `ModelKindError`. */
+/** Asks the questions of MQAR's validation. Throws `DataSettingError` for pairs that do not fit, and `ModelKindError`. */
 export async function evaluateRecall(options: RecallOptions): Promise<readonly Recall[]> {
   const { device, model, parameters, contextLength, power } = options;
   const { vocabSize } = model;
@@ -73,7 +73,7 @@ function answeredShares(isBest: Float32Array, targets: Int32Array, batchSize: nu
   });
 }
 
-/** The mean of a sample and its standard error, sqrt(variance / n) with n - 1 in the variance; 0 for a sample of one. */
+/** The mean of a sample and its standard error: sqrt(variance / n), n - 1 in the variance; 0 for a sample of one. */
 export function meanAndError(sample: readonly number[]): { readonly mean: number; readonly standardError: number } {
   const mean = sample.reduce((sum, value) => sum + value, 0) / sample.length;
   const squares = sample.reduce((sum, value) => sum + (value - mean) ** 2, 0);

@@ -60,7 +60,8 @@ Perplexity. The text is cut into windows of --context tokens, each of which star
 log-probability of a token in nats, perplexity its exponential; bits per byte compare models with different
 vocabularies.
 
-Multiple choice. --data is a file with a JSON object a line: {"question": "...", "choices": ["...", "..."], "answer": 0}.
+Multiple choice. --data is a file with a JSON object a line:
+  {"question": "...", "choices": ["...", "..."], "answer": 0}
 With "context" instead of "question" the text stands as it is; "answer" is an index from 0, a letter, or the choice. The
 model chooses what it gives the highest log-likelihood; normalised, by character (acc and acc_norm of
 lm-evaluation-harness).

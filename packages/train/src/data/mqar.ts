@@ -3,9 +3,9 @@
 // read in a state of fixed size must keep all pairs in it; attention looks them up.
 //
 // The generator is that of the published code with fillers of one kind: keys are drawn from the lower half of the
-// vocabulary but 0, values from the upper half, both without repetition; behind the pairs, queries lie at even offsets
-// whose gaps follow a power law, p(i) ~ i^(power - 1) for i = 1, 2, ..., and 0 fills what is left. The answer to a query
-// is the target of its position, and no input.
+// vocabulary but 0, values from the upper half, both without repetition; behind the pairs, queries lie at even
+// offsets whose gaps follow a power law, p(i) ~ i^(power - 1) for i = 1, 2, ..., and 0 fills what is left. The answer
+// to a query is the target of its position, and no input.
 //
 // Left out: fillers that are random tokens, which among few symbols would be keys by chance.
 

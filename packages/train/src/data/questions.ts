@@ -3,8 +3,9 @@
 //   {"question": "Which planet has rings?", "choices": ["Mars", "Saturn"], "answer": 1}
 //   {"context": "She put the kettle on to", "choices": ["make tea.", "fly a kite."], "answer": "make tea."}
 //
-// What a model reads is put together as EleutherAI's lm-evaluation-harness does for its tasks of these forms: a question
-// stands between "Question: " and "Answer:", a context stands as it is, and one space joins them with a choice.
+// What a model reads is put together as EleutherAI's lm-evaluation-harness does for its tasks of these forms: a
+// question stands between "Question: " and "Answer:", a context stands as it is, and one space joins them with a
+// choice.
 
 import { readFileSync, statSync } from "node:fs";
 import { DataError } from "./errors.ts";
