@@ -11,6 +11,7 @@ import type { BenchOptions, SuiteName } from "./options.ts";
 import { formatRows, formatShare } from "./row.ts";
 import type { Row } from "./row.ts";
 import { barewire } from "./suites/barewire.ts";
+import { batches } from "./suites/batches.ts";
 import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
 import { formats } from "./suites/formats.ts";
@@ -22,6 +23,7 @@ import { training } from "./suites/training.ts";
 const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
   training,
   decode,
+  batches,
   kernels,
   compile,
   memory,

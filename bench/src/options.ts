@@ -11,6 +11,7 @@ export class BenchOptionError extends FidelityError {}
 export const SUITES = [
   "training",
   "decode",
+  "batches",
   "kernels",
   "compile",
   "memory",
@@ -47,6 +48,7 @@ installed (tools/setup.sh bench), in rounds, so that drift of the machine hits a
 Suites, all by default:
   training   tokens a second of a training step: MatMul-free LM and transformer, against PyTorch
   decode     tokens a second and bytes read a token, packed weights against float32
+  batches    tokens a second of steps of 1 to 8 sequences of different lengths, against one
   kernels    single ops against the ceilings
   compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
   memory     the most memory that a training step of 12 layers takes, against PyTorch

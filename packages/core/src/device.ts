@@ -11,8 +11,8 @@ export interface DeviceTensor {
   f32(): Float32Array;
   i32(): Int32Array;
   /**
-   * The first bytes of this tensor as one of another type, such as the first sequences of a batch. It shares the memory,
-   * owns nothing and dies with this tensor. Throws where the type needs more bytes than there are.
+   * The first bytes of this tensor as one of another type, such as the first sequences of a batch. It shares the
+   * memory, owns nothing and dies with this tensor. Throws where the type needs more bytes than there are.
    */
   view(type: TensorType): DeviceTensor;
   /** Gives the memory back. Owned memory only; harmless when repeated. */

@@ -1,5 +1,5 @@
-// A model's forward pass as a program that is bound to memory: tokens and positions go in, the state is updated where it
-// lies, and logits come out if they are wanted.
+// A model's forward pass as a program that is bound to memory: tokens and positions go in, the state is updated where
+// it lies, and logits come out if they are wanted.
 
 import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
 import { flattenTree, isTensorType, trace } from "@fidelity/core";
