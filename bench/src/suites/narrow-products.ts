@@ -1,8 +1,10 @@
 // Products of operands in narrow dtypes: one row times a weight in the dtype of its file, which is bound by reading it,
-// and many rows, beside the same product of float32 (or, of bytes, against the ceiling of their dot products).
+// and many rows, beside the same product of float32 (or, of bytes, against the ceiling of their dot products). Weights
+// of blocks meet activations that are rounded to bytes, which is part of what is measured.
 
-import { matmul, storageBytes, tensorType, trace } from "@fidelity/core";
-import type { Dtype, Tensor } from "@fidelity/core";
+import { BLOCK_DTYPES, blockLinear, isBlocked, matmul, storageBytes, tensorType, trace } from "@fidelity/core";
+import type { BlockDtype, Dtype, Tensor } from "@fidelity/core";
+import type { Shape } from "@fidelity/units";
 import type { KernelCase } from "./kernels.ts";
 
 /** What multiplies what, a of [m, k] and b of [n, k], or of [k, n]. */
@@ -20,7 +22,7 @@ export function narrowProducts(quick: boolean): KernelCase[] {
   const halves = ["bf16", "f16"] as const;
   const rows: NarrowShape[] = [
     ...weightShapes(quick).flatMap((shape) =>
-      (["f32", "bf16", "q8_0", "q4_0"] as const).map((dtype) => {
+      (["f32", "bf16", ...BLOCK_DTYPES] as const).map((dtype) => {
         return { dtypes: ["f32", dtype] as const, m: 1, ...shape, transposeB: true };
       }),
     ),
@@ -30,7 +32,7 @@ export function narrowProducts(quick: boolean): KernelCase[] {
     { dtypes: ["i8", "i8"], m: 1, n, k, transposeB: true },
   ];
   const size = quick ? 256 : 1024;
-  const single = ["f32", "bf16", "f16", "q8_0", "q4_0"] as const;
+  const single = ["f32", "bf16", "f16", ...BLOCK_DTYPES] as const;
   const square = { m: size, n: size, k: size, transposeB: true };
   const prompt = { m: 128, n: 2560, k: 2560, transposeB: true };
   const matrices = [square, ...(quick ? [] : [prompt])].flatMap((shape) =>
@@ -42,20 +44,25 @@ export function narrowProducts(quick: boolean): KernelCase[] {
   return [...rows, ...matrices, ...bytes].map(narrowProduct);
 }
 
-/** Weights of a layer, and of a head, that decoding reads once a token. */
+/** Weights of a layer, and of a head that no cache holds, that decoding reads once a token. */
 function weightShapes(quick: boolean): readonly { readonly n: number; readonly k: number }[] {
   const layer = { n: 4096, k: 4096 };
-  return quick ? [{ n: 1024, k: 1024 }] : [layer, { n: 32000, k: 2048 }];
+  return quick ? [{ n: 1024, k: 1024 }] : [layer, { n: 128_256, k: 2560 }];
 }
 
 function nameOf({ dtypes, m, n, k, transposeB = false }: NarrowShape): string {
-  return `matmul ${dtypes.join(" ")} ${m}x${n}x${k}${transposeB ? " Bt" : ""}`;
+  return `${isBlocked(dtypes[1]) ? "block_linear" : "matmul"} ${dtypes.join(" ")} ${m}x${n}x${k}${
+    transposeB ? " Bt" : ""
+  }`;
 }
 
 function narrowProduct(shape: NarrowShape): KernelCase {
   const { dtypes, m, n, k, transposeB = false } = shape;
   const b = tensorType(dtypes[1], transposeB ? [n, k] : [k, n]);
-  const multiply = (x: Tensor, y: Tensor): Tensor => matmul(x as never, y as never, { transposeB } as never);
+  const multiply = (x: Tensor, y: Tensor): Tensor =>
+    isBlocked(y.dtype)
+      ? blockLinear(x as Tensor<Shape, "f32">, y as Tensor<Shape, BlockDtype>)
+      : matmul(x as never, y as never, { transposeB } as never);
   const { graph } = trace("matmul", multiply, [tensorType(dtypes[0], [m, k]), b]);
   const name = nameOf(shape);
   const weightBytes = storageBytes(b);

@@ -31,6 +31,9 @@ export const DTYPES = {
   },
   q8_0: { elementBytes: null, tangent: null, summary: "int8 codes, a float16 scale for each 32 of a row; frozen" },
   q4_0: { elementBytes: null, tangent: null, summary: "4-bit codes, a float16 scale for each 32 of a row; frozen" },
+  q4_k: { elementBytes: null, tangent: null, summary: "4-bit codes, a scale and a minimum for each 32; frozen" },
+  q5_k: { elementBytes: null, tangent: null, summary: "5-bit codes, a scale and a minimum for each 32; frozen" },
+  q6_k: { elementBytes: null, tangent: null, summary: "6-bit codes, a scale for each 16 of a row; frozen" },
 } as const satisfies Record<string, DtypeInfo>;
 
 export type Dtype = keyof typeof DTYPES;
@@ -57,13 +60,15 @@ export function isTernary(dtype: Dtype): dtype is TernaryDtype {
 }
 
 /**
- * Matrices with a scale for each block of 32 neighbours of a row, as GGUF's types of these names have it. They are made
- * from other programs' files, to be computed with and not to be trained: they have no derivative.
+ * Matrices with scales for blocks of neighbours of a row, as GGUF's types of these names have them. They are made from
+ * other programs' files, to be computed with and not to be trained: they have no derivative.
  */
-export type BlockDtype = "q8_0" | "q4_0";
+export type BlockDtype = "q8_0" | "q4_0" | "q4_k" | "q5_k" | "q6_k";
+
+export const BLOCK_DTYPES: readonly BlockDtype[] = ["q8_0", "q4_0", "q4_k", "q5_k", "q6_k"];
 
 export function isBlocked(dtype: Dtype): dtype is BlockDtype {
-  return dtype === "q8_0" || dtype === "q4_0";
+  return BLOCK_DTYPES.some((blocked) => blocked === dtype);
 }
 
 /** Whether a dtype has codes and scales, by rows or parts of rows, instead of cells of their own for its elements. */

@@ -4,7 +4,7 @@
 import { invariant } from "@fidelity/units";
 import type { TensorType } from "./graph.ts";
 import { isBlocked, isTernary } from "./dtype.ts";
-import { blockValues, decodeBlocks, encodeBlocks } from "./host_blocks.ts";
+import { blockNumbers, blockValues, decodeBlocks, encodeBlocks } from "./host_blocks.ts";
 import {
   blockLayout,
   elementCount,
@@ -20,7 +20,10 @@ export interface HostTensor {
   readonly type: TensorType;
   /** Values in row-major order; for the packed dtypes the integer codes. */
   readonly data: Float64Array;
-  /** q8: one scale a row. ternary, ternary5: one scale. q8_0, q4_0: one a block, row after row. Absent otherwise. */
+  /**
+   * q8: one scale a row. ternary, ternary5: one scale. Dtypes of blocks: the numbers of each block, row after row
+   * (`blockNumbers`). Absent otherwise.
+   */
   readonly scales?: Float64Array;
 }
 
@@ -30,8 +33,8 @@ export function zerosHost(type: TensorType): HostTensor {
   if (type.dtype === "q8") return { type, data, scales: new Float64Array(rowCount(type.shape)).fill(1) };
   if (isTernary(type.dtype)) return { type, data, scales: new Float64Array(1).fill(1) };
   if (isBlocked(type.dtype)) {
-    const { rows, blocks } = blockLayout(type.shape, type.dtype);
-    return { type, data, scales: new Float64Array(rows * blocks).fill(1) };
+    const layout = blockLayout(type.shape, type.dtype);
+    return { type, data, scales: new Float64Array(layout.rows * layout.blocks * blockNumbers(layout)).fill(1) };
   }
   return { type, data };
 }
@@ -62,6 +65,9 @@ export function encodeTensor(tensor: HostTensor, bytes: Uint8Array): void {
       return encodeTernary5(tensor, bytes);
     case "q8_0":
     case "q4_0":
+    case "q4_k":
+    case "q5_k":
+    case "q6_k":
       return encodeBlocks(tensor, type.dtype, bytes);
     case "bf16":
       return cellsOf(type, bytes).set(data.map(bf16Bits));
@@ -84,6 +90,9 @@ export function decodeTensor(type: TensorType, bytes: Uint8Array): HostTensor {
       return decodeTernary5(type, bytes);
     case "q8_0":
     case "q4_0":
+    case "q4_k":
+    case "q5_k":
+    case "q6_k":
       return decodeBlocks(type, type.dtype, bytes);
     case "bf16":
       return { type, data: Float64Array.from(cellsOf(type, bytes), bf16Value) };

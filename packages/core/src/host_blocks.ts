@@ -1,79 +1,123 @@
-// Tensors of q8_0 and q4_0 on the host: to and from their storage (storage.ts), and from the blocks of a GGUF file, of
-// which each is a float16 scale and then its codes, those of 4 bits with 8 added (ggml-common.h in ggml-org/llama.cpp).
+// Tensors of blocks on the host: to and from their storage (storage.ts), element by element. Files' blocks are taken
+// over by repack_blocks.ts.
 
-import { invariant } from "@fidelity/units";
 import type { BlockDtype } from "./dtype.ts";
 import type { TensorType } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
 import type { BlockLayout } from "./storage.ts";
-import { BLOCK_COLUMNS, blockLayout } from "./storage.ts";
+import { BAND_ROWS, blockLayout, GROUP_COLUMNS, LINE_BYTES } from "./storage.ts";
 
-const HALF = BLOCK_COLUMNS / 2;
+/**
+ * How many numbers beside its codes a block has in `HostTensor.scales`: its scale, or, nested, the float16 number of
+ * its scales, that of its minima, and the 8-bit parts of both.
+ */
+export function blockNumbers({ nested, minima, blockColumns, scaleColumns }: BlockLayout): number {
+  return (minima ? 2 : 1) * (nested ? 1 + blockColumns / scaleColumns : 1);
+}
 
-/** The scales of a tensor of blocks, as a view of its storage. */
-function scaleCells({ rows, blocks, scalesOffset }: BlockLayout, bytes: Uint8Array): Float16Array {
-  return new Float16Array(bytes.buffer, bytes.byteOffset + scalesOffset, rows * blocks);
+/** Visits each plane of each code: the element, and its bits' byte, shift and mask there and place in the code. */
+function visitCodes(
+  { rows, columns, recordColumns, recordBytes, bandBytes, codesOffset, groupBytes, planes }: BlockLayout,
+  visit: (element: number, byte: number, shift: number, mask: number, place: number) => void,
+): void {
+  for (let row = 0; row < rows; row++) {
+    const ofRow = Math.floor(row / BAND_ROWS) * bandBytes + codesOffset + (row % BAND_ROWS) * 4;
+    for (let first = 0; first < columns; first += 4) {
+      const record = Math.floor(first / recordColumns) * recordBytes;
+      const group = Math.floor((first % recordColumns) / GROUP_COLUMNS) * groupBytes;
+      const end = Math.min(columns, first + 4);
+      let [at, place] = [ofRow + record + group, 0];
+      for (let plane = 0; plane < planes.length; plane++) {
+        const bits = planes[plane];
+        const bit = ((first % GROUP_COLUMNS) / 4) * bits;
+        let byte = at + (bit >> 3) * LINE_BYTES;
+        for (let column = first; column < end; column++) {
+          visit(row * columns + column, byte++, bit & 7, (1 << bits) - 1, place);
+        }
+        at += bits * LINE_BYTES;
+        place += bits;
+      }
+    }
+  }
+}
+
+/** A number of a block as it is stored: its byte, and whether it is a float16 or a signed byte. */
+interface NumberCell {
+  readonly byte: number;
+  readonly half: boolean;
+}
+
+/** Where the numbers of a block are, in the order of `HostTensor.scales`. */
+function numberCells(layout: BlockLayout, row: number, block: number): NumberCell[] {
+  const { nested, minima, blockColumns, recordColumns, scaleColumns, recordBytes, bandBytes } = layout;
+  const lane = row % BAND_ROWS;
+  const column = block * blockColumns;
+  const record = Math.floor(row / BAND_ROWS) * bandBytes + Math.floor(column / recordColumns) * recordBytes;
+  const scale = nested ? 0 : (column % recordColumns) / scaleColumns;
+  const half = (offset: number): NumberCell => ({ byte: record + offset + (scale * BAND_ROWS + lane) * 2, half: true });
+  const parts = (offset: number): NumberCell[] =>
+    Array.from({ length: nested ? blockColumns / scaleColumns : 0 }, (_, i) => {
+      return { byte: record + offset + i * BAND_ROWS + lane, half: false };
+    });
+  const [scales, least] = [parts(layout.scalePartsOffset), minima ? parts(layout.minimumPartsOffset) : []];
+  return [half(0), ...(minima ? [half(layout.minimaOffset)] : []), ...scales, ...least];
+}
+
+/** Visits the numbers of each block, in the order of `HostTensor.scales`. */
+function visitNumbers(layout: BlockLayout, visit: (cell: NumberCell, index: number) => void): void {
+  let next = 0;
+  for (let row = 0; row < layout.rows; row++) {
+    for (let block = 0; block < layout.blocks; block++) {
+      for (const cell of numberCells(layout, row, block)) visit(cell, next++);
+    }
+  }
 }
 
 /** Writes codes and scales to `bytes`, which has `storageBytes` of the type. */
 export function encodeBlocks({ type, data, scales }: HostTensor, dtype: BlockDtype, bytes: Uint8Array): void {
   const layout = blockLayout(type.shape, dtype);
-  const { rows, columns, rowBytes, blockBytes } = layout;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, layout.sizeBytes);
   bytes.fill(0, 0, layout.sizeBytes);
-  for (let row = 0, i = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++, i++) {
-      const within = column % BLOCK_COLUMNS;
-      const block = row * rowBytes + ((column - within) / BLOCK_COLUMNS) * blockBytes;
-      if (dtype === "q8_0") bytes[block + within] = data[i];
-      else bytes[block + (within % HALF)] |= (data[i] & 15) << (within < HALF ? 0 : 4);
-    }
-  }
-  scaleCells(layout, bytes).set(scales!);
+  visitCodes(layout, (element, byte, shift, mask, place) => {
+    bytes[byte] |= (((data[element] + layout.centre) >> place) & mask) << shift;
+  });
+  visitNumbers(layout, ({ byte, half }, i) => {
+    if (half) view.setFloat16(byte, scales![i], true);
+    else view.setInt8(byte, scales![i]);
+  });
 }
 
 export function decodeBlocks(type: TensorType, dtype: BlockDtype, bytes: Uint8Array): HostTensor {
   const layout = blockLayout(type.shape, dtype);
-  const { rows, columns, rowBytes, blockBytes } = layout;
-  const data = new Float64Array(rows * columns);
-  for (let row = 0, i = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++, i++) {
-      const within = column % BLOCK_COLUMNS;
-      const block = row * rowBytes + ((column - within) / BLOCK_COLUMNS) * blockBytes;
-      const byte = bytes[block + (dtype === "q8_0" ? within : within % HALF)];
-      data[i] = dtype === "q8_0" ? (byte << 24) >> 24 : (byte << (within < HALF ? 28 : 24)) >> 28;
+  const { rows, columns, blocks, centre } = layout;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, layout.sizeBytes);
+  const data = new Float64Array(rows * columns).fill(-centre);
+  visitCodes(layout, (element, byte, shift, mask, place) => {
+    data[element] += ((bytes[byte] >> shift) & mask) << place;
+  });
+  const scales = new Float64Array(rows * blocks * blockNumbers(layout));
+  visitNumbers(layout, ({ byte, half }, i) => {
+    scales[i] = half ? view.getFloat16(byte, true) : view.getInt8(byte);
+  });
+  return { type, data, scales };
+}
+
+/** The real numbers that codes stand for. */
+export function blockValues({ type, data, scales }: HostTensor, dtype: BlockDtype): Float64Array {
+  const layout = blockLayout(type.shape, dtype);
+  const { rows, columns, blocks, blockColumns, scaleColumns, nested, minima } = layout;
+  const count = blockNumbers(layout);
+  const parts = nested ? blockColumns / scaleColumns : 0;
+  const values = new Float64Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column += scaleColumns) {
+      const block = (row * blocks + Math.floor(column / blockColumns)) * count;
+      const part = block + (minima ? 2 : 1) + (column % blockColumns) / scaleColumns;
+      const scale = nested ? scales![block] * scales![part] : scales![block];
+      const minimum = minima ? scales![block + 1] * scales![part + parts] : 0;
+      const end = row * columns + Math.min(columns, column + scaleColumns);
+      for (let i = row * columns + column; i < end; i++) values[i] = scale * data[i] - minimum;
     }
   }
-  return { type, data, scales: Float64Array.from(scaleCells(layout, bytes)) };
-}
-
-/** Codes times scales. */
-export function blockValues({ type, data, scales }: HostTensor, dtype: BlockDtype): Float64Array {
-  const { rows, columns, blocks } = blockLayout(type.shape, dtype);
-  const values = new Float64Array(data.length);
-  for (let block = 0; block < rows * blocks; block++) {
-    const first = (block % blocks) * BLOCK_COLUMNS;
-    const row = Math.floor(block / blocks) * columns;
-    const end = row + Math.min(columns, first + BLOCK_COLUMNS);
-    for (let i = row + first; i < end; i++) values[i] = data[i] * scales![block];
-  }
   return values;
-}
-
-/**
- * Writes the blocks of a GGUF tensor, `file`, in the storage of a tensor of q8_0 or q4_0 of whole blocks, `bytes`. No
- * number changes.
- */
-export function repackBlocks({ shape }: TensorType, dtype: BlockDtype, file: Uint8Array, bytes: Uint8Array): void {
-  const layout = blockLayout(shape, dtype);
-  const { rows, blocks, blockBytes, columns } = layout;
-  const fileBlockBytes = 2 + blockBytes;
-  const whole = columns % BLOCK_COLUMNS === 0 && file.length === rows * blocks * fileBlockBytes;
-  invariant(whole && bytes.length >= layout.sizeBytes, "repackBlocks: not the blocks of this tensor");
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
-  const scales = scaleCells(layout, bytes);
-  const centre = dtype === "q8_0" ? 0 : 0x88;
-  for (let block = 0, from = 0, to = 0; block < rows * blocks; block++, from += fileBlockBytes) {
-    scales[block] = view.getFloat16(from, true);
-    for (let i = 2; i < fileBlockBytes; i++) bytes[to++] = file[from + i] ^ centre;
-  }
 }

@@ -2,9 +2,20 @@
 // levels of IR print as and must satisfy, and the loop IR that ops lower to.
 
 // Types of values, and where they lie.
-export { DTYPES, isBlocked, isDtype, isFloat, isHalf, isPacked, isStorageOnly, isTernary } from "./dtype.ts";
+export {
+  BLOCK_DTYPES,
+  DTYPES,
+  isBlocked,
+  isDtype,
+  isFloat,
+  isHalf,
+  isPacked,
+  isStorageOnly,
+  isTernary,
+} from "./dtype.ts";
 export type { BlockDtype, Dtype, DtypeInfo, FloatDtype, HalfDtype, TernaryDtype } from "./dtype.ts";
 export {
+  BLOCK_FORMATS,
   blockLayout,
   elementCount,
   q8Layout,
@@ -17,7 +28,7 @@ export {
 } from "./storage.ts";
 export type { BlockLayout, Q8Layout, TernaryLayout } from "./storage.ts";
 export { bf16Bits, bf16Value, cellsOf, decodeTensor, encodeTensor } from "./host.ts";
-export { repackBlocks } from "./host_blocks.ts";
+export { fileBlock, repackBlocks } from "./repack_blocks.ts";
 export { hostValues, packTernary, zerosHost } from "./host.ts";
 export type { CellArray, HostTensor } from "./host.ts";
 export type { Broadcast, Dim, Shape, ShapeError } from "@fidelity/units";
@@ -107,6 +118,7 @@ export { abs } from "./ops/abs.ts";
 export { add } from "./ops/add.ts";
 export { attention } from "./ops/attention.ts";
 export type { AttentionOptions, AttentionResult } from "./ops/attention.ts";
+export { blockLinear } from "./ops/block_linear.ts";
 export { broadcastTo } from "./ops/broadcast.ts";
 export { cast } from "./ops/cast.ts";
 export { causalConvolution } from "./ops/causal_convolution.ts";

@@ -1,4 +1,4 @@
-// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Five are packed:
+// How a tensor of each dtype lies in memory. Plain dtypes are dense and row-major. Others are packed:
 //
 // q8 [rows..., columns]: int8 codes, each row padded with zeros to a multiple of 16 columns; then one float32 scale a
 // row (value = code * scale); then one int32 a row, the sum of its codes, which undoes the +1 bias of ternary codes.
@@ -11,10 +11,13 @@
 // in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
 // of another row may meet it.
 //
-// q8_0, q4_0 [rows..., columns]: blocks of 32 columns of a row, row after row: 32 int8 codes, or 16 bytes of which byte
-// j has the code of column j in its lower four bits and that of column j + 16 in the upper ones, both in two's
-// complement. Then one float16 scale a block, row after row (value = code * scale). GGUF has the same numbers with each
-// scale before its codes; apart, both are read in whole aligned vectors.
+// q8_0, q4_0, q4_k, q5_k, q6_k [rows..., columns]: the numbers of GGUF's blocks of these names (`BLOCK_FORMATS`), for 16
+// rows at a time, so that four activations meet four codes of each of them at once. A band of 16 rows is records of 64
+// columns, two blocks, or of 256, one block; a record is what codes are multiplied with, [16] of each number, padded to
+// 64 bytes, and then the codes of its groups of 32 columns. Those lie in lines of 64 bytes, of which the 32-bit lane r
+// belongs to row r of the band. A plane of p of a code's bits has p lines: bits q to q + p of byte j of line l are
+// those of column 4 (8 l + q) / p + j of the group. Codes are not negative in memory: 128 is added in q8_0, 8 in q4_0,
+// 32 in q6_k. All bits of rows and columns beyond the matrix are 0, their scales as well.
 
 import type { TensorType } from "./graph.ts";
 import { DTYPES, isBlocked, isTernary } from "./dtype.ts";
@@ -104,31 +107,91 @@ export function tritsValue(byte: number): number {
   return Math.floor((byte * 243) / 256);
 }
 
-/** Columns of a block that have one scale. */
-export const BLOCK_COLUMNS = 32;
+/** How the numbers of a dtype of blocks are made: scale (code - centre), or scale code - minimum. */
+export interface BlockFormat {
+  /** Columns of a block, as files have them, and of a record. */
+  readonly blockColumns: 32 | 256;
+  readonly recordColumns: 64 | 256;
+  /** Columns that share a scale. */
+  readonly scaleColumns: 16 | 32;
+  /** Bits of a code, plane by plane, the lowest ones first. */
+  readonly planes: readonly number[];
+  readonly centre: number;
+  /**
+   * Scales are float16 numbers, or, nested, products of a float16 number of the block and an 8-bit one; and so are
+   * minima, where there are any.
+   */
+  readonly nested: boolean;
+  readonly minima: boolean;
+}
+
+const SMALL_BLOCK = { blockColumns: 32, recordColumns: 64, scaleColumns: 32, nested: false, minima: false } as const;
+const K_BLOCK = { blockColumns: 256, recordColumns: 256, scaleColumns: 32, nested: true, minima: true } as const;
+
+export const BLOCK_FORMATS: Readonly<Record<BlockDtype, BlockFormat>> = {
+  q8_0: { ...SMALL_BLOCK, planes: [8], centre: 128 },
+  q4_0: { ...SMALL_BLOCK, planes: [4], centre: 8 },
+  q4_k: { ...K_BLOCK, planes: [4], centre: 0 },
+  q5_k: { ...K_BLOCK, planes: [4, 1], centre: 0 },
+  q6_k: { ...K_BLOCK, scaleColumns: 16, minima: false, planes: [4, 2], centre: 32 },
+};
+
+/** Rows of a band, and bytes of a line. */
+export const BAND_ROWS = 16;
+export const LINE_BYTES = 64;
+/** Columns of a group. */
+export const GROUP_COLUMNS = 32;
 
 /** Byte offsets within a tensor of blocks. */
-export interface BlockLayout {
+export interface BlockLayout extends BlockFormat {
   readonly rows: number;
   readonly columns: number;
-  /** Blocks of a row; the last one is padded with codes of 0. */
+  /** Blocks and groups of a row, and records. */
   readonly blocks: number;
-  /** Bytes of the codes of a block, and of a row. */
-  readonly blockBytes: number;
-  readonly rowBytes: number;
-  readonly scalesOffset: number;
+  readonly groups: number;
+  readonly records: number;
+  /** Within a record: scales [blocks or their parts][16], minima alike, the 8-bit parts of both, and codes. */
+  readonly minimaOffset: number;
+  readonly scalePartsOffset: number;
+  readonly minimumPartsOffset: number;
+  readonly codesOffset: number;
+  readonly groupBytes: number;
+  readonly recordBytes: number;
+  readonly bandBytes: number;
   readonly sizeBytes: number;
 }
 
 export function blockLayout(shape: readonly number[], dtype: BlockDtype): BlockLayout {
+  const format = BLOCK_FORMATS[dtype];
+  const { blockColumns, recordColumns, scaleColumns, planes, nested, minima } = format;
   const rows = rowCount(shape);
   const columns = shape[shape.length - 1] ?? 1;
-  const blocks = Math.ceil(columns / BLOCK_COLUMNS);
-  const blockBytes = dtype === "q8_0" ? BLOCK_COLUMNS : BLOCK_COLUMNS / 2;
-  const rowBytes = blocks * blockBytes;
-  const scalesOffset = roundUp(rows * rowBytes, 64);
-  const sizeBytes = scalesOffset + roundUp(rows * blocks * 2, 64);
-  return { rows, columns, blocks, blockBytes, rowBytes, scalesOffset, sizeBytes };
+  const records = Math.ceil(columns / recordColumns);
+  const halvesBytes = (nested ? 1 : recordColumns / scaleColumns) * BAND_ROWS * 2;
+  const partsBytes = nested ? (recordColumns / scaleColumns) * BAND_ROWS : 0;
+  const minimaOffset = halvesBytes;
+  const scalePartsOffset = minimaOffset + (minima ? halvesBytes : 0);
+  const minimumPartsOffset = scalePartsOffset + partsBytes;
+  const codesOffset = roundUp(minimumPartsOffset + (minima ? partsBytes : 0), LINE_BYTES);
+  const groupBytes = planes.reduce((sum, bits) => sum + bits, 0) * LINE_BYTES;
+  const recordBytes = codesOffset + (recordColumns / GROUP_COLUMNS) * groupBytes;
+  const bandBytes = records * recordBytes;
+  return {
+    ...format,
+    rows,
+    columns,
+    blocks: Math.ceil(columns / blockColumns),
+    groups: Math.ceil(columns / GROUP_COLUMNS),
+    records,
+    minimaOffset,
+    scalePartsOffset,
+    minimumPartsOffset,
+    codesOffset,
+    groupBytes,
+    recordBytes,
+    bandBytes,
+    sizeBytes: Math.ceil(rows / BAND_ROWS) * bandBytes,
+  };
 }
 
 /** Bytes that a tensor of this type takes. */

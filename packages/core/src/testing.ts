@@ -5,6 +5,7 @@ import { invariant } from "@fidelity/units";
 import type { Attrs, Graph, TensorType } from "./graph.ts";
 import { emit, inTrace } from "./graph.ts";
 import type { HostTensor } from "./host.ts";
+import { blockNumbers } from "./host_blocks.ts";
 import { bf16Bits, bf16Value, f16Round } from "./host.ts";
 import type { CaseDraw, OpCase, OpDef } from "./op.ts";
 import { OPS } from "./ops/index.ts";
@@ -75,11 +76,19 @@ export function randomHost(
       return { type, data: fill(() => int(-127, 127)), scales };
     }
     case "q8_0":
-    case "q4_0": {
-      const { rows, blocks } = blockLayout(type.shape, type.dtype);
-      const most = type.dtype === "q8_0" ? 128 : 8;
-      const scales = Float64Array.from({ length: rows * blocks }, () => f16Round((random() - 0.5) / most));
-      return { type, data: fill(() => int(-most, most - 1)), scales };
+    case "q4_0":
+    case "q4_k":
+    case "q5_k":
+    case "q6_k": {
+      const layout = blockLayout(type.shape, type.dtype);
+      const codes = 1 << layout.planes.reduce((sum, bits) => sum + bits, 0);
+      const halves = layout.nested ? (layout.minima ? 2 : 1) : 1;
+      const count = blockNumbers(layout);
+      const scales = Float64Array.from({ length: layout.rows * layout.blocks * count }, (_, i) => {
+        if (i % count >= halves) return int(-64, 63);
+        return f16Round((random() - 0.5) / (codes / 2) / (layout.nested ? 64 : 1));
+      });
+      return { type, data: fill(() => int(-layout.centre, codes - 1 - layout.centre)), scales };
     }
   }
 }

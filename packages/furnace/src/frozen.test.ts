@@ -1,9 +1,19 @@
-// Weights of q8_0 and q4_0 have no derivative: gradients pass through their products to what they are multiplied with,
-// and a gradient with respect to them is refused by name.
+// Weights of blocks have no derivative: gradients pass through their products to what they are multiplied with, whose
+// rounding counts as identity, and a gradient with respect to them is refused by name.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { gather, interpret, matmul, mul, reduceSum, tensorType, trace } from "@fidelity/core";
+import {
+  BLOCK_DTYPES,
+  BLOCK_FORMATS,
+  blockLinear,
+  gather,
+  interpret,
+  mul,
+  reduceSum,
+  tensorType,
+  trace,
+} from "@fidelity/core";
 import type { Tensor } from "@fidelity/core";
 import { hostValues } from "@fidelity/core";
 import { randomHost, seededRandom } from "@fidelity/core/testing";
@@ -11,8 +21,8 @@ import { grad, NotDifferentiableError, vmap } from "./index.ts";
 
 type Matrix = Tensor<readonly [number, number], "f32">;
 
-for (const dtype of ["q8_0", "q4_0"] as const) {
-  const [rows, outputs, inputs] = [3, 5, 64];
+for (const dtype of BLOCK_DTYPES) {
+  const [rows, outputs, inputs] = [3, 5, BLOCK_FORMATS[dtype].recordColumns];
   const weightType = tensorType(dtype, [outputs, inputs]);
 
   test(`${dtype}: the gradient of a product is the cotangent times the weights' numbers`, () => {
@@ -26,9 +36,7 @@ for (const dtype of ["q8_0", "q4_0"] as const) {
       "gradient",
       (u: Tensor, ct: Tensor, w: Tensor) => {
         const loss = (each: Matrix): Tensor<readonly [], "f32"> =>
-          reduceSum(
-            mul(matmul(each, w as Tensor<readonly [number, number], "q8_0">, { transposeB: true }), ct as Matrix),
-          );
+          reduceSum(mul(blockLinear(each, w as Tensor<readonly [number, number], "q8_0">), ct as Matrix));
         return grad(loss)(u as Matrix);
       },
       [x.type, scale.type, weight.type],

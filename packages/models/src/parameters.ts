@@ -17,7 +17,7 @@ import type {
   TernaryDtype,
   Tree,
 } from "@fidelity/core";
-import { elementCount, flattenTree, isTensorType, mapTree, storageBytes } from "@fidelity/core";
+import { BLOCK_DTYPES, elementCount, flattenTree, isTensorType, mapTree, storageBytes } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { RandomStream } from "./random.ts";
 
@@ -53,7 +53,7 @@ export interface ParameterSpec<R extends ParameterRole = ParameterRole> extends 
 /** Dtypes besides float32 of a narrow parameter. */
 export type NarrowDtype = HalfDtype | BlockDtype;
 
-export const NARROW_DTYPES: readonly NarrowDtype[] = ["bf16", "f16", "q8_0", "q4_0"];
+export const NARROW_DTYPES: readonly NarrowDtype[] = ["bf16", "f16", ...BLOCK_DTYPES];
 
 export interface NarrowSpec<R extends ParameterRole = ParameterRole> extends ParameterSpec<R> {
   readonly narrow: true;

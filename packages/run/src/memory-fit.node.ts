@@ -87,7 +87,7 @@ export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">,
     hint:
       reaches && target === "wasm"
         ? "use --target native, which reaches 16 GiB, or a file with narrower weights"
-        : "take a smaller model, or a file with weights in ternary, q4_0 or q8_0, which stay as they are",
+        : "take a smaller model, or a file with weights in ternary, q4_0, q4_k or q8_0, which stay as they are",
   });
 }
 

@@ -27,6 +27,7 @@ import type { ForeignFile } from "./foreign-file.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
 import { requireRoom } from "./memory-fit.node.ts";
+import { expandBlocks } from "./narrow-parameters.ts";
 import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
 import { copyTensor, withContainer, withMappedFile } from "./parameter-file.node.ts";
 import {
@@ -105,6 +106,12 @@ export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
   readonly keptBytesMin?: number;
   /** Whether checksums are verified, which reads every byte once. True by default. */
   readonly verify?: boolean;
+  /**
+   * Whether products round nothing. Weights in blocks (q8_0, q4_0, K types) multiply activations that are rounded to 8
+   * bits, as in llama.cpp, unless they are expanded to float32, which takes 4 bytes a weight beside them. False by
+   * default.
+   */
+  readonly exactActivations?: boolean;
 }
 
 /** A model ready to run. Close it when it is not needed any more, before its device. */
@@ -146,6 +153,22 @@ export class OpenModel implements Disposable {
  * `FormatError` for a damaged llama2.c file.
  */
 export async function openModel(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
+  const opened = await openAsStored(path, device, options);
+  if (options.exactActivations !== true) return opened;
+  try {
+    const expanded = expandBlocks(device, opened.parameters);
+    const parameters = new Map([...opened.parameters, ...expanded]);
+    return new OpenModel(opened.info, parameters, opened.how, () => {
+      freeParameters(expanded);
+      opened.close();
+    });
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+async function openAsStored(path: string, device: Device, options: OpenModelOptions): Promise<OpenModel> {
   const format = formatOf(path);
   if (format === "fidelity") return openFidelity(path, device, options);
   return format === "llama2c" ? openLlama2c(path, device, options) : openForeign(path, format, device, options);

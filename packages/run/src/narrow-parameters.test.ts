@@ -1,5 +1,5 @@
-// Weights that stay as a file stores them: which do, that they are computed with as float32 of the same numbers are,
-// and that they are kept by Fidelity's own files.
+// Weights that stay as a file stores them: which do, that they are computed with as float32 of the same numbers are, by
+// activations rounded to 8 bits where they are of blocks, and that they are kept by Fidelity's own files.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -7,10 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
-import { createInterpreter } from "@fidelity/core";
-import type { Device } from "@fidelity/core";
+import { BLOCK_FORMATS, createInterpreter, fileBlock } from "@fidelity/core";
+import type { BlockDtype, Device, HalfDtype } from "@fidelity/core";
 import { InvalidTensorError } from "@fidelity/formats";
-import type { SourceDtype } from "@fidelity/formats";
 import { openGguf } from "@fidelity/formats/node";
 import {
   createModel,
@@ -32,20 +31,32 @@ after(async () => {
 });
 const tokens = [3, 1, 4, 1, 5, 9, 2];
 
-const model = createModel({
-  architecture: "llama",
-  dim: 64,
-  hiddenDim: 96,
-  layerCount: 1,
-  headCount: 4,
-  keyValueHeadCount: 2,
-  vocabSize: 40,
-  contextLength: 16,
-  tiedEmbeddings: true,
-});
+const HALVES: readonly HalfDtype[] = ["bf16", "f16"];
+const BLOCKS = Object.keys(BLOCK_FORMATS) as BlockDtype[];
+
+/** A small model with rows of whole blocks. */
+function modelFor(dtype: HalfDtype | BlockDtype): Model {
+  const block = isBlock(dtype) ? BLOCK_FORMATS[dtype].blockColumns : 32;
+  return createModel({
+    architecture: "llama",
+    dim: Math.max(64, block),
+    hiddenDim: Math.max(96, block),
+    layerCount: 1,
+    headCount: 4,
+    keyValueHeadCount: 2,
+    vocabSize: 40,
+    contextLength: 16,
+    tiedEmbeddings: true,
+  });
+}
+
+function isBlock(dtype: HalfDtype | BlockDtype): dtype is BlockDtype {
+  return dtype in BLOCK_FORMATS;
+}
 
 /** A GGUF file with the matrices of a small model in one type. */
-async function written(dtype: SourceDtype): Promise<string> {
+async function written(dtype: HalfDtype | BlockDtype): Promise<string> {
+  const model = modelFor(dtype);
   const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
   const parameters = createParameters(
     interpreter,
@@ -81,7 +92,14 @@ function matrixTypes(parameters: DeviceParameters): string[] {
   return [...new Set(matrices.map(({ type }) => type.dtype))];
 }
 
-for (const dtype of ["q8_0", "q4_0", "bf16", "f16"] as const) {
+/** The largest difference, relative to the largest of the expected numbers. */
+function errorOf(actual: readonly number[], expected: readonly number[]): number {
+  assert.equal(actual.length, expected.length);
+  const most = Math.max(...expected.map(Math.abs));
+  return Math.max(...actual.map((value, i) => Math.abs(value - expected[i]))) / most;
+}
+
+for (const dtype of [...HALVES, ...BLOCKS]) {
   test(`${dtype}: a file's weights stay, and give what float32 gives`, async () => {
     const path = await written(dtype);
     const expected = await expandedLogits(path);
@@ -89,12 +107,18 @@ for (const dtype of ["q8_0", "q4_0", "bf16", "f16"] as const) {
       using opened = await openModel(path, device);
       const kept = dtype === "f16" && device.target === "wasm" ? "f32" : dtype;
       assert.deepEqual(matrixTypes(opened.parameters), [kept]);
-      const actual = await logits(device, opened.model, opened.parameters);
-      const error = Math.max(...actual.map((value, i) => Math.abs(value - expected[i])));
-      assert.ok(actual.length === expected.length && error < 1e-5, `${device.target}: ${error}`);
+      const error = errorOf(await logits(device, opened.model, opened.parameters), expected);
+      assert.ok(error < (isBlock(dtype) ? 0.05 : 1e-5), `${device.target}: ${error}`);
       const sizeBytes = [...opened.parameters.values()].reduce((sum, tensor) => sum + tensor.bytes().byteLength, 0);
       assert.equal(memoryFit(describeModel(path), device.target).parameterBytes, sizeBytes);
     }
+  });
+
+  test(`${dtype}: activations that are not rounded give exactly that`, async () => {
+    const path = await written(dtype);
+    using opened = await openModel(path, wasm, { exactActivations: true });
+    const error = errorOf(await logits(wasm, opened.model, opened.parameters), await expandedLogits(path));
+    assert.ok(error < 1e-5, String(error));
   });
 
   test(`${dtype}: Fidelity's own file keeps them too`, async () => {
@@ -119,7 +143,8 @@ for (const dtype of ["q8_0", "q4_0", "bf16", "f16"] as const) {
     const file = readFileSync(path);
     using source = openGguf(path);
     const tensor = source.source.tensors.find(({ name }) => name === "blk.0.ffn_up.weight")!;
-    file.writeUInt16LE(dtype === "bf16" ? 0x7f80 : 0xfc00, tensor.byteOffset);
+    const half = isBlock(dtype) ? fileBlock(dtype).halves.at(-1)! : 0;
+    file.writeUInt16LE(dtype === "bf16" ? 0x7f80 : 0xfc00, tensor.byteOffset + half);
     const damaged = join(folder, `${dtype}-damaged.gguf`);
     writeFileSync(damaged, file);
     await assert.rejects(openModel(damaged, interpreter), (error) => {

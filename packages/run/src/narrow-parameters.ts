@@ -1,12 +1,12 @@
-// Weights of other programs' files that stay as they are stored: bf16, f16, q8_0 and q4_0, where all that reads a
-// matrix takes them. Half to a seventh of the memory of float32, and as much less to read for each token.
+// Weights of other programs' files that stay as they are stored: bf16, f16 and the dtypes of blocks, where all that
+// reads a matrix takes them. Half to a seventh of the memory of float32, and as much less to read for each token.
 
-import { isBlocked, repackBlocks, storageBytes } from "@fidelity/core";
-import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
+import { decodeTensor, fileBlock, hostValues, isBlocked, repackBlocks, storageBytes } from "@fidelity/core";
+import type { Device, DeviceTensor, HalfDtype, TensorType } from "@fidelity/core";
 import { InvalidTensorError } from "@fidelity/formats";
 import type { SourceTensor } from "@fidelity/formats";
-import { NARROW_DTYPES } from "@fidelity/models";
-import type { NarrowDtype, ParameterSpec } from "@fidelity/models";
+import { createParameters, NARROW_DTYPES } from "@fidelity/models";
+import type { DeviceParameters, NarrowDtype, ParameterSpec } from "@fidelity/models";
 
 /**
  * The narrow dtype that a parameter of this stored type keeps on a target; undefined where it becomes something else.
@@ -44,24 +44,34 @@ function repack(stored: Uint8Array, type: NarrowType, bytes: Uint8Array): void {
   else bytes.set(stored);
 }
 
-/** Cells, or the scales of blocks: their distance in bytes, and the bits of an exponent, all set if not finite. */
-const CELLS: Readonly<Record<NarrowDtype, { readonly bytes: number; readonly exponent: number }>> = {
-  bf16: { bytes: 2, exponent: 0x7f80 },
-  f16: { bytes: 2, exponent: 0x7c00 },
-  q8_0: { bytes: 34, exponent: 0x7c00 },
-  q4_0: { bytes: 18, exponent: 0x7c00 },
-};
+/** The bits of an exponent that is not finite: all that a cell of 16 bits has for it. */
+const EXPONENTS: Readonly<Record<HalfDtype, number>> = { bf16: 0x7f80, f16: 0x7c00 };
 
+/** Looks at every cell, or at the float16 numbers of every block. Throws `InvalidTensorError`. */
 function requireFiniteStored({ name, shape }: SourceTensor, dtype: NarrowDtype, stored: Uint8Array): void {
-  const { bytes, exponent } = CELLS[dtype];
+  const { sizeBytes, halves } = isBlocked(dtype) ? fileBlock(dtype) : { sizeBytes: 2, halves: [0] };
+  const exponent = EXPONENTS[isBlocked(dtype) ? "f16" : dtype];
   const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
-  for (let at = 0; at < stored.length; at += bytes) {
-    if ((view.getUint16(at, true) & exponent) !== exponent) continue;
-    throw new InvalidTensorError(`tensor "${name}" holds a value that is not finite`, {
-      where: `${isBlocked(dtype) ? "the scale of block" : "element"} ${at / bytes} of shape [${shape.join(", ")}]`,
-      expected: "finite numbers",
-      got: `the bits 0x${view.getUint16(at, true).toString(16)} of ${dtype}`,
-      hint: "the file is damaged or its training diverged; fetch it again",
-    });
+  for (let at = 0; at < stored.length; at += sizeBytes) {
+    for (const half of halves) {
+      const bits = view.getUint16(at + half, true);
+      if ((bits & exponent) !== exponent) continue;
+      throw new InvalidTensorError(`tensor "${name}" holds a value that is not finite`, {
+        where: `${isBlocked(dtype) ? "a scale of block" : "element"} ${at / sizeBytes} of shape [${shape.join(", ")}]`,
+        expected: "finite numbers",
+        got: `the bits 0x${bits.toString(16)} of ${dtype}`,
+        hint: "the file is damaged or its training diverged; fetch it again",
+      });
+    }
   }
+}
+
+/** float32 tensors of the same numbers for those that are of blocks, by path. Frees all of them if anything throws. */
+export function expandBlocks(device: Device, parameters: DeviceParameters): Map<string, DeviceTensor> {
+  const blocked = [...parameters].filter(([, { type }]) => isBlocked(type.dtype));
+  const types = blocked.map(([path, { type }]) => [path, { dtype: "f32", shape: type.shape }] as const);
+  return createParameters(device, Object.fromEntries(types), (tensor, path) => {
+    const stored = parameters.get(path)!;
+    tensor.f32().set(hostValues(decodeTensor(stored.type, stored.bytes())));
+  });
 }

@@ -13,7 +13,7 @@ export const OPTIMIZER_PREFIX = "optimizer.";
 
 /**
  * How a tensor of each dtype is laid out: `ternary2x16` and `ternary5x16` are core's storage of `ternary` and
- * `ternary5`, with the scale at the end, `blocks32` that of `q8_0` and `q4_0`.
+ * `ternary5`, with the scale at the end, `blocks16` that of the dtypes of blocks, 16 rows at a time.
  */
 export const tensorLayouts = {
   f32: "dense",
@@ -21,8 +21,11 @@ export const tensorLayouts = {
   f16: "dense",
   ternary: "ternary2x16",
   ternary5: "ternary5x16",
-  q8_0: "blocks32",
-  q4_0: "blocks32",
+  q8_0: "blocks16",
+  q4_0: "blocks16",
+  q4_k: "blocks16",
+  q5_k: "blocks16",
+  q6_k: "blocks16",
 } as const;
 
 type StoredDtype = keyof typeof tensorLayouts;

@@ -154,7 +154,7 @@ Files of others open with \`fidelity generate\`, \`logits\`, \`show\` and \`eval
 formats. Fidelity's own container holds every architecture; llama2.c checkpoints hold \`llama\`.
 
 **Types of tensors** that are read: ${types}.
-Matrices of 16 bits, of q8_0 and of q4_0 stay as their file has them, ternary ones with one scale are packed to 2 bits
-where the model takes them so, and all others become float32.
+Matrices of 16 bits, of q8_0, q4_0, q4_k, q5_k and q6_k stay as their file has them, ternary ones with one scale are
+packed to 2 bits where the model takes them so, and all others become float32.
 `;
 }

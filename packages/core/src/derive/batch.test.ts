@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isPacked } from "../dtype.ts";
+import { isBlocked, isPacked, isTernary } from "../dtype.ts";
 import type { Graph, Tensor } from "../graph.ts";
 import { emit, inTrace } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
@@ -61,7 +61,7 @@ for (const op of batchable) {
       const opCase = drawCase(op, seed);
       for (const wanted of subsets(opCase.inputs.length)) {
         const isBatched = wanted.map(
-          (flag, i) => flag && !["ternary", "ternary5", "q8_0", "q4_0"].includes(opCase.inputs[i]!.dtype),
+          (flag, i) => flag && !isTernary(opCase.inputs[i]!.dtype) && !isBlocked(opCase.inputs[i]!.dtype),
         );
         if (!isBatched.includes(true)) continue;
         const graph = batchedGraph(op, opCase, isBatched);

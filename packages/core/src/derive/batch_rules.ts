@@ -50,6 +50,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   attention: FOLD,
   attention_grad: FOLD,
   attention_tangent: FOLD,
+  block_linear: rules(batchRowsOfWeights),
   broadcast: SHIFTED_SHAPE,
   call: EXPAND,
   cast: ROWS,
@@ -151,7 +152,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
     reason: "a ternary tensor is one packed matrix with one scale",
     hint: "batch over activations, and let all examples share the weights",
   },
-  ternary_linear: rules(batchTernaryLinear),
+  ternary_linear: rules(batchRowsOfWeights),
   transpose: shifted(({ permutation }) => ({ permutation: [0, ...numbers(permutation).map((axis) => axis + 1)] })),
   triangular_solve: ROWS,
   while_loop: rules(batchWhile),
@@ -201,7 +202,7 @@ function batchAfter(inputs: readonly Batched[], _size: number, node: Node): read
   return [{ value: emitOne(node.op, values, node.attrs), batched: inputs[0]!.batched }];
 }
 
-function batchTernaryLinear(inputs: readonly Batched[], _size: number, node: Node): readonly Batched[] {
+function batchRowsOfWeights(inputs: readonly Batched[], _size: number, node: Node): readonly Batched[] {
   return asBatched(
     emit(
       node.op,

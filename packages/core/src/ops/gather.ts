@@ -1,4 +1,4 @@
-// gather: rows of a table by their numbers, as in an embedding; those of q8_0 and q4_0 become float32. The reference
+// gather: rows of a table by their numbers, as in an embedding; those of blocks become float32. The reference
 // refuses a number without a row; compiled programs clamp it, so that no address leaves the table.
 
 import type { Shape } from "@fidelity/units";
@@ -9,8 +9,8 @@ import type { HostTensor } from "../host.ts";
 import { hostValues } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { IndexRangeError, requireShape } from "../op.ts";
-import { elementCount } from "../storage.ts";
-import { isBlocked, isPacked, DTYPES } from "../dtype.ts";
+import { BLOCK_FORMATS, elementCount } from "../storage.ts";
+import { BLOCK_DTYPES, isBlocked, isPacked, DTYPES } from "../dtype.ts";
 import { requireWholeBlocks } from "./dequantize.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { gatherBlocks } from "./kernels/blocks.ts";
@@ -75,8 +75,9 @@ export const gatherOp: OpDef<NoAttrs> = {
     },
   },
   sample(draw) {
-    const dtype = draw.pick(["f32", "f32", "q8_0", "q4_0"] as const);
-    const [rows, columns] = [draw.int(1, 9), dtype === "f32" ? draw.int(1, 11) : 32 * draw.int(1, 3)];
+    const dtype = draw.pick(["f32", "f32", "f32", ...BLOCK_DTYPES] as const);
+    const columns = isBlocked(dtype) ? BLOCK_FORMATS[dtype].blockColumns * draw.int(1, 3) : draw.int(1, 11);
+    const rows = draw.int(1, 19);
     const ids = draw.pick([[], [5], [2, 3]]);
     return {
       inputs: [

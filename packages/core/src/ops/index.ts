@@ -7,6 +7,7 @@ import { afterOp } from "./after.ts";
 import { attentionOp } from "./attention.ts";
 import { attentionGradOp } from "./attention_grad.ts";
 import { attentionTangentOp } from "./attention_tangent.ts";
+import { blockLinearOp } from "./block_linear.ts";
 import { broadcastOp } from "./broadcast.ts";
 import { callOp } from "./call.ts";
 import { castOp } from "./cast.ts";
@@ -107,6 +108,7 @@ const TABLE = {
   attention: attentionOp,
   attention_grad: attentionGradOp,
   attention_tangent: attentionTangentOp,
+  block_linear: blockLinearOp,
   broadcast: broadcastOp,
   call: callOp,
   cast: castOp,

@@ -3,12 +3,12 @@
 //
 // Operands of f32, bf16 and f16 may be mixed, as float32 activations with weights in the dtype of their file: narrow
 // ones are widened as they are read, and sums and results are float32 (PyTorch's and JAX's products round the result to
-// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32. The
-// rows of a matrix of q8_0 or q4_0 are multiplied with those of float32 activations; such weights have no gradient.
+// the operands' dtype: `cast` does). Products of i8 are exact in i32. Gradients of narrow operands are float32.
+// Matrices of blocks have a product of their own, block_linear.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
-import type { BlockDtype, Dtype, HalfDtype } from "../dtype.ts";
-import { isBlocked, isHalf } from "../dtype.ts";
+import type { Dtype, HalfDtype } from "../dtype.ts";
+import { isHalf } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
 import { hostValues } from "../host.ts";
@@ -16,7 +16,6 @@ import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { add } from "./add.ts";
-import { dequantize, requireWholeBlocks } from "./dequantize.ts";
 import { lowerMatmul } from "./kernels/gemm.ts";
 import { reshape } from "./reshape.ts";
 
@@ -45,7 +44,6 @@ export function matmulDims(a: TensorType, b: TensorType, { transposeA, transpose
 function productDtype(a: Dtype, b: Dtype): Dtype | undefined {
   const isSingle = (dtype: Dtype): boolean => dtype === "f32" || isHalf(dtype);
   if (isSingle(a) && isSingle(b)) return "f32";
-  if (a === "f32" && isBlocked(b)) return "f32";
   if (a !== b) return undefined;
   return a === "f64" ? "f64" : a === "i8" ? "i32" : undefined;
 }
@@ -59,7 +57,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     requireShape(
       dtype !== undefined,
       "matmul",
-      "takes f32, bf16 and f16 tensors, f32 with a matrix of blocks, or two of f64 or i8",
+      "takes f32, bf16 and f16 tensors, or two of f64 or i8",
       inputs,
       "cast one",
     );
@@ -70,9 +68,6 @@ export const matmulOp: OpDef<MatmulAttrs> = {
       inputs,
     );
     requireShape(sameShape(a.shape.slice(0, -2), b.shape.slice(0, -2)), "matmul", "batch dimensions differ", inputs);
-    const rowsOfBlocks = a.shape.length === 2 && !attrs.transposeA && attrs.transposeB;
-    requireShape(!isBlocked(b.dtype) || rowsOfBlocks, "matmul", BLOCKED_FORM, inputs, "dequantize it");
-    requireWholeBlocks("matmul", b, inputs);
     const { m, n, k } = matmulDims(a, b, attrs);
     const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
     requireShape(k === innerB, "matmul", `inner dimensions differ: ${k} and ${innerB}`, inputs);
@@ -105,8 +100,7 @@ export const matmulOp: OpDef<MatmulAttrs> = {
       return [left === undefined ? right : right === undefined ? left : add(left, right)];
     },
     // With Y = op(A) op(B): d op(A) = Y' op(B)^T and d op(B) = op(A)^T Y'; a transposed operand gets the transpose.
-    transpose({ inputs: [a, stored] }, [ct], [inA, inB], { transposeA, transposeB }) {
-      const b = isBlocked(stored!.dtype) ? dequantize(stored as Tensor<Shape, BlockDtype>) : stored;
+    transpose({ inputs: [a, b] }, [ct], [inA, inB], { transposeA, transposeB }) {
       const ctA = !inA
         ? undefined
         : transposeA
@@ -123,14 +117,6 @@ export const matmulOp: OpDef<MatmulAttrs> = {
   lowering: { kind: "kernel", lower: lowerMatmul },
   sample(draw) {
     const [m, n, k] = [draw.int(1, 19), draw.int(1, 19), draw.int(1, 21)];
-    if (draw.int(0, 4) === 0) {
-      const [dtype, blocks] = [draw.pick(["q8_0", "q4_0"] as const), 32 * draw.int(1, 11)];
-      const inputs: TensorType[] = [
-        { dtype: "f32", shape: [m, blocks] },
-        { dtype, shape: [n, blocks] },
-      ];
-      return { inputs, attrs: { transposeA: false, transposeB: true } };
-    }
     const batch = draw.pick([[], [2], [2, 3]]);
     const attrs = { transposeA: draw.int(0, 1) === 1, transposeB: draw.int(0, 1) === 1 };
     const [dtypeA, dtypeB] = draw.pick(SAMPLED_DTYPES);
@@ -139,8 +125,6 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     return { inputs: [a, b], attrs, ...(dtypeA === "i8" && { ranges: [BYTES, BYTES] }) };
   },
 };
-
-const BLOCKED_FORM = "the matrix of blocks is not [n, k] with `transposeB`, or the other operand is not plain rows";
 
 const BYTES = [-128, 127] as const;
 
@@ -183,7 +167,7 @@ type Product<Rows extends Shape, K extends Dim, Inner extends Dim, N extends Dim
 export type MatmulDtype = "f32" | "f64" | HalfDtype | "i8";
 
 /** What an operand of a dtype is multiplied with. */
-export type MatmulPartner<D extends MatmulDtype> = D extends "f64" | "i8" ? D : "f32" | HalfDtype | BlockDtype;
+export type MatmulPartner<D extends MatmulDtype> = D extends "f64" | "i8" ? D : "f32" | HalfDtype;
 
 /** The dtype of a product of operands of a dtype. */
 export type MatmulResult<D extends MatmulDtype> = D extends "f64" ? "f64" : D extends "i8" ? "i32" : "f32";
@@ -209,8 +193,7 @@ export interface MatmulFunction {
 
 /**
  * The product of a [..., m, k] and b [k, n] or [..., k, n]. A right operand of rank 2 applies to every row of a.
- * Operands are f32, bf16 and f16 in any pairing, with an f32 result; both f64; or both i8, with an exact i32 result. An
- * f32 a may meet rows of blocks, b [n, k] of q8_0 or q4_0 with `transposeB`.
+ * Operands are f32, bf16 and f16 in any pairing, with an f32 result; both f64; or both i8, with an exact i32 result.
  * @throws ShapeMismatchError when inner or batch dimensions differ, or dtypes have no product.
  */
 export const matmul = applyMatmul as MatmulFunction;

@@ -1,25 +1,26 @@
-// Kernels over matrices of q8_0 and q4_0 where blocks, chunks and panels end, their storage, and what refuses them.
+// Matrices of blocks: their storage, the blocks of files, kernels where groups, records and bands end, and what refuses
+// them.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { BlockDtype } from "../../dtype.ts";
-import { ShapeMismatchError } from "../../op.ts";
-import type { OpDef } from "../../op.ts";
+import { BLOCK_DTYPES } from "../../dtype.ts";
+import type { HostTensor } from "../../host.ts";
 import { decodeTensor, encodeTensor, hostValues } from "../../host.ts";
-import { repackBlocks } from "../../host_blocks.ts";
-import { storageBytes } from "../../storage.ts";
+import type { OpDef, VectorTarget } from "../../op.ts";
+import { ShapeMismatchError } from "../../op.ts";
+import { BLOCK_FORMATS, storageBytes } from "../../storage.ts";
 import { randomHost, relativeError, seededRandom } from "../../testing.ts";
+import { blockLinearOp } from "../block_linear.ts";
 import { dequantizeOp } from "../dequantize.ts";
 import { gatherOp } from "../gather.ts";
 import { matmulOp } from "../matmul.ts";
 import { runKernels } from "./testing.ts";
 
-const DTYPES: readonly BlockDtype[] = ["q8_0", "q4_0"];
-const ATTRS = { transposeA: false, transposeB: true };
+for (const dtype of BLOCK_DTYPES) {
+  const { blockColumns, scaleColumns, planes, centre } = BLOCK_FORMATS[dtype];
 
-for (const dtype of DTYPES) {
   test(`${dtype}: storage gives back codes and scales`, () => {
-    for (const shape of [[3, 96], [2, 37], [5, 1], [64]]) {
+    for (const shape of [[3, 96], [2, 37], [19, 257], [5, 1], [64]]) {
       const tensor = randomHost({ dtype, shape }, seededRandom(1));
       const bytes = new Uint8Array(storageBytes(tensor.type)).fill(0xa5);
       encodeTensor(tensor, bytes);
@@ -27,91 +28,67 @@ for (const dtype of DTYPES) {
     }
   });
 
-  test(`${dtype}: blocks of a file keep their numbers`, () => {
-    const blockBytes = dtype === "q8_0" ? 34 : 18;
-    const file = Uint8Array.from({ length: 6 * blockBytes }, seededByte(3));
-    const view = new DataView(file.buffer);
-    for (let block = 0; block < 6; block++) view.setFloat16(block * blockBytes, 1.5 - block, true);
-    const type = { dtype, shape: [2, 96] };
-    const bytes = new Uint8Array(storageBytes(type));
-    repackBlocks(type, dtype, file, bytes);
-    const expected = Array.from({ length: 192 }, (_, i) => {
-      const at = Math.floor(i / 32) * blockBytes;
-      const j = i % 32;
-      const code =
-        dtype === "q8_0" ? view.getInt8(at + 2 + j) : ((file[at + 2 + (j % 16)] >> (j < 16 ? 0 : 4)) & 15) - 8;
-      return view.getFloat16(at, true) * code;
-    });
-    assert.deepEqual([...hostValues(decodeTensor(type, bytes))], expected);
-    assert.throws(() => repackBlocks(type, dtype, file.subarray(1), bytes), /not the blocks/u);
-  });
-
-  test(`${dtype}: panels that all chunks share are made of blocks`, () => {
-    const random = seededRandom(7);
-    const x = randomHost({ dtype: "f32", shape: [65, 64] }, random);
-    const w = randomHost({ dtype, shape: [7, 64] }, random);
-    compare(matmulOp as unknown as OpDef, [x, w], ATTRS, 16);
+  test(`${dtype}: a weight takes the bits of its file's blocks and few more`, () => {
+    const bits = planes.reduce((sum, each) => sum + each, 0);
+    const weightBits = (8 * storageBytes({ dtype, shape: [64, 1024] })) / (64 * 1024);
+    assert.ok(weightBits <= bits + 0.625, `${weightBits} bits`);
   });
 
   for (const lanes of [4, 8, 16]) {
     test(`${dtype}: products, rows and values are those of the reference with ${lanes} lanes`, () => {
-      for (const [m, n, k] of [
-        [1, 5, 32],
-        [1, 3, 544],
-        [3, 5, 160],
-        [6, 9, 288],
+      for (const [m, n, blocks] of [
+        [1, 19, 1],
+        [3, 16, 3],
+        [10, 5, 1],
       ] as const) {
-        const random = seededRandom(m + n + k);
-        const x = randomHost({ dtype: "f32", shape: [m, k] }, random);
-        const w = randomHost({ dtype, shape: [n, k] }, random);
-        compare(matmulOp as unknown as OpDef, [x, w], ATTRS, lanes);
-        compare(dequantizeOp as unknown as OpDef, [w], {}, lanes);
+        const random = seededRandom(m + n + blocks);
+        const inner = blocks * blockColumns;
+        const x = randomHost({ dtype: "q8", shape: [m, inner / scaleColumns, scaleColumns] }, random);
+        const w = randomHost({ dtype, shape: [n, inner] }, random);
+        const target = { dot4Unsigned: lanes === 16, joinsVectors: lanes === 4 };
+        compare(blockLinearOp as unknown as OpDef, [x, w], lanes, target);
+        compare(dequantizeOp as unknown as OpDef, [w], lanes);
         const ids = randomHost({ dtype: "i32", shape: [m] }, random, [0, n - 1]);
-        compare(gatherOp as unknown as OpDef, [w, ids], {}, lanes);
+        compare(gatherOp as unknown as OpDef, [w, ids], lanes);
       }
     });
   }
 
+  test(`${dtype}: the largest codes and activations do not overflow, on any target`, () => {
+    const x = randomHost({ dtype: "q8", shape: [1, 512 / scaleColumns, scaleColumns] }, seededRandom(1));
+    const w = randomHost({ dtype, shape: [16, 512] }, seededRandom(2));
+    const most = 2 ** planes.reduce((sum, each) => sum + each, 0) - 1 - centre;
+    for (const sign of [-1, 1]) {
+      x.data.fill(sign * 127);
+      w.data.fill(most);
+      for (const dot4Unsigned of [false, true]) {
+        compare(blockLinearOp as unknown as OpDef, [x, w], 4, { dot4Unsigned });
+      }
+    }
+  });
+
   test(`${dtype}: forms without kernels are refused by name`, () => {
-    const x = { dtype: "f32", shape: [4, 64] } as const;
-    const w = { dtype, shape: [4, 64] };
+    const x = { dtype: "q8", shape: [4, blockColumns / scaleColumns, scaleColumns] } as const;
+    const w = { dtype, shape: [4, blockColumns] };
     const refuse = (infer: () => unknown, problem: RegExp): void => {
       assert.throws(infer, (error) => error instanceof ShapeMismatchError && problem.test(error.message));
     };
-    refuse(() => matmulOp.infer([x, w], { transposeA: true, transposeB: false }), /matrix of blocks/u);
-    refuse(() => matmulOp.infer([w, x], ATTRS), /takes f32/u);
-    refuse(() => matmulOp.infer([x, { dtype, shape: [4, 33] }], ATTRS), /blocks of 32/u);
-    refuse(
-      () =>
-        gatherOp.infer(
-          [
-            { dtype, shape: [4, 33] },
-            { dtype: "i32", shape: [1] },
-          ],
-          {},
-        ),
-      /blocks of 32/u,
-    );
+    const uneven = { dtype, shape: [4, blockColumns + 1] };
+    refuse(() => matmulOp.infer([{ ...x, dtype: "f32" }, w], { transposeA: false, transposeB: true }), /takes f32/u);
+    refuse(() => blockLinearOp.infer([x, uneven], {}), /blocks of/u);
+    refuse(() => blockLinearOp.infer([x, { dtype, shape: [4, 2 * blockColumns] }], {}), /inner dimensions/u);
+    refuse(() => blockLinearOp.infer([{ dtype: "q8", shape: [4, blockColumns / 8, 8] }, w], {}), /has scales of/u);
+    refuse(() => gatherOp.infer([uneven, { dtype: "i32", shape: [1] }], {}), /blocks of/u);
   });
 }
 
-function seededByte(seed: number): () => number {
-  const random = seededRandom(seed);
-  return () => Math.floor(random() * 256);
-}
-
-function compare(
-  op: OpDef,
-  inputs: Parameters<typeof runKernels>[1],
-  attrs: Parameters<typeof runKernels>[2],
-  lanes: number,
-) {
+function compare(op: OpDef, inputs: readonly HostTensor[], lanes: number, target: Partial<VectorTarget> = {}): void {
   const types = op.infer(
     inputs.map(({ type }) => type),
-    attrs,
+    {},
   );
-  const [expected] = op.evaluate(inputs, attrs, types);
-  const [actual] = runKernels(op, inputs, attrs, lanes);
+  const [expected] = op.evaluate(inputs, {}, types);
+  const [actual] = runKernels(op, inputs, {}, lanes, target);
   const error = relativeError(hostValues(actual), hostValues(expected));
   assert.ok(error < 1e-5, `${op.name}, ${lanes} lanes: ${error}`);
 }

@@ -3,8 +3,8 @@
 // cache: once for all, by a call before, when several chunks share it, or else by each chunk in scratch. A chunk is a
 // block of the result; it runs a register-blocked product over the panels, and reads A in place, one broadcast element
 // at a time, or packs its rows too when there are columns enough to pay for it, or they are not float32: bf16 and f16
-// become that as they are packed, and rows of blocks before it, a panel at a time in scratch. Each element of the
-// result is summed in one order by one chunk, so results do not depend on the number of threads.
+// become that as they are packed. Each element of the result is summed in one order by one chunk, so results do not
+// depend on the number of threads.
 
 import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
 import { DEFAULT_REGISTERS } from "../../op.ts";
@@ -12,16 +12,13 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { Dtype, HalfDtype } from "../../dtype.ts";
-import { isBlocked, isHalf } from "../../dtype.ts";
+import { isHalf } from "../../dtype.ts";
 import { cellBytes, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
-import { BLOCK_COLUMNS } from "../../storage.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
-import type { BlockMatrix } from "./blocks.ts";
-import { blockMatrix, lowerBlockRowProduct, unpackRow } from "./blocks.ts";
 import { lowerByteProduct } from "./byte_product.ts";
-import type { Panel, PanelCells, PanelStrides } from "./gemm_pack.ts";
+import type { PanelCells, PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
 import { multiplyBlock, registerBlocks } from "./register_block.ts";
@@ -59,8 +56,6 @@ interface Gemm {
   readonly bytes: number;
   readonly a: Operand;
   readonly b: Operand;
-  /** What B's rows of blocks are, where it is of such; the strides of `b` are those of float32 then. */
-  readonly blocks?: BlockMatrix | undefined;
 }
 
 /**
@@ -146,8 +141,7 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
     return;
   }
   if (isRowProduct(dims, attrs)) {
-    if (isBlocked(b!.dtype)) lowerBlockRowProduct(context, dims, b!.dtype);
-    else lowerRowProduct(context, dims, attrs);
+    lowerRowProduct(context, dims, attrs);
     return;
   }
   const bytes = a!.dtype === "f64" ? 8 : 4;
@@ -159,8 +153,7 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
     bytes,
     vector: elementLoopType(a!.dtype, lanes),
     a: operandOf(a!.dtype, dims.k, dims.m, !attrs.transposeA),
-    b: operandOf(isBlocked(b!.dtype) ? "f32" : b!.dtype, dims.k, dims.n, attrs.transposeB),
-    ...(isBlocked(b!.dtype) && { blocks: blockMatrix(context, b!.shape, b!.dtype) }),
+    b: operandOf(b!.dtype, dims.k, dims.n, attrs.transposeB),
   };
   lowerGemm(context, gemm);
 }
@@ -246,42 +239,23 @@ interface ColumnsOfB {
   readonly first: LoopValue;
 }
 
-/** Where `count` columns from `column` on are, relative to the first. */
-type ColumnSource = (column: LoopValue, count: number) => Pick<Panel, "from" | "strides">;
-
-function columnsInPlace(k: KernelBuilder, gemm: Gemm, { b, start, first }: ColumnsOfB): ColumnSource {
-  const from = k.offset(k.offset(b, start, gemm.b.depth), first, gemm.b.element);
-  return (column) => ({ from: k.offset(from, column, gemm.b.element), strides: gemm.b });
-}
-
-/** Columns of B are rows of blocks: those of a panel become float32 in scratch. */
-function unpackedColumns(k: KernelBuilder, blocks: BlockMatrix, at: ColumnsOfB, depth: number): ColumnSource {
-  const part = { first: k.div(at.start, k.index(BLOCK_COLUMNS)), count: depth / BLOCK_COLUMNS };
-  return (column, count) => {
-    const rows = k.allocateScratch(count * depth * 4);
-    const first = k.add(at.first, column);
-    k.loop(0, count, 1, (row) => unpackRow(k, blocks, at.b, k.add(first, row), k.offset(rows, row, depth * 4), part));
-    return { from: rows, strides: { element: depth * 4, depth: 4 } };
-  };
-}
-
 /**
  * Packs some columns of B into panels [columns / width][depth][width]; a narrower last one has room for whole vectors.
  */
 function packColumns(
   k: KernelBuilder,
   gemm: Gemm,
-  at: ColumnsOfB,
+  { b, start, first }: ColumnsOfB,
   to: LoopValue,
   columns: LoopValue,
   depth: number,
 ): void {
   const { vector, bytes } = gemm;
   const { width, restColumns, restVectors } = panelsOf(gemm);
-  const source = gemm.blocks === undefined ? columnsInPlace(k, gemm, at) : unpackedColumns(k, gemm.blocks, at, depth);
+  const from = k.offset(k.offset(b, start, gemm.b.depth), first, gemm.b.element);
   const pack = (column: LoopValue, count: number, room: number): void => {
-    const panel = { ...source(column, count), to: k.offset(to, column, depth * bytes) };
-    packPanel(k, { ...panel, count, width: room, depth }, vector);
+    const at = { from: k.offset(from, column, gemm.b.element), to: k.offset(to, column, depth * bytes) };
+    packPanel(k, { ...at, strides: gemm.b, count, width: room, depth }, vector);
   };
   const whole = k.sub(columns, k.rem(columns, k.index(width)));
   k.loop(0, whole, width, (column) => pack(column, width, width));

@@ -24,6 +24,16 @@ export function foldLanes(
   return lanes === 1 ? vector : k.extract(folded, 0);
 }
 
+/** Stores the lanes of a vector of 4-byte elements that begins at element `first` of a run of `count`. */
+export function storeUpTo(k: KernelBuilder, value: LoopValue, to: LoopValue, first: number, count: number): void {
+  const { lanes } = value.type;
+  if (first + lanes <= count) {
+    k.store(value, to, first * 4);
+    return;
+  }
+  for (let lane = 0; first + lane < count; lane++) k.store(k.extract(value, lane), to, (first + lane) * 4);
+}
+
 /** The larger of two numbers where it does not matter which one comes out when one is NaN: cheaper than the maximum. */
 export function largerOf(k: KernelBuilder, a: LoopValue, b: LoopValue): LoopValue {
   return k.select(k.compare("gt", a, b), a, b);

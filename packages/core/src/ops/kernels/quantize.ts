@@ -28,8 +28,10 @@ export function lowerQuantizeActivations(context: LowerContext): void {
 }
 
 /** One row: its largest magnitude, its codes, and what goes with them. */
-export function quantizeTail(k: KernelBuilder, { type, result, index, values, lanes }: TailRow): void {
+export function quantizeTail(k: KernelBuilder, { type, result, index, values, ...row }: TailRow): void {
   const { columns, rowBytes, scalesOffset, sumsOffset } = q8Layout(type.shape);
+  // A step is four vectors, and short rows are of narrow ones.
+  const lanes = Math.min(row.lanes, Math.max(4, 2 ** Math.floor(Math.log2(columns / 4))));
   const codes = k.offset(result, index, rowBytes);
   const largest = k.max(largestMagnitude(k, values, columns, lanes), k.constant(F32, QUANTIZE_FLOOR));
   const scale = k.div(k.constant(F32, 127), largest);

@@ -10,6 +10,7 @@ import { F32, I32, loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
 import type { Q8Layout, TernaryLayout } from "../../storage.ts";
+import { storeUpTo } from "./lanes.ts";
 
 export const BLOCK_ROWS = 16;
 export const GROUP_BYTES = 64;
@@ -93,14 +94,4 @@ export function finishRow(
   if (rest === 0) write(BLOCK_ROWS)();
   else if (w.blocks === 1) write(rest)();
   else k.if(k.compare("eq", block, k.index(w.blocks - 1)), write(rest), write(BLOCK_ROWS));
-}
-
-/** Stores the lanes of a vector that begins at element `first` of a run of `count`. */
-function storeUpTo(k: KernelBuilder, value: LoopValue, to: LoopValue, first: number, count: number): void {
-  const { lanes } = value.type;
-  if (first + lanes <= count) {
-    k.store(value, to, first * 4);
-    return;
-  }
-  for (let lane = 0; first + lane < count; lane++) k.store(k.extract(value, lane), to, (first + lane) * 4);
 }

@@ -1,0 +1,325 @@
+// block_linear as loops. Of 16 rows of weights, a band (storage.ts), four columns at a time meet the same four
+// activations of each row of those, four bytes to a word (dot4). Codes are not negative in memory, as dot4 wants them:
+//   sum q (u - c) = sum q u - c sum q,   and quantize_activations has stored sum q.
+// The sums of a scale's columns are exact in int32, become float32, and are multiplied with the scales of both sides,
+// block after block; so every schedule adds the same numbers in the same order. Few rows of activations are bound by
+// reading the weights, once, in order; many take the codes apart anew for each register block of rows, which costs a
+// fraction of the products. Left out: matrix registers.
+
+import { invariant } from "@fidelity/units";
+import { isBlocked } from "../../dtype.ts";
+import type { KernelBuilder } from "../../loop/builder.ts";
+import { loopType } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import type { LowerContext } from "../../op.ts";
+import type { BlockLayout, Q8Layout } from "../../storage.ts";
+import { BAND_ROWS, blockLayout, GROUP_COLUMNS, LINE_BYTES, q8Layout } from "../../storage.ts";
+import { codeWords, GROUP_WORDS } from "./blocks.ts";
+import { storeUpTo } from "./lanes.ts";
+
+/** Rows of activations of a chunk. */
+const CHUNK_ROWS = 128;
+/**
+ * Bounds of the weights of a chunk, an eighth of all of them in between: long enough for each thread to read runs of
+ * memory, as for ternary weights.
+ */
+const CHUNK_WEIGHTS = { least: 65_536, most: 1_048_576 } as const;
+/** How far ahead of its use a line of weights is asked for: processors' own prefetching stops at pages of 4 KiB. */
+const PREFETCH_BYTES = 4096;
+/** Registers for lines, words of codes and scales, beside those of sums. */
+const OTHER_REGISTERS = 8;
+/** Rows of activations of a register block at most. */
+const ROWS_MAX = 8;
+
+interface BlockProduct {
+  readonly x: Q8Layout;
+  readonly w: BlockLayout;
+  /** Rows of activations, and bytes of codes and of scales from one to the next. */
+  readonly count: number;
+  readonly codeBytes: number;
+  readonly scaleBytes: number;
+  /** Vectors of sums, and of what is multiplied. */
+  readonly words: LoopType;
+  readonly floats: LoopType;
+  /** Rows and vectors of a register block; vectors that hold a word of each row of a band. */
+  readonly rows: number;
+  readonly vectors: number;
+  readonly quads: number;
+  /** Whether bytes above 127 are multiplied as they are, and not in two parts. */
+  readonly wholeBytes: boolean;
+  /** Whether weights come from memory, each of them once. */
+  readonly prefetches: boolean;
+}
+
+export function lowerBlockLinear(context: LowerContext): void {
+  const product = productOf(context);
+  const { w, count, rows, vectors, quads } = product;
+  const bands = Math.ceil(w.rows / BAND_ROWS);
+  const { least, most } = CHUNK_WEIGHTS;
+  const chunkWeights = Math.min(Math.max((w.rows * w.columns) / 8, least), most) / Math.min(count, CHUNK_ROWS);
+  const perChunk = Math.max(1, Math.floor(chunkWeights / (BAND_ROWS * w.columns)));
+  const [rowChunks, bandChunks] = [Math.ceil(count / CHUNK_ROWS), Math.ceil(bands / perChunk)];
+  const buffers = [context.input(0), context.input(1), context.result(0)];
+  const work = 2 * count * w.rows * w.columns;
+  context.call("block_linear", rowChunks * bandChunks, work, buffers, (k, [x, weights, y]) => {
+    const firstBand = k.mul(k.rem(k.chunk, k.index(bandChunks)), k.index(perChunk));
+    const lastBand = k.min(k.add(firstBand, k.index(perChunk)), k.index(bands));
+    const first = k.mul(k.div(k.chunk, k.index(bandChunks)), k.index(CHUNK_ROWS));
+    const end = k.min(k.add(first, k.index(CHUNK_ROWS)), k.index(count));
+    const rest = count % rows;
+    const whole = k.sub(end, k.rem(k.sub(end, first), k.index(rows)));
+    k.loop(firstBand, lastBand, 1, (band) => {
+      const block = (row: LoopValue, height: number): void => {
+        for (let quad = 0; quad < quads; quad += vectors) {
+          const place = { x: x!, band: k.offset(weights!, band, w.bandBytes), row, quad };
+          const sums = bandSums(k, { ...product, rows: height }, place);
+          storeSums(k, product, y!, row, band, quad, sums);
+        }
+      };
+      k.loop(first, whole, rows, (row) => block(row, rows));
+      if (rest > 0) k.loop(whole, end, rest, (row) => block(row, rest));
+    });
+  });
+}
+
+function productOf(context: LowerContext): BlockProduct {
+  const [x, w] = context.node.inputs;
+  invariant(isBlocked(w!.dtype), "weights are of blocks");
+  const [xLayout, layout] = [q8Layout(x!.shape), blockLayout(w!.shape, w!.dtype)];
+  const count = (xLayout.rows * xLayout.columns) / layout.columns;
+  const lanes = Math.min(context.lanes, BAND_ROWS);
+  const quads = BAND_ROWS / lanes;
+  const joined = context.joinsVectors ? 2 : 1;
+  // One row of activations reads all rows of a band side by side; of several, each has sums of its own.
+  const vectors = count === 1 ? quads : Math.min(quads, joined);
+  const sumsEach = ((layout.minima ? 2 : 1) + GROUP_COLUMNS / layout.scaleColumns) * (vectors / joined);
+  const fitting = Math.max(1, Math.floor((context.registers - OTHER_REGISTERS) / sumsEach));
+  const rows = Math.min(count, ROWS_MAX, fitting);
+  return {
+    x: xLayout,
+    w: layout,
+    count,
+    codeBytes: layout.columns,
+    scaleBytes: (layout.columns / layout.scaleColumns) * 4,
+    words: loopType("i32", lanes),
+    floats: loopType("f32", lanes),
+    rows,
+    vectors,
+    quads,
+    wholeBytes: context.dot4Unsigned || !layout.planes.includes(8),
+    prefetches: rows === count,
+  };
+}
+
+/** The first row of a register block, its band and the first vector of that. */
+interface BlockPlace {
+  readonly x: LoopValue;
+  readonly band: LoopValue;
+  readonly row: LoopValue;
+  readonly quad: number;
+}
+
+/** Addresses of a record's first activations, scales and sums, and of its weights. */
+interface RecordPlace {
+  readonly codes: LoopValue;
+  readonly scales: LoopValue;
+  readonly sums: LoopValue;
+  readonly record: LoopValue;
+  readonly quad: number;
+}
+
+/** The results of a register block: [row][vector]. */
+function bandSums(k: KernelBuilder, product: BlockProduct, { x, band, row, quad }: BlockPlace): readonly LoopValue[] {
+  const { w, rows, vectors, floats, codeBytes, scaleBytes } = product;
+  const codes = k.offset(x, row, codeBytes);
+  const scales = k.add(k.offset(x, row, scaleBytes), k.index(product.x.scalesOffset));
+  const sums = k.add(k.offset(x, row, scaleBytes), k.index(product.x.sumsOffset));
+  const zeros = Array.from({ length: rows * vectors }, () => k.constant(floats, 0));
+  const add = w.nested ? addNestedRecord : addRecord;
+  const record = (number: LoopValue, groups: number, carried: readonly LoopValue[]): readonly LoopValue[] => {
+    const ofScales = (w.recordColumns / w.scaleColumns) * 4;
+    const place: RecordPlace = {
+      codes: k.offset(codes, number, w.recordColumns),
+      scales: k.offset(scales, number, ofScales),
+      sums: k.offset(sums, number, ofScales),
+      record: k.offset(band, number, w.recordBytes),
+      quad,
+    };
+    return add(k, product, place, groups, carried);
+  };
+  const perRecord = w.recordColumns / GROUP_COLUMNS;
+  const whole = Math.floor(w.groups / perRecord);
+  const rest = w.groups % perRecord;
+  const totals = k.for(0, whole, 1, zeros, (number, carried) => record(number, perRecord, carried));
+  return rest === 0 ? totals : record(k.index(whole), rest, totals);
+}
+
+/** Adds the first groups of a record whose scales are float16 numbers. */
+function addRecord(
+  k: KernelBuilder,
+  product: BlockProduct,
+  place: RecordPlace,
+  groups: number,
+  carried: readonly LoopValue[],
+): readonly LoopValue[] {
+  const { w, floats } = product;
+  let sums = carried;
+  for (let group = 0; group < groups; group++) {
+    sums = addGroup(k, product, groupPlace(k, product, place, k.index(group)), sums, (part, vector) => {
+      const index = (group * GROUP_COLUMNS) / w.scaleColumns + part;
+      return k.load(floats, place.record, (index * BAND_ROWS + (place.quad + vector) * floats.lanes) * 2, "f16");
+    });
+  }
+  return sums;
+}
+
+/** Adds a record whose scales have parts: sums with those are multiplied with the numbers of the block at the end. */
+function addNestedRecord(
+  k: KernelBuilder,
+  product: BlockProduct,
+  place: RecordPlace,
+  groups: number,
+  carried: readonly LoopValue[],
+): readonly LoopValue[] {
+  const { w, rows, vectors, floats } = product;
+  const half = (offset: number, vector: number): LoopValue =>
+    k.load(floats, place.record, offset + (place.quad + vector) * floats.lanes * 2, "f16");
+  const count = rows * vectors;
+  const none = Array.from({ length: w.minima ? 2 * count : count }, () => k.constant(floats, 0));
+  const sums = k.for(0, groups, 1, none, (group, partial) => {
+    const at = groupPlace(k, product, place, group);
+    const parts =
+      (offset: number) =>
+      (part: number, vector: number): LoopValue => {
+        const of = k.offset(place.record, group, (GROUP_COLUMNS / w.scaleColumns) * BAND_ROWS);
+        const byte = offset + part * BAND_ROWS + (place.quad + vector) * floats.lanes;
+        return k.convert(floats, k.load(product.words, of, byte, "i8"));
+      };
+    const products = addGroup(k, product, at, partial.slice(0, count), parts(w.scalePartsOffset));
+    if (!w.minima) return products;
+    return [...products, ...addMinima(k, product, at, partial.slice(count), parts(w.minimumPartsOffset))];
+  });
+  const scales = Array.from({ length: vectors }, (_, vector) => half(0, vector));
+  const totals = carried.map((sum, i) => k.fma(sums[i]!, scales[i % vectors]!, sum));
+  if (!w.minima) return totals;
+  const minima = Array.from({ length: vectors }, (_, vector) => k.unary("neg", half(w.minimaOffset, vector)));
+  return totals.map((sum, i) => k.fma(sums[count + i]!, minima[i % vectors]!, sum));
+}
+
+/** Addresses of a group: its activations with their scales and sums, and its lines. */
+interface GroupPlace {
+  readonly codes: LoopValue;
+  readonly scales: LoopValue;
+  readonly sums: LoopValue;
+  readonly lines: LoopValue;
+}
+
+function groupPlace(k: KernelBuilder, { w, words }: BlockProduct, place: RecordPlace, group: LoopValue): GroupPlace {
+  const ofScales = (GROUP_COLUMNS / w.scaleColumns) * 4;
+  const lines = k.offset(k.add(place.record, k.index(w.codesOffset)), group, w.groupBytes);
+  return {
+    codes: k.offset(place.codes, group, GROUP_COLUMNS),
+    scales: k.offset(place.scales, group, ofScales),
+    sums: k.offset(place.sums, group, ofScales),
+    lines: k.add(lines, k.index(place.quad * words.lanes * 4)),
+  };
+}
+
+/** Adds the products of a group to sums [row][vector]; `scale` gives the weights' scales of a part of it. */
+function addGroup(
+  k: KernelBuilder,
+  product: BlockProduct,
+  at: GroupPlace,
+  sums: readonly LoopValue[],
+  scale: (part: number, vector: number) => LoopValue,
+): readonly LoopValue[] {
+  const { w, vectors, floats, words, scaleBytes } = product;
+  const parts = GROUP_COLUMNS / w.scaleColumns;
+  const dots = groupDots(k, product, at);
+  const out = [...sums];
+  for (let part = 0; part < parts; part++) {
+    const scales = Array.from({ length: vectors }, (_, vector) => scale(part, vector));
+    dots[part]!.forEach((dot, i) => {
+      const offset = Math.floor(i / vectors) * scaleBytes + part * 4;
+      const bias = w.centre > 0 && k.shift("shl", k.loadSplat(words, at.sums, offset), Math.log2(w.centre));
+      const value = k.convert(floats, bias ? k.sub(dot, bias) : dot);
+      const scaled = k.mul(value, k.loadSplat(floats, at.scales, offset));
+      out[i] = k.fma(scaled, scales[i % vectors]!, out[i]!);
+    });
+  }
+  return out;
+}
+
+/** The sums of activations times codes of a group, part by part: [part][row][vector]. */
+function groupDots(k: KernelBuilder, product: BlockProduct, { codes, lines }: GroupPlace): readonly LoopValue[][] {
+  const { w, rows, vectors, words, codeBytes, wholeBytes, prefetches } = product;
+  const bytes = loopType("i8", 4 * words.lanes);
+  const lineCount = w.groupBytes / LINE_BYTES;
+  if (prefetches) for (let line = 0; line < lineCount; line++) k.prefetch(lines, PREFETCH_BYTES + line * LINE_BYTES);
+  const ofVectors = Array.from({ length: vectors }, (_, vector) =>
+    codeWords(k, w, words, (line) => k.load(words, lines, line * LINE_BYTES + vector * words.lanes * 4)),
+  );
+  const perPart = w.scaleColumns / 4;
+  return Array.from({ length: GROUP_WORDS / perPart }, (_, part) => {
+    const none = Array.from({ length: rows * vectors }, () => k.constant(words, 0));
+    const [sums, lowest] = [none, [...none]];
+    for (let i = 0; i < perPart; i++) {
+      const vectorsOfWord = ofVectors.map((generator) => generator.next().value as LoopValue);
+      for (let row = 0; row < rows; row++) {
+        const four = k.bitcast(bytes, k.loadSplat(words, codes, row * codeBytes + (part * perPart + i) * 4));
+        const dot = (code: LoopValue, sum: LoopValue): LoopValue => k.dot4(four, k.bitcast(bytes, code), sum);
+        vectorsOfWord.forEach((word, vector) => {
+          const at = row * vectors + vector;
+          if (wholeBytes) {
+            sums[at] = dot(word, sums[at]!);
+            return;
+          }
+          const half = k.binary("and", k.shift("shr_u", word, 1), k.constant(words, 0x7f7f7f7f));
+          sums[at] = dot(half, sums[at]!);
+          lowest[at] = dot(k.binary("and", word, k.constant(words, 0x01010101)), lowest[at]!);
+        });
+      }
+    }
+    return wholeBytes ? sums : sums.map((sum, i) => k.add(k.shift("shl", sum, 1), lowest[i]!));
+  });
+}
+
+/** Adds the products of a group's activations, which add up to `sums`, with the parts of its minima. */
+function addMinima(
+  k: KernelBuilder,
+  { vectors, floats, words, scaleBytes }: BlockProduct,
+  at: GroupPlace,
+  carried: readonly LoopValue[],
+  minimum: (part: number, vector: number) => LoopValue,
+): LoopValue[] {
+  const minima = Array.from({ length: vectors }, (_, vector) => minimum(0, vector));
+  return carried.map((sum, i) => {
+    const offset = Math.floor(i / vectors) * scaleBytes;
+    const total = k.convert(floats, k.loadSplat(words, at.sums, offset));
+    return k.fma(k.mul(total, k.loadSplat(floats, at.scales, offset)), minima[i % vectors]!, sum);
+  });
+}
+
+/** Writes the results of a register block that lie within the result. */
+function storeSums(
+  k: KernelBuilder,
+  { w, vectors, floats }: BlockProduct,
+  y: LoopValue,
+  firstRow: LoopValue,
+  band: LoopValue,
+  quad: number,
+  sums: readonly LoopValue[],
+): void {
+  const to = k.offset(k.offset(y, firstRow, w.rows * 4), band, BAND_ROWS * 4);
+  const write = (count: number) => (): LoopValue[] => {
+    sums.forEach((sum, i) => {
+      const rowAt = k.add(to, k.index(Math.floor(i / vectors) * w.rows * 4));
+      storeUpTo(k, sum, rowAt, (quad + (i % vectors)) * floats.lanes, count);
+    });
+    return [];
+  };
+  const rest = w.rows % BAND_ROWS;
+  if (rest === 0) write(BAND_ROWS)();
+  else if (w.rows < BAND_ROWS) write(rest)();
+  else k.if(k.compare("eq", band, k.index(Math.floor(w.rows / BAND_ROWS))), write(rest), write(BAND_ROWS));
+}
