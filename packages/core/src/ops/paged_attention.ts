@@ -93,10 +93,10 @@ export type PagedAttentionOptions = Omit<AttentionOptions, "causal">;
 
 /**
  * Attention of queries `q` [batch, time, heads, size] over keys [pages, page size, key heads, size] and values [pages,
- * page size, key heads, value size]: [batch, time, heads, value size]. Query t of sequence b sees the keys 0 to
- * position[b] + t, or those of them that the options leave; key s of a sequence is in page `table`[b, floor(s / page
- * size)] at s mod page size. `position` is i32 [batch], `table` i32 [batch, pages of a sequence]. A position beyond those
- * pages counts as their last one. Pages that nobody sees may be named by anything that is a page.
+ * page size, key heads, value size]: [batch, time, heads, value size]. `position` is i32 [batch], `table` i32 [batch,
+ * pages of a sequence]. Query t of sequence b sees the keys 0 to position[b] + t, or those of them that the options
+ * leave; key s of a sequence is in page `table`[b, floor(s / page size)], at s mod page size. A position beyond those
+ * pages counts as their last one. Pages that nobody sees may be named by any number of a page.
  * @throws ShapeMismatchError when shapes do not fit, an option is out of range, or the page size is no power of two.
  */
 export function pagedAttention(
