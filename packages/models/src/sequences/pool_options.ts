@@ -21,7 +21,7 @@ export interface PoolOptions {
   readonly capacity?: number;
   /** Tokens of a page: a power of two from 32 on. Default 64. */
   readonly pageSize?: number;
-  /** Tokens of a prompt that are read at once: a power of two. Default 32. */
+  /** Tokens of a prompt that are read at once, an eighth of them where fewer are left: a power of two. Default 64. */
   readonly chunkLength?: number;
   /** The most bytes of recurrent states that are kept for texts that begin alike. Default 64 MiB. */
   readonly keptStateBytes?: number;
@@ -36,7 +36,7 @@ export function poolSettings(model: Model, options: PoolOptions): PoolSettings {
     lanes: options.lanes ?? 8,
     capacity: options.capacity ?? model.contextLimit ?? 0,
     pageSize: options.pageSize ?? 64,
-    chunkLength: options.chunkLength ?? 32,
+    chunkLength: options.chunkLength ?? 64,
     keptStateBytes: options.keptStateBytes ?? 2 ** 26,
   };
   const hasCaches = stateLeaves(model).some(({ isCache }) => isCache);

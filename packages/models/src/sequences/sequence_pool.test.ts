@@ -57,41 +57,35 @@ const models: readonly (readonly [name: string, model: Model])[] = [
   ["hybrid of mamba2", { architecture: "mamba2", ...sampleConfigs.mamba2, pattern: "MA", contextLength: 64 }] as const,
   ["hybrid of gla", { architecture: "gla", ...sampleConfigs.gla, pattern: "AG", contextLength: 64 }] as const,
   ["linear", { architecture: "llama", ...sampleConfigs.llama, attention: "linear" }] as const,
-].map(([name, config]) => [name, createModel({ ...config, vocabSize: VOCABULARY })]);
+].map(([name, config]) => [name, createModel({ ...config, dim: 16, vocabSize: VOCABULARY })]);
 
 for (const [name, model] of models) {
   test(`${name}: a batch of different lengths gives what each sequence gives alone`, async () => {
     const [pool, alone] = [pooled(model, { lanes: 4, capacity: 256 }), pooled(model, { capacity: 256 })];
     const long = prompt(41, 1);
     const texts = [long, prompt(3, 2), [...long.slice(0, 32), 1, 2, 3]];
-    const sequences: Sequence[] = [];
+    const [sequences, solo]: Sequence[][] = [[], []];
     for (const text of texts) {
       const sequence = pool.open(text);
       // The third begins as the first one does.
       assert.equal(sequence.position, sequences.length === 2 ? 32 : 0);
-      const logits = await pool.read(sequence);
-      assert.ok(largestError(expectedLogits(model, text), logits) < 2e-5);
+      await pool.read(sequence);
       sequences.push(sequence);
-    }
-    sequences.push(pool.fork(sequences[0]));
-    const solo: Sequence[] = [];
-    for (const text of [...texts, long]) {
       solo.push(alone.open(text));
-      await alone.read(solo[solo.length - 1]);
+      await alone.read(solo.at(-1)!);
       alone.forget();
     }
+    sequences.push(pool.fork(sequences[0]));
+    solo.push(alone.fork(solo[0]));
     // Some of them, in any order, with a token each: the fork goes another way.
-    for (const active of [
-      [0, 1, 2, 3],
-      [3, 1],
-      [2, 0, 3],
-    ]) {
-      active.forEach((i) => [pool, alone].forEach((each, n) => each.append([sequences, solo][n][i], (i + 2) % 7)));
+    for (const active of [[3, 1], [2], [2, 0, 3, 1]]) {
+      for (const i of active) [pool, alone].forEach((each, n) => each.append([sequences, solo][n][i], (i + 2) % 7));
       const batch = await pool.step(active.map((i) => sequences[i]));
       for (const [n, i] of active.entries()) {
         const logits = batch[n].slice();
         assert.deepEqual(logits, (await alone.step([solo[i]]))[0], `${name}, sequence ${i}`);
-        if (active.length === 3) assert.ok(largestError(expectedLogits(model, sequences[i].tokens), logits) < 2e-5);
+        if (active.length < 4) continue;
+        assert.ok(largestError(expectedLogits(model, sequences[i].tokens), logits) < 2e-5, `${name}, sequence ${i}`);
       }
     }
     pool.close();

@@ -42,6 +42,9 @@ export interface SavedSequence {
   readonly state: readonly Uint8Array[] | undefined;
 }
 
+/** What is left of a prompt is read by a program of so many times fewer tokens, and the rest by steps. */
+const SHORTER = 8;
+
 /** What a pool has, in bytes and pages. */
 export interface PoolMemory {
   /** All pages, taken when the pool was opened. */
@@ -184,7 +187,7 @@ export class SequencePool {
     const member = this.#memberOf(sequence);
     const left = member.tokens.length - member.position - 1;
     const { chunkLength } = this.#settings;
-    const length = [chunkLength, chunkLength / 4].find((each) => each > 1 && each <= left);
+    const length = [chunkLength, chunkLength / SHORTER].find((each) => each > 1 && each <= left);
     if (length === undefined) return false;
     const program = await this.#program(1, length);
     // Somebody else may have read or freed it meanwhile.
