@@ -28,8 +28,8 @@ describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (to
     const { programs } = JSON.parse(built.stdout) as { programs: { machine: string; name: string }[] };
     assert.deepEqual(
       programs.map(({ machine, name }) => `${machine} ${name}`),
-      [`${other} step`, `${host} step`],
-      "the context is shorter than a chunk of a prompt, so that there is no program for chunks",
+      [other, host].flatMap((machine) => [`${machine} step`, `${machine} prefill 8`]),
+      "the context is shorter than a long chunk of a prompt, so that there is a program for short ones alone",
     );
     assert.ok(existsSync(join(folder, "manifest.json")));
     const { stdout: expected } = await startFidelity(greedy, { env }).ended;

@@ -128,7 +128,7 @@ describe("decisions", { concurrency: 2 }, () => {
     for (const what of ["train", "prefill"]) {
       const args = [...TINY, "--what", what, "--context", "8", "--batch", "2", "--explain", "--no-measure", "--json"];
       const { name, donations }: Explanation = JSON.parse(await printed(...args));
-      assert.match(name, what === "train" ? /^train_step$/ : /^prefill 32$/);
+      assert.match(name, what === "train" ? /^train_step$/ : /^prefill 64$/);
       assert.ok(donations.length > 0);
     }
   });

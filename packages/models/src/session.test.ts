@@ -67,6 +67,32 @@ for (const model of [matmulFree, llama]) {
   });
 }
 
+test("long and short chunks, the last one filled up where caches have room for it, end as single tokens do", async () => {
+  const device = createInterpreter();
+  const model = createModel({ ...configs[1], contextLength: 64 });
+  const parameters = load(device, model, 4);
+  const compiled: string[] = [];
+  const counting: Device = {
+    ...device,
+    tensor: (type) => device.tensor(type),
+    compile: (graph, options) => {
+      compiled.push(graph.name);
+      return device.compile(graph, options);
+    },
+  };
+  const [tokens] = randomTokens(model, 1, 54, 9);
+  const single = await openSession(model, parameters, device);
+  const expected = readAll(single, tokens).slice(-model.vocabSize);
+  // Before the last one there are 40 + 2 x 5 + 3: with room for five the three are a chunk, without it steps.
+  for (const capacity of [56, 54]) {
+    const session = await openSession(model, parameters, counting, { capacity, chunkLength: 40 });
+    assert.ok(largestError(expected, await session.prefill(tokens)) < 1e-5);
+    assert.equal(session.position, 54);
+    session.close();
+  }
+  assert.deepEqual(compiled, ["step", "prefill 40", "prefill 5", "step", "prefill 40", "prefill 5"]);
+});
+
 test("parameters packed on the device are those packed on the host, and decode alike", async () => {
   const device = createInterpreter();
   const parameters = load(device, matmulFree, 6);

@@ -35,7 +35,7 @@ export interface SessionState {
 export interface SessionOptions {
   /** Tokens to make room for; the model's limit by default. What is recurrent needs no room and ignores it. */
   readonly capacity?: number;
-  /** Tokens of a prompt that are read at once. Default 32. */
+  /** Tokens of a prompt that are read at once, an eighth of them where fewer are left. Default 64. */
   readonly chunkLength?: number;
 }
 
@@ -49,6 +49,11 @@ export interface GenerateOptions {
   readonly constraint?: Constraint;
 }
 
+/** A longer chunk reads weights less often, but by then products are bound by computing. */
+const CHUNK_LENGTH = 64;
+/** What is left of a prompt is read by a program of so many times fewer tokens. */
+const SHORTER = 8;
+
 /**
  * Opens a session at the start of a sequence. `parameters` stay the caller's, may be packed, and must outlive it.
  * Throws `ParameterMismatchError` when they are not the model's, `ContextLimitError` for an impossible capacity, and
@@ -58,7 +63,7 @@ export async function openSession(
   model: Model,
   parameters: DeviceParameters,
   device: Device,
-  { capacity, chunkLength = 32 }: SessionOptions = {},
+  { capacity, chunkLength = CHUNK_LENGTH }: SessionOptions = {},
 ): Promise<Session> {
   requireCausal(model, "a session");
   invariant(Number.isInteger(chunkLength) && chunkLength >= 1, `a chunk of ${chunkLength} tokens`);
@@ -188,7 +193,8 @@ export class Session {
   readonly chunkLength: number;
   readonly #programs: SessionPrograms;
   readonly #step: SessionProgram;
-  #chunk: SessionProgram | undefined;
+  /** What reads chunks of a prompt, by the number of tokens. */
+  readonly #chunks = new Map<number, SessionProgram>();
   /** What `read` compiled, by the number of tokens. */
   readonly #readers = new Map<number, SessionProgram>();
   #position = 0;
@@ -246,16 +252,34 @@ export class Session {
    */
   async prefill(tokens: ArrayLike<number>): Promise<Float32Array> {
     this.#requirePrompt(tokens);
+    const last = tokens.length - 1; // left to `step`, which gives logits
     let read = 0;
-    // The last token is left to `step`, which gives logits.
-    for (; tokens.length - read > this.chunkLength; read += this.chunkLength) {
-      const chunk = (this.#chunk ??= await this.#programs.compile(this.chunkLength, false));
-      const view = chunk.tokens.i32();
-      for (let i = 0; i < this.chunkLength; i++) view[i] = tokens[read + i];
-      this.#run(chunk, this.chunkLength);
+    for (const length of this.#chunkLengths()) {
+      while (last - read >= length || this.#mayPad(length, last - read)) {
+        const chunk = this.#chunks.get(length) ?? (await this.#programs.compile(length, false));
+        this.#chunks.set(length, chunk);
+        const count = Math.min(length, last - read);
+        const view = chunk.tokens.i32();
+        for (let i = 0; i < length; i++) view[i] = i < count ? tokens[read + i] : 0;
+        this.#run(chunk, count);
+        read += count;
+      }
     }
-    for (; read < tokens.length - 1; read++) this.step(tokens[read]);
-    return this.step(tokens[read]);
+    for (; read < last; read++) this.step(tokens[read]);
+    return this.step(tokens[last]);
+  }
+
+  #chunkLengths(): number[] {
+    return [this.chunkLength, Math.floor(this.chunkLength / SHORTER)].filter((length) => length > 1);
+  }
+
+  /**
+   * Whether the shortest chunk may be filled up behind the `left` tokens that are still to be read: what is written to a
+   * cache behind the position is written again before anything reads it. A few are read one by one.
+   */
+  #mayPad(length: number, left: number): boolean {
+    const isShortest = length === this.#chunkLengths().at(-1);
+    return isShortest && 2 * left > length && this.canRewind && this.#position + length <= this.limit;
   }
 
   /**

@@ -167,7 +167,7 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
   return captured;
 }
 
-/** A session compiles the program for chunks of a prompt when a prompt is longer than one. */
+/** A session compiles the programs for chunks of a prompt, long and short ones, when a prompt has such. */
 async function traceChunk(
   model: Model,
   parameters: DeviceParameters,
@@ -176,7 +176,7 @@ async function traceChunk(
 ): Promise<void> {
   const programs: Captured[] = [];
   const session = await openSession(model, parameters, nullDevice(programs), { capacity });
-  await session.prefill(new Int32Array(Math.min(session.chunkLength + 1, session.limit)));
+  await session.prefill(new Int32Array(Math.min(2 * session.chunkLength, session.limit)));
   session.close();
   // The first one is that for a single token; a context that is shorter than a chunk has no other.
   captured.push(...programs.slice(1));

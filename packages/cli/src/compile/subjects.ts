@@ -263,7 +263,7 @@ function titleOf({ architecture, config }: Model, { what, batch, context }: Subj
 }
 
 /** Tokens of a prompt's chunk. */
-const CHUNK_TOKENS = 32;
+const CHUNK_TOKENS = 64;
 
 /** Has a model compile the program that is asked for, and calls `use` while its tensors are bound. */
 async function traceProgram<T>(
