@@ -26,6 +26,7 @@ const OPTIONS: readonly GenerateOptions[] = [
   { temperature: 0 },
   { seed: 5, topK: 40 },
   { seed: 9, stop: ["e", "\u0000"] },
+  { temperature: 0, speculation: {} },
   { seed: 1, constraint: { regex: "[a-e]{4}|x+y" }, logprobs: 2 },
 ];
 const TOKENS_MAX = 24;
@@ -130,7 +131,8 @@ function oneText({ loaded, reference, known }: Subject, random: Random, way: Way
     const { tokens, endedBy } = await generation.result();
     const isWhole = way === "to its end" || endedBy !== "interrupt";
     const before = isWhole ? expected : expected.slice(0, tokens.length);
-    if (String(tokens) !== String(before)) throw new Error(`${key} ${way}, ${endedBy}: ${tokens} and not ${before}`);
+    if (String(tokens) !== String(before))
+      throw new Error(`${key} ${way}, ${endedBy}: ${String(tokens)} and not ${String(before)}`);
   };
 }
 

@@ -73,6 +73,9 @@ export { randomPurpose, RandomStream, SeedError } from "./random.ts";
 export { LogitsError, Sampler } from "./sampling.ts";
 export { beamSearch, bestOf, SearchOptionError } from "./sampling/beam-search.ts";
 export type { FoundText, SearchOptions, SearchSession } from "./sampling/beam-search.ts";
+export { lookupDrafter, ModelDrafter } from "./sampling/drafters.ts";
+export { speculate } from "./sampling/speculative.ts";
+export type { Draft, Drafter, SpeculateOptions, SpeculationCount } from "./sampling/speculative.ts";
 export { logprobOf, topLogprobs } from "./sampling/logprobs.ts";
 export type { TokenLogprob } from "./sampling/logprobs.ts";
 export {

@@ -7,7 +7,14 @@
 import { FidelityError, invariant } from "@fidelity/units";
 
 /** Streams of one seed that must not meet: the same seed and step give unrelated numbers for each purpose. */
-export const randomPurpose = { initialisation: 0, batches: 1, sampling: 2, estimation: 3, validation: 4 } as const;
+export const randomPurpose = {
+  initialisation: 0,
+  batches: 1,
+  sampling: 2,
+  estimation: 3,
+  validation: 4,
+  drafting: 5,
+} as const;
 
 /** A seed outside the integers from 0 to 2^53 - 1. */
 export class SeedError extends FidelityError {}

@@ -32,12 +32,15 @@ export class Sampler {
   readonly #biases: Float64Array;
   #drawCount = 0;
 
-  /** Throws `SamplingOptionError` for an impossible option. */
-  constructor(vocabSize: number, options: SamplerOptions = {}) {
+  /**
+   * Throws `SamplingOptionError` for an impossible option.
+   * @param purpose which of the random numbers of the seed are drawn
+   */
+  constructor(vocabSize: number, options: SamplerOptions = {}, purpose: number = randomPurpose.sampling) {
     this.vocabSize = vocabSize;
     this.options = samplerOptions(options);
     const { seed, mirostat, mirostatTau, mirostatEta, logitBias } = this.options;
-    this.#random = new RandomStream(seed, 0, randomPurpose.sampling);
+    this.#random = new RandomStream(seed, 0, purpose);
     this.#candidates = new Candidates(vocabSize);
     this.#penalties = new Penalties(vocabSize, this.options);
     this.#mirostat = mirostat === 0 ? undefined : new Mirostat(mirostat, mirostatTau, mirostatEta);
@@ -77,6 +80,24 @@ export class Sampler {
     return token;
   }
 
+  /**
+   * Chooses the next token as `sample` does and with the same distribution p, but `guess` as often as that allows,
+   * where it was drawn from other `probabilities` q [vocabSize]: it is kept with probability min(1, p/q), and otherwise
+   * a token is drawn from what p has more than q (Leviathan and others, arXiv 2211.17192, algorithm 1). Throws as
+   * `sample`.
+   */
+  verify(logits: Float32Array, guess: number, probabilities: Float64Array, allowed?: Uint32Array): number {
+    const best = this.#score(logits, allowed);
+    const token = this.options.temperature === 0 ? best : this.#draw(best, { guess, probabilities });
+    this.#penalties.observe(token);
+    return token;
+  }
+
+  /** Writes what the last token was drawn from to `into` [vocabSize], unless the temperature is 0. */
+  probabilities(into: Float64Array): void {
+    this.#candidates.probabilities(into);
+  }
+
   /** Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. */
   #score(logits: Float32Array, allowed: Uint32Array | undefined): number {
     if (logits.length !== this.vocabSize) {
@@ -107,17 +128,16 @@ export class Sampler {
   }
 
   /** Filters the candidates and draws one of them. */
-  #draw(best: number): number {
+  #draw(best: number, guessed?: Guessed): number {
     const { temperature, topK, typicalP, topP, minP } = this.options;
     const candidates = this.#candidates;
     const bestScore = candidates.scores[best];
     candidates.begin();
     this.#random.seek(this.#drawCount++);
-    const uniform = this.#random.uniform();
     if (this.#mirostat !== undefined) {
       candidates.weigh(bestScore, temperature);
       this.#mirostat.keep(candidates);
-      const token = candidates.draw(uniform);
+      const token = this.#choose(guessed);
       this.#mirostat.learn(candidates, token);
       return token;
     }
@@ -132,8 +152,24 @@ export class Sampler {
     // Only typical may have left the likeliest token out.
     const highest = typicalP < 1 ? heaviestScore(candidates) : bestScore;
     if (!filters || temperature !== 1) candidates.weigh(highest, temperature);
-    return candidates.draw(uniform);
+    return this.#choose(guessed);
   }
+
+  /** Draws from the candidates; a guess that was drawn elsewhere is kept as often as they allow. */
+  #choose(guessed: Guessed | undefined): number {
+    const candidates = this.#candidates;
+    const uniform = this.#random.uniform();
+    if (guessed === undefined) return candidates.draw(uniform);
+    const { guess, probabilities } = guessed;
+    if (uniform * probabilities[guess] < candidates.probabilityOf(guess)) return guess;
+    return candidates.drawExcess(this.#random.uniform(), probabilities);
+  }
+}
+
+/** A token that was drawn from other probabilities. */
+interface Guessed {
+  readonly guess: number;
+  readonly probabilities: Float64Array;
 }
 
 /** The largest weight of a candidate. */

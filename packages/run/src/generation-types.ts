@@ -2,6 +2,7 @@
 
 import type { Grammar, SamplerOptions } from "@fidelity/models";
 import { gbnfGrammar, jsonSchemaGrammar, regexGrammar } from "@fidelity/models";
+import type { LanguageModel } from "./language-model.ts";
 
 /** What a text must be. */
 export type ConstraintSource =
@@ -28,8 +29,26 @@ export interface GenerateOptions extends SamplerOptions {
   readonly constraint?: ConstraintSource;
   /** How many of the likeliest tokens to report for each token, besides its own log-probability. Default: no report. */
   readonly logprobs?: number;
+  /** Guesses what comes next, to read several tokens at once. Default: nobody does. */
+  readonly speculation?: SpeculationOptions;
   /** Ends the generation when it is aborted, without an error: the result says "interrupt". */
   readonly signal?: AbortSignal;
+}
+
+/** How to guess. The text has the same distribution as without, and without a draft model is the very same. */
+export interface SpeculationOptions {
+  /** A smaller model of the same vocabulary that guesses; without one, what followed the last tokens before. */
+  readonly draftModel?: LanguageModel;
+  /** The longest guess: 1, 3, 7 or 15 tokens. Default 7. */
+  readonly draftTokens?: number;
+}
+
+/** What became of guesses. */
+export interface SpeculationReport {
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
+  /** Of those that were drafted; 0 where none were. */
+  readonly acceptanceRate: number;
 }
 
 /** Why a text ended; a loop that was left and a signal are both an interrupt. */
@@ -60,6 +79,8 @@ export interface Timings {
   readonly decodeSeconds: number;
   /** Tokens after the first in a second; 0 where there are none. */
   readonly decodeTokensPerSecond: number;
+  /** Where there was speculation. */
+  readonly speculation?: SpeculationReport;
 }
 
 /** A token with the natural logarithm of its probability, before penalties and filters. */

@@ -1,8 +1,8 @@
 // One generation: a prompt is read, and text comes piece by piece. The pieces are asked for by a loop, and nothing is
 // computed that nobody asks for; leaving the loop, an abort and an error give the session back at once.
 
-import { ContextLimitError, logprobOf, Sampler, topLogprobs } from "@fidelity/models";
-import type { Constraint, Model, Tokenizer } from "@fidelity/models";
+import { ContextLimitError, logprobOf, lookupDrafter, Sampler, speculate, topLogprobs } from "@fidelity/models";
+import type { Constraint, Drafter, Model, Session, SpeculationCount, Tokenizer } from "@fidelity/models";
 import type {
   EndedBy,
   GenerateOptions,
@@ -32,10 +32,20 @@ export interface GenerationHome {
   readonly loadSeconds: number;
   /** The constraint of the options, at its start. */
   constraint(options: GenerateOptions): Constraint | undefined;
+  /** The drafter of the options' draft model, with a session until it is disposed. */
+  drafter(options: GenerateOptions, tokens: number): Promise<HeldDrafter>;
+}
+
+/** A drafter that holds something. */
+export interface HeldDrafter extends Disposable {
+  readonly drafter: Drafter;
 }
 
 /** The most tokens of a text, unless said. */
 export const MAX_TOKENS = 256;
+/** What chooses tokens. */
+type Chooser = Pick<Sampler, "observe" | "sample" | "verify">;
+
 /** Tokens that are read between two looks at the signal: whole chunks of a session, and the token that ends them. */
 const PART_TOKENS = 256;
 
@@ -55,6 +65,7 @@ export class Generation implements AsyncIterable<string> {
   #text = "";
   #rawText = "";
   #endedBy: EndedBy = "interrupt";
+  readonly #guesses: SpeculationCount = { rounds: 0, draftedTokens: 0, acceptedTokens: 0 };
   #cachedTokens = 0;
 
   /** Throws for options that cannot be; nothing is held before the first piece is asked for. */
@@ -115,9 +126,17 @@ export class Generation implements AsyncIterable<string> {
       endedBy: this.#endedBy,
       ...(constraint !== undefined && { isComplete: constraint.isComplete }),
       usage: this.#usage(),
-      timings: this.#clock.timings(this.#home.loadSeconds, this.#usage()),
+      timings: this.#timings(),
       ...(this.#options.logprobs !== undefined && { logprobs: this.#reports.slice(0, this.#tokens.length) }),
     };
+  }
+
+  #timings(): Timings {
+    const timings = this.#clock.timings(this.#home.loadSeconds, this.#usage());
+    if (this.#options.speculation === undefined) return timings;
+    const { draftedTokens, acceptedTokens } = this.#guesses;
+    const acceptanceRate = draftedTokens === 0 ? 0 : acceptedTokens / draftedTokens;
+    return { ...timings, speculation: { draftedTokens, acceptedTokens, acceptanceRate } };
   }
 
   get #isAborted(): boolean {
@@ -146,11 +165,36 @@ export class Generation implements AsyncIterable<string> {
       throw error;
     } finally {
       this.#clock.compileSeconds = lane.compiler.seconds - lane.compileSeconds;
-      // What was read is a beginning of what was asked and answered: the last token mostly was not.
-      const known = [...Array.from(tokens), ...this.#tokens].slice(0, session.position);
-      pool.release(lane, isWhole ? known : undefined);
+      pool.release(lane, isWhole ? this.#known(session) : undefined);
       if (isWhole) this.#onEnd(this);
     }
+  }
+
+  /** What a session has read: a beginning of what was asked and answered, the last token mostly was not. */
+  #known(session: Session): number[] {
+    const all = [...Array.from(this.#prompt.tokens), ...this.#tokens];
+    if (session.position > all.length) {
+      // Guesses that were right and that nobody took.
+      if (session.canRewind) session.rewind(all.length);
+      else session.reset();
+    }
+    return all.slice(0, session.position);
+  }
+
+  /** The tokens that follow, by the session alone or with guesses. */
+  async *#follow(
+    session: Session,
+    rest: readonly number[],
+    options: Parameters<Session["generate"]>[1] & { readonly sampler: Chooser },
+  ): AsyncGenerator<number, void, undefined> {
+    const { speculation } = this.#options;
+    if (speculation === undefined) return yield* session.generate(rest, options);
+    const before = Array.from(this.#prompt.tokens).slice(0, session.position);
+    const { draftModel, draftTokens } = speculation;
+    const wanted = { ...options, before, draftTokens, count: this.#guesses };
+    if (draftModel === undefined) return yield* speculate(session, rest, { ...wanted, drafter: lookupDrafter });
+    using held = await this.#home.drafter(this.#options, this.#prompt.tokens.length + options.maxTokens);
+    return yield* speculate(session, rest, { ...wanted, drafter: held.drafter });
   }
 
   async *#write(lane: Lane, maxTokens: number): AsyncGenerator<string, void, undefined> {
@@ -171,18 +215,22 @@ export class Generation implements AsyncIterable<string> {
       return isStop;
     };
     const { sampler, constraint } = this.#choice();
-    const tokens = session.generate(rest, { sampler, maxTokens: limit, stop, constraint });
-    for (;;) {
-      const { value: token, done = false } = await pool.during(tokens.next());
-      if (done || token === undefined) break;
-      this.#clock.token();
-      this.#tokens.push(token);
-      yield* this.#show(stream.push(token));
-      if (this.#filter.found !== undefined) endedBy = "stop-string";
-      else await pause.turn();
-      pool.requireOpen();
-      if (this.#isAborted) endedBy = "interrupt";
-      if (endedBy === "stop-string" || endedBy === "interrupt") break;
+    const tokens = this.#follow(session, rest, { sampler, maxTokens: limit, stop, constraint });
+    try {
+      for (;;) {
+        const { value: token, done = false } = await pool.during(tokens.next());
+        if (done || token === undefined) break;
+        this.#clock.token();
+        this.#tokens.push(token);
+        yield* this.#show(stream.push(token));
+        if (this.#filter.found !== undefined) endedBy = "stop-string";
+        else await pause.turn();
+        pool.requireOpen();
+        if (this.#isAborted) endedBy = "interrupt";
+        if (endedBy === "stop-string" || endedBy === "interrupt") break;
+      }
+    } finally {
+      await tokens.return(); // gives back what guesses took
     }
     if (constraint?.isFinished === true && endedBy !== "stop-string") endedBy = "complete";
     this.#endedBy = endedBy;
@@ -217,17 +265,19 @@ export class Generation implements AsyncIterable<string> {
   }
 
   /** What chooses tokens; it takes notes where they were asked for. */
-  #choice(): { readonly sampler: Pick<Sampler, "observe" | "sample">; readonly constraint: Constraint | undefined } {
+  #choice(): { readonly sampler: Chooser; readonly constraint: Constraint | undefined } {
     const [sampler, constraint, count] = [this.#sampler, this.#constraint, this.#options.logprobs];
     if (count === undefined) return { sampler, constraint };
-    const noted = {
-      observe: (token: number) => sampler.observe(token),
-      sample: (logits: Float32Array, allowed?: Uint32Array): number => {
-        const token = sampler.sample(logits, allowed);
-        const top = topLogprobs(logits, count).map((likely) => this.#reportOf(likely.token, likely.logprob));
-        this.#reports.push({ ...this.#reportOf(token, logprobOf(logits, token)), top });
-        return token;
-      },
+    const note = (logits: Float32Array, token: number): number => {
+      const top = topLogprobs(logits, count).map((likely) => this.#reportOf(likely.token, likely.logprob));
+      this.#reports.push({ ...this.#reportOf(token, logprobOf(logits, token)), top });
+      return token;
+    };
+    const noted: Chooser = {
+      observe: (token) => sampler.observe(token),
+      sample: (logits, allowed) => note(logits, sampler.sample(logits, allowed)),
+      verify: (logits, guess, probabilities, allowed) =>
+        note(logits, sampler.verify(logits, guess, probabilities, allowed)),
     };
     return { sampler: noted, constraint };
   }

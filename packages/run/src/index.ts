@@ -11,6 +11,8 @@ export type {
   GenerateOptions,
   GenerationResult,
   ReportedToken,
+  SpeculationOptions,
+  SpeculationReport,
   Timings,
   TokenReport,
   Usage,

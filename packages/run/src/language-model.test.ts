@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import { createInterpreter } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
 import { ContextLimitError, GrammarError, ModelKindError, openSession, Sampler } from "@fidelity/models";
-import { UnknownCharacterError } from "@fidelity/models";
+import { CharacterTokenizer, UnknownCharacterError } from "@fidelity/models";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
 import { ModelClosedError } from "./session-pool.ts";
@@ -160,6 +160,53 @@ describe("generate", () => {
     const greedy = await loaded.generate("ab", { ...GREEDY, maxTokens: 6 }).result();
     const { texts, endedBy } = await loaded.search("ab", { beams: 1, maxTokens: 6 });
     assert.deepEqual([texts[0].text, endedBy], [greedy.text, "tokens"]);
+    await loaded.close();
+  });
+});
+
+describe("speculation", () => {
+  const repeating = "abcabcabcabcab";
+
+  for (const architecture of ["llama", "matmul-free"] as const) {
+    test(`${architecture}: looked-up guesses leave the text as it is, and what is left early is known`, async () => {
+      const { loaded, device, before } = languageModel(architecture);
+      const options = { ...GREEDY, maxTokens: 30 };
+      const plain = await loaded.generate(repeating, options).result();
+      assert.equal(plain.timings.speculation, undefined);
+      const guessed = await loaded.generate(repeating, { ...options, speculation: {}, logprobs: 1 }).result();
+      assert.deepEqual([guessed.text, guessed.logprobs?.length], [plain.text, 30]);
+      const { draftedTokens, acceptedTokens, acceptanceRate } = guessed.timings.speculation!;
+      assert.ok(draftedTokens > 0 && acceptanceRate === acceptedTokens / draftedTokens);
+      for (let at = 1; at < 30; at += 4) {
+        const left = loaded.generate(repeating, { ...options, speculation: {} });
+        let count = 0;
+        for await (const _ of left) if (++count === at) break;
+        const next = await loaded.generate(repeating + left.text, { ...options, maxTokens: 30 - at }).result();
+        assert.equal(left.text + next.text, plain.text, `left after ${at} tokens`);
+      }
+      await loaded.close();
+      assert.equal(device.live, before);
+    });
+  }
+
+  test("a draft model guesses; it has the same vocabulary, and its session is given back", async () => {
+    const { loaded } = languageModel("llama");
+    const { loaded: draftModel, device, before } = languageModel("matmul-free");
+    const options = { ...GREEDY, maxTokens: 20 };
+    const { text } = await loaded.generate("abc", options).result();
+    const speculation = { draftModel, draftTokens: 3 };
+    assert.equal((await loaded.generate("abc", { ...options, speculation }).result()).text, text);
+    const drawn = await loaded.generate("abc", { seed: 3, maxTokens: 20, speculation }).result();
+    assert.ok(drawn.timings.speculation!.draftedTokens > 0);
+    for await (const _ of loaded.generate("abc", { ...options, speculation })) break;
+    assert.equal(draftModel.sessionCount, 1);
+    await draftModel.close();
+    assert.equal(device.live, before);
+    const other = new LanguageModel(tinyModel(createInterpreter(), "llama", {}, CharacterTokenizer.fromTexts(["abc"])));
+    await assert.rejects(
+      loaded.generate("abc", { speculation: { draftModel: other } }).result(),
+      /has another vocabulary/,
+    );
     await loaded.close();
   });
 });

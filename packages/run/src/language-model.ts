@@ -3,7 +3,7 @@
 // becomes such a model is `open` of `@fidelity/run/node`, or `loadModel` for a file whose tensors are at hand.
 
 import type { Device } from "@fidelity/core";
-import { createConstraint, TokenVocabulary } from "@fidelity/models";
+import { createConstraint, ModelDrafter, ModelKindError, TokenVocabulary } from "@fidelity/models";
 import type {
   ChatMessage,
   ChatOptions,
@@ -21,7 +21,7 @@ import type { ChatFormat } from "./chat/chat-format.ts";
 import { embedText } from "./embed.ts";
 import type { Embedding, EmbedOptions } from "./embed.ts";
 import { Generation, MAX_TOKENS, requireRoom } from "./generation.ts";
-import type { GenerationHome, Prompt } from "./generation.ts";
+import type { GenerationHome, HeldDrafter, Prompt } from "./generation.ts";
 import { grammarFrom } from "./generation-types.ts";
 import type { ConstraintSource, GenerateOptions } from "./generation-types.ts";
 import { Pause } from "./pause.ts";
@@ -79,6 +79,8 @@ export class LanguageModel implements AsyncDisposable {
   readonly #home: GenerationHome;
   readonly #pool: SessionPool;
   readonly #constraints = new Map<string, Constraint>();
+  /** Models of the same vocabulary. */
+  readonly #guessesFor = new WeakSet<LanguageModel>();
   #vocabulary: TokenVocabulary | undefined;
   #format: ChatFormat | undefined;
   #closing: Promise<void> | undefined;
@@ -92,7 +94,9 @@ export class LanguageModel implements AsyncDisposable {
     this.device = device;
     this.#pool = new SessionPool({ model, parameters, device, context, idleMax: idleSessions });
     const constraint = ({ constraint: source }: GenerateOptions): Constraint | undefined => this.#constraintOf(source);
-    this.#home = { model, tokenizer, pool: this.#pool, loadSeconds, constraint };
+    const drafter = (options: GenerateOptions, tokens: number) =>
+      options.speculation!.draftModel!.#draft(this, options, tokens);
+    this.#home = { model, tokenizer, pool: this.#pool, loadSeconds, constraint, drafter };
   }
 
   /** Tokens that a sequence may have; Infinity where there is no limit. */
@@ -176,6 +180,31 @@ export class LanguageModel implements AsyncDisposable {
   async #close(): Promise<void> {
     await this.#pool.close();
     await this.#parts.release?.();
+  }
+
+  /** Guesses for another model, with a session that is held until the drafter is disposed. */
+  async #draft(other: LanguageModel, options: GenerateOptions, tokens: number): Promise<HeldDrafter> {
+    this.#requireVocabularyOf(other);
+    const lane = await this.#pool.take([], Math.min(tokens, this.#pool.limit));
+    const drafter = new ModelDrafter(lane.session, options);
+    return { drafter, [Symbol.dispose]: () => this.#pool.release(lane, []) };
+  }
+
+  #requireVocabularyOf(other: LanguageModel): void {
+    if (this.#guessesFor.has(other)) return;
+    const [own, wanted] = [this.tokenizer, other.tokenizer];
+    const differs = Array.from({ length: Math.max(own.vocabSize, wanted.vocabSize) }, (_, token) => token).find(
+      (token) =>
+        token >= own.vocabSize || token >= wanted.vocabSize || own.tokenText(token) !== wanted.tokenText(token),
+    );
+    if (differs !== undefined) {
+      throw new ModelKindError("the draft model has another vocabulary", {
+        expected: `the ${wanted.vocabSize} tokens of the model that it guesses for`,
+        got: `${own.vocabSize} tokens, of which token ${differs} is another one`,
+        hint: "take a smaller model of the same family",
+      });
+    }
+    this.#guessesFor.add(other);
   }
 
   #promptOf(prompt: string | ArrayLike<number> | readonly ChatMessage[]): Prompt {

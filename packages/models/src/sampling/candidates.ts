@@ -92,6 +92,37 @@ export class Candidates {
     return this.tokens[0]; // only rounding can bring us here
   }
 
+  /** A token's share of the weights; 0 for one that is no candidate. */
+  probabilityOf(token: number): number {
+    for (let rank = 0; rank < this.count; rank++) {
+      if (this.tokens[rank] === token) return this.weights[token] / this.total();
+    }
+    return 0;
+  }
+
+  /** Writes every token's share of the weights to `into` [vocabSize]. */
+  probabilities(into: Float64Array): void {
+    into.fill(0);
+    const total = this.total();
+    for (let rank = 0; rank < this.count; rank++) into[this.tokens[rank]] = this.weights[this.tokens[rank]] / total;
+  }
+
+  /** A candidate, drawn as `draw` does from what the candidates' shares have more than `others` [vocabSize]. */
+  drawExcess(uniform: number, others: Float64Array): number {
+    const total = this.total();
+    const excess = (rank: number): number =>
+      Math.max(0, this.weights[this.tokens[rank]] - total * others[this.tokens[rank]]);
+    let sum = 0;
+    for (let rank = 0; rank < this.count; rank++) sum += excess(rank);
+    const position = uniform * sum;
+    let end = 0;
+    for (let rank = 0; rank < this.count; rank++) {
+      end += excess(rank);
+      if (position < end) return this.tokens[rank];
+    }
+    return this.tokens[0]; // only rounding can bring us here
+  }
+
   /** Takes candidates in the order of falling keys until there are `limit` or their weights reach `sum`. */
   #keepFirst(keys: Float64Array, limit: number, sum: number): void {
     const size = this.count;
