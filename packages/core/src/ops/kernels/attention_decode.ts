@@ -109,9 +109,18 @@ interface Rows {
   /** Of position 0 of the key head. */
   readonly keys: LoopValue;
   readonly values: LoopValue;
+  /** Where keys and values are asked for that lie in the next page. */
+  readonly next: NextPage | undefined;
   /** Scratch: [keys of a tile / `keys`] vectors, and one. */
   readonly weights: LoopValue;
   readonly factors: LoopValue;
+}
+
+/** The first position that is not in a tile's page, perhaps, and how many bytes further on what is there lies. */
+interface NextPage {
+  readonly first: LoopValue;
+  readonly keys: LoopValue;
+  readonly values: LoopValue;
 }
 
 /** Sums of values by exponentials of scores less the largest, and what was the largest, for all queries. */
@@ -139,6 +148,7 @@ function attendBlock(k: KernelBuilder, block: Block): void {
     k.loop(first, end, cut.tile, (from) => {
       const tileEnd = k.min(k.add(from, k.index(cut.tile)), end);
       const row = firstRow(k, dims, block.table, sequence, from);
+      const next = nextPage(k, block, from, row);
       eachSet(k, block, ({ set, height, head, t, keyHead }) => {
         const ofHead = (base: LoopValue, elements: number): LoopValue =>
           k.offset(k.offset(base, row, keyHeads * elements * 4), keyHead, elements * 4);
@@ -155,6 +165,7 @@ function attendBlock(k: KernelBuilder, block: Block): void {
           limit: k.sub(endOfQuery, k.index(1)),
           keys: ofHead(block.keys, size),
           values: ofHead(block.values, valueSize),
+          next,
           weights,
           factors,
         };
@@ -168,6 +179,22 @@ function attendBlock(k: KernelBuilder, block: Block): void {
     });
     return [];
   });
+}
+
+function nextPage(k: KernelBuilder, block: Block, from: LoopValue, row: LoopValue): NextPage | undefined {
+  const { cut, table, sequence } = block;
+  const { dims } = cut;
+  if (dims.paged === undefined) return undefined;
+  const first = k.add(from, k.index(cut.tile));
+  const there = k.min(first, k.index(dims.capacity - 1));
+  const rows = k.sub(firstRow(k, dims, table, sequence, there), row);
+  const { key, value } = headStrides(dims);
+  return { first, keys: k.mul(rows, k.index(key)), values: k.mul(rows, k.index(value)) };
+}
+
+/** The bytes by which what is so many positions ahead lies elsewhere, for being in the next page. */
+function pageStep(k: KernelBuilder, next: NextPage, position: LoopValue, ahead: number, bytes: LoopValue): LoopValue {
+  return k.select(k.compare("lt", k.add(position, k.index(ahead)), next.first), k.index(0), bytes);
 }
 
 /** A set of heads and a query: its number, its heads and the first of them, and their key head. */
@@ -235,20 +262,22 @@ function writeScores(k: KernelBuilder, rows: Rows): LoopValue {
   const [scoreOf, masked] = [scoreOfProduct(k, mask, type), k.constant(type, MASKED)];
   const stride = headStrides(dims).key;
   const step = keys * together;
-  const ahead = Math.ceil(AHEAD_BYTES / (step * stride)) * step * stride;
+  const ahead = Math.ceil(AHEAD_BYTES / (step * stride)) * step;
   const store = (at: LoopValue, scores: readonly LoopValue[], before: LoopValue): LoopValue[] => {
     const to = k.offset(weights, k.div(at, k.index(keys)), type.lanes * 4);
     scores.forEach((score, i) => k.store(score, to, i * type.lanes * 4));
     return [scores.reduce((a, b) => largerOf(k, a, b), before)];
   };
-  const scored = (right: readonly RowAddress[]): LoopValue[] => dotRows(k, rows, right, ahead).map(scoreOf);
+  const scored = (right: readonly RowAddress[], moved?: LoopValue): LoopValue[] =>
+    dotRows(k, rows, right, ahead * stride, moved).map(scoreOf);
   // Keys that are all seen, a few at a time.
   const seenHere = k.sub(k.min(k.max(k.add(limit, k.index(1)), from), end), from);
   const whole = k.sub(seenHere, k.rem(seenHere, k.index(step)));
   const [largest] = k.for(0, whole, step, [masked], (at, [before]) => {
     const base = k.offset(rows.keys, k.add(from, at), stride);
     const right = Array.from({ length: step }, (_, j) => ({ base, offset: j * stride }));
-    return store(at, scored(right), before!);
+    const moved = rows.next && pageStep(k, rows.next, k.add(from, at), ahead, rows.next.keys);
+    return store(at, scored(right, moved), before!);
   });
   // Others are masked, and those behind the tile's last one repeat it.
   const integers = loopType("i32", type.lanes);
@@ -275,8 +304,17 @@ interface RowAddress {
   readonly offset: number;
 }
 
-/** Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on. */
-function dotRows(k: KernelBuilder, rows: Rows, right: readonly RowAddress[], aheadBytes: number): LoopValue[] {
+/**
+ * Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on, which
+ * lie `moved` bytes beyond where they would.
+ */
+function dotRows(
+  k: KernelBuilder,
+  rows: Rows,
+  right: readonly RowAddress[],
+  aheadBytes: number,
+  moved: LoopValue | undefined,
+): LoopValue[] {
   const { cut, height, q: left } = rows;
   const { type, dims, keys } = cut;
   const { size } = dims;
@@ -290,7 +328,9 @@ function dotRows(k: KernelBuilder, rows: Rows, right: readonly RowAddress[], ahe
     const next = [...sums];
     right.forEach((address, j) => {
       const at = k.add(address.base, d);
-      if (offset % LINE_BYTES === 0) k.prefetch(at, address.offset + offset + aheadBytes);
+      if (offset % LINE_BYTES === 0) {
+        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offset + aheadBytes);
+      }
       const other = k.load(type, at, address.offset + offset);
       queries.forEach((query, i) => {
         const n = Math.floor(j / keys) * height * keys + i * keys + (j % keys);
@@ -354,7 +394,7 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
 
 /** Scales the sums by their factors, and adds the values of a tile by their weights. */
 function addValues(k: KernelBuilder, rows: Rows): void {
-  const { cut, height, from, end, weights, factors, sums } = rows;
+  const { cut, height, from, end, next, weights, factors, sums } = rows;
   const { type, keys, dims, accumulators } = cut;
   const { valueSize } = dims;
   const stride = headStrides(dims).value;
@@ -367,10 +407,16 @@ function addValues(k: KernelBuilder, rows: Rows): void {
       const factor = k.loadSplat(piece.type, factors, i * keys * 4);
       return offsets.map((offset) => k.mul(k.load(piece.type, sums, i * valueSize * 4 + offset), factor));
     }).flat();
-    const add = (at: number, row: LoopValue, weightAt: LoopValue, partial: readonly LoopValue[]): LoopValue[] => {
+    const add = (
+      at: number,
+      row: LoopValue,
+      aheadOf: LoopValue,
+      weightAt: LoopValue,
+      partial: readonly LoopValue[],
+    ): LoopValue[] => {
       const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
       for (let line = 0; line < piece.count * piece.type.lanes * 4; line += LINE_BYTES)
-        k.prefetch(row, (at + ROWS_AHEAD) * stride + piece.offset + line);
+        k.prefetch(aheadOf, (at + ROWS_AHEAD) * stride + piece.offset + line);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
@@ -378,13 +424,17 @@ function addValues(k: KernelBuilder, rows: Rows): void {
     };
     /** Adds positions up to a number of them, `ways` at a time, each of those to sums of its own. */
     const loop = (low: LoopValue, high: LoopValue, inits: readonly LoopValue[], ways: number): readonly LoopValue[] =>
-      k.for(low, high, ways, inits, (_at, [row, weightAt, ...partial]) => [
-        k.add(row!, k.index(ways * stride)),
-        k.add(weightAt!, k.index(ways * weightBytes)),
-        ...Array.from({ length: ways }, (_, way) =>
-          add(way, row!, weightAt!, partial.slice(way * before.length, (way + 1) * before.length)),
-        ).flat(),
-      ]);
+      k.for(low, high, ways, inits, (at, [row, weightAt, ...partial]) => {
+        const moved = next && pageStep(k, next, k.add(from, at), ROWS_AHEAD, next.values);
+        const aheadOf = moved === undefined ? row! : k.add(row!, moved);
+        return [
+          k.add(row!, k.index(ways * stride)),
+          k.add(weightAt!, k.index(ways * weightBytes)),
+          ...Array.from({ length: ways }, (_, way) =>
+            add(way, row!, aheadOf, weightAt!, partial.slice(way * before.length, (way + 1) * before.length)),
+          ).flat(),
+        ];
+      });
     const ways = Math.max(1, Math.floor(SUMS_MIN / before.length));
     const zeros = before.map(({ type: sum }) => k.constant(sum, 0));
     const inits = [values, weights, ...before, ...Array.from({ length: ways - 1 }, () => zeros).flat()];
