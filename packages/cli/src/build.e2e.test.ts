@@ -28,7 +28,7 @@ describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (to
     const { programs } = JSON.parse(built.stdout) as { programs: { machine: string; name: string }[] };
     assert.deepEqual(
       programs.map(({ machine, name }) => `${machine} ${name}`),
-      [other, host].flatMap((machine) => [`${machine} step`, `${machine} prefill 8`]),
+      [other, host].flatMap((machine) => [`${machine} step`, `${machine} prefill 4`]),
       "the context is shorter than a long chunk of a prompt, so that there is a program for short ones alone",
     );
     assert.ok(existsSync(join(folder, "manifest.json")));

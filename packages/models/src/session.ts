@@ -35,7 +35,7 @@ export interface SessionState {
 export interface SessionOptions {
   /** Tokens to make room for; the model's limit by default. What is recurrent needs no room and ignores it. */
   readonly capacity?: number;
-  /** Tokens of a prompt that are read at once, an eighth of them where fewer are left. Default 64. */
+  /** Tokens of a prompt that are read at once, and eighths of them where fewer are left. Default 256. */
   readonly chunkLength?: number;
 }
 
@@ -49,9 +49,9 @@ export interface GenerateOptions {
   readonly constraint?: Constraint;
 }
 
-/** A longer chunk reads weights less often, but by then products are bound by computing. */
-const CHUNK_LENGTH = 64;
-/** What is left of a prompt is read by a program of so many times fewer tokens. */
+/** A longer chunk takes packed weights apart less often, but by then that hardly counts. */
+const CHUNK_LENGTH = 256;
+/** What is left of a prompt is read by programs of so many times fewer tokens. */
 const SHORTER = 8;
 
 /**
@@ -254,7 +254,7 @@ export class Session {
     this.#requirePrompt(tokens);
     const last = tokens.length - 1; // left to `step`, which gives logits
     let read = 0;
-    for (const length of this.#chunkLengths()) {
+    for (const length of this.chunkLengths) {
       while (last - read >= length || this.#mayPad(length, last - read)) {
         const chunk = this.#chunks.get(length) ?? (await this.#programs.compile(length, false));
         this.#chunks.set(length, chunk);
@@ -269,17 +269,21 @@ export class Session {
     return this.step(tokens[last]);
   }
 
-  #chunkLengths(): number[] {
-    return [this.chunkLength, Math.floor(this.chunkLength / SHORTER)].filter((length) => length > 1);
+  /** Tokens of the programs that read prompts, from the longest to the shortest. */
+  get chunkLengths(): number[] {
+    const lengths: number[] = [];
+    for (let length = this.chunkLength; length > 1; length = Math.floor(length / SHORTER)) lengths.push(length);
+    return lengths;
   }
 
   /**
-   * Whether the shortest chunk may be filled up behind the `left` tokens that are still to be read: what is written to a
-   * cache behind the position is written again before anything reads it. A few are read one by one.
+   * Whether a chunk may be filled up behind the `left` tokens that are still to be read: what is written to a cache
+   * behind the position is written again before anything reads it. It pays where little is filled up, or where the
+   * tokens would be read one by one.
    */
   #mayPad(length: number, left: number): boolean {
-    const isShortest = length === this.#chunkLengths().at(-1);
-    return isShortest && 2 * left > length && this.canRewind && this.#position + length <= this.limit;
+    const share = length < 2 * SHORTER ? 1 / 2 : 1 - 1 / SHORTER;
+    return left > share * length && left < length && this.canRewind && this.#position + length <= this.limit;
   }
 
   /**

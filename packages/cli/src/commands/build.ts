@@ -167,7 +167,7 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
   return captured;
 }
 
-/** A session compiles the programs for chunks of a prompt, long and short ones, when a prompt has such. */
+/** A session compiles the programs for chunks of a prompt, long and short ones, when a prompt has one. */
 async function traceChunk(
   model: Model,
   parameters: DeviceParameters,
@@ -176,7 +176,10 @@ async function traceChunk(
 ): Promise<void> {
   const programs: Captured[] = [];
   const session = await openSession(model, parameters, nullDevice(programs), { capacity });
-  await session.prefill(new Int32Array(Math.min(2 * session.chunkLength, session.limit)));
+  for (const length of session.chunkLengths.filter((tokens) => tokens < session.limit)) {
+    session.reset();
+    await session.prefill(new Int32Array(length + 1));
+  }
   session.close();
   // The first one is that for a single token; a context that is shorter than a chunk has no other.
   captured.push(...programs.slice(1));
