@@ -144,6 +144,24 @@ describe("generate", { concurrency: 2 }, () => {
     assert.equal(stopped.endedBy, "stop-string");
   });
 
+  test("guesses leave the text as it is, whoever makes them", async () => {
+    interface Guessed {
+      text: string;
+      timings: { speculation: { draftedTokens: number; acceptanceRate: number } };
+    }
+    const args = ["--model", run, "--tokens", "40", "--json", "--prompt", "the quick brown the quick "];
+    const greedy = [...args, "--temperature", "0"];
+    const { text } = JSON.parse(await textOf(...greedy)) as { text: string };
+    const itself = JSON.parse(await textOf(...greedy, "--draft-model", run, "--speculate", "3")) as Guessed;
+    assert.equal(itself.text, text);
+    assert.equal(itself.timings.speculation.acceptanceRate, 1);
+    for (const drawn of [greedy, args]) {
+      const guessed = JSON.parse(await textOf(...drawn, "--speculate")) as Guessed;
+      assert.equal(guessed.text, (JSON.parse(await textOf(...drawn)) as Guessed).text);
+      assert.ok(guessed.timings.speculation.draftedTokens > 0);
+    }
+  });
+
   test("a transformer stops where its context ends, and refuses a longer prompt", async () => {
     const document = JSON.parse(await textOf("--model", model, "--tokens", "1000", "--json", "--prompt", "a")) as {
       tokens: number;
@@ -168,6 +186,7 @@ describe("generate", { concurrency: 2 }, () => {
     [["--model", run, "--json-schema", '{"not": {}}'], /^fidelity: the schema's "not" cannot be used\n/],
     [["--model", run, "--regex", "§"], /^fidelity: no token may come next\n(.|\n)*vocabulary/],
     [["--model", run, "--grammar", scratch.at("none.gbnf")], /^fidelity: cannot read a file/],
+    [["--model", run, "--draft-model", model], /^fidelity: the draft model has another vocabulary\n/],
     [["--model", run, "--typical", "0"], /^fidelity: typicalP cannot be 0\n/],
     [["--model", run, "--prompt", "the §"], /^fidelity: the vocabulary has no token for "§" \(U\+00A7\)\n/],
     [["--model", model, "--tokenizer", model], /is not a llama2.c tokenizer file\n/],

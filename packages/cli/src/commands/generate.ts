@@ -34,9 +34,11 @@ import type { DeviceChoice, Target } from "../options.ts";
 import { createOutput, remark, writeText } from "../output.ts";
 import type { Output } from "../output.ts";
 import { modelPath } from "../run-folder.ts";
+import { describeSpeculation, draftModelOption, speculateOption, withSpeculation } from "../speculation-options.ts";
+import type { SpeculationChoice } from "../speculation-options.ts";
 import { formatRate, plural } from "../table.ts";
 
-interface CommandOptions extends DeviceChoice, ConstraintOptions {
+interface CommandOptions extends DeviceChoice, ConstraintOptions, SpeculationChoice {
   readonly model?: string;
   readonly tokenizer?: string;
   readonly prompt?: string;
@@ -77,6 +79,7 @@ Examples:
   fidelity generate --model runs/quickstart --prompt "Ada is " --json-schema person.schema.json | jq .name
   fidelity generate --model runs/quickstart --prompt "Born on " --regex "[0-9]{1,2} (May|June) 18[0-9]{2}"
   fidelity generate --model runs/quickstart --prompt "const " --beams 4 --tokens 30
+  fidelity generate --model runs/quickstart --prompt "interface " --speculate
   fidelity generate --model stories260K.bin --tokenizer tok512.bin --temperature 0`;
 
 export function generateCommand(done: (exitCode: number) => void): Command {
@@ -117,6 +120,8 @@ export function generateCommand(done: (exitCode: number) => void): Command {
         max: 100,
       }),
     )
+    .addOption(speculateOption())
+    .addOption(draftModelOption())
     .addOption(targetOption())
     .addOption(
       integerOption("--threads <count>", "threads that compute (default: 1 for a small model, otherwise all)", {
@@ -144,7 +149,7 @@ async function generate(options: CommandOptions): Promise<number> {
   const wanted = { ...sampling, maxTokens, stop, logprobs, constraint, signal: interrupt.signal };
   const written = await withModel(path, { ...options, threads }, (loaded) =>
     options.beams === undefined
-      ? write(loaded, prompt, wanted, output)
+      ? withSpeculation(loaded, options, (speculation) => write(loaded, prompt, { ...wanted, speculation }, output))
       : search(loaded, prompt, { ...wanted, beams: options.beams }, output),
   );
   if (!output.isJson) process.stdout.write("\n");
@@ -191,13 +196,14 @@ async function search(
   return { text, endedBy, isComplete, tokens, tokensPerSecond: tokens / seconds, beams: texts };
 }
 
-function requireCompatible({ json, logprobs, beams, stop }: CommandOptions): void {
+function requireCompatible({ json, logprobs, beams, stop, speculate, draftModel }: CommandOptions): void {
   if (logprobs !== undefined && json !== true) {
     throw new UsageError("--logprobs needs --json", { hint: "add --json: the log-probabilities are in its document" });
   }
-  if (beams === undefined || (logprobs === undefined && stop === undefined)) return;
+  const others = [logprobs, stop, speculate, draftModel];
+  if (beams === undefined || others.every((other) => other === undefined)) return;
   throw new UsageError("--beams searches among whole texts", {
-    expected: "it without --stop and --logprobs",
+    expected: "it without --stop, --logprobs, --speculate and --draft-model",
     hint: "leave --beams out, or give --tokens a smaller number",
   });
 }
@@ -221,7 +227,8 @@ function threadsFor(path: string): number {
   return statSync(path).size < SMALL_MODEL_BYTES ? 1 : availableParallelism();
 }
 
-function summary({ tokens, tokensPerSecond, endedBy }: Written): string {
+function summary({ tokens, tokensPerSecond, endedBy, timings }: Written): string {
   const speed = tokens > 1 ? `, ${formatRate(tokensPerSecond)} tokens/s` : "";
-  return `[${plural(tokens, "token")}${speed}, ended by ${endedBy}]`;
+  const guesses = describeSpeculation(timings?.speculation);
+  return `[${plural(tokens, "token")}${speed}${guesses}, ended by ${endedBy}]`;
 }

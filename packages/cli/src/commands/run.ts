@@ -23,9 +23,11 @@ import type { Target } from "../options.ts";
 import { createOutput, remark, writeText } from "../output.ts";
 import { pullWithProgress } from "../pull-model.ts";
 import { modelPath } from "../run-folder.ts";
+import { describeSpeculation, draftModelOption, speculateOption, withSpeculation } from "../speculation-options.ts";
+import type { SpeculationChoice } from "../speculation-options.ts";
 import { formatCount, formatDuration, formatRate, formatSize, plural } from "../table.ts";
 
-interface RunOptions {
+interface RunOptions extends SpeculationChoice {
   readonly tokenizer?: string;
   readonly system?: string;
   readonly template?: string;
@@ -70,6 +72,8 @@ export function runCommand(done: (exitCode: number) => void): Command {
     .addOption(numberOption("--min-p <share>", "keep tokens at least this likely beside the likeliest").default(0.05))
     .addOption(numberOption("--repetition-penalty <number>", "above 1, recent tokens become less likely").default(1))
     .addOption(seedOption())
+    .addOption(speculateOption())
+    .addOption(draftModelOption())
     .option("--no-wrap", "leave long lines to the terminal")
     .addOption(tokenizerOption())
     .addOption(targetOption())
@@ -96,9 +100,12 @@ async function runModel(name: string, words: string, options: RunOptions): Promi
   return withModel(found, options, async (loaded) => {
     const { tokens: maxTokens, system } = options;
     const templateOptions = { now: new Date() };
-    const conversation = loaded.chat({ ...sampling, maxTokens, system, template, templateOptions });
-    if (prompt !== undefined) return await askOnce(name, prompt, conversation, options, sampling);
-    return await converse(conversation, { name, facts: factsOf(info, template, options.target) }, options.wrap);
+    return await withSpeculation(loaded, options, async (speculation) => {
+      const settings = { ...sampling, maxTokens, system, template, templateOptions, speculation };
+      const conversation = loaded.chat(settings);
+      if (prompt !== undefined) return await askOnce(name, prompt, conversation, options, sampling);
+      return await converse(conversation, { name, facts: factsOf(info, template, options.target) }, options.wrap);
+    });
   });
 }
 
@@ -248,7 +255,9 @@ function summary({ usage, timings, endedBy }: GenerationResult): string {
   const speed = tokens > 1 ? `, ${formatRate(decodeTokensPerSecond)} tokens/s` : "";
   const after = firstTokenSeconds < 1 ? `${firstTokenSeconds.toFixed(2)} s` : formatDuration(firstTokenSeconds);
   const first = tokens > 0 ? `, the first after ${after}` : "";
+  const read = `read ${formatCount(promptTokens - cachedTokens)}`;
   const kept = cachedTokens > 0 ? ` and kept ${formatCount(cachedTokens)}` : "";
+  const guesses = describeSpeculation(timings.speculation);
   const why = endedBy === "stop-token" || endedBy === "stop-string" ? "" : `, ended by ${endedBy}`;
-  return `[${plural(tokens, "token")}${first}${speed}, read ${formatCount(promptTokens - cachedTokens)}${kept}${why}]`;
+  return `[${plural(tokens, "token")}${first}${speed}, ${read}${kept}${guesses}${why}]`;
 }
