@@ -31,7 +31,7 @@ export const speculateOption = (): Option =>
 export const draftModelOption = (): Option =>
   new Option("--draft-model <path>", "a smaller model of the same vocabulary guesses; the distribution stays as it is");
 
-/** Opens what the options ask for beside a model, on its device, and gives it to `use`. Throws what `openModel` throws. */
+/** Opens what the options ask for, on the device of a model, and gives it to `use`. Throws what `openModel` throws. */
 export async function withSpeculation<T>(
   { device }: Pick<LanguageModel, "device">,
   { speculate, draftModel: path }: SpeculationChoice,
