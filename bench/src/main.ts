@@ -15,6 +15,7 @@ import { batches } from "./suites/batches.ts";
 import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
 import { formats } from "./suites/formats.ts";
+import { generation } from "./suites/generation.ts";
 import { gradbench } from "./suites/gradbench.ts";
 import { kernels } from "./suites/kernels.ts";
 import { memory } from "./suites/memory.ts";
@@ -23,6 +24,7 @@ import { training } from "./suites/training.ts";
 const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
   training,
   decode,
+  generation,
   batches,
   kernels,
   compile,

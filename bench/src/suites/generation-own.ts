@@ -1,0 +1,81 @@
+// A model file of ours in use: prompts read by a session, and tokens of greedy decoding, sampler included.
+
+import { createDevice } from "@fidelity/alex/node";
+import type { CpuDevice } from "@fidelity/alex/node";
+import { openSession, Sampler } from "@fidelity/models";
+import type { Session, SessionState } from "@fidelity/models";
+import { openModel } from "@fidelity/run/node";
+import type { OpenModel } from "@fidelity/run/node";
+import type { BenchTarget } from "../options.ts";
+
+/** Something that reads prompts and writes tokens, and tells how many a second. */
+export interface GenerationSource {
+  prefill(tokens: readonly number[]): Promise<number>;
+  decode(prompt: readonly number[], count: number): Promise<number>;
+}
+
+export interface OwnOptions {
+  readonly target: BenchTarget;
+  readonly threads: number;
+  readonly capacity?: number;
+}
+
+/** A model on a device, and a session of it. */
+export class OwnModel implements GenerationSource {
+  readonly device: CpuDevice;
+  readonly opened: OpenModel;
+  readonly session: Session;
+
+  private constructor(device: CpuDevice, opened: OpenModel, session: Session) {
+    this.device = device;
+    this.opened = opened;
+    this.session = session;
+  }
+
+  static async open(path: string, { target, threads, capacity }: OwnOptions): Promise<OwnModel> {
+    const device = createDevice({ threads, target });
+    try {
+      const opened = await openModel(path, device);
+      const session = await openSession(opened.model, opened.parameters, device, { capacity });
+      return new OwnModel(device, opened, session);
+    } catch (error) {
+      await device.close();
+      throw error;
+    }
+  }
+
+  async prefill(tokens: readonly number[]): Promise<number> {
+    this.session.reset();
+    const started = performance.now();
+    await this.session.prefill(tokens);
+    return (tokens.length * 1000) / (performance.now() - started);
+  }
+
+  async decode(prompt: readonly number[], count: number): Promise<number> {
+    this.session.reset();
+    return await this.#generate(prompt, count);
+  }
+
+  /** Tokens a second at a position, with the state as it is: of a model whose state has no positions. */
+  async decodeAt(position: number, count: number): Promise<number> {
+    const state: SessionState = { ...this.session.save(), position };
+    this.session.restore(state);
+    return await this.#generate([1], count);
+  }
+
+  async #generate(prompt: readonly number[], count: number): Promise<number> {
+    const sampler = new Sampler(this.session.model.vocabSize, { temperature: 0 });
+    let [tokens, started] = [0, 0];
+    // The first token comes with the prompt; the clock runs from there.
+    for await (const _ of this.session.generate(prompt, { sampler, maxTokens: count + 1 })) {
+      if (tokens++ === 0) started = performance.now();
+    }
+    return (count * 1000) / (performance.now() - started);
+  }
+
+  async close(): Promise<void> {
+    this.session.close();
+    this.opened.close();
+    await this.device.close();
+  }
+}
