@@ -5,6 +5,7 @@ import { decodeTensor, encodeTensor, roundUp, storageBytes } from "@fidelity/cor
 import { compileGraph } from "./compile.ts";
 import type { ScheduleSource } from "./lower/lowering.ts";
 import { compileProgramToWasm, scratchStrideBytes } from "./targets/wasm/emit-program.ts";
+import { ADDRESS_BYTES } from "./targets/team.ts";
 import type { WasmProgramExports } from "./targets/wasm/emit-program.ts";
 
 const PAGE_BYTES = 65536;
@@ -55,12 +56,14 @@ export function runCompiled(
   inputs.forEach((input, i) => encodeTensor(input, bytesAt(parameters[i]!, storageBytes(input.type))));
   for (const { buffer, bytes } of program.constants)
     bytesAt(addresses[slotOf(program, buffer)]!, bytes.byteLength).set(bytes);
-  new Int32Array(memory.buffer, bindings, program.bindingCount).set(addresses);
+  new Int32Array(memory.buffer, bindings, program.bindingCount).set(
+    addresses.map((address) => address / ADDRESS_BYTES),
+  );
   const module = new WebAssembly.Module(
     compileProgramToWasm(program, { maximumPages: pages }) as Uint8Array<ArrayBuffer>,
   );
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as WasmProgramExports;
-  run(0, bindings, arena, scratch, control);
+  run(0, bindings / ADDRESS_BYTES, arena / ADDRESS_BYTES, scratch / ADDRESS_BYTES, control);
   return graph.results.map(({ type }, i) => decodeTensor(type, bytesAt(results[i]!, storageBytes(type))));
 }
 

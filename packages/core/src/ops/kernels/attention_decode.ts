@@ -305,8 +305,8 @@ interface RowAddress {
 }
 
 /**
- * Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on, which
- * lie `moved` bytes beyond where they would.
+ * Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on,
+ * which lie `moved` bytes beyond where they would.
  */
 function dotRows(
   k: KernelBuilder,
