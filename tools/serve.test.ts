@@ -23,11 +23,17 @@ before(async () => {
   write("packages/low/src/.hidden.ts", "export {};\n");
   write("packages/low/dist/index.ts", "export {};\n");
   write("packages/low/src/data.bin", "bytes");
+  write("packages/high/package.json", `{ "dependencies": { "@fidelity/low": "1.0.0", "far": "1.0.0" } }`);
+  write("packages/high/src/far.ts", `import { far } from "far";\nimport { other } from "other";\n`);
+  write("node_modules/far/package.json", `{ "exports": { ".": { "import": "./dist/far.js" } } }`);
+  write("node_modules/far/dist/far.js", "export const far = 3;\n");
+  write("node_modules/other/other.js", "export {};\n");
+  write("files/model.bin", "0123456789");
   write("packages/high/src/broken.ts", `import { one } from "@fidelity/low/nowhere";\nconsole.log(one);\n`);
   write("packages/high/src/page.ts", `import { one } from "@fidelity/low";\nconst two: number = one + 1;\nvoid two;\n`);
   write("packages/high/page/index.html", "<!doctype html>");
   symlinkSync(join(root, "secret.ts"), join(root, "packages/low/src/link.ts"));
-  served = await serveSources(root);
+  served = await serveSources(root, [join(root, "files/model.bin")]);
 });
 
 after(() => {
@@ -36,11 +42,12 @@ after(() => {
 });
 
 // fetch() would tidy the path up before it is sent.
-function ask(path: string, options: { method?: string; host?: string } = {}) {
+function ask(path: string, options: { method?: string; host?: string; range?: string } = {}) {
   const { port } = new URL(served.origin);
-  const { method = "GET", host = `127.0.0.1:${port}` } = options;
+  const { method = "GET", host = `127.0.0.1:${port}`, range } = options;
+  const headers = { host, ...(range !== undefined && { range }) };
   return new Promise<{ status?: number; headers: NodeJS.Dict<string | string[]>; text: string }>((resolve, reject) => {
-    const sent = request({ host: "127.0.0.1", port, path, method, headers: { host } }, (response) => {
+    const sent = request({ host: "127.0.0.1", port, path, method, headers }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (part: string) => (text += part));
@@ -55,6 +62,27 @@ test("types are stripped where they stand, and a room's name becomes the path of
   assert.equal(status, 200);
   assert.equal(headers["content-type"], "text/javascript; charset=utf-8");
   assert.equal(text, `import { one } from "/packages/low/src/index.ts";\nconst two         = one + 1;\nvoid two;\n`);
+});
+
+test("packages that a room depends on are given, others are not", async () => {
+  const { text } = await ask("/packages/high/src/far.ts");
+  assert.equal(text, `import { far } from "/modules/far/dist/far.js";\nimport { other } from "other";\n`);
+  assert.equal((await ask("/modules/far/dist/far.js")).text, "export const far = 3;\n");
+  for (const path of ["other/other.js", "far/package.json", "far/../other/other.js", "far/dist/missing.js"])
+    assert.equal((await ask(`/modules/${path}`)).status, 404, path);
+});
+
+test("files that were named are given whole and by ranges", async () => {
+  const part = async (range?: string) => {
+    const { status, headers, text } = await ask("/files/model.bin", range === undefined ? {} : { range });
+    return [status, headers["content-range"], text];
+  };
+  assert.deepEqual(await part(), [200, undefined, "0123456789"]);
+  assert.deepEqual(await part("bytes=2-4"), [206, "bytes 2-4/10", "234"]);
+  assert.deepEqual(await part("bytes=7-"), [206, "bytes 7-9/10", "789"]);
+  assert.deepEqual(await part("bytes=9-99"), [206, "bytes 9-9/10", "9"]);
+  assert.deepEqual(await part("bytes=10-"), [416, "bytes */10", ""]);
+  assert.equal((await ask("/files/other.bin")).status, 404);
 });
 
 test("a file that has changed is read again", async () => {
@@ -72,8 +100,11 @@ test("pages are isolated and may not evaluate text", async () => {
   assert.deepEqual([status, text], [200, "<!doctype html>"]);
   assert.equal(headers["cross-origin-opener-policy"], "same-origin");
   assert.equal(headers["cross-origin-embedder-policy"], "require-corp");
-  assert.match(String(headers["content-security-policy"]), /^default-src 'none'; script-src 'self';/);
-  assert.doesNotMatch(String(headers["content-security-policy"]), /unsafe/);
+  assert.match(
+    String(headers["content-security-policy"]),
+    /^default-src 'none'; script-src 'self' 'wasm-unsafe-eval';/,
+  );
+  assert.doesNotMatch(String(headers["content-security-policy"]), /'unsafe/);
   assert.equal((await ask("/packages/high/page/", { method: "HEAD" })).text, "");
 });
 

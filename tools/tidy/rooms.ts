@@ -96,7 +96,7 @@ export function undeclared(repo: Repo): Finding[] {
     const name = site.specifier.split("/", site.specifier.startsWith("@") ? 2 : 1).join("/");
     const manifest = repo.manifests.get(roomRoot(file.path));
     const declared = [...Object.keys(manifest?.dependencies ?? {}), ...Object.keys(manifest?.peerDependencies ?? {})];
-    if (file.isTest || file.room === "tools") declared.push(...rootDev);
+    if (file.isTest || /\/testing[^/]*\.ts$/.test(file.path) || file.room === "tools") declared.push(...rootDev);
     if (file.isExample) declared.push(`@fidelity/${file.room}`);
     if (declared.includes(name)) return undefined;
     return {
@@ -130,7 +130,8 @@ export function deadFiles(repo: Repo): Finding[] {
     .filter((file) => !file.isTest && !file.isExample && !used.has(file.path) && !starts(file))
     .filter(
       (file) =>
-        !/\/src\/index(\.node)?\.ts$/.test(file.path) && !(file.room === "tools" && file.path.split("/").length === 2),
+        !/\/src\/index(\.(browser|node))?\.ts$/.test(file.path) &&
+        !(file.room === "tools" && file.path.split("/").length === 2),
     )
     .map((file) => ({
       rule: "dead-file",

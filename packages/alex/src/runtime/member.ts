@@ -1,5 +1,5 @@
-// The life of a team member: sleep, take part in what is posted, say so. It runs on a worker thread and never returns
-// to its event loop; the thread is ended from outside.
+// The life of a team member: sleep, take part in what is posted, say so. It runs on a worker thread and returns to its
+// event loop only for mail that has to be awaited, as in browsers; the thread is ended from outside.
 
 import {
   awaitChange,
@@ -17,11 +17,14 @@ import {
 import type { MemberInit, MemberMail } from "./protocol.ts";
 import type { Loadable, ProgramEntry, ProgramOpener } from "./target.ts";
 
+/** The next piece of mail, if there is one, or a promise of it where mail comes by the event loop. */
+export type Mailbox = () => MemberMail | undefined | Promise<MemberMail>;
+
 /**
- * Serves as a member until the thread is ended. `receive` gives the next piece of mail, or undefined; `open` loads the
- * programs in it.
+ * Serves as a member until the thread is ended. `receive` is asked for as many pieces of mail as were sent; `open`
+ * loads the programs in them.
  */
-export function serveMember(init: MemberInit, receive: () => MemberMail | undefined, open: ProgramOpener): never {
+export async function serveMember(init: MemberInit, receive: Mailbox, open: ProgramOpener): Promise<never> {
   const { memory, member, blockBytes } = init;
   const words = teamWords(memory, blockBytes, init.threads);
   const programs = new Map<number, ProgramEntry | Error>();
@@ -34,7 +37,11 @@ export function serveMember(init: MemberInit, receive: () => MemberMail | undefi
     // The command before the mail: what a run needs was sent before it was posted.
     const isWhole = readCommand(words, command);
     const sent = Atomics.load(words, mailWord(member));
-    for (; mail !== sent; mail = (mail + 1) | 0) read(programs, receive(), (loadable) => open(loadable, memory));
+    for (; mail !== sent; mail = (mail + 1) | 0) {
+      const received = receive();
+      const piece = received instanceof Promise ? await received : received;
+      read(programs, piece, (loadable) => open(loadable, memory));
+    }
     const takesPart = isWhole && member >= command[COMMAND.first] && member < command[COMMAND.members];
     if (takesPart) takePart(words, member, blockBytes, command, programs.get(command[COMMAND.program]));
     Atomics.store(words, leftWord(member), posts);

@@ -134,7 +134,7 @@ function spinUntilChanged(words: Int32Array, word: number, seen: number, spins: 
  * by machine. Found once, because looking at the clock while spinning leaves garbage.
  */
 export function calibrateSpins(): number {
-  const words = new Int32Array(new SharedArrayBuffer(4));
+  const words = new Int32Array(1);
   const trialSpins = 64;
   let trialMs = Infinity;
   for (let trial = 0; trial < 5; trial++) {

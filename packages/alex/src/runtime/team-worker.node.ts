@@ -10,4 +10,4 @@ import type { MemberInit, MemberMail } from "./protocol.ts";
 const { init, port } = workerData as { init: MemberInit; port: MessagePort };
 // One that cannot be pinned after all, because the process lost the processor, works where it is.
 if (init.processor !== undefined) pinThread(init.processor);
-serveMember(init, () => receiveMessageOnPort(port)?.message as MemberMail | undefined, openLoadable);
+await serveMember(init, () => receiveMessageOnPort(port)?.message as MemberMail | undefined, openLoadable);

@@ -49,6 +49,39 @@ export function memorySource(bytes: ReadonlyBytes, name = "memory"): ByteSource 
   return source;
 }
 
+/** A file that a page was given, or any other blob, as a source: only the ranges that are asked for are read. */
+export function blobSource(blob: Blob, name = blob instanceof File ? blob.name : "blob"): ByteSource {
+  const source: ByteSource = {
+    name,
+    sizeBytes: blob.size,
+    readInto: async (targets, { signal, onProgress } = {}) => {
+      const totalBytes = targets.reduce((sum, { into }) => sum + into.length, 0);
+      let doneBytes = 0;
+      for (const { offset, into } of targets) {
+        signal?.throwIfAborted();
+        checkInside(source, { offset, sizeBytes: into.length });
+        into.set(new Uint8Array(await readBlob(blob.slice(offset, offset + into.length), name)));
+        doneBytes += into.length;
+        onProgress?.(doneBytes, totalBytes);
+      }
+    },
+  };
+  return source;
+}
+
+async function readBlob(part: Blob, name: string): Promise<ArrayBuffer> {
+  try {
+    return await part.arrayBuffer();
+  } catch (cause) {
+    throw new SourceError("a file can no longer be read", {
+      where: name,
+      got: cause instanceof Error ? cause.message : String(cause),
+      hint: "it was moved, removed or changed since it was chosen: choose it again",
+      cause,
+    });
+  }
+}
+
 /** Bytes of a source to keep: in place where it has them, fetched otherwise. */
 export async function readRange(source: ByteSource, range: ByteRange, options?: ReadOptions): Promise<ReadonlyBytes> {
   if (source.view !== undefined) return source.view(range);
