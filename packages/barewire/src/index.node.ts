@@ -33,7 +33,7 @@ export {
   SharedMemoryVersionError,
 } from "./shm/errors.ts";
 export { SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SharedSegment, sweepSharedMemory } from "./shm/segment.node.ts";
-export { adviseHugePages, hugePageBytes } from "./memory/huge.node.ts";
+export { adviseHugeArena, adviseHugePages, hugePageBytes } from "./memory/huge.node.ts";
 export type { Placement } from "./memory/libc.node.ts";
 export { allocCoherent, bindToNode, numaNodes } from "./memory/numa.node.ts";
 export type { CoherentMemory, NumaNode } from "./memory/numa.node.ts";

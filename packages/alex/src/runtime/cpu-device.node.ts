@@ -2,6 +2,7 @@
 // environment.
 
 import os from "node:os";
+import { adviseHugeArena } from "@fidelity/barewire/node";
 import type { VectorTarget } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
 import { cacheDirectory } from "../targets/native/cache.node.ts";
@@ -112,7 +113,7 @@ function cpuDevice(
   stores: readonly ProgramStore[],
   schedules?: ScheduleBook,
 ): CpuDevice {
-  return new CpuDevice({
+  const device = new CpuDevice({
     threads,
     ...(maximumBytes !== undefined && { maximumBytes }),
     target,
@@ -123,4 +124,7 @@ function cpuDevice(
     ...(debug !== undefined && { debug }),
     pinning: planPinning(pin, threads),
   });
+  // Rows of one head or channel block lie in a page each: the address translation of small ones costs more than they do.
+  adviseHugeArena(device.arena);
+  return device;
 }

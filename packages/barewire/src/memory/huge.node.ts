@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 
+import type { SharedArena } from "../arena.ts";
 import type { Region } from "../region.ts";
 import { addressOf, libc, wholePages } from "./libc.node.ts";
 import type { Placement } from "./libc.node.ts";
@@ -15,9 +16,20 @@ const SWITCH_FILE = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /** Asks for huge pages under the whole pages of 2 MiB inside a region. Never throws for what the system lacks. */
 export function adviseHugePages(region: Region): Placement {
+  return advise(region, region.sizeBytes);
+}
+
+/** The same for all that an arena may grow to, whose addresses are reserved: for what nobody wrote to yet. */
+export function adviseHugeArena(arena: SharedArena): Placement {
+  using region = arena.alloc(1);
+  return advise(region, arena.maximumBytes - region.byteOffset);
+}
+
+/** Asks for them under so many bytes from a region's first one. */
+function advise(region: Region, rangeBytes: number): Placement {
   const calls = libc();
   if (typeof calls === "string") return { isDone: false, reason: calls };
-  const { from, sizeBytes } = wholePages(addressOf(region, calls), region.sizeBytes, HUGE_PAGE_BYTES);
+  const { from, sizeBytes } = wholePages(addressOf(region, calls), rangeBytes, HUGE_PAGE_BYTES);
   if (sizeBytes === 0n) return { isDone: false, reason: "the region holds no whole page of 2 MiB" };
   const setting = readOr(SWITCH_FILE, "");
   if (!/\[(always|madvise)\]/.test(setting)) {

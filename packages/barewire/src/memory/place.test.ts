@@ -7,7 +7,7 @@ import { after, test } from "node:test";
 import { SharedArena } from "../arena.ts";
 import { FileError } from "../file.node.ts";
 import { copyTotals } from "./copies.ts";
-import { adviseHugePages, hugePageBytes } from "./huge.node.ts";
+import { adviseHugeArena, adviseHugePages, hugePageBytes } from "./huge.node.ts";
 import { allocCoherent, bindToNode, farNode, numaNodes } from "./numa.node.ts";
 import type { NumaNode } from "./numa.node.ts";
 import { mapFileWritable } from "./writable-file.node.ts";
@@ -83,6 +83,18 @@ test("huge pages are granted, or the reason is told; the bytes stay", () => {
   else assert.match(answer.reason, /\w/);
   using small = arena.alloc(64);
   assert.equal(adviseHugePages(small).isDone, false);
+});
+
+test("an arena of huge pages grows as any other, and the bytes stay", () => {
+  using arena = SharedArena.create({ maximumBytes: 64 * 2 ** 20 });
+  using before = arena.alloc(64);
+  before.u8().fill(7);
+  const answer = adviseHugeArena(arena);
+  using region = arena.alloc(40 * 2 ** 20);
+  for (let at = 0; at < region.sizeBytes; at += 4096) region.u8()[at] = 1;
+  assert.deepEqual([...before.u8()], new Array<number>(64).fill(7));
+  if (answer.isDone) assert.ok(hugePageBytes(region)! >= 0);
+  else assert.match(answer.reason, /\w/);
 });
 
 test(
