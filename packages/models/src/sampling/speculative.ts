@@ -42,6 +42,8 @@ export interface SpeculateOptions extends Omit<GenerateOptions, "sampler"> {
   readonly count?: SpeculationCount;
 }
 
+/** After a guess of which nothing was right so many tokens come without one, twice as many after the next such. */
+const REST_MAX = 32;
 /** Guesses are read with the token before them in programs of 2, 4, 8 and 16 tokens. */
 const LENGTHS = [1, 3, 7, 15] as const;
 
@@ -52,7 +54,7 @@ function fitting(count: number): number {
 
 /**
  * Generates as `Session.generate` does, with guesses of a drafter. A guess becomes longer when all of it was right, and
- * shorter otherwise. Leaving it early, the session may have read more than was given out: see its position. Throws as
+ * shorter otherwise; where nothing was right there is none for a while. Leaving it early, the session may have read more than was given out: see its position. Throws as
  * `Session.generate` and the drafter do.
  */
 export async function* speculate(
@@ -66,6 +68,7 @@ export async function* speculate(
   const text = [...before, ...Array.from(prompt)];
   let left = maxTokens;
   let length = fitting(draftTokens);
+  let [rest, resting] = [1, 0];
   // The token that comes next by the logits; undefined where the text ends.
   const choose = (logits: Float32Array, guess?: number, probabilities?: Float64Array): number | undefined => {
     if (left === 0 || constraint?.isFinished === true) return undefined;
@@ -87,7 +90,8 @@ export async function* speculate(
     yield token;
     if (left === 0) return;
     // One more token than the guess has is chosen in a round, and all but that one must fit.
-    const room = fitting(Math.min(length, left - 1, session.limit - session.position - 1));
+    const room = resting > 0 ? 0 : fitting(Math.min(length, left - 1, session.limit - session.position - 1));
+    resting = Math.max(0, resting - 1);
     const draft = room === 0 ? NOTHING : await drafter.draft(text, room);
     const guess = draft.tokens.slice(0, fitting(draft.tokens.length));
     const rows = await reader.read(token, guess);
@@ -103,6 +107,8 @@ export async function* speculate(
     await reader.keep(accepted);
     if (guess.length > 0) {
       count(options.count, guess.length, accepted);
+      rest = accepted > 0 ? 1 : Math.min(REST_MAX, 2 * rest);
+      if (accepted === 0) resting = rest;
       length = fitting(accepted === guess.length ? Math.min(draftTokens, 2 * length + 1) : Math.max(1, length >> 1));
     }
     yield* chosen;
