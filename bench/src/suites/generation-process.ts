@@ -1,5 +1,6 @@
 // A process of the generation suite: opens a model file as for the first time and writes a token after a prompt, reads
-// the prompt once more, and prints the time of both, the most memory that it had, less what it had before, and the plan.
+// the prompt once more, and prints the time of both, the most memory that it had, less what it had before, and the
+// plan.
 
 import { readFileSync } from "node:fs";
 import type { BenchTarget } from "../options.ts";

@@ -153,8 +153,8 @@ function fastest(sources: Source[], what: string, types: readonly string[]) {
 }
 
 /**
- * Operations of a token of a prompt in ternary products, a multiply-add being two. Of the last layer a prompt needs keys
- * and values alone.
+ * Operations of a token of a prompt in ternary products, a multiply-add being two. Of the last layer a prompt needs
+ * keys and values alone.
  */
 function operationsOf({ parameters, config }: Model): number {
   const last = `blocks.${Number(config.layerCount) - 1}.`;

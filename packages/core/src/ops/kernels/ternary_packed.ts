@@ -10,8 +10,9 @@ import { productDecoding } from "./ternary_decoding.ts";
 import type { Decoding } from "./ternary_decoding.ts";
 
 /**
- * Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory: more often where
- * a vector has all rows of a block, since less of it is taken apart for each product. Matrix registers want it unpacked.
+ * Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory: more often
+ * where a vector has all rows of a block, since less of it is taken apart for each product. Matrix registers want it
+ * unpacked.
  */
 const PASSES_MAX = { vector: 8, other: 3 } as const;
 /**
