@@ -6,7 +6,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from "node:fs
 import { basename, dirname, join } from "node:path";
 import type { ContainerHeader, Metadata, Region, SharedArena } from "@fidelity/barewire";
 import { openContainer, readContainerHeader, toFileError, writeContainerFile } from "@fidelity/barewire/node";
-import type { HowMapped } from "@fidelity/barewire/node";
+import type { HowMapped, OpenContainer } from "@fidelity/barewire/node";
 import { isTernary } from "@fidelity/core";
 import type { Device, DeviceTensor, TensorType, TernaryDtype, Tree } from "@fidelity/core";
 import { assertFinite, detectFormat, findTensor, readLlama2c } from "@fidelity/formats";
@@ -38,6 +38,7 @@ import {
   storedModel,
   tensorInput,
 } from "./stored-model.ts";
+import { rememberVerified, verifiableState, wasVerified } from "./verified.node.ts";
 import { versions } from "./versions.node.ts";
 
 export interface SaveModelInput {
@@ -104,7 +105,10 @@ export interface OpenModelOptions extends Pick<ImportOptions, "onProgress"> {
   readonly tokenizer?: string;
   /** From this size on, ternary weights of other programs' files are kept repacked in the user's cache. 32 MiB. */
   readonly keptBytesMin?: number;
-  /** Whether checksums are verified, which reads every byte once. True by default. */
+  /**
+   * Whether checksums are verified, which reads every byte once. By default they are, but for a large container that
+   * this user has opened before and that has not changed since.
+   */
   readonly verify?: boolean;
   /**
    * Whether products round nothing. Weights in blocks (q8_0, q4_0, K types) multiply activations that are rounded to 8
@@ -252,7 +256,7 @@ function openFidelity(path: string, device: Device, options: OpenModelOptions): 
 
 /** A container in a device's memory, its tensors where the file's pages are. */
 function placeFidelity(path: string, device: SharedMemoryDevice, options: OpenModelOptions) {
-  const container = openContainer(path, device.arena, { verify: options.verify });
+  const container = openVerified(path, device.arena, options);
   const close = (): void => container[Symbol.dispose]();
   try {
     const { info, types } = fidelityInfo(path, container.header, options);
@@ -261,6 +265,25 @@ function placeFidelity(path: string, device: SharedMemoryDevice, options: OpenMo
     return { info, parameters, how: container.how, close };
   } catch (error) {
     close();
+    throw error;
+  }
+}
+
+/** Opens a container, and compares its checksums unless this state of the file is known to be whole. */
+function openVerified(path: string, arena: SharedArena, { verify }: OpenModelOptions): OpenContainer {
+  const state = verify === undefined ? verifiableState(path) : undefined;
+  if (state === undefined) return openContainer(path, arena, { verify });
+  const container = openContainer(path, arena, { verify: false });
+  try {
+    if (wasVerified(state) && verifiableState(path) === state) {
+      container.bringIn();
+    } else {
+      container.verify();
+      if (verifiableState(path) === state) rememberVerified(state);
+    }
+    return container;
+  } catch (error) {
+    container[Symbol.dispose]();
     throw error;
   }
 }

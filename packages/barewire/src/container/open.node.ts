@@ -13,6 +13,7 @@ import type { HowMapped, MappedFile } from "../map.node.ts";
 import type { Region } from "../region.ts";
 import { checkTensor, headerPlan, runPlan, versionsPlan } from "./container.ts";
 import type { ByteRange, ContainerHeader, ReadPlan } from "./container.ts";
+import { bringIn } from "../memory/present.node.ts";
 import { ContainerError, InvalidContainerError } from "./errors.ts";
 import type { TensorEntry } from "./schema.ts";
 import type { ReadOptions } from "./source.ts";
@@ -111,6 +112,11 @@ export class OpenContainer implements Disposable {
     }
     if (this.#options.verify === "lazy") this.verify({ names: [name] });
     return region;
+  }
+
+  /** Brings the tensors' pages in at once where the system can, so that nothing waits for them one by one later. */
+  bringIn(): void {
+    for (const { file } of this.#runs) if (file.how === "mapped") bringIn(file.region);
   }
 
   /**
