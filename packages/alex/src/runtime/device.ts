@@ -247,6 +247,7 @@ export class CpuDevice implements Device {
       if (program === undefined) loaded.set(compiled, (program = this.#team.load(outline.name, compiled.loadable)));
       return { label, members, start, loaded: program };
     });
+    this.#team.prepare(Math.max(...parts.map(({ members }) => members)));
     return this.#makeExecutable(outline, signature, parts);
   }
 

@@ -126,6 +126,12 @@ export class ThreadTeam {
     return program;
   }
 
+  /** Starts the workers that a run of so many members needs, so that the first one does not wait until they are up. */
+  prepare(members: number): void {
+    const count = Math.min(members, this.threads);
+    for (let member = 1; member < count; member++) if (this.#handles[member] === undefined) this.#spawn(member);
+  }
+
   unload(program: LoadedProgram): void {
     if (!this.#programs.delete(program.id)) return;
     program.entry.close?.();
