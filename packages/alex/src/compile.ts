@@ -66,7 +66,7 @@ export const PASSES: readonly Pass[] = [
   },
   {
     name: "canonicalise",
-    summary: "one form for equal things; transpositions fold into products",
+    summary: "one form for equal things",
     run: (compilation) => ({ ...compilation, graph: canonicalise(compilation.graph) }),
     print: printsGraph,
   },

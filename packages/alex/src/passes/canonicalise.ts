@@ -1,7 +1,6 @@
 // canonicalise: one form for what can be written in several ways, so that later passes see fewer cases.
 // - commutative operands in one order, which also lets hash-consing find more common subexpressions;
 // - names for checkpoints are gone;
-// - transpositions of matrices become flags of the product that reads them;
 // - every reduction is over the last axis of [rows, columns], or over the middle axis of [outer, rows, columns];
 //   a reduction of everything is done in two steps, so that the first can run in parallel and join its producers.
 
@@ -25,7 +24,6 @@ export function canonicalise(graph: Graph): Graph {
 const RULES: Partial<Record<Node["op"]["lowering"]["kind"], Rewrite>> = {
   alias: dropName,
   elementwise: sortOperands,
-  kernel: foldTranspositions,
   reduce: splitReduction,
 };
 
@@ -38,27 +36,6 @@ function sortOperands(node: Node, inputs: readonly Tensor[]): readonly Tensor[] 
   const [a, b] = inputs;
   if (!COMMUTATIVE.has(node.op.name) || a === undefined || b === undefined || a.node.id <= b.node.id) return undefined;
   return emit(node.op, [b, a], node.attrs);
-}
-
-/** The matrix under a transposition of the last two axes, if `tensor` is one. */
-function transposedMatrix(tensor: Tensor): Tensor | undefined {
-  const { op, attrs, inputs } = tensor.node;
-  if (op.name !== "transpose") return undefined;
-  const permutation = attrs["permutation"] as readonly number[];
-  const rank = permutation.length;
-  const expected = permutation.map((_, i) => (i === rank - 2 ? rank - 1 : i === rank - 1 ? rank - 2 : i));
-  return permutation.every((axis, i) => axis === expected[i]) ? inputs[0] : undefined;
-}
-
-function foldTranspositions(node: Node, inputs: readonly Tensor[]): readonly Tensor[] | undefined {
-  if (node.op.name !== "matmul") return undefined;
-  const [a, b] = inputs.map((input) => transposedMatrix(input));
-  if (a === undefined && b === undefined) return undefined;
-  const { transposeA, transposeB } = node.attrs;
-  return emit(node.op, [a ?? inputs[0]!, b ?? inputs[1]!], {
-    transposeA: a === undefined ? transposeA! : !transposeA,
-    transposeB: b === undefined ? transposeB! : !transposeB,
-  });
 }
 
 function splitReduction(node: Node, inputs: readonly Tensor[]): readonly Tensor[] {

@@ -45,6 +45,8 @@ interface Group {
   domain: { rows: number; columns: number } | undefined;
   /** Direct dependencies, by group (looked up through `find`). */
   dependencies: Set<Group>;
+  /** The groups that depend on it directly, and those that did before they were merged; looked up through `find`. */
+  readers: Group[];
   /** All that it depends on, bits by the groups' ids. A group that was merged stands for the one it is in. */
   ancestors: Uint32Array;
   mergedInto: Group | undefined;
@@ -145,8 +147,6 @@ class Fuser {
   readonly #groupOf = new Map<Node, Group>();
   readonly #users = new Map<Tensor, Node[]>();
   readonly #groups: Group[] = [];
-  /** Those that were not merged into others: few, for a node is merged as soon as it comes. */
-  readonly #live: Group[] = [];
 
   constructor(graph: Graph) {
     this.#results = new Set(graph.results.map(resolveAlias));
@@ -170,13 +170,14 @@ class Fuser {
         nodes: [node],
         domain,
         dependencies: new Set(),
+        readers: [],
         ancestors: new Uint32Array((this.#order.length + 31) >>> 5),
         mergedInto: undefined,
       };
       this.#groups.push(group);
-      this.#live.push(group);
       for (const producer of this.#producers(node)) {
         group.dependencies.add(producer);
+        producer.readers.push(group);
         include(group.ancestors, producer);
       }
       this.#groupOf.set(node, group);
@@ -265,10 +266,6 @@ class Fuser {
     const members = new Set(nodes);
     if (!nodes.every((member) => this.#fits(member, members, domain))) return;
     merge(producer, consumer, domain);
-    this.#live.splice(this.#live.lastIndexOf(consumer), 1);
-    for (const { ancestors } of this.#live) {
-      if (contains(ancestors, producer) || contains(ancestors, consumer)) include(ancestors, producer);
-    }
     producer.nodes.sort((a, b) => a.id - b.id);
     this.#groupOf.set(node, producer);
   }
@@ -399,10 +396,29 @@ function contains(ancestors: Uint32Array, { id }: Group): boolean {
   return (ancestors[id >>> 5]! & (1 << (id & 31))) !== 0;
 }
 
-/** Adds a group and all that it depends on. */
-function include(ancestors: Uint32Array, { id, ancestors: further }: Group): void {
-  ancestors[id >>> 5]! |= 1 << (id & 31);
-  for (let i = 0; i < further.length; i++) ancestors[i]! |= further[i]!;
+const NONE = new Uint32Array(0);
+
+/** Adds a group and all that it depends on. Gives whether any of that was new. */
+function include(ancestors: Uint32Array, { id, ancestors: further }: Group): boolean {
+  let change = ~ancestors[id >>> 5]! & (1 << (id & 31));
+  ancestors[id >>> 5]! |= change;
+  for (let i = 0; i < further.length; i++) {
+    const added = further[i]! & ~ancestors[i]!;
+    ancestors[i]! |= added;
+    change |= added;
+  }
+  return change !== 0;
+}
+
+/** Tells all that depend on a group what it depends on, as far as it is new to them. */
+function spread(group: Group): void {
+  const pending = [group];
+  for (let source = pending.pop(); source !== undefined; source = pending.pop()) {
+    for (const reader of source.readers) {
+      const root = find(reader);
+      if (root !== source && include(root.ancestors, source)) pending.push(root);
+    }
+  }
 }
 
 function merge(into: Group, from: Group, domain: { rows: number; columns: number }): void {
@@ -412,6 +428,9 @@ function merge(into: Group, from: Group, domain: { rows: number; columns: number
   include(into.ancestors, from);
   for (const group of [into, from]) into.ancestors[group.id >>> 5]! &= ~(1 << (group.id & 31));
   from.mergedInto = into;
+  from.ancestors = NONE;
   into.dependencies = new Set([...into.dependencies].map(find));
   into.dependencies.delete(into);
+  into.readers.push(...from.readers);
+  spread(into);
 }

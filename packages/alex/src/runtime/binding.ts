@@ -21,19 +21,22 @@ export function checkDonations(name: string, signature: Signature): void {
   for (const { parameter, result } of donations) {
     const from = parameterTypes[parameter];
     const to = resultTypes[result];
-    const where = `${name}: parameter ${parameter} donated to result ${result}`;
+    const where = (): string => `${name}: parameter ${parameter} donated to result ${result}`;
     if (from === undefined || to === undefined) {
       throw new BindError("a donation names a tensor that does not exist", {
-        where,
+        where: where(),
         expected: `a parameter below ${parameterTypes.length} and a result below ${resultTypes.length}`,
       });
     }
     if (!sameType(from, to)) {
       const got = `${formatType(from)} and ${formatType(to)}`;
-      throw new BindError("a donation needs a parameter and a result of one type", { where, got });
+      throw new BindError("a donation needs a parameter and a result of one type", { where: where(), got });
     }
     if (parameters.has(parameter) || results.has(result)) {
-      throw new BindError("a tensor is donated twice", { where, hint: "donate each parameter to one result only" });
+      throw new BindError("a tensor is donated twice", {
+        where: where(),
+        hint: "donate each parameter to one result only",
+      });
     }
     parameters.add(parameter);
     results.add(result);

@@ -179,10 +179,11 @@ export class CpuExecutable implements Executable {
 /** Slots of the binding table. What the program says of its slots must agree with the tensors. */
 function tableSlots({ name, slotBytes }: ProgramOutline, signature: Signature): number {
   const types = [...signature.parameterTypes, ...signature.resultTypes];
-  types.slice(0, slotBytes.length).forEach((type, slot) => {
-    const isCovered = slotBytes[slot] <= storageBytes(type);
-    invariant(isCovered, `slot ${slot} of ${name} takes ${slotBytes[slot]} bytes, more than its tensor`);
-  });
+  const count = Math.min(types.length, slotBytes.length);
+  for (let slot = 0; slot < count; slot++) {
+    const isCovered = slotBytes[slot] <= storageBytes(types[slot]);
+    if (!isCovered) invariant(false, `slot ${slot} of ${name} takes ${slotBytes[slot]} bytes, more than its tensor`);
+  }
   return Math.max(slotBytes.length, types.length, 1);
 }
 

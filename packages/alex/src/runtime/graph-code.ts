@@ -2,11 +2,11 @@
 // graphs give equal codes, in whatever process and order their nodes were made, and different graphs different ones.
 // Names of parameters are left out, which programs do not depend on. A graph has no code when something in it can only
 // be told apart by identity: an op that is not in the registry and has no text of its own, as kernels have, or an
-// attribute that is a function. A start that finds its program spends most of its time here, in an engine that has not
-// optimised anything yet: a node is a few numbers, and what its attributes are is written once for all nodes that share
-// them (graph.ts makes equal attributes one object).
+// attribute that is a function. A start that finds its program spends much of its time here, in an engine that has not
+// optimised anything yet: nodes are written as they are walked, each as a few numbers, and what its attributes are is
+// written once for all nodes that share them (graph.ts makes equal attributes one object).
 
-import { OPS, topologicalOrder } from "@fidelity/core";
+import { OPS } from "@fidelity/core";
 import type { Attrs, AttrValue, CompileOptions, Graph, Node, OpDef, OpName, TensorType } from "@fidelity/core";
 
 /** Parts of a code, each told apart from the next by its length. */
@@ -18,8 +18,8 @@ const UNREAD: Readonly<Partial<Record<OpName, string>>> = { custom_jvp: "rule", 
 /** Longer arrays of numbers are parts of their own. */
 const SHORT_DATA = 8;
 
-/** Room for a training step of some layers; pages that are not written cost nothing. */
-const WORDS_FIRST = 1 << 18;
+/** Room for a training step of some layers. */
+const WORDS_FIRST = 1 << 15;
 
 /** The code of a graph that is compiled with these options, or undefined when it has none. */
 export function graphCode(graph: Graph, options: CompileOptions): GraphCode | undefined {
@@ -58,30 +58,51 @@ class CodeWriter {
     return [JSON.stringify([...this.#texts.keys()]), words, ...this.#data];
   }
 
-  /** Gives whether it could. Bodies are closed, so each graph has its numbers to itself. */
+  /**
+   * Gives whether it could. Nodes have numbers from 1 on in the order in which they are written, inputs before users:
+   * ids depend on what was traced before. Bodies are closed, so each graph has its numbers to itself.
+   */
   writeGraph({ parameters, results }: Graph): boolean {
-    const order = topologicalOrder(results);
-    const numbers = new NodeNumbers([...parameters.map(({ node }) => node), ...order]);
-    this.#write(parameters.length);
-    for (const { node, type } of parameters) {
-      this.#write(this.#textNumber(typeText(type)));
-      numbers.add(node);
+    const numbers = new Map<Node, number>();
+    let count = parameters.length;
+    this.#write(count);
+    for (let i = 0; i < count; i++) {
+      this.#writeType(parameters[i]!.type);
+      numbers.set(parameters[i]!.node, i + 1);
     }
-    for (const node of order) {
-      if (numbers.of(node) !== 0) continue;
-      if (!this.#writeNode(node, numbers)) return false;
-      numbers.add(node);
+    // Nodes whose inputs are being written, and how many of them are; what is in here twice would be a cycle.
+    const path: Node[] = [];
+    const written: number[] = [];
+    for (let i = 0; i < results.length; i++) {
+      let node: Node | undefined = results[i]!.node;
+      let next = 0;
+      if (numbers.has(node)) continue;
+      while (node !== undefined) {
+        const { inputs }: Node = node;
+        while (next < inputs.length && numbers.has(inputs[next]!.node)) next++;
+        if (next < inputs.length) {
+          path.push(node);
+          written.push(next + 1);
+          node = inputs[next]!.node;
+          next = 0;
+          continue;
+        }
+        if (!this.#writeNode(node, numbers)) return false;
+        numbers.set(node, ++count);
+        node = path.pop();
+        next = written.pop()!;
+      }
     }
     this.#write(NO_NODE);
     this.#write(results.length);
-    for (const { node, index } of results) {
-      this.#write(numbers.of(node));
-      this.#write(index);
+    for (let i = 0; i < results.length; i++) {
+      this.#write(numbers.get(results[i]!.node)!);
+      this.#write(results[i]!.index);
     }
     return true;
   }
 
-  #writeNode({ op, inputs, attrs }: Node, numbers: NodeNumbers): boolean {
+  #writeNode({ op, inputs, attrs }: Node, numbers: ReadonlyMap<Node, number>): boolean {
     const number = registry.get(op) ?? UNREGISTERED;
     // A parameter that is none of the graph's comes from outside, and has no number.
     if ((number === UNREGISTERED && op.identity === undefined) || op.name === "parameter") return false;
@@ -94,11 +115,17 @@ class CodeWriter {
     words[at++] = inputs.length;
     for (let i = 0; i < inputs.length; i++) {
       const { node, index } = inputs[i]!;
-      words[at++] = numbers.of(node);
+      words[at++] = numbers.get(node)!;
       words[at++] = index;
     }
     this.#count = at;
     return true;
+  }
+
+  #writeType({ dtype, shape }: TensorType): void {
+    this.#write(this.#textNumber(dtype));
+    this.#write(shape.length);
+    for (let i = 0; i < shape.length; i++) this.#write(shape[i]!);
   }
 
   /** The number of the text of attributes. */
@@ -106,8 +133,10 @@ class CodeWriter {
     const known = this.#attrs.get(attrs);
     if (known !== undefined) return known;
     const unread = UNREAD[name as OpName];
+    const keys = Object.keys(attrs);
+    if (keys.length > 1) keys.sort();
     let text = "";
-    for (const key of Object.keys(attrs).sort()) {
+    for (const key of keys) {
       const value = key === unread ? "" : this.#valueText(attrs[key]!);
       if (value === undefined) return undefined;
       text += `${key}=${value};`;
@@ -121,15 +150,22 @@ class CodeWriter {
     if (typeof value === "number") return numberText(value);
     if (typeof value === "string") return JSON.stringify(value);
     if (typeof value === "boolean") return String(value);
-    if (Array.isArray(value)) {
-      const items = value.map((item: AttrValue) => this.#valueText(item));
-      return items.includes(undefined) ? undefined : `[${items.join()}]`;
-    }
+    if (Array.isArray(value)) return this.#listText(value);
     if (value instanceof Float64Array) {
       if (value.length <= SHORT_DATA) return `f64[${Array.from(value, numberText).join()}]`;
       return `data ${this.#data.push(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))}`;
     }
     return isGraph(value) ? this.#bodyText(value) : undefined;
+  }
+
+  #listText(list: readonly AttrValue[]): string | undefined {
+    let text = "[";
+    for (let i = 0; i < list.length; i++) {
+      const item = this.#valueText(list[i]!);
+      if (item === undefined) return undefined;
+      text += `${item},`;
+    }
+    return `${text}]`;
   }
 
   /** A graph inside of the graph is written where it is met first. */
@@ -167,37 +203,6 @@ class CodeWriter {
 /** All of the number: JavaScript's shortest text that gives it again. 0 and -0 are two numbers to an op. */
 function numberText(value: number): string {
   return Object.is(value, -0) ? "-0" : String(value);
-}
-
-function typeText({ dtype, shape }: TensorType): string {
-  return `${dtype}[${shape.join()}]`;
-}
-
-/** Numbers of nodes, from 1 on, in the order in which they are written: ids depend on what was traced before. */
-class NodeNumbers {
-  /** By id less the least one; 0 where a node has no number yet. */
-  readonly #numbers: Uint32Array;
-  readonly #first: number;
-  #count = 0;
-
-  constructor(nodes: readonly Node[]) {
-    let [first, last] = [Infinity, -1];
-    for (let i = 0; i < nodes.length; i++) {
-      const { id } = nodes[i]!;
-      if (id < first) first = id;
-      if (id > last) last = id;
-    }
-    this.#first = first;
-    this.#numbers = new Uint32Array(Math.max(0, last - first + 1));
-  }
-
-  of({ id }: Node): number {
-    return this.#numbers[id - this.#first]!;
-  }
-
-  add({ id }: Node): void {
-    this.#numbers[id - this.#first] = ++this.#count;
-  }
 }
 
 function isGraph(value: object): value is Graph {

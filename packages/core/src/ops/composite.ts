@@ -6,6 +6,7 @@ import type { HostTensor } from "../host.ts";
 import { isFloat } from "../dtype.ts";
 import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
+import { COMPOSITE_DERIVATIVE } from "./composite_tangent.ts";
 import type { NoAttrs } from "./elementwise.ts";
 import { sampleShape } from "./elementwise.ts";
 
@@ -32,7 +33,7 @@ export function composite(spec: CompositeSpec): OpDef<NoAttrs> {
       return [x];
     },
     evaluate: ([x], _attrs, [type]) => [evaluateRows(x!, type!, spec.row)],
-    derivative: { kind: "expand" },
+    derivative: COMPOSITE_DERIVATIVE,
     lowering: { kind: "expand", expand },
     sample: (draw) => ({ inputs: [{ dtype: "f32", shape: sampleShape(draw) }], attrs: {} }),
     ...(spec.tolerance !== undefined && { tolerance: spec.tolerance }),

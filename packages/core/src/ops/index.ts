@@ -16,6 +16,7 @@ import { causalConvolutionTransposeOp, causalConvolutionWeightsOp } from "./caus
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
 import { choleskyOp } from "./cholesky.ts";
+import { compositeTangentOp } from "./composite_tangent.ts";
 import { concatOp } from "./concat.ts";
 import { condOp } from "./cond.ts";
 import { constantOp } from "./constant.ts";
@@ -119,6 +120,7 @@ const TABLE = {
   checkpoint_name: checkpointNameOp,
   checkpoint_tangent: checkpointTangentOp,
   cholesky: choleskyOp,
+  composite_tangent: compositeTangentOp,
   concat: concatOp,
   cond: condOp,
   constant: constantOp,

@@ -10,6 +10,7 @@ import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { add } from "./add.ts";
 import { evaluateRows } from "./composite.ts";
+import { COMPOSITE_DERIVATIVE } from "./composite_tangent.ts";
 import { sampleShape } from "./elementwise.ts";
 import { mul } from "./mul.ts";
 import { reduceSum } from "./reduce_sum.ts";
@@ -41,7 +42,7 @@ export const layerNormOp: OpDef<LayerNormAttrs> = {
     };
     return [evaluateRows(x!, type!, normalize)];
   },
-  derivative: { kind: "expand" },
+  derivative: COMPOSITE_DERIVATIVE,
   lowering: {
     kind: "expand",
     expand([x, weight, bias], { epsilon }) {

@@ -10,7 +10,7 @@ import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidel
 import type { Dtype, HalfDtype } from "../dtype.ts";
 import { isHalf } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
-import { emitOne, sameShape } from "../graph.ts";
+import { emit, emitOne, sameShape } from "../graph.ts";
 import { hostValues } from "../host.ts";
 import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
@@ -48,6 +48,15 @@ function productDtype(a: Dtype, b: Dtype): Dtype | undefined {
   return a === "f64" ? "f64" : a === "i8" ? "i32" : undefined;
 }
 
+/** The matrix under a transposition of the last two axes, if `tensor` is one. */
+function transposedMatrix({ node: { op, attrs, inputs } }: Tensor): Tensor | undefined {
+  if (op.name !== "transpose") return undefined;
+  const permutation = attrs["permutation"] as readonly number[];
+  const last = permutation.length - 1;
+  const swaps = permutation.every((axis, i) => axis === (i < last - 1 ? i : 2 * last - 1 - i));
+  return swaps ? inputs[0] : undefined;
+}
+
 export const matmulOp: OpDef<MatmulAttrs> = {
   name: "matmul",
   summary: "y[..., i, j] = sum over k of a[..., i, k] b[..., k, j]",
@@ -72,6 +81,14 @@ export const matmulOp: OpDef<MatmulAttrs> = {
     const innerB = b.shape[b.shape.length - (attrs.transposeB ? 1 : 2)];
     requireShape(k === innerB, "matmul", `inner dimensions differ: ${k} and ${innerB}`, inputs);
     return [{ dtype, shape: [...a.shape.slice(0, -2), m, n] }];
+  },
+  simplify([a, b], attrs) {
+    const [left, right] = [transposedMatrix(a!), transposedMatrix(b!)];
+    if (left === undefined && right === undefined) return undefined;
+    return emit(matmulOp, [left ?? a!, right ?? b!], {
+      transposeA: attrs.transposeA !== (left !== undefined),
+      transposeB: attrs.transposeB !== (right !== undefined),
+    });
   },
   evaluate([a, b], attrs, [type]) {
     const { batch, m, n, k } = matmulDims(a!.type, b!.type, attrs);

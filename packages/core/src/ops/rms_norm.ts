@@ -9,6 +9,7 @@ import type { OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { add } from "./add.ts";
 import { evaluateRows } from "./composite.ts";
+import { COMPOSITE_DERIVATIVE } from "./composite_tangent.ts";
 import { sampleShape } from "./elementwise.ts";
 import { mul } from "./mul.ts";
 import { reduceSum } from "./reduce_sum.ts";
@@ -34,7 +35,7 @@ export const rmsNormOp: OpDef<RmsNormAttrs> = {
     };
     return [evaluateRows(x!, type!, normalize)];
   },
-  derivative: { kind: "expand" },
+  derivative: COMPOSITE_DERIVATIVE,
   lowering: {
     kind: "expand",
     expand([x, weight], { epsilon }) {

@@ -17,6 +17,7 @@ import {
   scan,
   ShapeMismatchError,
   splat,
+  traceOnce,
 } from "@fidelity/core";
 import type { FloatDtype, Tensor, TensorType } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
@@ -191,8 +192,11 @@ function gram(x: Float): Float {
 }
 
 function sumOfSquares(x: Float): Float {
-  return reduceSum(mul(x, x)) as Float;
+  return squares(x)[0];
 }
+
+/** One node for each parameter of a model. */
+const squares = traceOnce("sum_of_squares", (x: Float) => [reduceSum(mul(x, x)) as Float] as const);
 
 /** Terms of a sum are not orthogonal, so that blocks of it have to be added up first. */
 function normByBlocks(gradient: Gradient): Float {
