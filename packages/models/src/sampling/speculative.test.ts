@@ -67,13 +67,13 @@ describe("the same text as without", () => {
         return Array.fromAsync(session.generate(PROMPT, { sampler, maxTokens, stop }));
       };
       const greedy = { temperature: 0, repetitionPenalty: 1.3 };
-      const sampling: readonly SamplerOptions[] = [
-        greedy,
+      const drawn: readonly SamplerOptions[] = [
         { seed: 4, topK: 4, presencePenalty: 1 },
         { seed: 1, mirostat: 2 },
       ];
+      const sampling = name === "attention" ? [greedy, ...drawn] : [greedy, drawn[0]];
       for (const options of sampling) {
-        const expected = await plain(options, 40);
+        const expected = await plain(options, 30);
         const right = guessing((text, count) => [...PROMPT, ...expected].slice(text.length, text.length + count));
         const drafters: Readonly<Record<string, Drafter>> = {
           lookup: lookupDrafter,
@@ -88,7 +88,7 @@ describe("the same text as without", () => {
           none: guessing(() => []),
         };
         for (const [kind, drafter] of Object.entries(drafters)) {
-          for (const maxTokens of [0, 2, 40]) {
+          for (const maxTokens of [2, 30]) {
             const sampler = new Sampler(model.vocabSize, options);
             const count = { rounds: 0, draftedTokens: 0, acceptedTokens: 0 };
             const tokens = await speculated(session, PROMPT, { sampler, maxTokens, drafter, count });
@@ -191,7 +191,7 @@ describe("the distribution of the model", () => {
 
   for (const name of ["attention", "recurrent"] as const) {
     test(`of whole texts, guessed by another model: ${name}`, async () => {
-      const [draws, maxTokens, vocabSize] = [800, 5, 3];
+      const [draws, maxTokens, vocabSize] = [600, 5, 3];
       const session = await open(models(vocabSize)[name], 3);
       const drafting = await open(models(vocabSize).attention, 4);
       const options = { temperature: 0.9, topP: 0.97 };
