@@ -2,20 +2,21 @@
 // single token, which gives logits, and one for a chunk of a prompt, which gives none and so never computes the head.
 // Both read the same parameters and write the same state.
 //
-// `step` allocates nothing. A state can be saved and restored, so that several texts go on from one prompt. Leaves out:
-// batches of sequences, and memory that sequences share.
+// `step` allocates nothing. A state can be saved and restored, so that several texts go on from one prompt. Each cache
+// is one run of memory, which is read faster than pages are, and can be cut back; batches of sequences, and memory that
+// sequences share, are in sequences/sequence_pool.ts.
 
-import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
-import { elementCount, flattenTree, isTensorType, trace } from "@fidelity/core";
-import type { Shape } from "@fidelity/units";
+import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
+import { flattenTree, isTensorType } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
 import type { Constraint } from "./constraints/index.ts";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { orderedParameters } from "./device_parameters.ts";
 import type { Model } from "./model.ts";
 import { requireCausal } from "./model.ts";
-import { mapParameters } from "./parameters.ts";
 import type { Sampler } from "./sampling.ts";
+import type { BoundState, ForwardProgram } from "./sequences/forward_program.ts";
+import { compileForward, stateLeaves } from "./sequences/forward_program.ts";
 
 /** The sequence is as long as the model or the session allows. */
 export class ContextLimitError extends FidelityError {}
@@ -89,23 +90,14 @@ function sessionLimit(model: Model, capacity: number | undefined): number {
   });
 }
 
-/** A program with the tensor that it takes its tokens from, and its logits [1, length, vocabulary] if it has any. */
-interface SessionProgram {
-  readonly executable: Executable;
-  readonly tokens: DeviceTensor;
-  readonly logits: DeviceTensor | undefined;
-}
-
 /** The memory of a session, and programs bound to it. */
 class SessionPrograms {
-  readonly state: readonly DeviceTensor[];
-  readonly position: DeviceTensor;
+  readonly state: BoundState;
   /** Whether every tensor of the state is a cache by position. */
   readonly isCached: boolean;
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
-  readonly #stateTypes: Tree<TensorType>;
   readonly #owned: { free(): void }[] = [];
 
   constructor(model: Model, parameters: DeviceParameters, device: Device, limit: number) {
@@ -113,16 +105,10 @@ class SessionPrograms {
     this.#model = model;
     this.#device = device;
     this.#parameters = parameters;
-    const capacity = Number.isFinite(limit) ? limit : 1;
-    this.#stateTypes = model.stateTypes({ batch: 1, capacity });
-    const sizes = (tree: Tree<TensorType>): number[] =>
-      flattenTree(tree, isTensorType).map(({ leaf }) => elementCount(leaf.shape));
-    // What has room for each token is a cache; what is recurrent has one size.
-    const larger = sizes(model.stateTypes({ batch: 1, capacity: capacity + 1 }));
-    this.isCached = sizes(this.#stateTypes).every((size, index) => size < larger[index]);
+    this.isCached = stateLeaves(model).every(({ isCache }) => isCache);
+    const types = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1 });
     try {
-      this.state = flattenTree(this.#stateTypes, isTensorType).map(({ leaf }) => this.#allocate(leaf));
-      this.position = this.#allocate({ dtype: "i32", shape: [] });
+      this.state = { types, tensors: flattenTree(types, isTensorType).map(({ leaf }) => this.#allocate(leaf)) };
     } catch (error) {
       this.free();
       throw error;
@@ -136,48 +122,11 @@ class SessionPrograms {
   }
 
   /** The program that reads `length` tokens, and the logits after each of them if they are wanted. */
-  async compile(length: number, withLogits: boolean): Promise<SessionProgram> {
-    const tokensType: TensorType = { dtype: "i32", shape: [1, length] };
-    const types = mapParameters(this.#model.parameters, (_spec, path) => this.#parameters.get(path)!.type);
-    const positionType: TensorType = { dtype: "i32", shape: [] };
-    // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
-    const inputTypes: readonly [unknown, TensorType, unknown, TensorType] = [
-      types,
-      tokensType,
-      this.#stateTypes,
-      positionType,
-    ];
-    const traced = trace(
-      length === 1 ? "step" : `prefill ${length}`,
-      (parameters, tokens, state, position) => {
-        const past = { state: state as Tree<Tensor>, position: position as Tensor<readonly [], "i32"> };
-        const result = this.#model.forward(parameters as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past);
-        return withLogits ? { logits: result.logits, state: result.state } : { state: result.state };
-      },
-      inputTypes,
-    );
-    // The state of the results lies in the memory of the state of the inputs: `2.blocks.0.hidden`, `state.blocks.0...`.
-    const donations = traced.resultPaths.flatMap((path, result) => {
-      if (!path.startsWith("state.")) return [];
-      const parameter = traced.inputPaths.indexOf(`2.${path.slice("state.".length)}`);
-      invariant(parameter >= 0, `the state of a ${this.#model.architecture} model has no ${path}`);
-      return [{ parameter, result }];
-    });
-    const executable = await this.#device.compile(traced.graph, { donations });
-    this.#owned.push(executable);
-    const tokens = this.#allocate(tokensType);
-    const logits = withLogits
-      ? this.#allocate(traced.graph.results[traced.resultPaths.indexOf("logits")].type)
-      : undefined;
-    const inputs = [...orderedParameters(this.#model, this.#parameters), tokens, ...this.state, this.position];
-    const results = traced.resultPaths.map((path, result) => {
-      const donation = donations.find((candidate) => candidate.result === result);
-      const tensor = donation === undefined ? logits : inputs[donation.parameter];
-      invariant(tensor !== undefined, `the result ${path} has no tensor`);
-      return tensor;
-    });
-    executable.bind(inputs, results);
-    return { executable, tokens, logits };
+  async compile(length: number, withLogits: boolean): Promise<ForwardProgram> {
+    const shape = { batch: 1, length, withLogits };
+    const program = await compileForward(this.#model, this.#parameters, this.#device, this.state, shape);
+    this.#owned.push(program);
+    return program;
   }
 
   free(): void {
@@ -192,25 +141,23 @@ export class Session {
   readonly limit: number;
   readonly chunkLength: number;
   readonly #programs: SessionPrograms;
-  readonly #step: SessionProgram;
+  readonly #step: ForwardProgram;
   /** What reads chunks of a prompt, by the number of tokens. */
-  readonly #chunks = new Map<number, SessionProgram>();
+  readonly #chunks = new Map<number, ForwardProgram>();
   /** What `read` compiled, by the number of tokens. */
-  readonly #readers = new Map<number, SessionProgram>();
+  readonly #readers = new Map<number, ForwardProgram>();
   #position = 0;
   // Views are taken again when the memory under them has moved, which empties them.
   #tokenView: Int32Array;
-  #positionView: Int32Array;
   #logitsView: Float32Array;
 
-  constructor(model: Model, programs: SessionPrograms, step: SessionProgram, limit: number, chunkLength: number) {
+  constructor(model: Model, programs: SessionPrograms, step: ForwardProgram, limit: number, chunkLength: number) {
     this.model = model;
     this.limit = limit;
     this.chunkLength = chunkLength;
     this.#programs = programs;
     this.#step = step;
     this.#tokenView = step.tokens.i32();
-    this.#positionView = programs.position.i32();
     this.#logitsView = step.logits!.f32();
   }
 
@@ -229,7 +176,7 @@ export class Session {
 
   /** Bytes of the state, whatever the position. */
   get stateBytes(): number {
-    return this.#programs.state.reduce((sum, tensor) => sum + tensor.bytes().byteLength, 0);
+    return this.#programs.state.tensors.reduce((sum, tensor) => sum + tensor.bytes().byteLength, 0);
   }
 
   /**
@@ -325,7 +272,7 @@ export class Session {
 
   /** A copy of the state, in the memory of `into` where that is given: an earlier copy that is needed no more. */
   save(into?: SessionState): SessionState {
-    const tensors = this.#programs.state.map((tensor, index) => {
+    const tensors = this.#programs.state.tensors.map((tensor, index) => {
       const bytes = tensor.bytes();
       const copy = into?.tensors[index];
       if (copy?.length !== bytes.length) return bytes.slice();
@@ -340,7 +287,7 @@ export class Session {
    * `SessionStateError` for any other.
    */
   restore({ position, tensors }: SessionState): void {
-    const views = this.#programs.state.map((tensor) => tensor.bytes());
+    const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
     const fits = views.length === tensors.length && views.every((view, index) => view.length === tensors[index].length);
     if (!fits || position > this.limit) {
       const savedBytes = tensors.reduce((sum, { length }) => sum + length, 0);
@@ -376,7 +323,7 @@ export class Session {
   /** Back to the start of a sequence. */
   reset(): void {
     this.#position = 0;
-    for (const tensor of this.#programs.state) tensor.bytes().fill(0);
+    for (const tensor of this.#programs.state.tensors) tensor.bytes().fill(0);
   }
 
   /** Gives the memory of state and programs back; the parameters stay. Harmless when repeated. */
@@ -384,9 +331,8 @@ export class Session {
     this.#programs.free();
   }
 
-  #run(program: SessionProgram, length: number): void {
-    if (this.#positionView.length === 0) this.#positionView = this.#programs.position.i32();
-    this.#positionView[0] = this.#position;
+  #run(program: ForwardProgram, length: number): void {
+    program.position.i32()[0] = this.#position;
     program.executable.run();
     this.#position += length;
   }

@@ -17,8 +17,11 @@ export interface ForwardShape {
   readonly length: number;
   /** Whether it gives the logits after each token. */
   readonly withLogits: boolean;
-  /** Pages of a sequence where caches lie in pages; 0 where nothing is cached. */
-  readonly pagesPerSequence: number;
+  /**
+   * For sequences of different lengths, with positions of their own: the pages that the caches of each have, 0 where
+   * nothing is cached. Absent, all are at one position, and each cache is one run of memory.
+   */
+  readonly pagesPerSequence?: number;
 }
 
 /** State as a tree of types, and the tensors of its leaves. */
@@ -31,7 +34,7 @@ export interface BoundState {
 export interface ForwardTensors {
   /** i32 [batch, length]. */
   readonly tokens: DeviceTensor;
-  /** i32 [batch]. */
+  /** i32 [batch], or [] where all are at one position. */
   readonly position: DeviceTensor;
   /** i32 [batch, pages a sequence] and [batch, length], where there are pages. */
   readonly table: DeviceTensor | undefined;
@@ -57,26 +60,28 @@ export async function compileForward(
 ): Promise<ForwardProgram> {
   const { batch, length, withLogits, pagesPerSequence } = shape;
   const integers = (...dims: number[]): TensorType => ({ dtype: "i32", shape: dims });
-  const own = [integers(batch, length), integers(batch)];
-  if (pagesPerSequence > 0) own.push(integers(batch, pagesPerSequence), integers(batch, length));
+  const tokensType = integers(batch, length);
+  const places = [pagesPerSequence === undefined ? integers() : integers(batch)];
+  if (pagesPerSequence) places.push(integers(batch, pagesPerSequence), tokensType);
+  const name = length === 1 ? "step" : `prefill ${length}`;
   const types = mapParameters(model.parameters, (_spec, path) => parameters.get(path)!.type);
   // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
-  const inputTypes: readonly unknown[] = [types, state.types, ...own];
+  const inputTypes: readonly unknown[] = [types, tokensType, state.types, ...places];
   const traced = trace(
-    `${length === 1 ? "step" : `prefill ${length}`} of ${batch}`,
-    (weights, before, tokens, position, table, rows) => {
+    pagesPerSequence === undefined ? name : `${name} of ${batch}`,
+    (weights, tokens, before, position, table, rows) => {
       const at = position as Tensor<Shape, "i32">;
       const pages = table && { table: table as Tensor<Shape, "i32">, rows: rows as Tensor<Shape, "i32"> };
       const past = { state: before as Tree<Tensor>, position: at, ...(pages && { pages }) };
       const result = model.forward(weights as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past);
       return withLogits ? { logits: result.logits, state: result.state } : { state: result.state };
     },
-    inputTypes as readonly [unknown, unknown, TensorType, TensorType, TensorType, TensorType],
+    inputTypes as readonly [unknown, TensorType, unknown, TensorType, TensorType, TensorType],
   );
-  // The state of the results lies in the memory of the state of the inputs: `1.blocks.0.hidden`, `state.blocks.0...`.
+  // The state of the results lies in the memory of the state of the inputs: `2.blocks.0.hidden`, `state.blocks.0...`.
   const donations = traced.resultPaths.flatMap((path, result) => {
     if (!path.startsWith("state.")) return [];
-    const parameter = traced.inputPaths.indexOf(`1.${path.slice("state.".length)}`);
+    const parameter = traced.inputPaths.indexOf(`2.${path.slice("state.".length)}`);
     invariant(parameter >= 0, `the state of a ${model.architecture} model has no ${path}`);
     return [{ parameter, result }];
   });
@@ -91,10 +96,11 @@ export async function compileForward(
       owned.push(tensor);
       return tensor;
     };
-    const [tokens, position, table, rows] = own.map(allocate);
+    const tokens = allocate(tokensType);
+    const [position, table, rows] = places.map(allocate);
     const logitsAt = traced.resultPaths.indexOf("logits");
     const logits = logitsAt < 0 ? undefined : allocate(traced.graph.results[logitsAt].type);
-    const inputs = [...orderedParameters(model, parameters), ...state.tensors, tokens, position];
+    const inputs = [...orderedParameters(model, parameters), tokens, ...state.tensors, position];
     if (table !== undefined) inputs.push(table, rows);
     const results = traced.resultPaths.map((path, result) => {
       const donation = donations.find((candidate) => candidate.result === result);

@@ -127,7 +127,7 @@ async function perform(pool: SequencePool, live: Sequence[], command: Command): 
 }
 
 for (const model of [llama, hybrid, recurrent]) {
-  test(`${model.architecture}: whatever happens, sequences are what they would be alone, and no page is lost`, async () => {
+  test(`${model.architecture}: whatever happens, each sequence is as it would be alone`, async () => {
     const command = fc.record({
       kind: fc.constantFrom<Command["kind"]>("open", "open", "step", "step", "fork", "swap", "free"),
       which: fc.nat(5),

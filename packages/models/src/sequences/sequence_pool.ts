@@ -400,7 +400,7 @@ export class SequencePool {
 
   /** Runs a program over the next tokens of its members, in lanes of `home`; gives the lane of each. */
   #run(program: ForwardProgram, members: readonly Member[], home: StateLanes): readonly number[] {
-    const { batch, length, pagesPerSequence } = program.shape;
+    const { batch, length, pagesPerSequence = 0 } = program.shape;
     const lanes = home.arrange(members, batch);
     const [tokens, positions] = [program.tokens.i32().fill(0), program.position.i32().fill(0)];
     // Lanes without a sequence read a token of their own and write to the page that nobody has.
