@@ -54,8 +54,8 @@ function fitting(count: number): number {
 
 /**
  * Generates as `Session.generate` does, with guesses of a drafter. A guess becomes longer when all of it was right, and
- * shorter otherwise; where nothing was right there is none for a while. Leaving it early, the session may have read more
- * than was given out: see its position. Throws as `Session.generate` and the drafter do.
+ * shorter otherwise; where nothing was right there is none for a while. Left early, the session may have read more than
+ * was given out: see its position. Throws as `Session.generate` and the drafter do.
  */
 export async function* speculate(
   session: Session,
