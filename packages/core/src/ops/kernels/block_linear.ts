@@ -66,12 +66,14 @@ export function lowerBlockLinear(context: LowerContext): void {
     const lastBand = k.min(k.add(firstBand, k.index(perChunk)), k.index(bands));
     const first = k.mul(k.div(k.chunk, k.index(bandChunks)), k.index(CHUNK_ROWS));
     const end = k.min(k.add(first, k.index(CHUNK_ROWS)), k.index(count));
+    const corrections = correctRows(k, product, x!, first, k.sub(end, first));
     const rest = count % rows;
     const whole = k.sub(end, k.rem(k.sub(end, first), k.index(rows)));
     k.loop(firstBand, lastBand, 1, (band) => {
       const block = (row: LoopValue, height: number): void => {
         for (let quad = 0; quad < quads; quad += vectors) {
-          const place = { x: x!, band: k.offset(weights!, band, w.bandBytes), row, quad };
+          const ofRow = k.offset(corrections, k.sub(row, first), product.scaleBytes);
+          const place = { x: x!, band: k.offset(weights!, band, w.bandBytes), row, quad, corrections: ofRow };
           const sums = bandSums(k, { ...product, rows: height }, place);
           storeSums(k, product, y!, row, band, quad, sums);
         }
@@ -111,29 +113,55 @@ function productOf(context: LowerContext): BlockProduct {
   };
 }
 
-/** The first row of a register block, its band and the first vector of that. */
+/**
+ * What the sums of activations correct, for `height` rows from `first` on: [row][scale], in scratch. Sums of products
+ * begin with -centre sum q; those of minima are of scale sum q.
+ */
+function correctRows(
+  k: KernelBuilder,
+  { x, w, count, words, floats, scaleBytes }: BlockProduct,
+  base: LoopValue,
+  first: LoopValue,
+  height: LoopValue,
+): LoopValue {
+  // Vectors may write a little beyond the last row.
+  const to = k.allocateScratch(Math.min(count, CHUNK_ROWS) * scaleBytes + words.lanes * 4);
+  const from = k.offset(base, first, scaleBytes);
+  k.loop(0, k.mul(height, k.index(scaleBytes / 4)), words.lanes, (i) => {
+    const at = k.offset(from, i, 4);
+    const sums = k.load(words, at, x.sumsOffset);
+    const corrections = w.minima
+      ? k.mul(k.convert(floats, sums), k.load(floats, at, x.scalesOffset))
+      : k.unary("neg", k.shift("shl", sums, Math.log2(w.centre)));
+    k.store(corrections, k.offset(to, i, 4));
+  });
+  return to;
+}
+
+/** The first row of a register block with its corrections, its band and the first vector of that. */
 interface BlockPlace {
   readonly x: LoopValue;
   readonly band: LoopValue;
   readonly row: LoopValue;
   readonly quad: number;
+  readonly corrections: LoopValue;
 }
 
-/** Addresses of a record's first activations, scales and sums, and of its weights. */
+/** Addresses of a record's first activations, their scales and corrections, and of its weights. */
 interface RecordPlace {
   readonly codes: LoopValue;
   readonly scales: LoopValue;
-  readonly sums: LoopValue;
+  readonly corrections: LoopValue;
   readonly record: LoopValue;
   readonly quad: number;
 }
 
 /** The results of a register block: [row][vector]. */
-function bandSums(k: KernelBuilder, product: BlockProduct, { x, band, row, quad }: BlockPlace): readonly LoopValue[] {
+function bandSums(k: KernelBuilder, product: BlockProduct, at: BlockPlace): readonly LoopValue[] {
+  const { x, band, row, quad } = at;
   const { w, rows, vectors, floats, codeBytes, scaleBytes } = product;
   const codes = k.offset(x, row, codeBytes);
   const scales = k.add(k.offset(x, row, scaleBytes), k.index(product.x.scalesOffset));
-  const sums = k.add(k.offset(x, row, scaleBytes), k.index(product.x.sumsOffset));
   const zeros = Array.from({ length: rows * vectors }, () => k.constant(floats, 0));
   const add = w.nested ? addNestedRecord : addRecord;
   const record = (number: LoopValue, groups: number, carried: readonly LoopValue[]): readonly LoopValue[] => {
@@ -141,7 +169,7 @@ function bandSums(k: KernelBuilder, product: BlockProduct, { x, band, row, quad 
     const place: RecordPlace = {
       codes: k.offset(codes, number, w.recordColumns),
       scales: k.offset(scales, number, ofScales),
-      sums: k.offset(sums, number, ofScales),
+      corrections: k.offset(at.corrections, number, ofScales),
       record: k.offset(band, number, w.recordBytes),
       quad,
     };
@@ -206,11 +234,11 @@ function addNestedRecord(
   return totals.map((sum, i) => k.fma(sums[count + i]!, minima[i % vectors]!, sum));
 }
 
-/** Addresses of a group: its activations with their scales and sums, and its lines. */
+/** Addresses of a group: its activations with their scales and corrections, and its lines. */
 interface GroupPlace {
   readonly codes: LoopValue;
   readonly scales: LoopValue;
-  readonly sums: LoopValue;
+  readonly corrections: LoopValue;
   readonly lines: LoopValue;
 }
 
@@ -220,7 +248,7 @@ function groupPlace(k: KernelBuilder, { w, words }: BlockProduct, place: RecordP
   return {
     codes: k.offset(place.codes, group, GROUP_COLUMNS),
     scales: k.offset(place.scales, group, ofScales),
-    sums: k.offset(place.sums, group, ofScales),
+    corrections: k.offset(place.corrections, group, ofScales),
     lines: k.add(lines, k.index(place.quad * words.lanes * 4)),
   };
 }
@@ -233,7 +261,7 @@ function addGroup(
   sums: readonly LoopValue[],
   scale: (part: number, vector: number) => LoopValue,
 ): readonly LoopValue[] {
-  const { w, vectors, floats, words, scaleBytes } = product;
+  const { w, vectors, floats, scaleBytes } = product;
   const parts = GROUP_COLUMNS / w.scaleColumns;
   const dots = groupDots(k, product, at);
   const out = [...sums];
@@ -241,9 +269,7 @@ function addGroup(
     const scales = Array.from({ length: vectors }, (_, vector) => scale(part, vector));
     dots[part]!.forEach((dot, i) => {
       const offset = Math.floor(i / vectors) * scaleBytes + part * 4;
-      const bias = w.centre > 0 && k.shift("shl", k.loadSplat(words, at.sums, offset), Math.log2(w.centre));
-      const value = k.convert(floats, bias ? k.sub(dot, bias) : dot);
-      const scaled = k.mul(value, k.loadSplat(floats, at.scales, offset));
+      const scaled = k.mul(k.convert(floats, dot), k.loadSplat(floats, at.scales, offset));
       out[i] = k.fma(scaled, scales[i % vectors]!, out[i]!);
     });
   }
@@ -251,8 +277,9 @@ function addGroup(
 }
 
 /** The sums of activations times codes of a group, part by part: [part][row][vector]. */
-function groupDots(k: KernelBuilder, product: BlockProduct, { codes, lines }: GroupPlace): readonly LoopValue[][] {
-  const { w, rows, vectors, words, codeBytes, wholeBytes, prefetches } = product;
+function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): readonly LoopValue[][] {
+  const { w, rows, vectors, words, codeBytes, scaleBytes, wholeBytes, prefetches } = product;
+  const { codes, lines, corrections } = at;
   const bytes = loopType("i8", 4 * words.lanes);
   const lineCount = w.groupBytes / LINE_BYTES;
   if (prefetches) for (let line = 0; line < lineCount; line++) k.prefetch(lines, PREFETCH_BYTES + line * LINE_BYTES);
@@ -261,22 +288,26 @@ function groupDots(k: KernelBuilder, product: BlockProduct, { codes, lines }: Gr
   );
   const perPart = w.scaleColumns / 4;
   return Array.from({ length: GROUP_WORDS / perPart }, (_, part) => {
-    const none = Array.from({ length: rows * vectors }, () => k.constant(words, 0));
-    const [sums, lowest] = [none, [...none]];
-    for (let i = 0; i < perPart; i++) {
+    const zero = k.constant(words, 0);
+    const first = Array.from({ length: rows }, (_, row) =>
+      w.minima ? zero : k.loadSplat(words, corrections, row * scaleBytes + part * 4),
+    );
+    const lowest = first.flatMap((sum) => Array.from({ length: vectors }, () => sum));
+    const sums = wholeBytes ? lowest : lowest.map(() => zero);
+    for (let word = 0; word < perPart; word++) {
       const vectorsOfWord = ofVectors.map((generator) => generator.next().value as LoopValue);
       for (let row = 0; row < rows; row++) {
-        const four = k.bitcast(bytes, k.loadSplat(words, codes, row * codeBytes + (part * perPart + i) * 4));
+        const four = k.bitcast(bytes, k.loadSplat(words, codes, row * codeBytes + (part * perPart + word) * 4));
         const dot = (code: LoopValue, sum: LoopValue): LoopValue => k.dot4(four, k.bitcast(bytes, code), sum);
-        vectorsOfWord.forEach((word, vector) => {
-          const at = row * vectors + vector;
+        vectorsOfWord.forEach((bytesOfRows, vector) => {
+          const i = row * vectors + vector;
           if (wholeBytes) {
-            sums[at] = dot(word, sums[at]!);
+            sums[i] = dot(bytesOfRows, sums[i]!);
             return;
           }
-          const half = k.binary("and", k.shift("shr_u", word, 1), k.constant(words, 0x7f7f7f7f));
-          sums[at] = dot(half, sums[at]!);
-          lowest[at] = dot(k.binary("and", word, k.constant(words, 0x01010101)), lowest[at]!);
+          const half = k.binary("and", k.shift("shr_u", bytesOfRows, 1), k.constant(words, 0x7f7f7f7f));
+          sums[i] = dot(half, sums[i]!);
+          lowest[i] = dot(k.binary("and", bytesOfRows, k.constant(words, 0x01010101)), lowest[i]!);
         });
       }
     }
@@ -284,19 +315,18 @@ function groupDots(k: KernelBuilder, product: BlockProduct, { codes, lines }: Gr
   });
 }
 
-/** Adds the products of a group's activations, which add up to `sums`, with the parts of its minima. */
+/** Adds the products of the sums of a group's activations with the parts of its minima. */
 function addMinima(
   k: KernelBuilder,
-  { vectors, floats, words, scaleBytes }: BlockProduct,
+  { vectors, floats, scaleBytes }: BlockProduct,
   at: GroupPlace,
   carried: readonly LoopValue[],
   minimum: (part: number, vector: number) => LoopValue,
 ): LoopValue[] {
   const minima = Array.from({ length: vectors }, (_, vector) => minimum(0, vector));
   return carried.map((sum, i) => {
-    const offset = Math.floor(i / vectors) * scaleBytes;
-    const total = k.convert(floats, k.loadSplat(words, at.sums, offset));
-    return k.fma(k.mul(total, k.loadSplat(floats, at.scales, offset)), minima[i % vectors]!, sum);
+    const total = k.loadSplat(floats, at.corrections, Math.floor(i / vectors) * scaleBytes);
+    return k.fma(total, minima[i % vectors]!, sum);
   });
 }
 
