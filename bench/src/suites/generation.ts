@@ -14,6 +14,7 @@ import { ceilingName, ceilingSource } from "../ceilings.ts";
 import { bytesReadPerToken } from "../decoder.ts";
 import { measure } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
+import type { BenchTarget } from "../options.ts";
 import type { RowPlan } from "../row.ts";
 import { bitnet, fileBytes, mamba, ownFile, peerFile } from "./generation-models.ts";
 import type { GenerationModel, OwnTypes } from "./generation-models.ts";
@@ -30,8 +31,11 @@ const LARGE = { dim: 2560, hiddenDim: 6912, layerCount: 30, headCount: 20, keyVa
 const SMALL = { dim: 768, hiddenDim: 2048, layerCount: 12, headCount: 12, keyValueHeadCount: 12, vocabSize: 50_304 };
 const TINY = { dim: 256, hiddenDim: 512, layerCount: 2, headCount: 4, keyValueHeadCount: 2, vocabSize: 4096 };
 
-/** What our files hold: five ternary weights to a byte, and a head of 4.5 bits a weight. */
-const OWN_TYPES: OwnTypes = { ternary: "ternary5", dense: "q4_k" };
+/** What our files hold: ternary weights as each target reads them soonest, and a head of 4.5 bits a weight. */
+const OWN_TYPES: Readonly<Record<BenchTarget, OwnTypes>> = {
+  native: { ternary: "ternary5", dense: "q4_k" },
+  wasm: { ternary: "ternary", dense: "q4_k" },
+};
 /** The peer's types of ternary weights, of which the first is made for them, and the type of the head in its files. */
 const PEER_TYPES = ["tq2_0", "q4_0"] as const;
 const PEER_HEAD = "q6_k";
@@ -40,6 +44,8 @@ const PROMPT_TOKENS = 512;
 /** What comes before tokens that are timed, and how many of those there are. */
 const SHORT_PROMPT = [1, 2, 3, 4, 5, 6, 7, 8];
 const DECODED_TOKENS = 16;
+/** A sample of a ceiling lasts as long as tokens do, so that what others take of the processors hits both alike. */
+const CEILING_MS = 200;
 const MAMBA_POSITIONS = [10, 100_000] as const;
 
 export async function generation(bench: Bench): Promise<void> {
@@ -77,7 +83,7 @@ async function besidePeer(
 ): Promise<void> {
   const { target } = bench;
   const capacity = PROMPT_TOKENS + DECODED_TOKENS;
-  const own = await OwnModel.open(await ownFile(model, OWN_TYPES), { target, threads, capacity });
+  const own = await OwnModel.open(await ownFile(model, OWN_TYPES[target]), { target, threads, capacity });
   const peers: (readonly [type: string, bytes: number, peer: PeerModel])[] = [];
   try {
     for (const type of llama === undefined ? [] : PEER_TYPES) {
@@ -87,8 +93,8 @@ async function besidePeer(
     const read = { kind: "read", sizeBytes: bytesReadPerToken(model.model, own.opened.parameters) } as const;
     const products = { kind: "int8" } as const;
     const sources = [
-      await ceilingSource(own.device, read, bench.sampleMs),
-      await ceilingSource(own.device, products, bench.sampleMs),
+      await ceilingSource(own.device, read, CEILING_MS),
+      await ceilingSource(own.device, products, CEILING_MS),
       ...sourcesOf("own", own),
       ...peers.flatMap(([type, , peer]) => sourcesOf(type, peer)),
     ];
@@ -167,7 +173,7 @@ function operationsOf({ parameters, config }: Model): number {
 /** Tokens a second of a recurrent model near the start of a sequence and far into it. */
 async function farIntoSequence(bench: Bench, model: GenerationModel, threads: number): Promise<void> {
   const { target } = bench;
-  const own = await OwnModel.open(await ownFile(model, OWN_TYPES), { target, threads });
+  const own = await OwnModel.open(await ownFile(model, OWN_TYPES[target]), { target, threads });
   try {
     const [near, far] = MAMBA_POSITIONS;
     const sources = MAMBA_POSITIONS.map((position): Source => {
@@ -200,7 +206,7 @@ async function firstToken(bench: Bench, model: GenerationModel, threads: number)
     return;
   }
   const { target } = bench;
-  const job = { path: await ownFile(model, OWN_TYPES), target, threads, promptTokens: PROMPT_TOKENS };
+  const job = { path: await ownFile(model, OWN_TYPES[target]), target, threads, promptTokens: PROMPT_TOKENS };
   let last: FirstTokenUse | undefined;
   const sources: Source[] = [
     { name: "first", sample: async () => (last = await runProcess(job)).firstMs },
