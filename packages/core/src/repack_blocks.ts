@@ -68,12 +68,14 @@ const FILE_BLOCKS: Readonly<Record<BlockDtype, FileBlock>> = {
       for (let i = 0; i < 16; i++) scaleParts[i] = file.getUint8(at + 192 + i);
       for (let half = 0; half < 2; half++) {
         for (let i = 0; i < 8; i++) {
-          const low = [0, 32].map((run) => file.getInt32(at + 64 * half + run + 4 * i, true));
+          const first = file.getInt32(at + 64 * half + 4 * i, true);
+          const second = file.getInt32(at + 64 * half + 32 + 4 * i, true);
           const high = file.getInt32(at + 128 + 32 * half + 4 * i, true);
-          for (let plane = 0; plane < 4; plane++) {
-            const four = (low[plane & 1] >>> (4 * (plane >> 1))) & FOURS;
-            words[32 * half + 8 * plane + i] = four | (((high >>> (2 * plane)) & TWOS) << 4);
-          }
+          const to = 32 * half + i;
+          words[to] = (first & FOURS) | ((high & TWOS) << 4);
+          words[to + 8] = (second & FOURS) | (((high >>> 2) & TWOS) << 4);
+          words[to + 16] = ((first >>> 4) & FOURS) | (((high >>> 4) & TWOS) << 4);
+          words[to + 24] = ((second >>> 4) & FOURS) | (((high >>> 6) & TWOS) << 4);
         }
       }
     },
@@ -86,7 +88,9 @@ function readMinimaBlock(file: DataView, at: number, row: RowOfRecord, codesAt: 
   halves[0] = file.getUint16(at, true);
   halves[1] = file.getUint16(at + 2, true);
   for (let i = 0; i < 4; i++) {
-    const [a, b, c] = [0, 4, 8].map((part) => file.getUint8(at + 4 + part + i));
+    const a = file.getUint8(at + 4 + i);
+    const b = file.getUint8(at + 8 + i);
+    const c = file.getUint8(at + 12 + i);
     scaleParts[i] = a & 63;
     minimumParts[i] = b & 63;
     scaleParts[i + 4] = (c & 15) | ((a >> 6) << 4);
@@ -148,24 +152,37 @@ function writeRow(layout: BlockLayout, row: RowOfRecord, { to, at, lane, blocks,
   const halves = nested ? (minima ? 2 : 1) : blocks;
   for (let i = 0; i < halves; i++) to.setUint16(at + (i * BAND_ROWS + lane) * 2, row.halves[i], true);
   if (nested) {
-    row.scaleParts.forEach((part, i) => to.setUint8(at + scalePartsOffset + i * BAND_ROWS + lane, part));
-    if (minima)
-      row.minimumParts.forEach((part, i) => to.setUint8(at + minimumPartsOffset + i * BAND_ROWS + lane, part));
+    for (let i = 0; i < row.scaleParts.length; i++) {
+      to.setUint8(at + scalePartsOffset + i * BAND_ROWS + lane, row.scaleParts[i]);
+      if (minima) to.setUint8(at + minimumPartsOffset + i * BAND_ROWS + lane, row.minimumParts[i]);
+    }
   }
   for (let group = 0; group < groups; group++) {
     let line = at + codesOffset + group * groupBytes + lane * 4;
     let place = 0;
-    for (const bits of planes) {
-      const [mask, perLine] = [ONES * ((1 << bits) - 1), 8 / bits];
-      for (let l = 0; l < bits; l++, line += LINE_BYTES) {
-        let joined = 0;
-        for (let i = 0; i < perLine; i++) {
-          joined |= ((row.words[8 * group + l * perLine + i] >>> place) & mask) << (bits * i);
-        }
-        to.setInt32(line, joined, true);
-      }
-      place += bits;
+    for (let plane = 0; plane < planes.length; plane++) {
+      writePlane(row.words, 8 * group, planes[plane], place, to, line);
+      line += planes[plane] * LINE_BYTES;
+      place += planes[plane];
     }
+  }
+}
+
+/** Writes the bits from `place` on of a group's eight words of codes to the lines of their plane. */
+function writePlane(words: Int32Array, first: number, bits: number, place: number, to: DataView, line: number): void {
+  if (bits === 4) {
+    // Most of all weights.
+    for (let l = 0; l < 4; l++) {
+      const [low, high] = [words[first + 2 * l] & FOURS, words[first + 2 * l + 1] & FOURS];
+      to.setInt32(line + l * LINE_BYTES, low | (high << 4), true);
+    }
+    return;
+  }
+  const [mask, perLine] = [ONES * ((1 << bits) - 1), 8 / bits];
+  for (let l = 0; l < bits; l++) {
+    let joined = 0;
+    for (let i = 0; i < perLine; i++) joined |= ((words[first + l * perLine + i] >>> place) & mask) << (bits * i);
+    to.setInt32(line + l * LINE_BYTES, joined, true);
   }
 }
 

@@ -19,7 +19,7 @@ import { versions } from "./versions.node.ts";
 /** Smaller files are repacked at each opening, in the time that a look into the cache takes. */
 const KEPT_BYTES_MIN = 1 << 25;
 /** What the layout of kept files is called; another one is another name. */
-const LAYOUT = "ternary2x16, 2";
+const LAYOUT = "ternary2x16, blocks16, 3";
 
 /** Whether a file's ternary weights are worth to be kept repacked. FIDELITY_CACHE=off says no. */
 export function isWorthKeeping(
