@@ -263,10 +263,10 @@ describe("an end before the end", () => {
     const generation = loaded.generate("abc", { maxTokens: 30 });
     const pieces = generation[Symbol.asyncIterator]();
     await pieces.next();
-    const starting = loaded.generate("ab").result();
+    const starting = assert.rejects(loaded.generate("ab").result(), ModelClosedError);
     await loaded.close();
     await assert.rejects(pieces.next(), ModelClosedError);
-    await assert.rejects(starting, ModelClosedError);
+    await starting;
     await assert.rejects(loaded.generate("abc").result(), ModelClosedError);
     await loaded.close();
     assert.equal(device.live, before);
