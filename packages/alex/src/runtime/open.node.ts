@@ -1,7 +1,7 @@
 // Loading compiled programs in Node: modules of WebAssembly, and shared libraries.
 
 import { openNative } from "../targets/native/entry.node.ts";
-import { openWasm } from "./target.ts";
+import { openWasm } from "./open-wasm.ts";
 import type { ProgramOpener } from "./target.ts";
 
 /** Loads a program of either target. */

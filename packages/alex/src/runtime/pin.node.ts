@@ -3,7 +3,7 @@
 // is pinned for the run and has its own mask again afterwards, since what it starts (threads, processes) would inherit
 // the pin.
 
-import { loadFfi } from "@fidelity/barewire/node";
+import { loadFfi } from "@fidelity/barewire/ffi";
 import { DeviceOptionError } from "./errors.ts";
 import type { Pinning } from "./team.ts";
 

@@ -5,6 +5,7 @@
 import { MEMORY32_BYTES_MAX } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import { compileProgramToWasm } from "../targets/wasm/index.ts";
+import { openWasm } from "./open-wasm.ts";
 
 /** A compiled program as members are sent it. */
 export type Loadable =
@@ -78,11 +79,4 @@ export const wasmTarget: CpuTarget = {
 async function loadModule(bytes: Uint8Array): Promise<CompiledProgram> {
   const module = await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
   return { loadable: { kind: "wasm", module }, sizeBytes: bytes.byteLength, kept: bytes };
-}
-
-/** Instantiates a compiled module over the team's memory. */
-export function openWasm(loadable: Loadable, memory: WebAssembly.Memory): ProgramEntry {
-  if (loadable.kind !== "wasm") throw new TypeError("a native library cannot be loaded here");
-  const { run } = new WebAssembly.Instance(loadable.module, { env: { memory } }).exports;
-  return { run: run as ProgramEntry["run"] };
 }

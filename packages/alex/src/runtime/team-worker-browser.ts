@@ -3,7 +3,7 @@
 
 import { serveMember } from "./member.ts";
 import type { MemberInit, MemberMail } from "./protocol.ts";
-import { openWasm } from "./target.ts";
+import { openWasm } from "./open-wasm.ts";
 
 const arrived: unknown[] = [];
 const awaited: ((message: unknown) => void)[] = [];

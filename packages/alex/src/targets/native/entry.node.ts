@@ -4,12 +4,12 @@
 // The library is found by its path when it is loaded first; the system gives later threads the same one, whatever has
 // become of the file.
 
-import { loadFfi } from "@fidelity/barewire/node";
+import { loadFfi } from "@fidelity/barewire/ffi";
 import { CONTROL } from "../team.ts";
 import { calibrateSpins } from "../../runtime/protocol.ts";
 import type { ProgramEntry } from "../../runtime/target.ts";
-import { NativeTargetError } from "./print-operation.ts";
-import { RUN_ARGUMENTS, RUN_RESULT } from "./walk.ts";
+import { NativeTargetError } from "./errors.ts";
+import { RUN_ARGUMENTS, RUN_RESULT } from "./run-block.ts";
 
 const RUN = { run: { arguments: ["pointer"], return: "int32" } } as const;
 

@@ -14,7 +14,7 @@ import { LibraryCache, cacheDirectory, cacheKey } from "./cache.node.ts";
 import { openNative } from "./entry.node.ts";
 import type { NativeMachine } from "./machine.ts";
 import { hostMachine } from "./machine.node.ts";
-import { NativeTargetError } from "./print-operation.ts";
+import { NativeTargetError } from "./errors.ts";
 import { printModules } from "./print-program.ts";
 import { RECIPE, buildLibrary, findToolchain } from "./toolchain.node.ts";
 import type { Toolchain } from "./toolchain.node.ts";
@@ -23,7 +23,7 @@ export type { NativeMachine } from "./machine.ts";
 export { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf, vectorsOf } from "./machine.ts";
 export { hostMachine } from "./machine.node.ts";
 export { CompilerLibraryMissingError, findCompilerLibrary } from "./compiler_library.node.ts";
-export { NativeTargetError } from "./print-operation.ts";
+export { NativeTargetError } from "./errors.ts";
 export { printModules } from "./print-program.ts";
 export {
   ToolFailedError,

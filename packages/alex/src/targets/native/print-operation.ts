@@ -5,15 +5,12 @@
 
 import { formatLoopType, loopType } from "@fidelity/core";
 import type { BinaryOp, LoopInst, LoopType, LoopValue, MemoryKind } from "@fidelity/core";
-import { FidelityError } from "@fidelity/units";
 import type { PureInst } from "../uses.ts";
 import { printDot2, printDot4 } from "./dot4.ts";
+import { NativeTargetError } from "./errors.ts";
 import { printLookup } from "./print-lookup.ts";
 import type { CodeMachine } from "./machine.ts";
 import { LANE_BITS, constantAttribute, isFloat, isWide, mlirType, vectorOf } from "./print-type.ts";
-
-/** A program uses what the native target does not have. */
-export class NativeTargetError extends FidelityError {}
 
 /** The text around an operation: lines so far, and names of values. */
 export interface Printer {

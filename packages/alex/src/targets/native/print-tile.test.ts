@@ -7,7 +7,7 @@ import type { Kernel } from "@fidelity/core";
 import { programOf } from "../wasm/testing.node.ts";
 import { hostMachine } from "./machine.node.ts";
 import { machineOf } from "./machine.ts";
-import { NativeTargetError } from "./print-operation.ts";
+import { NativeTargetError } from "./errors.ts";
 import { printModules } from "./print-program.ts";
 import { differencesFromEvaluator, whyNoNative } from "./testing.node.ts";
 import { buildLibrary, findToolchain } from "./toolchain.node.ts";

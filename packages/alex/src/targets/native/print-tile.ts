@@ -4,7 +4,7 @@
 
 import { TILE } from "@fidelity/core";
 import type { Block, Kernel, TileInst } from "@fidelity/core";
-import { NativeTargetError } from "./print-operation.ts";
+import { NativeTargetError } from "./errors.ts";
 import type { Printer } from "./print-operation.ts";
 
 /** Whether a kernel uses matrix registers. */

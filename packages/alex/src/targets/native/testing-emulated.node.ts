@@ -12,7 +12,7 @@ import { scratchStrideBytes } from "../wasm/index.ts";
 import type { Architecture, NativeMachine } from "./machine.ts";
 import { printModules } from "./print-program.ts";
 import { buildExecutable, findToolchain } from "./toolchain.node.ts";
-import { RUN_ARGUMENTS } from "./walk.ts";
+import { RUN_ARGUMENTS } from "./run-block.ts";
 
 /** Linux's numbers of system calls, the same on all processors but x86-64. */
 const [READ, WRITE, EXIT] = [63, 64, 93];

@@ -12,28 +12,7 @@ import type { NativeMachine } from "./machine.ts";
 import { FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, SYSTEM, printFutex, printSystemCall } from "./system.ts";
 import type { SystemCalls } from "./system.ts";
 import { ARGUMENT, CALL, OP, OP_KIND, PART, SEGMENT, STAGE } from "./tables.ts";
-
-/**
- * What `run` takes: the address of a block of 32-bit words, at these positions. The base is 64 bits, the address of the
- * team's memory; addresses behind it are relative to that, in `ADDRESS_BYTES`, only that of the control block is in
- * bytes. `spins` is how often to look before sleeping; `start` is the
- * stage at which a run without a team starts, 0 for the whole program.
- */
-export const RUN_ARGUMENTS = {
-  base: 0,
-  member: 2,
-  bindings: 3,
-  arena: 4,
-  scratch: 5,
-  control: 6,
-  epoch: 7,
-  spins: 8,
-  start: 9,
-  words: 16,
-} as const;
-
-/** What `run` gives: the run was over, it failed, or it is over and this member ended it. */
-export const RUN_RESULT = { over: 0, failed: 1, ended: 2 } as const;
+import { RUN_ARGUMENTS, RUN_RESULT } from "./run-block.ts";
 
 /** Fields of what the functions hand each other: 64-bit, behind them the addresses of a call's buffers. */
 const ENV = { base: 0, bindings: 1, arena: 2, scratch: 3, counters: 4, addresses: 8 } as const;
