@@ -220,7 +220,7 @@ export class Generation implements AsyncIterable<string> {
       for (;;) {
         const { value: token, done = false } = await pool.during(tokens.next());
         if (done || token === undefined) break;
-        this.#clock.token();
+        this.#clock.token(lane.compiler.seconds - lane.compileSeconds);
         this.#tokens.push(token);
         yield* this.#show(stream.push(token));
         if (this.#filter.found !== undefined) endedBy = "stop-string";
@@ -306,8 +306,9 @@ class Clock {
   compileSeconds = 0;
   #spentMs = 0;
   #sinceMs = 0;
-  #firstMs = 0;
-  #lastMs = 0;
+  /** When the first and the last token came; what was compiled until then. */
+  #first = { ms: 0, compileSeconds: 0 };
+  #last = { ms: 0, compileSeconds: 0 };
 
   start(): void {
     this.#sinceMs = performance.now();
@@ -321,20 +322,20 @@ class Clock {
     this.#sinceMs = performance.now();
   }
 
-  /** A token has come. */
-  token(): void {
-    this.#lastMs = this.#spentMs + performance.now() - this.#sinceMs;
-    if (this.#firstMs === 0) this.#firstMs = this.#lastMs;
+  /** A token has come, after so much compiling. */
+  token(compileSeconds: number): void {
+    this.#last = { ms: this.#spentMs + performance.now() - this.#sinceMs, compileSeconds };
+    if (this.#first.ms === 0) this.#first = this.#last;
   }
 
   timings(loadSeconds: number, { promptTokens, cachedTokens, completionTokens }: Usage): Timings {
-    const { compileSeconds } = this;
-    const firstTokenSeconds = this.#firstMs / 1000;
-    const prefillSeconds = Math.max(0, firstTokenSeconds - compileSeconds);
-    const decodeSeconds = (this.#lastMs - this.#firstMs) / 1000;
+    const [first, last] = [this.#first, this.#last];
+    const firstTokenSeconds = first.ms / 1000;
+    const prefillSeconds = Math.max(0, firstTokenSeconds - first.compileSeconds);
+    const decodeSeconds = Math.max(0, (last.ms - first.ms) / 1000 - (last.compileSeconds - first.compileSeconds));
     return {
       loadSeconds,
-      compileSeconds,
+      compileSeconds: this.compileSeconds,
       firstTokenSeconds,
       prefillSeconds,
       prefillTokensPerSecond: rate(promptTokens - cachedTokens, prefillSeconds),
