@@ -85,7 +85,7 @@ test("huge pages are granted, or the reason is told; the bytes stay", () => {
   assert.equal(adviseHugePages(small).isDone, false);
 });
 
-test("an arena of huge pages grows as any other, and the bytes stay", () => {
+test("an arena of huge pages grows, and the bytes stay", () => {
   using arena = SharedArena.create({ maximumBytes: 64 * 2 ** 20 });
   using before = arena.alloc(64);
   before.u8().fill(7);

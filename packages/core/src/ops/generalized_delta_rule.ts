@@ -7,9 +7,8 @@
 //   DeltaNet (arXiv 2406.06484)            logDecay = 0, a = -beta k, b = k, v scaled by beta
 //   Gated DeltaNet (arXiv 2412.06464)      logDecay = log alpha, a = -alpha beta k, b = k, v scaled by beta
 //   RWKV-7                                 a = -kappa, b = kappa * the in-context learning rate
-// Rows of S are independent of each other. Left out: normalisers and scales, which are elementwise, and the chunked
-// form as products of matrices: a step costs a processor without matrix units three to five multiply-adds an element of
-// S, and the products of a chunk cost as many.
+// Rows of S are independent of each other. Kernels take some steps at once, as products of matrices (delta_chunk.ts).
+// Left out: normalisers and scales, which are elementwise.
 
 import type { Shape } from "@fidelity/units";
 import type { Tensor } from "../graph.ts";

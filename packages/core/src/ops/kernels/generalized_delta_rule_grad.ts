@@ -1,44 +1,44 @@
 // generalized_delta_rule_grad as loops: a chunk is a block of rows of one head's state, and passes over time forwards
-// once and backwards once, span by span (row_states.ts). Of a step back, the cotangents of what belongs to keys are
-// sums over rows. Where all rows are in one block and no other head has its keys, they go where they belong; else each
-// block of each head leaves its own, and a call adds up those of blocks, and of the heads that share keys, in order, so
-// that no result depends on the number of threads.
+// once and backwards once, span by span (row_states.ts), some steps at once (delta_chunk.ts, delta_chunk_back.ts). Of
+// a step back, the cotangents of what belongs to keys are sums over rows. Where all rows are in one block and no other
+// head has its keys, they go where they belong; else each block of each head leaves its own, and a call adds up those
+// of blocks, and of the heads that share keys, in order, so that no result depends on the number of threads.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { F32 } from "../../loop/ir.ts";
+import { loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { expOf } from "../../loop/math.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
 import { deltaDims } from "../generalized_delta_rule_parts.ts";
-import type { HeadRows } from "./generalized_delta_rule.ts";
+import type { ChunkScratch, ChunkShape, HeadKeys, Outer, Source } from "./delta_chunk.ts";
+import type { Ask, StepRange, ValueRows } from "./delta_chunk_rows.ts";
 import {
-  allocateStep,
-  headRow,
-  headStart,
-  stageStep,
+  allocateChunk,
+  BLOCK,
+  chunkShape,
+  cutChunks,
+  eachGroup,
+  readChunk,
   stepOperations,
-  stepStates,
-  VECTORS,
-} from "./generalized_delta_rule.ts";
-import type { RowPiece } from "./lanes.ts";
-import type { RowBlocks } from "./row_states.ts";
+  updateStates,
+  weighKeys,
+  zeros,
+} from "./delta_chunk.ts";
 import {
-  askRow,
-  ColumnSums,
-  cutRows,
-  eachColumn,
-  eachElement,
-  eachPiece,
-  forthAndBack,
-  gatherStates,
-  rowsMax,
-  rowsOf,
-  scatterStates,
-  spanOf,
-  STEPS_AHEAD,
-  sumRow,
-} from "./row_states.ts";
+  askKeys,
+  askValues,
+  Asking,
+  exchangeStates,
+  stageKeys,
+  stageValues,
+  stepsOf,
+  storeValues,
+} from "./delta_chunk_rows.ts";
+import type { BackScratch } from "./delta_chunk_back.ts";
+import { allocateBack, finishKeys, multiplyStates, turnStates, weighValues } from "./delta_chunk_back.ts";
+import { advanceRows, headRow, headStart } from "./generalized_delta_rule.ts";
+import type { RowBlocks } from "./row_states.ts";
+import { eachBlock, eachElement, forthAndBack, spanOf, sumRow } from "./row_states.ts";
 
 /** Elements that a chunk adds up of the cotangents of keys. */
 const SUM_ELEMENTS = 8192;
@@ -65,28 +65,32 @@ function planSums({ groupSize, keySize, decays, erases }: DeltaDims, { blocks }:
   return { count, left, rowBytes: Math.ceil(keySize / lanes) * lanes * 4 };
 }
 
-/** Where the sums of a kind go: the row of step 0, and elements to that of the next. */
+/** Where the sums of a kind go: the row of step 0, and bytes to that of the next. */
 interface SumRow {
   readonly at: LoopValue;
-  readonly stepElements: number;
-  /** Whether they are multiplied by the decays here. */
-  readonly timesDecays: boolean;
+  readonly stepBytes: number;
 }
 
-/** What one piece of rows reads and writes besides its states. */
-interface GradPiece {
-  readonly piece: RowPiece;
-  readonly rows: HeadRows;
-  /** v, do, dv: step 0 at the piece's first row. */
-  readonly values: LoopValue;
-  readonly dO: LoopValue;
-  readonly dv: LoopValue;
+/** What a block reads and writes besides its states, and its scratch. */
+interface GradBlock {
+  readonly shape: ChunkShape;
+  readonly from: HeadKeys;
+  readonly values: ValueRows;
+  readonly dO: ValueRows;
+  readonly dv: ValueRows;
   readonly sums: readonly SumRow[];
-  /** Whether another piece has written its sums there before. */
-  readonly addsToSums: boolean;
-  /** Cotangents of the states, [keys, rows] in scratch, and S a of the steps of a span, [span, rows]. */
+  readonly chunk: ChunkScratch;
+  readonly back: BackScratch;
+  /** Cotangents of the states, [keys, rows]. */
   readonly g: LoopValue;
-  readonly reads: LoopValue;
+  /** Rows of values of a chunk's steps, and of u for all chunks of a span; u and e where something is erased. */
+  readonly rows: {
+    readonly v: LoopValue;
+    readonly dO: LoopValue;
+    readonly dv: LoopValue;
+    readonly u: LoopValue | undefined;
+    readonly e: LoopValue | undefined;
+  };
 }
 
 export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
@@ -95,10 +99,10 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
   const { batch, time, heads, keySize, valueSize } = dims;
   const { lanes } = context;
   const matrices = batch * heads;
-  const cut = cutRows(matrices, valueSize, lanes, VECTORS);
+  const cut = cutChunks(dims, lanes);
   const plan = planSums(dims, cut, lanes);
   const inputs = types.map((_type, i) => context.input(i));
-  const work = 4 * stepOperations(dims) * matrices * time * keySize * valueSize;
+  const work = 4 * time * stepOperations(dims);
   const leftBytes = matrices * time * cut.blocks * plan.left.length * plan.rowBytes;
   const left = leftBytes > 0 ? [context.temporary(leftBytes)] : [];
   const straight = RESULTS.slice(0, plan.count).filter((_result, sum) => !plan.left.includes(sum));
@@ -107,41 +111,52 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
   context.call("generalized_delta_rule_grad", matrices * cut.blocks, work, buffers, (k, bases) => {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length - 2) as readonly LoopValue[];
     const [dO, dLast, dv, dFirst, ...sums] = bases.slice(inputs.length - 2) as readonly LoopValue[];
-    const stateBytes = keySize * rowsMax(cut) * 4;
-    const span = spanOf(time);
-    const [h, g] = [k.allocateScratch(stateBytes), k.allocateScratch(stateBytes)];
-    const borders = k.allocateScratch(Math.ceil(time / span) * stateBytes);
-    const history = k.allocateScratch((span + 1) * stateBytes);
-    const reads = k.allocateScratch(span * rowsMax(cut) * 4);
-    const staged = allocateStep(k, dims);
-    eachPiece(k, cut, ({ piece, matrix, block, first: row }) => {
+    eachBlock(k, cut, ({ rows, matrix, block, first: row }) => {
+      const shape = chunkShape(dims, rows, lanes);
+      const chunks = Math.ceil(time / shape.steps);
+      const stateBytes = shape.keys * shape.rowBytes;
+      const span = spanOf(chunks);
       const ofState = (base: LoopValue): LoopValue =>
         k.offset(base, k.add(k.mul(matrix, k.index(valueSize)), row), keySize * 4);
-      const ofValues = (base: LoopValue): LoopValue => k.offset(headRow(k, base, dims, matrix, valueSize), row, 4);
-      gatherStates(k, ofState(first!), h, rowsOf(piece), keySize);
-      gatherStates(k, ofState(dLast!), g, rowsOf(piece), keySize);
-      const own: GradPiece = {
-        piece,
-        rows: { dims, from: headStart(k, dims, [q, key, logDecay, a, b], matrix), staged, lanes },
+      const ofValues = (base: LoopValue): ValueRows => {
+        return { at: k.offset(headRow(k, base, dims, matrix, valueSize), row, 4), count: rows };
+      };
+      const own: GradBlock = {
+        shape,
+        from: headStart(k, dims, [q, key, logDecay, a, b], matrix),
         values: ofValues(v!),
         dO: ofValues(dO!),
         dv: ofValues(dv!),
         sums: placeSums(k, dims, cut, plan, sums, matrix, block),
-        addsToSums: piece.offset > 0,
-        g,
-        reads,
+        chunk: allocateChunk(k, shape),
+        back: allocateBack(k, shape),
+        g: zeros(k, stateBytes, lanes),
+        rows: allocateRows(k, shape, span),
       };
-      const work = { piece, columns: keySize, time, h, borders, history };
+      const h = zeros(k, stateBytes, lanes);
+      exchangeStates(k, shape, ofState(first!), h, rows, "in");
+      exchangeStates(k, shape, ofState(dLast!), own.g, rows, "in");
       forthAndBack(k, {
-        ...work,
-        advance: (t, states, next, step) => advance(k, own, t, states, next, step),
-        goBack: (t, before, step) => goBack(k, own, t, before, step),
+        piece: { type: loopType("f32", lanes), count: shape.rows / lanes, offset: 0 },
+        columns: shape.keys,
+        time: chunks,
+        h,
+        borders: k.allocateScratch(Math.ceil(chunks / span) * stateBytes),
+        history: k.allocateScratch((span + 1) * stateBytes),
+        advance: (number, states, next, step) => advance(k, own, number, states, next, step),
+        goBack: (number, before, step) => goBack(k, own, number, before, step),
       });
-      scatterStates(k, g, ofState(dFirst!), rowsOf(piece), keySize);
+      exchangeStates(k, shape, ofState(dFirst!), own.g, rows, "out");
     });
   });
   const [buffer] = left;
   if (buffer !== undefined) addUp(context, dims, cut, plan, buffer);
+}
+
+function allocateRows(k: KernelBuilder, { dims, steps, rowBytes, lanes }: ChunkShape, span: number): GradBlock["rows"] {
+  const rows = (chunks = 1): LoopValue => zeros(k, chunks * steps * rowBytes, lanes);
+  const [v, dO, dv] = [rows(), rows(), rows()];
+  return { v, dO, dv, u: dims.erases ? rows(span) : undefined, e: dims.erases ? rows() : undefined };
 }
 
 /** Where this block's sums go; `bases` are the results that get theirs, and then what is left for later. */
@@ -155,126 +170,118 @@ function placeSums(
   block: LoopValue,
 ): readonly SumRow[] {
   const { heads, keySize } = dims;
-  const blockElements = (left.length * rowBytes) / 4;
+  const blockBytes = left.length * rowBytes;
   let straight = 0;
   return Array.from({ length: count }, (_, sum): SumRow => {
     const place = left.indexOf(sum);
     if (place < 0) {
-      const at = headRow(k, bases[straight++]!, dims, matrix, keySize);
-      return { at, stepElements: heads * keySize, timesDecays: sum === SUMS.decay };
+      return { at: headRow(k, bases[straight++]!, dims, matrix, keySize), stepBytes: heads * keySize * 4 };
     }
-    const row = headRow(k, bases.at(-1)!, dims, matrix, blocks * blockElements);
-    const at = k.add(k.offset(row, block, blockElements * 4), k.index(place * rowBytes));
-    return { at, stepElements: heads * blocks * blockElements, timesDecays: false };
+    const row = headRow(k, bases.at(-1)!, dims, matrix, (blocks * blockBytes) / 4);
+    const at = k.add(k.offset(row, block, blockBytes), k.index(place * rowBytes));
+    return { at, stepBytes: heads * blocks * blockBytes };
   });
 }
 
-function vectorsOf({ type, count }: RowPiece): number[] {
-  return Array.from({ length: count }, (_, v) => v * type.lanes * 4);
+/** u of the steps of a chunk, where the span has its rows. */
+function chunkRows(k: KernelBuilder, { shape, rows }: GradBlock, step: LoopValue | undefined): LoopValue | undefined {
+  if (rows.u === undefined || step === undefined) return rows.u;
+  return k.offset(rows.u, step, shape.steps * shape.rowBytes);
 }
 
+/** The states after a chunk, from those before it. */
 function advance(
   k: KernelBuilder,
-  { piece, rows, values, reads }: GradPiece,
-  t: LoopValue,
+  own: GradBlock,
+  number: LoopValue,
   states: LoopValue,
   next: LoopValue,
   step: LoopValue | undefined,
 ): void {
-  const { heads, valueSize } = rows.dims;
-  const at = k.offset(values, t, heads * valueSize * 4);
-  const written = vectorsOf(piece).map((offset) => k.load(piece.type, at, offset));
-  askRow(k, at, STEPS_AHEAD * heads * valueSize, rowsOf(piece));
-  const inputs = { ...rows, from: { ...rows.from, q: undefined }, staged: { ...rows.staged, q: undefined } };
-  stageStep(k, inputs, t);
-  const result = stepStates(k, piece, rows.dims, inputs.staged, written, states, next);
-  if (step === undefined) return;
-  const to = k.offset(reads, step, rowsOf(piece) * 4);
-  result.reads.forEach((read, v) => k.store(read, to, v * piece.type.lanes * 4));
-}
-
-/** One step back: G = do q^T + P, what it gives, and P of the step before. */
-function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValue, step: LoopValue): void {
-  const { piece, rows } = own;
-  const { type, count } = piece;
-  const { heads, keySize, valueSize, decays } = rows.dims;
-  stageStep(k, rows, t, -STEPS_AHEAD);
-  const head = rows.staged;
-  const at = (base: LoopValue): LoopValue => k.offset(base, t, heads * valueSize * 4);
-  const vectors = vectorsOf(piece);
-  for (const base of [own.values, own.dO, own.dv]) {
-    askRow(k, at(base), -STEPS_AHEAD * heads * valueSize, rowsOf(piece));
-  }
-  const [values, dO] = [own.values, own.dO].map((base) => vectors.map((offset) => k.load(type, at(base), offset)));
-  const readsAt = k.offset(own.reads, step, rowsOf(piece) * 4);
-  const reads = head.a && vectors.map((offset) => k.load(type, readsAt, offset));
-  const after = k.add(before, k.index(keySize * rowsOf(piece) * 4));
-  const erased = head.b && gainOutputs(k, own, head.q!, head.b, dO!);
-  const sumsAt = own.sums.map(({ at: row, stepElements }) => k.offset(row, t, stepElements * 4));
-  own.sums.forEach(({ stepElements }, i) => askRow(k, sumsAt[i]!, -STEPS_AHEAD * stepElements, keySize));
-  const zeros = vectors.map(() => k.constant(type, 0));
-  const dv = eachColumn(k, keySize, Math.min(keySize, type.lanes), zeros, (turn, carried) => {
-    const totals = [...carried];
-    const sums = own.sums.map(() => new ColumnSums(k));
-    for (let j = 0; j < turn.count; j++) {
-      const splat = (row: LoopValue): LoopValue => k.loadSplat(type, ...turn.row(row, j, 4));
-      const key = splat(head.k);
-      const w = decays === 1 ? k.loadSplat(type, head.decays) : splat(head.decays);
-      const erase = head.a && splat(head.a);
-      // Where something is erased, the outputs' part is there already.
-      const query = erase === undefined ? splat(head.q!) : undefined;
-      for (let v = 0; v < count; v++) {
-        const place = (array: LoopValue): readonly [LoopValue, number] => {
-          const [address, offset] = turn.row(array, j, rowsOf(piece) * 4);
-          return [address, offset + vectors[v]!];
-        };
-        const held = k.load(type, ...place(own.g));
-        const g = query === undefined ? held : k.fma(dO![v]!, query, held);
-        const state = k.load(type, ...place(before));
-        totals[v] = k.fma(g, key, totals[v]!);
-        sums[SUMS.q]!.add(k.load(type, ...place(after)), dO![v]!);
-        sums[SUMS.k]!.add(g, values![v]!);
-        sums[SUMS.decay]!.add(g, state);
-        if (reads !== undefined) sums[SUMS.b]!.add(g, reads[v]!);
-        if (erase !== undefined) sums[SUMS.a]!.add(state, erased![v]!);
-        const kept = k.mul(g, w);
-        k.store(erase === undefined ? kept : k.fma(erased![v]!, erase, kept), ...place(own.g));
-      }
-      for (const sum of sums) sum.next();
-    }
-    sums.forEach((sum, i) => {
-      const factor = own.sums[i]!.timesDecays ? k.load(type, ...turn.row(head.decays, 0, 4)) : undefined;
-      sum.store(turn.row(sumsAt[i]!, 0, 4), own.addsToSums, factor);
-    });
-    return totals;
+  const { shape, from, values, chunk, rows } = own;
+  const range = stepsOf(k, shape, number);
+  const further = k.add(range.first, k.index(shape.steps));
+  const asks = [...askKeys(k, shape, from, further, false), askValues(k, shape, values, further)];
+  stageKeys(k, shape, range, from, chunk, false);
+  stageValues(k, shape, range, values, rows.v);
+  weighKeys(k, shape, chunk, false);
+  const read = { v: rows.v, u: chunkRows(k, own, step) };
+  eachGroup(k, shape, (group) => {
+    const asking = new Asking(asks, shape.steps, (shape.dims.erases ? Math.ceil(shape.steps / BLOCK) : 0) + 1);
+    advanceRows(k, shape, group, chunk, read, states, next, { asking });
   });
-  dv.forEach((value, v) => k.store(value, at(own.dv), vectors[v]));
 }
 
-/** Adds do q^T to the cotangents of the states; gives their product with b. */
-function gainOutputs(
-  k: KernelBuilder,
-  { piece, rows, g }: GradPiece,
-  q: LoopValue,
-  b: LoopValue,
-  dO: readonly LoopValue[],
-): readonly LoopValue[] {
-  const { type, count } = piece;
-  const { keySize } = rows.dims;
-  const zeros = Array.from({ length: count }, () => k.constant(type, 0));
-  return eachColumn(k, keySize, Math.min(keySize, type.lanes), zeros, (turn, carried) => {
-    const sums = [...carried];
-    for (let j = 0; j < turn.count; j++) {
-      const [query, write] = [q, b].map((row) => k.loadSplat(type, ...turn.row(row, j, 4))) as [LoopValue, LoopValue];
-      const [address, offset] = turn.row(g, j, rowsOf(piece) * 4);
-      for (let v = 0; v < count; v++) {
-        const place = offset + v * type.lanes * 4;
-        const value = k.fma(dO[v]!, query, k.load(type, address, place));
-        k.store(value, address, place);
-        sums[v] = k.fma(value, write, sums[v]!);
-      }
-    }
-    return sums;
+/** A chunk back: what the cotangents of its states give, and those of the states before it. */
+function goBack(k: KernelBuilder, own: GradBlock, number: LoopValue, before: LoopValue, step: LoopValue): void {
+  const { shape, from, chunk, back, g, rows } = own;
+  const range = stepsOf(k, shape, number);
+  stageKeys(k, shape, range, from, chunk);
+  stageValues(k, shape, range, own.values, rows.v);
+  stageValues(k, shape, range, own.dO, rows.dO);
+  weighKeys(k, shape, chunk);
+  const places = Math.ceil(shape.steps / BLOCK) * (shape.dims.erases ? 6 : 3) + 1;
+  const asking = new Asking(asksBack(k, own, range), shape.steps, places);
+  turnStates(k, shape, before, back.states);
+  turnStates(k, shape, g, back.cotangents);
+  readBack(k, own, asking);
+  storeValues(k, shape, range, rows.dv, own.dv);
+  const values = { q: rows.dO, k: rows.v, a: rows.e, b: chunkRows(k, own, step) };
+  weighValues(k, shape, values, back.weights);
+  for (const name of ["q", "k", "a", "b"] as const) {
+    const [of, to] = [values[name], back.sums[name]];
+    if (of === undefined || to === undefined) continue;
+    multiplyStates(k, shape, of, name === "q" || name === "a" ? back.states : back.cotangents, to, asking);
+  }
+  finishKeys(k, shape, chunk, back);
+  storeSums(k, own, range);
+}
+
+/** What the chunk before reads and writes. */
+function asksBack(k: KernelBuilder, { shape, from, values, dO, dv, sums }: GradBlock, range: StepRange): Ask[] {
+  const step = k.sub(range.first, k.index(shape.steps));
+  const read = [...askKeys(k, shape, from, step), ...[values, dO].map((rows) => askValues(k, shape, rows, step))];
+  const written = [
+    askValues(k, shape, dv, step),
+    ...sums.map(({ at, stepBytes }) => {
+      return { at: k.offset(at, step, stepBytes), strideBytes: stepBytes, sizeBytes: shape.keyBytes };
+    }),
+  ];
+  // What is written is far away, and what is read was read before.
+  return read.flatMap((ask, i) => [ask, ...written.slice(i, i + 1)]);
+}
+
+/** e and dv of a chunk, and the cotangents of the states before it. */
+function readBack(k: KernelBuilder, { shape, chunk, g, rows }: GradBlock, asking: Asking): void {
+  const { decayed, product, weights } = chunk;
+  const { dO, dv, e } = rows;
+  eachGroup(k, shape, (group) => {
+    const read = (written: "k" | "b", to: LoopValue): void => {
+      const sources: Source[] = [{ values: dO, weights: weights.q[written]!, inclusive: true }];
+      if (e !== undefined) sources.push({ values: e, weights: weights.a![written]!, inclusive: false });
+      const way = { readers: decayed[written]!, solves: written === "b", backward: true };
+      readChunk(k, shape, group, { states: g, sources, to, ...way }, asking);
+    };
+    if (e !== undefined) read("b", e);
+    read("k", dv);
+    const outers: Outer[] = [{ values: dO, keys: decayed.q }];
+    if (e !== undefined) outers.push({ values: e, keys: decayed.a! });
+    updateStates(k, shape, group, product, outers, g, g);
+  });
+}
+
+/** Writes the cotangents of a chunk's keys and decays to the steps that there are. */
+function storeSums(k: KernelBuilder, { shape, back, sums }: GradBlock, range: StepRange): void {
+  const { q, k: key, decay, a, b } = back.sums;
+  const type = loopType("f32", shape.lanes);
+  k.loop(0, range.count, 1, (step) => {
+    sums.forEach(({ at, stepBytes }, sum) => {
+      const from = k.offset([q, key, decay, a, b][sum]!, step, shape.keyBytes);
+      const to = k.offset(at, k.add(range.first, step), stepBytes);
+      k.loop(0, shape.keyBytes, shape.lanes * 4, (offset) => {
+        k.store(k.load(type, k.add(from, offset)), k.add(to, offset));
+      });
+    });
   });
 }
 
@@ -286,10 +293,10 @@ function addUp(context: LowerContext, dims: DeltaDims, cut: RowBlocks, plan: Sum
   const blockBytes = left.length * rowBytes;
   const stepBytes = heads * cut.blocks * blockBytes;
   const steps = Math.max(1, Math.floor((SUM_ELEMENTS * 4) / stepBytes));
-  const buffers = [from, context.input(3), ...left.map((sum) => context.result(RESULTS[sum]!))];
+  const buffers = [from, ...left.map((sum) => context.result(RESULTS[sum]!))];
   const chunks = Math.ceil((batch * time) / steps);
   const work = (batch * time * stepBytes) / 2;
-  context.call("generalized_delta_rule_grad_sum", chunks, work, buffers, (k, [base, logDecay, ...results]) => {
+  context.call("generalized_delta_rule_grad_sum", chunks, work, buffers, (k, [base, ...results]) => {
     const first = k.mul(k.chunk, k.index(steps));
     k.loop(first, k.min(k.add(first, k.index(steps)), k.index(batch * time)), 1, (step) => {
       left.forEach((sum, place) => {
@@ -307,17 +314,11 @@ function addUp(context: LowerContext, dims: DeltaDims, cut: RowBlocks, plan: Sum
           const rowOf = (of: LoopValue, size: number): LoopValue =>
             k.offset(k.offset(of, step, rows * size * 4), row, size * 4);
           const [to, size] = [results[place]!, sum === SUMS.decay ? decays : keySize];
-          const decay = (type: LoopType, at: LoopValue): LoopValue =>
-            expOf(k, k.load(type, k.add(rowOf(logDecay!, decays), at)));
           if (size === 1 && sum === SUMS.decay) {
             const all = sumRow(k, keySize, lanes, (type, at, so) => k.add(so, total(type, at)));
-            k.store(k.mul(all, decay(F32, k.index(0))), rowOf(to, 1));
+            k.store(all, rowOf(to, 1));
           } else {
-            eachElement(k, keySize, lanes, (type, at) => {
-              const value = total(type, at);
-              const scaled = sum === SUMS.decay ? k.mul(value, decay(type, at)) : value;
-              k.store(scaled, k.add(rowOf(to, keySize), at));
-            });
+            eachElement(k, keySize, lanes, (type, at) => k.store(total(type, at), k.add(rowOf(to, keySize), at)));
           }
         });
       });

@@ -18,6 +18,8 @@ export interface BlockOperands {
   readonly rightStepBytes: number;
   /** Steps that the elements of `left` are asked for ahead, where each step is in another line of the cache. */
   readonly leftAhead?: number;
+  /** What else each turn of the loop does, by its number. */
+  readonly eachTurn?: (turn: LoopValue) => void;
 }
 
 /** The vectors of a register block. */
@@ -29,7 +31,7 @@ export interface BlockColumns {
 }
 
 /** Steps that one turn of the loop takes. */
-const UNROLL = 4;
+export const UNROLL = 4;
 
 /**
  * Adds to `sums`, row by row, the products of `depth` steps. Where the number of steps is known only at run time, those
@@ -45,11 +47,14 @@ export function multiplyBlock(
 ): readonly LoopValue[] {
   const { leftStepBytes, rightStepBytes } = operands;
   const turn = (from: readonly LoopValue[], end: number | LoopValue, start: number | LoopValue, steps: number) =>
-    k.for(start, end, steps, from, (_step, [left, right, ...partial]) => [
-      k.offset(left!, steps, leftStepBytes),
-      k.offset(right!, steps, rightStepBytes),
-      ...takeSteps(k, { ...operands, left: left!, right: right! }, rows, columns, partial, steps),
-    ]);
+    k.for(start, end, steps, from, (step, [left, right, ...partial]) => {
+      operands.eachTurn?.(k.div(step, k.index(steps)));
+      return [
+        k.offset(left!, steps, leftStepBytes),
+        k.offset(right!, steps, rightStepBytes),
+        ...takeSteps(k, { ...operands, left: left!, right: right! }, rows, columns, partial, steps),
+      ];
+    });
   const inits = [operands.left, operands.right, ...sums];
   if (typeof depth !== "number") {
     const whole = k.sub(depth, k.rem(depth, k.index(UNROLL)));

@@ -19,7 +19,7 @@ const [SPAN_MIN, SPAN_MAX] = [8, 64];
 const STEP_ROWS = 4;
 /** Steps that rows are asked for ahead, and what comes at once. */
 export const STEPS_AHEAD = 4;
-const LINE_BYTES = 64;
+export const LINE_BYTES = 64;
 
 /** How the rows of a matrix are cut into chunks: whole pieces of `vectors` vectors, but for what is left over. */
 export interface RowBlocks {
@@ -47,21 +47,39 @@ export interface PiecePlace {
   readonly first: LoopValue;
 }
 
-/** Runs the pieces of this chunk, a block of one matrix, one after the other. */
-export function eachPiece(k: KernelBuilder, cut: RowBlocks, run: (place: PiecePlace) => void): void {
-  const { rows, width, blocks, lanes, vectors } = cut;
+/** A chunk's rows: those from `first` on of matrix `matrix`, its block `block`. */
+export interface BlockPlace {
+  readonly rows: number;
+  readonly matrix: LoopValue;
+  readonly block: LoopValue;
+  readonly first: LoopValue;
+}
+
+/** Runs this chunk, a block of one matrix: in other code where it is what is left over. */
+export function eachBlock(
+  k: KernelBuilder,
+  { rows, width, blocks }: RowBlocks,
+  run: (place: BlockPlace) => void,
+): void {
   const matrix = k.div(k.chunk, k.index(blocks));
   const block = k.rem(k.chunk, k.index(blocks));
-  const start = k.mul(block, k.index(width));
+  const first = k.mul(block, k.index(width));
   const all = (count: number) => (): readonly LoopValue[] => {
-    for (const piece of rowPieces(count, lanes, vectors)) {
-      run({ piece, matrix, block, first: k.add(start, k.index(piece.offset / 4)) });
-    }
+    run({ rows: count, matrix, block, first });
     return [];
   };
   const rest = rows % width;
   if (rest === 0) all(width)();
   else k.if(k.compare("eq", block, k.index(blocks - 1)), all(rest), all(width));
+}
+
+/** Runs the pieces of this chunk one after the other. */
+export function eachPiece(k: KernelBuilder, cut: RowBlocks, run: (place: PiecePlace) => void): void {
+  eachBlock(k, cut, ({ rows, matrix, block, first }) => {
+    for (const piece of rowPieces(rows, cut.lanes, cut.vectors)) {
+      run({ piece, matrix, block, first: k.add(first, k.index(piece.offset / 4)) });
+    }
+  });
 }
 
 /** Rows of the largest piece. */

@@ -1,0 +1,280 @@
+// A chunk of the generalised delta rule backwards (delta_chunk.ts): the cotangents of its keys and decays, which are
+// sums over the rows of states. With S the states before the chunk and G the cotangents of those after it, what q and
+// a read gives S^T do and S^T e, what k and b wrote gives G^T v and G^T u, times the decays between, and each step the
+// keys of the others, weighed by the products of their values. These run over the rows of S and G, which therefore lie
+// as [rows, keys] here.
+//
+// The cotangent of the logarithm of step t's decay is what goes through it: all that a later step reads of what an
+// earlier one wrote. It is summed up as that, and not as the difference of what is read and what is written.
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import { loopType } from "../../loop/ir.ts";
+import type { LoopValue } from "../../loop/ir.ts";
+import type { ChunkKeys, ChunkScratch, ChunkShape, ReaderWeights } from "./delta_chunk.ts";
+import type { Asking } from "./delta_chunk_rows.ts";
+import { BLOCK, loadDecay, storeDots, VECTORS } from "./delta_chunk.ts";
+import { asksOf } from "./delta_chunk_rows.ts";
+import { transposeSquare } from "./lanes.ts";
+import { multiplyBlock } from "./register_block.ts";
+
+/** Products of values of a chunk's steps, as the weights of its keys are laid out: of do and of e, with v and with u. */
+export interface ValueWeights {
+  readonly q: ReaderWeights;
+  readonly a: ReaderWeights | undefined;
+}
+
+/** Rows of values of a chunk, [steps, rows]: what goes with each of its keys. */
+export interface KeyValues {
+  /** do, and v. */
+  readonly q: LoopValue;
+  readonly k: LoopValue;
+  /** e, and u. */
+  readonly a: LoopValue | undefined;
+  readonly b: LoopValue | undefined;
+}
+
+/** Rows of cotangents of a chunk's keys and decays, [steps, keys]. */
+export interface KeyCotangents extends ChunkKeys {
+  readonly decay: LoopValue;
+}
+
+/** Scratch of a chunk on its way back. */
+export interface BackScratch {
+  readonly weights: ValueWeights;
+  readonly sums: KeyCotangents;
+  /** S and G as [rows, keys]. */
+  readonly states: LoopValue;
+  readonly cotangents: LoopValue;
+}
+
+export function allocateBack(k: KernelBuilder, shape: ChunkShape): BackScratch {
+  const { dims, steps, keyBytes, rows, weights } = shape;
+  const square = (): LoopValue => k.allocateScratch(steps * weights * 4);
+  const weigh = (): ReaderWeights => ({ k: square(), b: dims.erases ? square() : undefined });
+  const row = (): LoopValue => k.allocateScratch(steps * keyBytes);
+  const [q, key, decay] = [row(), row(), row()];
+  return {
+    weights: { q: weigh(), a: dims.erases ? weigh() : undefined },
+    sums: { q, k: key, decay, a: dims.erases ? row() : undefined, b: dims.erases ? row() : undefined },
+    states: k.allocateScratch(rows * keyBytes),
+    cotangents: k.allocateScratch(rows * keyBytes),
+  };
+}
+
+/** States [keys, rows] as [rows, keys], all in scratch. */
+export function turnStates(
+  k: KernelBuilder,
+  { lanes, keys, keyBytes, rows, rowBytes }: ChunkShape,
+  from: LoopValue,
+  to: LoopValue,
+): void {
+  const type = loopType("f32", lanes);
+  k.loop(0, keys, lanes, (key) => {
+    k.loop(0, rows, lanes, (row) => {
+      const [source, target] = [
+        k.offset(k.offset(from, key, rowBytes), row, 4),
+        k.offset(k.offset(to, row, keyBytes), key, 4),
+      ];
+      const square = Array.from({ length: lanes }, (_, i) => k.load(type, source, i * rowBytes));
+      transposeSquare(k, square).forEach((vector, i) => k.store(vector, target, i * keyBytes));
+    });
+  });
+}
+
+/** The products of what readers give and of what was written, by steps: entry (t, s) for s up to t, or before it. */
+export function weighValues(k: KernelBuilder, shape: ChunkShape, values: KeyValues, to: ValueWeights): void {
+  const { lanes, steps, rowBytes, weights } = shape;
+  const type = loopType("f32", lanes);
+  for (const reader of ["q", "a"] as const) {
+    for (const written of ["k", "b"] as const) {
+      const [of, at, square] = [values[reader], values[written], to[reader]?.[written]];
+      if (of === undefined || at === undefined || square === undefined) continue;
+      for (let t = reader === "q" ? 0 : 1; t < steps; t++) {
+        const none = Array.from({ length: reader === "q" ? t + 1 : t }, () => k.constant(type, 0));
+        const sums = k.for(0, rowBytes, lanes * 4, none, (row, so) => {
+          const read = k.load(type, k.add(of, row), t * rowBytes);
+          return so.map((sum, s) => k.fma(read, k.load(type, k.add(at, row), s * rowBytes), sum));
+        });
+        storeDots(k, sums, square, t * weights * 4);
+      }
+    }
+  }
+}
+
+/** Rows of values of all steps times states [rows, keys]: rows of keys. */
+export function multiplyStates(
+  k: KernelBuilder,
+  { lanes, steps, keyBytes, rows, rowBytes }: ChunkShape,
+  values: LoopValue,
+  states: LoopValue,
+  to: LoopValue,
+  asking: Asking,
+): void {
+  const type = loopType("f32", lanes);
+  const vectors = keyBytes / 4 / lanes;
+  const some = (count: number, at: LoopValue, asks: Pick<Parameters<typeof multiplyBlock>[1], "eachTurn">[]): void => {
+    for (let first = 0, place = 0; first < steps; first += BLOCK, place++) {
+      const height = Math.min(BLOCK, steps - first);
+      const operands = {
+        ...asks[place],
+        left: k.add(values, k.index(first * rowBytes)),
+        leftRowBytes: rowBytes,
+        leftStepBytes: 4,
+        right: k.add(states, at),
+        rightStepBytes: keyBytes,
+      };
+      const none = Array.from({ length: height * count }, () => k.constant(type, 0));
+      const sums = multiplyBlock(k, operands, height, { type, count }, rows, none);
+      sums.forEach((sum, i) => {
+        const offset = (first + Math.floor(i / count)) * keyBytes + (i % count) * lanes * 4;
+        k.store(sum, k.add(to, at), offset);
+      });
+    }
+  };
+  const asks = Array.from({ length: Math.ceil(steps / BLOCK) }, () => asksOf(k, asking, rows));
+  const whole = vectors - (vectors % VECTORS);
+  if (whole > 0) k.loop(0, whole * lanes * 4, VECTORS * lanes * 4, (at) => some(VECTORS, at, asks));
+  if (whole < vectors) some(vectors - whole, k.index(whole * lanes * 4), whole > 0 ? [] : asks);
+}
+
+/**
+ * Cotangents of the keys and decays of a chunk, from those that its borders give, which `sums` hold but for their
+ * decays, and from its steps.
+ */
+export function finishKeys(k: KernelBuilder, shape: ChunkShape, chunk: ChunkScratch, back: BackScratch): void {
+  const { lanes, keyBytes } = shape;
+  k.loop(0, keyBytes, lanes * 4, (at) => {
+    const keys = new KeyVector(k, shape, chunk, back, at);
+    keys.goForth();
+    keys.goBack();
+    keys.storeDecays();
+  });
+}
+
+/** One vector of keys in all steps of a chunk. */
+class KeyVector {
+  readonly #k: KernelBuilder;
+  readonly #shape: ChunkShape;
+  readonly #chunk: ChunkScratch;
+  readonly #back: BackScratch;
+  readonly #at: LoopValue;
+  /** What goes through each step's decays from steps, or the start, before it. */
+  readonly #through: LoopValue[];
+  /** What goes to the chunk's end from each step. */
+  readonly #beyond: LoopValue[] = [];
+  readonly #decays: readonly LoopValue[];
+
+  constructor(k: KernelBuilder, shape: ChunkShape, chunk: ChunkScratch, back: BackScratch, at: LoopValue) {
+    this.#k = k;
+    this.#shape = shape;
+    this.#chunk = chunk;
+    this.#back = back;
+    this.#at = at;
+    const steps = Array.from({ length: shape.steps }, (_, t) => t);
+    this.#through = steps.map(() => this.#constant(0));
+    this.#decays = steps.map((t) => loadDecay(k, shape, chunk, t, at));
+  }
+
+  #constant(value: number): LoopValue {
+    return this.#k.constant(loopType("f32", this.#shape.lanes), value);
+  }
+
+  #load(rows: LoopValue, t: number): LoopValue {
+    return this.#k.load(loopType("f32", this.#shape.lanes), this.#k.add(rows, this.#at), t * this.#shape.keyBytes);
+  }
+
+  #store(value: LoopValue, rows: LoopValue, t: number): void {
+    this.#k.store(value, this.#k.add(rows, this.#at), t * this.#shape.keyBytes);
+  }
+
+  /** The product of values of steps `t` and `s`, repeated. */
+  #weight(reader: "q" | "a", written: "k" | "b", t: number, s: number): LoopValue {
+    const square = this.#back.weights[reader]![written]!;
+    return this.#k.loadSplat(loopType("f32", this.#shape.lanes), square, (t * this.#shape.weights + s) * 4);
+  }
+
+  /** Cotangents of what reads, from the first step to the last, past whom the keys decay. */
+  goForth(): void {
+    const k = this.#k;
+    const { own } = this.#chunk;
+    const { sums } = this.#back;
+    const kept: { readonly written: "k" | "b"; readonly vectors: LoopValue[] }[] = [{ written: "k", vectors: [] }];
+    if (own.b !== undefined) kept.push({ written: "b", vectors: [] });
+    let decayed = this.#constant(1);
+    const read = (reader: "q" | "a", t: number, count: number): void => {
+      const key = this.#load(own[reader]!, t);
+      let sum = k.mul(decayed, this.#load(sums[reader]!, t));
+      // What goes through the decays of step s was there before it: of steps before s, and of the chunk's start.
+      for (let s = 0; s < count; s++) {
+        this.#through[s] = k.fma(key, sum, this.#through[s]!);
+        for (const { written, vectors } of kept) sum = k.fma(this.#weight(reader, written, t, s), vectors[s]!, sum);
+      }
+      this.#store(sum, sums[reader]!, t);
+    };
+    for (let t = 0; t < this.#shape.steps; t++) {
+      if (own.a !== undefined) read("a", t, t);
+      for (const { written, vectors } of kept) {
+        vectors.forEach((vector, s) => (vectors[s] = k.mul(vector, this.#decays[t]!)));
+        vectors.push(this.#load(own[written]!, t));
+      }
+      decayed = k.mul(decayed, this.#decays[t]!);
+      read("q", t, t + 1);
+    }
+  }
+
+  /** Cotangents of what is written, from the last step to the first, past whom the readers decay. */
+  goBack(): void {
+    const k = this.#k;
+    const { own } = this.#chunk;
+    const { sums } = this.#back;
+    const { steps } = this.#shape;
+    const readers: { readonly reader: "q" | "a"; readonly vectors: (LoopValue | undefined)[] }[] = [
+      { reader: "q", vectors: [] },
+    ];
+    if (own.a !== undefined) readers.push({ reader: "a", vectors: [] });
+    let decayed = this.#constant(1);
+    for (let s = steps - 1; s >= 0; s--) {
+      readers[0]!.vectors[s] = this.#load(own.q, s);
+      let beyond = this.#constant(0);
+      for (const written of ["k", "b"] as const) {
+        const [key, rows] = [own[written], sums[written]];
+        if (key === undefined || rows === undefined) continue;
+        let sum = k.mul(decayed, this.#load(rows, s));
+        beyond = k.fma(this.#load(key, s), sum, beyond);
+        for (const { reader, vectors } of readers) {
+          vectors.forEach((vector, t) => {
+            if (vector !== undefined) sum = k.fma(this.#weight(reader, written, t, s), vector, sum);
+          });
+        }
+        this.#store(sum, rows, s);
+      }
+      this.#beyond[s] = beyond;
+      decayed = k.mul(decayed, this.#decays[s]!);
+      for (const { vectors } of readers) {
+        vectors.forEach((vector, t) => (vectors[t] = vector && k.mul(vector, this.#decays[s]!)));
+      }
+      if (own.a !== undefined) readers[1]!.vectors[s] = this.#load(own.a, s);
+    }
+  }
+
+  /** Stores what goes through each step's decays: also from steps, and from the start, to the chunk's end. */
+  storeDecays(): void {
+    const k = this.#k;
+    const { states, cotangents, sums } = this.#back;
+    const { rows, keyBytes } = this.#shape;
+    const type = loopType("f32", this.#shape.lanes);
+    const none = Array.from({ length: BLOCK }, () => this.#constant(0));
+    const all = k.for(0, rows * keyBytes, BLOCK * keyBytes, none, (row, partial) => {
+      const [state, cotangent] = [states, cotangents].map((base) => k.add(k.add(base, this.#at), row));
+      return partial.map((sum, i) =>
+        k.fma(k.load(type, state!, i * keyBytes), k.load(type, cotangent!, i * keyBytes), sum),
+      );
+    });
+    const through = all.reduce((sum, part) => k.add(sum, part));
+    let ends = k.mul(through, this.#load(this.#chunk.product, 0));
+    this.#through.forEach((value, t) => {
+      this.#store(k.add(value, ends), sums.decay, t);
+      ends = k.add(ends, this.#beyond[t]!);
+    });
+  }
+}
