@@ -45,6 +45,7 @@ async function batchesOn(bench: Bench, device: CpuDevice, model: Model, name: st
   const pool = openSequencePool(model, parameters, device, {
     lanes: LANES_MAX,
     capacity: 2 * LANES_MAX * LENGTH_STEP * LANES_MAX,
+    limit: 2 * LANES_MAX * LENGTH_STEP,
     pageSize: LENGTH_STEP,
   });
   const sequences = await readSequences(pool);

@@ -19,6 +19,11 @@ export interface PoolOptions {
   readonly lanes?: number;
   /** Tokens that the pages of all sequences together have room for; the model's limit by default. */
   readonly capacity?: number;
+  /**
+   * The most tokens of one sequence; what the model and the pages allow by default. Steps look at as many pages of each
+   * sequence as this takes, if only to see that nothing is there.
+   */
+  readonly limit?: number;
   /** Tokens of a page: a power of two from 32 on. Default 64. */
   readonly pageSize?: number;
   /** Tokens of a prompt that are read at once, an eighth of them where fewer are left: a power of two. Default 64. */
@@ -35,6 +40,7 @@ export function poolSettings(model: Model, options: PoolOptions): PoolSettings {
   const settings: PoolSettings = {
     lanes: options.lanes ?? 8,
     capacity: options.capacity ?? model.contextLimit ?? 0,
+    limit: options.limit ?? Infinity,
     pageSize: options.pageSize ?? 64,
     chunkLength: options.chunkLength ?? 64,
     keptStateBytes: options.keptStateBytes ?? 2 ** 26,
@@ -45,7 +51,7 @@ export function poolSettings(model: Model, options: PoolOptions): PoolSettings {
 }
 
 function checkSettings(
-  { lanes, capacity, pageSize, chunkLength, keptStateBytes }: PoolSettings,
+  { lanes, capacity, limit, pageSize, chunkLength, keptStateBytes }: PoolSettings,
   hasPages: boolean,
 ): void {
   const check = (holds: boolean, name: string, expected: string, got: number): void => {
@@ -53,6 +59,8 @@ function checkSettings(
   };
   const isPower = (value: number): boolean => Number.isInteger(Math.log2(value));
   check(Number.isInteger(lanes) && lanes >= 1 && lanes <= 1024, "lanes", "a whole number from 1 to 1024", lanes);
+  const limitFits = limit === Infinity || (Number.isInteger(limit) && limit >= 1);
+  check(limitFits, "limit", "a number of tokens from 1 on", limit);
   const pageFits = isPower(pageSize) && pageSize >= PAGE_SIZE_MIN && pageSize <= 65536;
   check(pageFits, "pageSize", `a power of two from ${PAGE_SIZE_MIN} to 65536`, pageSize);
   check(

@@ -244,7 +244,15 @@ test("what makes no sense is refused by name", async () => {
   assert.throws(() => pool.fork(b), SequenceError);
   await assert.rejects(pooled(llama).step([c]), SequenceError);
   assert.deepEqual(await pool.step([]), []);
-  for (const options of [{ lanes: 0 }, { pageSize: 48 }, { pageSize: 16 }, { chunkLength: 3 }, { capacity: 0 }]) {
+  assert.throws(() => pooled(llama, { limit: 5 }).open(prompt(6, 1)), ContextLimitError);
+  for (const options of [
+    { lanes: 0 },
+    { limit: 0 },
+    { pageSize: 48 },
+    { pageSize: 16 },
+    { chunkLength: 3 },
+    { capacity: 0 },
+  ]) {
     assert.throws(() => pooled(llama, options), PoolOptionError);
   }
 });

@@ -128,7 +128,7 @@ export class SequencePool {
     }
     const { pages, lanes } = this.#tensors;
     const room = pages === undefined ? Infinity : pages.count * settings.pageSize;
-    this.limit = Math.min(model.contextLimit ?? Infinity, room);
+    this.limit = Math.min(model.contextLimit ?? Infinity, room, settings.limit);
     this.#index = new PrefixIndex({
       pageSize: settings.pageSize,
       pages,
