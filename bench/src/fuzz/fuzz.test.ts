@@ -23,7 +23,7 @@ const CASES: Readonly<Record<string, number>> = {
   onnx: 1000,
   tokenizers: 250,
   constraints: 150,
-  generations: 60,
+  generations: 240,
 };
 
 /** Those whose cases take a moment; the other one takes LLVM's time. */
