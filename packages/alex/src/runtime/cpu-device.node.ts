@@ -124,7 +124,7 @@ function cpuDevice(
     ...(debug !== undefined && { debug }),
     pinning: planPinning(pin, threads),
   });
-  // Rows of one head, or of a block of channels, lie in a page each: translating addresses would cost more than they do.
+  // Rows of one head, or of some channels, lie in a page each: translating addresses would cost more than they do.
   adviseHugeArena(device.arena);
   return device;
 }

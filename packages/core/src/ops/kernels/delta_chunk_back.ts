@@ -17,7 +17,7 @@ import { asksOf } from "./delta_chunk_rows.ts";
 import { transposeSquare } from "./lanes.ts";
 import { multiplyBlock } from "./register_block.ts";
 
-/** Products of values of a chunk's steps, as the weights of its keys are laid out: of do and of e, with v and with u. */
+/** Products of values of a chunk's steps, laid out as the weights of its keys: of do and of e, with v and with u. */
 export interface ValueWeights {
   readonly q: ReaderWeights;
   readonly a: ReaderWeights | undefined;
