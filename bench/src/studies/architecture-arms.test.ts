@@ -42,6 +42,7 @@ test("all contenders with one seed come before those with the next", () => {
     arms.map(({ seed }) => seed).toSorted((a, b) => a - b),
   );
   for (const { task, steps } of arms) assert.equal(steps, task === RECALL ? 20 : 10);
+  assert.ok(sweepArms(RECALL, budget).every(({ steps }) => steps === 20));
   assert.ok(sweepArms("a", budget).every(({ steps, seed }) => steps === 5 && !SEEDS.some((one) => one === seed)));
 });
 

@@ -44,21 +44,21 @@ export interface Budget {
   readonly recallSteps: number;
 }
 
-export const DEFAULT_BUDGET: Budget = { textSteps: 800, recallSteps: 1500 };
+export const DEFAULT_BUDGET: Budget = { textSteps: 800, recallSteps: 500 };
 
 /** MQAR as it is trained here; each sequence has one of these numbers of pairs. */
-export const MQAR = { vocabSize: 32, pairs: [2, 4, 8] } as const;
+export const MQAR = { vocabSize: 32, pairs: [1, 2, 4, 8] } as const;
 /** Sequences for each number of pairs that accuracy is measured on. */
 export const RECALL_SEQUENCES = 256;
 
 export function settingOf(task: string): Setting {
   return task === RECALL
-    ? { layerCount: 2, batchSize: 32, contextLength: 32 }
+    ? { layerCount: 2, batchSize: 64, contextLength: 32 }
     : { layerCount: 4, batchSize: 8, contextLength: 128 };
 }
 
 /** Peak rates that are tried for each contender, with a seed of their own. */
-export const RATES = { text: [1.5e-3, 3e-3, 6e-3], recall: [3e-3, 1e-2] } as const;
+export const RATES = { text: [1.5e-3, 3e-3, 6e-3], recall: [1.5e-3, 3e-3] } as const;
 export const SWEEP_SEED = 0;
 
 export function contendersOf(task: string): Contender[] {

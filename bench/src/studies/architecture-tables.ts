@@ -91,7 +91,7 @@ export function mainTable(all: readonly Outcome[], texts: readonly string[], voc
     ];
   });
   const head = ["model", "weights", "parameters", "saved, KiB", `state, KiB, at ${STATE_TOKENS.join(" and ")} tokens`];
-  return markdown([...head, ...texts, ...MQAR.pairs.map((pairs) => `${pairs} pairs`)], rows);
+  return markdown([...head, ...texts, ...MQAR.pairs.map(counted)], rows);
 }
 
 /** Losses of all seeds on a text, and the peak rates. */
@@ -113,7 +113,7 @@ export function recallTable(groups: readonly Group[]): string {
     String(group.outcomes[0].learningRate),
     ...MQAR.pairs.map((pairs) => accuracies(group, pairs).map(percent).join(", ")),
   ]);
-  return markdown(["model", "weights", "rate", ...MQAR.pairs.map((pairs) => `${pairs} pairs, %`)], rows);
+  return markdown(["model", "weights", "rate", ...MQAR.pairs.map((pairs) => `${counted(pairs)}, %`)], rows);
 }
 
 /** Losses of the sweep by which rates were chosen. */
@@ -134,6 +134,11 @@ function kib(bytes: number): string {
   return (bytes / 1024).toFixed(bytes < 10 * 1024 ? 1 : 0);
 }
 
+/** Only what is 100 looks like it. */
 function percent(value: number): string {
-  return value.toFixed(value > 99 && value < 100 ? 1 : 0);
+  return value > 99 && value < 100 ? (Math.floor(10 * value) / 10).toFixed(1) : value.toFixed(0);
+}
+
+function counted(pairs: number): string {
+  return pairs === 1 ? "1 pair" : `${pairs} pairs`;
 }

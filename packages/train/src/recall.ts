@@ -34,7 +34,7 @@ export interface Recall {
 
 const SEQUENCES_PER_BATCH_MAX = 16;
 
-/** Asks the questions of MQAR's validation. Throws `DataSettingError` for pairs that do not fit, and `ModelKindError`. */
+/** Asks the questions of MQAR's validation. Throws `DataSettingError` for pairs that do not fit, `ModelKindError`. */
 export async function evaluateRecall(options: RecallOptions): Promise<readonly Recall[]> {
   const { device, model, parameters, contextLength, power } = options;
   const { vocabSize } = model;
