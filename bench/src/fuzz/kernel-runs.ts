@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { stripTypeScriptTypes } from "node:module";
 import vm from "node:vm";
-import { compileProgramToWasm, scratchStrideBytes } from "@fidelity/alex";
+import { ADDRESS_BYTES, compileProgramToWasm, scratchStrideBytes } from "@fidelity/alex";
 import type { WasmProgramExports } from "@fidelity/alex";
 import { tensor, ternary, vector } from "@fidelity/alex/kernels";
 import { compileKernelSource, formatDiagnostic } from "@fidelity/alex/kernels/compile";
@@ -176,8 +176,8 @@ export const runWasm: Run = (program, memory, { bindings, arena, scratch, table,
   const binary = compileProgramToWasm(program, { maximumPages: pages });
   const module = new WebAssembly.Module(binary as Uint8Array<ArrayBuffer>);
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as WasmProgramExports;
-  new Int32Array(memory.buffer, table, bindings.length).set(bindings);
-  run(0, table, arena, scratch, control);
+  new Int32Array(memory.buffer, table, bindings.length).set(bindings.map((address) => address / ADDRESS_BYTES));
+  run(0, table / ADDRESS_BYTES, arena / ADDRESS_BYTES, scratch / ADDRESS_BYTES, control);
 };
 
 /** Runs a program over a memory of its own that is full of NaN, and reads its results. */

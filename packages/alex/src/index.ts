@@ -4,7 +4,13 @@
 export { compileGraph, compileStages, emitAfter, PASSES, UnknownPassError } from "./compile.ts";
 export type { Compilation, CompiledStages, CompilerOptions, Pass } from "./compile.ts";
 export type { MemoryPlan } from "./passes/memory_plan.ts";
-export { compileProgramToWasm, CONTROL_BYTES, scratchStrideBytes, WasmTargetError } from "./targets/wasm/index.ts";
+export {
+  ADDRESS_BYTES,
+  compileProgramToWasm,
+  CONTROL_BYTES,
+  scratchStrideBytes,
+  WasmTargetError,
+} from "./targets/wasm/index.ts";
 export type { WasmProgramExports, WasmProgramOptions } from "./targets/wasm/index.ts";
 export { CpuDevice } from "./runtime/device.ts";
 export type { GraphCompiler, CpuDeviceOptions } from "./runtime/device.ts";

@@ -5,4 +5,4 @@ export type { WasmProgramExports, WasmProgramOptions } from "./emit-program.ts";
 export { disassemble, DisassemblyError, printWat } from "./disassemble.ts";
 export type { DisassembleOptions, WatFunction, WatLine, WatModule } from "./disassemble.ts";
 export { WasmTargetError } from "./emit-operation.ts";
-export { CONTROL_BYTES } from "../team.ts";
+export { ADDRESS_BYTES, CONTROL_BYTES } from "../team.ts";
