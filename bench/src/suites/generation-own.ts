@@ -25,19 +25,24 @@ export class OwnModel implements GenerationSource {
   readonly device: CpuDevice;
   readonly opened: OpenModel;
   readonly session: Session;
+  /** What the device and the file took to open, without the session. */
+  readonly openMs: number;
 
-  private constructor(device: CpuDevice, opened: OpenModel, session: Session) {
+  private constructor(device: CpuDevice, opened: OpenModel, session: Session, openMs: number) {
+    this.openMs = openMs;
     this.device = device;
     this.opened = opened;
     this.session = session;
   }
 
   static async open(path: string, { target, threads, capacity }: OwnOptions): Promise<OwnModel> {
+    const started = performance.now();
     const device = createDevice({ threads, target });
     try {
       const opened = await openModel(path, device);
+      const openMs = performance.now() - started;
       const session = await openSession(opened.model, opened.parameters, device, { capacity });
-      return new OwnModel(device, opened, session);
+      return new OwnModel(device, opened, session, openMs);
     } catch (error) {
       await device.close();
       throw error;

@@ -209,7 +209,8 @@ async function firstToken(bench: Bench, model: GenerationModel, threads: number)
   const job = { path: await ownFile(model, OWN_TYPES[target]), target, threads, promptTokens: PROMPT_TOKENS };
   let last: FirstTokenUse | undefined;
   const sources: Source[] = [
-    { name: "first", sample: async () => (last = await runProcess(job)).firstMs },
+    { name: "open", sample: async () => (last = await runProcess(job)).openMs },
+    { name: "first", sample: () => last!.firstMs },
     { name: "warm", sample: () => last!.warmMs },
     { name: "added", sample: () => last!.firstMs - last!.warmMs },
     { name: "peak", sample: () => last!.peakBytes },
@@ -217,6 +218,7 @@ async function firstToken(bench: Bench, model: GenerationModel, threads: number)
   ];
   const id = `generation/${model.name}/threads-${threads}/${target}`;
   const plans: RowPlan[] = [
+    { id: `${id}/open`, unit: "ms", source: "open" },
     { id: `${id}/first-token`, unit: "ms", source: "first", peer: { source: "warm", name: "the same prompt later" } },
     { id: `${id}/first-token-more`, unit: "ms", source: "added" },
     { id: `${id}/peak-memory`, unit: "MB", source: "peak", scale: 1e-6, peer: { source: "planned", name: "the plan" } },
