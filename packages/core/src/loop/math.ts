@@ -93,18 +93,44 @@ function exp(k: KernelBuilder, argument: LoopValue): LoopValue {
 
 /** 2^x of float32, cheaper than e^x. Results below twice the smallest normal number are 0. */
 export function exp2Of(k: KernelBuilder, argument: LoopValue): LoopValue {
-  const round = k.constant(argument.type, EXP32.round);
-  const x = within(k, argument, EXP2);
-  const rounded = k.add(x, round);
-  const remainder = k.sub(x, k.sub(rounded, round));
-  return k.mul(polynomial(k, remainder, EXP2.twice), powerOfTwo(k, rounded));
+  return exp2Within(k, [within(k, argument, EXP2)])[0]!;
+}
+
+/**
+ * 2^x of several vectors without an element above 0, step by step: each waits for its own last step, and processors do
+ * not look far enough ahead to find the next one meanwhile.
+ */
+export function exp2OfAll(k: KernelBuilder, negatives: readonly LoopValue[]): LoopValue[] {
+  return exp2Within(
+    k,
+    negatives.map((x) => atLeast(k, x, EXP2.low)),
+  );
+}
+
+function exp2Within(k: KernelBuilder, xs: readonly LoopValue[]): LoopValue[] {
+  const { type } = xs[0]!;
+  const [round, ...coefficients] = [EXP32.round, ...EXP2.twice].map((value) => k.constant(type, value));
+  const rounded = xs.map((x) => k.add(x, round!));
+  const whole = rounded.map((sum) => k.sub(sum, round!));
+  const remainders = whole.map((n, i) => k.sub(xs[i]!, n));
+  const last = coefficients.pop()!;
+  const powers = coefficients.reduceRight<readonly LoopValue[]>(
+    (sums, coefficient) => sums.map((sum, i) => k.fma(sum, remainders[i]!, coefficient)),
+    remainders.map(() => last),
+  );
+  const scales = rounded.map((sum) => powerOfTwo(k, sum));
+  return powers.map((power, i) => k.mul(power, scales[i]!));
 }
 
 /** Comparisons, since NaN has to come through; processors have them as one operation. */
 function within(k: KernelBuilder, x: LoopValue, bounds: Pick<ExpParameters, "low" | "high">): LoopValue {
-  const [low, high] = [k.constant(x.type, bounds.low), k.constant(x.type, bounds.high)];
-  const capped = k.select(k.compare("gt", x, high), high, x);
-  return k.select(k.compare("lt", capped, low), low, capped);
+  const high = k.constant(x.type, bounds.high);
+  return atLeast(k, k.select(k.compare("gt", x, high), high, x), bounds.low);
+}
+
+function atLeast(k: KernelBuilder, x: LoopValue, bound: number): LoopValue {
+  const low = k.constant(x.type, bound);
+  return k.select(k.compare("lt", x, low), low, x);
 }
 
 /** 2^n from the bits of n + `round`: the biased exponent is moved from the low bits to its place. */

@@ -8,7 +8,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { exp2Of, logOf } from "../../loop/math.ts";
+import { exp2Of, exp2OfAll, logOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
@@ -46,6 +46,8 @@ import { multiplyBlock } from "./register_block.ts";
 /** Queries of a block where there are enough blocks, and fewer where there are not. */
 const [QUERIES, QUERIES_OF_FEW] = [128, 32];
 const ENOUGH_CHUNKS = 16;
+/** Vectors whose exponentials are found together. */
+const TOGETHER = 4;
 
 /** What a block of queries needs to know; addresses are those of the block's first query. */
 interface QueryBlock {
@@ -169,20 +171,21 @@ function attendBlock(k: KernelBuilder, block: QueryBlock): void {
   const start = alignDown(k, firstOfKeys(k, mask, limit), step);
   if (isSingle(block)) {
     groups((group) => attendKeys(k, group, start));
-    return;
+  } else {
+    clearRows(k, block.o, queries, output, dims.valueSize, block.type.lanes);
+    groups(({ state }) => {
+      k.store(k.constant(block.type, LEAST), k.add(block.largest, state));
+      k.store(k.constant(block.type, 0), k.add(block.totals, state));
+    });
+    k.loop(start, endOfKeys(k, mask, limit, queries), schedule.keyBlock, (firstKey) =>
+      groups((group) => attendKeys(k, group, firstKey)),
+    );
+    groups((group) => {
+      invertTotals(k, group);
+      scaleOutput(k, group);
+    });
   }
-  clearRows(k, block.o, queries, output, dims.valueSize, block.type.lanes);
-  groups(({ state }) => {
-    k.store(k.constant(block.type, LEAST), k.add(block.largest, state));
-    k.store(k.constant(block.type, 0), k.add(block.totals, state));
-  });
-  k.loop(start, endOfKeys(k, mask, limit, queries), schedule.keyBlock, (firstKey) =>
-    groups((group) => attendKeys(k, group, firstKey)),
-  );
-  groups((group) => {
-    finishState(k, group);
-    scaleOutput(k, group);
-  });
+  groups((group) => writeNormalisers(k, group));
 }
 
 /** A block of keys for one group of queries: nothing when they see none of it. */
@@ -200,7 +203,7 @@ function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): v
     const maxima = writeScores(k, group, firstKey, keys);
     const largest = reduceEach(k, maxima, (a, b) => largerOf(k, a, b));
     exponentials(k, group, keys, largest);
-    if (isSingle(block)) finishState(k, group);
+    if (isSingle(block)) invertTotals(k, group);
     addValues(k, group, firstKey, keys);
     return [];
   });
@@ -302,26 +305,37 @@ function exponentials(k: KernelBuilder, group: QueryGroup, keys: LoopValue, maxi
   k.store(largest, largestAt!);
   const shifts = Array.from({ length: rows }, (_, i) => k.loadSplat(type, largestAt!, i * 4));
   const zeros = shifts.map(() => k.constant(type, 0));
+  const rowBytes = schedule.keyBlock * 4;
   const sums = k.for(0, keys, type.lanes, zeros, (key, carried) => {
     const at = k.offset(scores, key, 4);
-    return carried.map((sum, i) => {
-      const weight = exp2Of(k, k.sub(k.load(type, at, i * schedule.keyBlock * 4), shifts[i]!));
-      k.store(weight, at, i * schedule.keyBlock * 4);
-      return k.add(sum, weight);
-    });
+    const next: LoopValue[] = [];
+    for (let first = 0; first < rows; first += TOGETHER) {
+      const some = shifts.slice(first, first + TOGETHER);
+      const weights = exp2OfAll(
+        k,
+        some.map((shift, i) => k.sub(k.load(type, at, (first + i) * rowBytes), shift)),
+      );
+      weights.forEach((weight, i) => k.store(weight, at, (first + i) * rowBytes));
+      next.push(...weights.map((weight, i) => k.add(carried[first + i]!, weight)));
+    }
+    return next;
   });
   const total = reduceEach(k, sums, (a, b) => k.add(a, b));
   k.store(k.add(before, total), totalsAt!);
 }
 
-/** Makes factors of the sums of exponentials, and writes the logarithms of the normalisers. */
-function finishState(k: KernelBuilder, { block, rows, state, lse }: QueryGroup): void {
+/** Makes factors of the sums of exponentials. */
+function invertTotals(k: KernelBuilder, { block, state }: QueryGroup): void {
+  const total = k.load(block.type, k.add(block.totals, state));
+  k.store(k.div(k.constant(block.type, 1), total), k.add(block.factors, state));
+}
+
+/** Writes the logarithms of the normalisers: of all groups at the end, since each is a long chain of operations. */
+function writeNormalisers(k: KernelBuilder, { block, rows, state, lse }: QueryGroup): void {
   const { type } = block;
-  const [totalsAt, factorsAt] = [k.add(block.totals, state), k.add(block.factors, state)];
-  const total = k.load(type, totalsAt);
-  k.store(k.div(k.constant(type, 1), total), factorsAt);
-  const largest = k.load(type, k.add(block.largest, state));
-  k.store(k.fma(largest, k.constant(type, Math.LN2), logOf(k, total)), totalsAt);
+  const [largestAt, totalsAt] = [k.add(block.largest, state), k.add(block.totals, state)];
+  const normalisers = k.fma(k.load(type, largestAt), k.constant(type, Math.LN2), logOf(k, k.load(type, totalsAt)));
+  k.store(normalisers, totalsAt);
   for (const piece of rowPieces(rows, type.lanes, rows)) {
     for (const offset of pieceOffsets(piece)) k.store(k.load(piece.type, totalsAt, offset), lse, offset);
   }
