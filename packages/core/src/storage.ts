@@ -11,11 +11,11 @@
 // in the code of BAREWire's `ternary-1.6bit` (see `tritsByte`). What is beyond the matrix has code 0, since activations
 // of another row may meet it.
 //
-// q8_0, q4_0, q4_k, q5_k, q6_k [rows..., columns]: the numbers of GGUF's blocks of these names (`BLOCK_FORMATS`), for 16
-// rows at a time, so that four activations meet four codes of each of them at once. A band of 16 rows is records of 64
-// columns, two blocks, or of 256, one block; a record is what codes are multiplied with, [16] of each number, padded to
-// 64 bytes, and then the codes of its groups of 32 columns. Those lie in lines of 64 bytes, of which the 32-bit lane r
-// belongs to row r of the band. A plane of p of a code's bits has p lines: bits q to q + p of byte j of line l are
+// q8_0, q4_0, q4_k, q5_k, q6_k [rows..., columns]: the numbers of GGUF's blocks of these names (`BLOCK_FORMATS`), for
+// 16 rows at a time, so that four activations meet four codes of each of them at once. A band of 16 rows is records of
+// 64 columns, two blocks, or of 256, one block; a record is what codes are multiplied with, [16] of each number, padded
+// to 64 bytes, and then the codes of its groups of 32 columns. Those lie in lines of 64 bytes, of which the 32-bit lane
+// r belongs to row r of the band. A plane of p of a code's bits has p lines: bits q to q + p of byte j of line l are
 // those of column 4 (8 l + q) / p + j of the group. Codes are not negative in memory: 128 is added in q8_0, 8 in q4_0,
 // 32 in q6_k. All bits of rows and columns beyond the matrix are 0, their scales as well.
 
