@@ -134,9 +134,11 @@ export function stageKeys(
   const { heads, groups, keySize } = dims;
   const stage = (base: LoopValue | undefined, to: LoopValue | undefined, rows: number, size: number): void => {
     if (base === undefined || to === undefined) return;
+    // One decay for all keys is one number a step.
+    const stepBytes = to === decays && size === 1 ? 4 : keyBytes;
     k.loop(0, range.count, 1, (step) => {
       const row = k.offset(base, k.add(range.first, step), rows * size * 4);
-      const at = k.offset(to, step, size === 1 ? 4 : keyBytes);
+      const at = k.offset(to, step, stepBytes);
       eachElement(k, size, lanes, (type, offset) => {
         const value = k.load(type, k.add(row, offset));
         k.store(to === decays ? expOf(k, value) : value, k.add(at, offset));
@@ -144,7 +146,7 @@ export function stageKeys(
     });
     if (dims.time % steps === 0) return;
     k.loop(range.count, steps, 1, (step) => {
-      const at = k.offset(to, step, size === 1 ? 4 : keyBytes);
+      const at = k.offset(to, step, stepBytes);
       eachElement(k, size, lanes, (type, offset) => {
         k.store(k.constant(type, to === decays ? 1 : 0), k.add(at, offset));
       });
