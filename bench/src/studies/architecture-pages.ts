@@ -176,7 +176,7 @@ That on recall is the one of two, with all steps:
 ${sweepTable(outcomes, RECALL, RATES.recall, SWEEP_SEED)}
 
 Fidelity ${fidelity}, Node ${node}, native code by LLVM 19, ${cpu} with ${cores} cores, one thread a training. All
-${outcomes.length} trainings with their curves are in [architectures.jsonl](architectures.jsonl). Made by
+${outcomes.length} trainings with their curves are in \`architectures.jsonl\` beside this page. Made by
 \`${COMMAND}\`,
 with ${budget.textSteps} steps on text and ${budget.recallSteps} on recall, its defaults.`;
 }
