@@ -18,6 +18,7 @@ interface LogitsOptions {
   readonly tokens?: string;
   readonly out?: string;
   readonly oneByOne?: boolean;
+  readonly roundedActivations?: boolean;
   readonly target: Target;
   readonly threads: number;
   readonly json?: boolean;
@@ -26,7 +27,9 @@ interface LogitsOptions {
 const EXAMPLES = `
 The tokens are a JSON array of ids, read in one batch; or an object with "tokens", read in one batch, and
 "continuation", whose ids are read one at a time after them. The output is little-endian float32, one row of logits
-after each token; of an encoder such as BERT, each token's embedding from the last layer.
+after each token; of an encoder such as BERT, each token's embedding from the last layer. Weights of q8_0, q4_0 and K
+types are multiplied with float32 activations, so that the file's numbers are what is compared; other commands round
+activations to 8 bits there, as llama.cpp does, and so does --rounded-activations.
 
 Examples:
   echo "[1, 5, 9]" > tokens.json
@@ -40,6 +43,7 @@ export function logitsCommand(done: (exitCode: number) => void): Command {
     .option("--tokens <file>", "the token ids, as JSON")
     .option("--out <file>", "where the logits go")
     .option("--one-by-one", "read every token by itself, as decoding does")
+    .option("--rounded-activations", "round to 8 bits what meets quantised weights, as generating does")
     .addOption(targetOption())
     .addOption(threadsOption())
     .addOption(jsonOption())
@@ -55,7 +59,8 @@ async function logits(model: string, options: LogitsOptions): Promise<number> {
   const all = [...file.tokens, ...file.continuation];
   const device = openDevice(options.target, options.threads);
   try {
-    using opened = await openModel(modelPath(model), device, { onProgress: showImport });
+    const exactActivations = options.roundedActivations !== true;
+    using opened = await openModel(modelPath(model), device, { exactActivations, onProgress: showImport });
     const batches = opened.model.encoder === undefined ? batchesOf(file, options) : [all];
     const values = await writeFloats(out, logitsOf(opened.model, opened.parameters, device, batches));
     const shape = [all.length, values / all.length];
