@@ -27,6 +27,8 @@ import { cutRows } from "./row_states.ts";
 
 /** Steps of a chunk, where there are as many: more of them weigh each other more, fewer read the state more often. */
 const STEPS_MAX = 8;
+/** The same where vectors have four lanes and nothing goes back: products of keys are dearer then. */
+export const NARROW_STEPS = 4;
 /** Rows of a state that go through a chunk together, so that they share what is computed of the keys. */
 const ROWS_MAX = 64;
 /** Operations of a step of an element of the state, about. */
@@ -60,10 +62,10 @@ export function stepOperations({ batch, heads, keySize, valueSize, erases }: Del
   return (erases ? ERASING_OPERATIONS : OPERATIONS) * batch * heads * keySize * valueSize;
 }
 
-/** Sizes for blocks of `rows` rows. */
-export function chunkShape(dims: DeltaDims, rows: number, lanes: number): ChunkShape {
+/** Sizes for blocks of `rows` rows and chunks of at most `stepsMax` steps. */
+export function chunkShape(dims: DeltaDims, rows: number, lanes: number, stepsMax = STEPS_MAX): ChunkShape {
   const whole = (count: number): number => Math.ceil(count / lanes) * lanes;
-  const steps = Math.min(STEPS_MAX, dims.time);
+  const steps = Math.min(stepsMax, dims.time);
   const [keys, padded] = [whole(dims.keySize), whole(rows)];
   return {
     dims,

@@ -16,6 +16,7 @@ import {
   chunkShape,
   cutChunks,
   eachGroup,
+  NARROW_STEPS,
   readChunk,
   stepOperations,
   updateStates,
@@ -122,7 +123,7 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
     const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
     eachBlock(k, cut, ({ rows, matrix, first: row }) => {
-      const shape = chunkShape(dims, rows, lanes);
+      const shape = chunkShape(dims, rows, lanes, lanes < 8 ? NARROW_STEPS : undefined);
       const { steps, keys, rowBytes } = shape;
       const chunk = allocateChunk(k, shape);
       const states = zeros(k, keys * rowBytes, lanes);
