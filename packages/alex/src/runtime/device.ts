@@ -247,7 +247,9 @@ export class CpuDevice implements Device {
       if (program === undefined) loaded.set(compiled, (program = this.#team.load(outline.name, compiled.loadable)));
       return { label, members, start, loaded: program };
     });
-    this.#team.prepare(Math.max(...parts.map(({ members }) => members)));
+    // Behind whoever waits for the program: starting workers may take as long as finding it did.
+    const members = Math.max(...parts.map((part) => part.members));
+    setTimeout(() => this.#team.prepare(members), 0);
     return this.#makeExecutable(outline, signature, parts);
   }
 

@@ -128,6 +128,7 @@ export class ThreadTeam {
 
   /** Starts the workers that a run of so many members needs, so that the first one does not wait until they are up. */
   prepare(members: number): void {
+    if (this.#isClosed) return;
     const count = Math.min(members, this.threads);
     for (let member = 1; member < count; member++) if (this.#handles[member] === undefined) this.#spawn(member);
   }
