@@ -29,7 +29,7 @@ test("an unknown suite ends with words and without a stack", () => {
   assert.equal(status, 1);
   assert.match(
     stderr,
-    /^BenchOptionError: there is no such suite\n {2}expected: training, decode, generation, batches, kernels, compile, memory, barewire, formats, gradbench\n/,
+    /^BenchOptionError: there is no such suite\n {2}expected: training, decode, generation, batches, browser, kernels, compile, memory, barewire, formats, gradbench\n/,
   );
   assert.doesNotMatch(stderr, /\n\s+at /);
 });

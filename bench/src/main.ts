@@ -12,6 +12,7 @@ import { formatRows, formatShare } from "./row.ts";
 import type { Row } from "./row.ts";
 import { barewire } from "./suites/barewire.ts";
 import { batches } from "./suites/batches.ts";
+import { browser } from "./suites/browser.ts";
 import { compile } from "./suites/compile.ts";
 import { decode } from "./suites/decode.ts";
 import { formats } from "./suites/formats.ts";
@@ -26,6 +27,7 @@ const RUN: Readonly<Record<SuiteName, (bench: Bench) => Promise<void>>> = {
   decode,
   generation,
   batches,
+  browser,
   kernels,
   compile,
   memory,

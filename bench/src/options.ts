@@ -13,6 +13,7 @@ export const SUITES = [
   "decode",
   "generation",
   "batches",
+  "browser",
   "kernels",
   "compile",
   "memory",
@@ -51,6 +52,7 @@ Suites, all by default:
   decode     tokens a second and bytes read a token, packed weights against float32
   batches    tokens a second of steps of 1 to 8 sequences of different lengths, against one
   generation prompts read and tokens written a second by models of 125M and 2.4B parameters, against llama.cpp
+  browser    tokens a second of a model in Chromium, against Node
   kernels    single ops against the ceilings
   compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
   memory     the most memory that a training step of 12 layers takes, against PyTorch

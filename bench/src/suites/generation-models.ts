@@ -46,7 +46,7 @@ export interface GenerationModel {
   readonly model: Model;
 }
 
-export interface BitnetSize {
+interface BitnetSize {
   readonly dim: number;
   readonly hiddenDim: number;
   readonly layerCount: number;
@@ -55,8 +55,16 @@ export interface BitnetSize {
   readonly vocabSize: number;
 }
 
+const LARGE = { dim: 2560, hiddenDim: 6912, layerCount: 30, headCount: 20, keyValueHeadCount: 5, vocabSize: 128_256 };
+const SMALL = { dim: 768, hiddenDim: 2048, layerCount: 12, headCount: 12, keyValueHeadCount: 12, vocabSize: 50_304 };
+const TINY = { dim: 256, hiddenDim: 512, layerCount: 2, headCount: 4, keyValueHeadCount: 2, vocabSize: 4096 };
+
+export const largeBitnet = (): GenerationModel => bitnet("bitnet-2.4b", LARGE);
+export const smallBitnet = (): GenerationModel => bitnet("bitnet-125m", SMALL);
+export const tinyBitnet = (): GenerationModel => bitnet("bitnet-tiny", TINY);
+
 /** A BitNet b1.58 of a size, as GGUF's architecture "bitnet" has it. */
-export function bitnet(name: string, size: BitnetSize): GenerationModel {
+function bitnet(name: string, size: BitnetSize): GenerationModel {
   const config = { architecture: "bitnet", ...size, contextLength: 2048, activation: "silu", weights: "ternary" };
   return { name, model: createModel(config) };
 }

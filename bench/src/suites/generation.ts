@@ -16,7 +16,7 @@ import { measure } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
 import type { BenchTarget } from "../options.ts";
 import type { RowPlan } from "../row.ts";
-import { bitnet, fileBytes, mamba, ownFile, peerFile } from "./generation-models.ts";
+import { fileBytes, largeBitnet, mamba, ownFile, peerFile, smallBitnet, tinyBitnet } from "./generation-models.ts";
 import type { GenerationModel, OwnTypes } from "./generation-models.ts";
 import { OwnModel } from "./generation-own.ts";
 import type { GenerationSource } from "./generation-own.ts";
@@ -26,10 +26,6 @@ import type { FirstTokenJob, FirstTokenUse } from "./generation-process.ts";
 const execute = promisify(execFile);
 const PROCESS = fileURLToPath(new URL("generation-process.ts", import.meta.url));
 const PROCESS_MS_MAX = 300_000;
-
-const LARGE = { dim: 2560, hiddenDim: 6912, layerCount: 30, headCount: 20, keyValueHeadCount: 5, vocabSize: 128_256 };
-const SMALL = { dim: 768, hiddenDim: 2048, layerCount: 12, headCount: 12, keyValueHeadCount: 12, vocabSize: 50_304 };
-const TINY = { dim: 256, hiddenDim: 512, layerCount: 2, headCount: 4, keyValueHeadCount: 2, vocabSize: 4096 };
 
 /** What our files hold: ternary weights as each target reads them soonest, and a head of 4.5 bits a weight. */
 const OWN_TYPES: Readonly<Record<BenchTarget, OwnTypes>> = {
@@ -49,9 +45,7 @@ const CEILING_MS = 200;
 const MAMBA_POSITIONS = [10, 100_000] as const;
 
 export async function generation(bench: Bench): Promise<void> {
-  const models = bench.quick
-    ? [bitnet("bitnet-tiny", TINY)]
-    : [bitnet("bitnet-125m", SMALL), bitnet("bitnet-2.4b", LARGE)];
+  const models = bench.quick ? [tinyBitnet()] : [smallBitnet(), largeBitnet()];
   const llama = await loadLlama(Math.max(...bench.threads));
   if (typeof llama === "string") bench.note(`generation: without llama.cpp, ${llama}`);
   try {

@@ -8,7 +8,7 @@ import type { Chat, LanguageModel } from "@fidelity/run";
 import { openFrom } from "@fidelity/run";
 import type { Order, Report } from "./protocol.ts";
 
-const device = createDevice();
+let device: ReturnType<typeof createDevice> | undefined;
 let model: LanguageModel | undefined;
 let chat: Chat | undefined;
 let stop = new AbortController();
@@ -21,13 +21,15 @@ addEventListener("message", ({ data: order }: MessageEvent<Order>) => {
 
 async function obey(order: Order): Promise<void> {
   if (order.kind === "stop") stop.abort();
-  else if (order.kind === "open") await open(order.from);
+  else if (order.kind === "open") await open(order.from, order.threads);
   else await answer(order.text, { maxTokens: order.maxTokens, temperature: order.temperature });
 }
 
-async function open(from: File | string): Promise<void> {
+async function open(from: File | string, threads?: number): Promise<void> {
   await model?.close();
+  await device?.close();
   model = chat = undefined;
+  device = createDevice({ threads });
   const source = typeof from === "string" ? await openHttpSource(from) : blobSource(from);
   const started = performance.now();
   model = await openFrom(source, {

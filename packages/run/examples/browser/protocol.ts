@@ -4,8 +4,8 @@ import type { GenerationResult } from "@fidelity/run";
 
 /** From the page. */
 export type Order =
-  /** A file that was chosen, or an address whose server gives ranges. */
-  | { readonly kind: "open"; readonly from: File | string }
+  /** A file that was chosen, or an address whose server gives ranges; on as many threads as there are, unless said. */
+  | { readonly kind: "open"; readonly from: File | string; readonly threads?: number }
   | { readonly kind: "ask"; readonly text: string; readonly maxTokens: number; readonly temperature: number }
   | { readonly kind: "stop" };
 
