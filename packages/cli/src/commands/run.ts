@@ -1,6 +1,7 @@
 // `fidelity run`: a chat with a model in the terminal, or one answer over a pipe.
 
 import { text as readAll } from "node:stream/consumers";
+import { bestTarget } from "@fidelity/alex/node";
 import { FileError } from "@fidelity/barewire/node";
 import { ChatTemplate, samplerOptions } from "@fidelity/models";
 import type { SamplerOptions } from "@fidelity/models";
@@ -40,10 +41,13 @@ interface RunOptions extends SpeculationChoice {
   readonly repetitionPenalty: number;
   readonly seed: number;
   readonly wrap: boolean;
-  readonly target: Target;
+  readonly target: Target | "auto";
   readonly threads: number;
   readonly json?: boolean;
 }
+
+/** Compiling for the processor takes seconds once a model; one this large makes up for them in some hundred tokens. */
+const NATIVE_FROM_BYTES = 2 ** 26;
 
 const EXAMPLES = `
 Without a prompt, and in a terminal, this is a chat: /help tells its commands. The model's own chat template is used;
@@ -76,7 +80,7 @@ export function runCommand(done: (exitCode: number) => void): Command {
     .addOption(draftModelOption())
     .option("--no-wrap", "leave long lines to the terminal")
     .addOption(tokenizerOption())
-    .addOption(targetOption())
+    .addOption(targetOption().default("auto", "native for large models where LLVM 19 is, else wasm"))
     .addOption(threadsOption())
     .addOption(jsonOption())
     .addHelpText("after", EXAMPLES)
@@ -95,16 +99,17 @@ async function runModel(name: string, words: string, options: RunOptions): Promi
   const found = await findModel(name);
   if (typeof found === "number") return found;
   const info = describeModel(found, { tokenizer: options.tokenizer });
-  requireRoomFor(info, options.target, options.context);
+  const target = options.target === "auto" ? targetFor(info) : options.target;
+  requireRoomFor(info, target, options.context);
   const template = templateFor(info, options.template);
-  return withModel(found, options, async (loaded) => {
+  return withModel(found, { ...options, target }, async (loaded) => {
     const { tokens: maxTokens, system } = options;
     const templateOptions = { now: new Date() };
     return await withSpeculation(loaded, options, async (speculation) => {
       const settings = { ...sampling, maxTokens, system, template, templateOptions, speculation };
       const conversation = loaded.chat(settings);
       if (prompt !== undefined) return await askOnce(name, prompt, conversation, options, sampling);
-      return await converse(conversation, { name, facts: factsOf(info, template, options.target) }, options.wrap);
+      return await converse(conversation, { name, facts: factsOf(info, template, target) }, options.wrap);
     });
   });
 }
@@ -161,6 +166,11 @@ function noSuchModel(name: string): UsageError {
     got: JSON.stringify(name),
     hint: "check the path; fidelity ls shows what was pulled",
   });
+}
+
+/** Native code where the first compilation is soon made up for. */
+function targetFor(info: ModelInfo): Target {
+  return memoryFit(info, "wasm").parameterBytes >= NATIVE_FROM_BYTES ? bestTarget() : "wasm";
 }
 
 /** The template that is asked for by name, or the model's own. */
