@@ -35,7 +35,7 @@ interface Schedule {
 /** Whether there are few rows of activations. */
 export function fitsPacked(shapes: TernaryShapes): boolean {
   const { context } = shapes;
-  const isVector = shapes.lanes === BLOCK_ROWS && context.tiles !== true;
+  const isVector = shapes.lanes === BLOCK_ROWS && !context.tiles;
   const passes = isVector ? PASSES_MAX.vector : PASSES_MAX.other;
   return shapes.x.rows <= passes * scheduleOf(shapes).rows;
 }
