@@ -104,7 +104,7 @@ export {
   SourceTooLargeError,
   WrongRangeError,
 } from "./container/source-errors.ts";
-export { blobSource, memorySource } from "./container/source.ts";
+export { blobSource, memorySource, readRange } from "./container/source.ts";
 export type { ByteSource, ReadOptions, ReadTarget } from "./container/source.ts";
 export { containerToBytes, writeContainer } from "./container/write.ts";
 export type { ContainerInput, TensorInput } from "./container/write.ts";

@@ -2,7 +2,7 @@
 // array. GGUF and Fidelity's container bring all that is needed; safetensors and llama2.c need the files beside them.
 // One tensor at a time is fetched, so that no more memory is taken than the model and its largest tensor.
 
-import { ContainerReader } from "@fidelity/barewire";
+import { ContainerReader, readRange } from "@fidelity/barewire";
 import type { ByteSource } from "@fidelity/barewire";
 import type { Device, DeviceTensor } from "@fidelity/core";
 import {
@@ -286,8 +286,5 @@ async function fetchRange(
   { signal }: OpenFromOptions,
 ): Promise<Uint8Array> {
   signal?.throwIfAborted();
-  if (source.view !== undefined) return source.view({ offset, sizeBytes }) as Uint8Array;
-  const into = new Uint8Array(sizeBytes);
-  await source.readInto([{ offset, into }], { signal });
-  return into;
+  return (await readRange(source, { offset, sizeBytes }, { signal })) as Uint8Array;
 }

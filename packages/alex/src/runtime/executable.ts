@@ -15,8 +15,6 @@ import type { ProgramOutline } from "./outline.ts";
 import type { RegionTensor } from "./tensor.ts";
 import type { Job, LoadedProgram, ThreadTeam, Workspace } from "./team.ts";
 
-const GRANULE_BYTES = 64;
-
 /** What an executable needs of its device. */
 export interface ExecutableHome {
   readonly arena: SharedArena;
@@ -68,7 +66,7 @@ export class CpuExecutable implements Executable {
     this.arenaBytes = program.arenaBytes;
     this.#home = home;
     this.#signature = signature;
-    const table = home.arena.alloc(tableSlots(program, signature) * 4, GRANULE_BYTES, `bindings of ${program.name}`);
+    const table = home.arena.alloc(tableSlots(program, signature) * 4, ADDRESS_BYTES, `bindings of ${program.name}`);
     this.#table = table;
     table.i32().fill(0);
     try {
@@ -197,9 +195,9 @@ function placeConstants(arena: SharedArena, program: ProgramOutline, table: Int3
   let totalBytes = 0;
   for (const { sizeBytes, bytes } of program.constants) {
     offsets.push(totalBytes);
-    totalBytes += Math.ceil(Math.max(sizeBytes, bytes.byteLength) / GRANULE_BYTES) * GRANULE_BYTES;
+    totalBytes += Math.ceil(Math.max(sizeBytes, bytes.byteLength) / ADDRESS_BYTES) * ADDRESS_BYTES;
   }
-  const region = arena.alloc(totalBytes, GRANULE_BYTES, `constants of ${program.name}`);
+  const region = arena.alloc(totalBytes, ADDRESS_BYTES, `constants of ${program.name}`);
   region.u8().fill(0);
   for (const [i, { slot, bytes }] of program.constants.entries()) {
     region.u8().set(bytes, offsets[i]);
