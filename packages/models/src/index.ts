@@ -54,14 +54,15 @@ export type { DeviceParameters } from "./device_parameters.ts";
 export { logitsOf } from "./logits.ts";
 export { encode } from "./encode.ts";
 export type { Encoding } from "./encode.ts";
+export { generateTokens } from "./generate-tokens.ts";
+export type { GenerateOptions, TokenReader } from "./generate-tokens.ts";
 export { languageModelLoss, NO_TARGET } from "./loss.ts";
 export type { LanguageModelLoss, LossOptions } from "./loss.ts";
 export { OutOfPagesError, PoolOptionError, SequenceError } from "./sequences/pool_options.ts";
-export type { PoolOptions } from "./sequences/pool_options.ts";
+export type { PoolMemory, PoolOptions, SavedSequence, Sequence } from "./sequences/pool_options.ts";
 export { openSequencePool, SequencePool } from "./sequences/sequence_pool.ts";
-export type { PoolMemory, SavedSequence, Sequence } from "./sequences/sequence_pool.ts";
 export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";
-export type { GenerateOptions, SessionOptions, SessionState } from "./session.ts";
+export type { SessionOptions, SessionState } from "./session.ts";
 
 export { BIT_LINEAR_EPSILON, bitLinear } from "./blocks/bit_linear.ts";
 export { gatedChannelMixer } from "./blocks/gated_channel_mixer.ts";

@@ -9,14 +9,16 @@
 import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
 import { flattenTree, isTensorType } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
-import type { Constraint } from "./constraints/index.ts";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { orderedParameters } from "./device_parameters.ts";
+import type { GenerateOptions } from "./generate-tokens.ts";
+import { generateTokens } from "./generate-tokens.ts";
 import type { Model } from "./model.ts";
 import { requireCausal } from "./model.ts";
-import type { Sampler } from "./sampling.ts";
 import type { BoundState, ForwardProgram } from "./sequences/forward_program.ts";
 import { compileForward, stateLeaves } from "./sequences/forward_program.ts";
+import type { SavedSequence } from "./sequences/pool_options.ts";
+import { saveSequence } from "./sequences/saved_sequence.ts";
 
 /** The sequence is as long as the model or the session allows. */
 export class ContextLimitError extends FidelityError {}
@@ -38,16 +40,6 @@ export interface SessionOptions {
   readonly capacity?: number;
   /** Tokens of a prompt that are read at once, and eighths of them where fewer are left. Default 256. */
   readonly chunkLength?: number;
-}
-
-export interface GenerateOptions {
-  readonly sampler: Pick<Sampler, "observe" | "sample">;
-  /** The most tokens to generate. */
-  readonly maxTokens: number;
-  /** Ends the text at a token for which it is true; that token is not given out. */
-  readonly stop?: (token: number) => boolean;
-  /** What the text must be. It ends where nothing more may come. Every generation needs one at its start. */
-  readonly constraint?: Constraint;
 }
 
 /** A longer chunk takes packed weights apart less often, but by then that hardly counts. */
@@ -252,22 +244,8 @@ export class Session {
    * read: begin the prompt of a continuation with it. Each token is computed on the calling thread when it is asked
    * for; whoever must hear timers and signals in between awaits one of them.
    */
-  async *generate(
-    prompt: ArrayLike<number>,
-    { sampler, maxTokens, stop, constraint }: GenerateOptions,
-  ): AsyncGenerator<number, void, undefined> {
-    const mask = constraint === undefined ? undefined : new Uint32Array((this.model.vocabSize + 31) >>> 5);
-    let logits = await this.prefill(prompt);
-    for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
-    for (let count = 0; count < maxTokens; count++) {
-      if (constraint?.isFinished === true) return;
-      if (mask !== undefined) constraint?.allowed(mask);
-      const token = sampler.sample(logits, mask);
-      constraint?.accept(token);
-      if (stop?.(token) === true) return;
-      yield token;
-      if (count + 1 < maxTokens) logits = this.step(token);
-    }
+  generate(prompt: ArrayLike<number>, options: GenerateOptions): AsyncGenerator<number, void, undefined> {
+    return generateTokens(this, prompt, options);
   }
 
   /** A copy of the state, in the memory of `into` where that is given: an earlier copy that is needed no more. */
@@ -280,6 +258,15 @@ export class Session {
       return copy;
     });
     return { position: this.#position, tensors };
+  }
+
+  /**
+   * A copy of what was read of `tokens`, for a pool of the same model with pages of so many tokens, where `restore` goes
+   * on from it.
+   */
+  saveSequence(tokens: readonly number[], pageSize: number): SavedSequence {
+    const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
+    return saveSequence(this.model, views, { tokens, position: this.#position, pageSize });
   }
 
   /**

@@ -8,7 +8,8 @@
 // the guess read again. Leaves out: trees of guesses, and states kept after each token.
 
 import type { Sampler } from "../sampling.ts";
-import type { GenerateOptions, Session, SessionState } from "../session.ts";
+import type { GenerateOptions } from "../generate-tokens.ts";
+import type { Session, SessionState } from "../session.ts";
 
 /** Tokens that may come next. */
 export interface Draft {

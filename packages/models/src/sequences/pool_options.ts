@@ -1,4 +1,4 @@
-// How a pool of sequences is configured, and the errors of pools.
+// What a pool of sequences is configured with, what it gives, and its errors.
 
 import { PAGE_SIZE_MIN } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
@@ -30,6 +30,37 @@ export interface PoolOptions {
   readonly chunkLength?: number;
   /** The most bytes of recurrent states that are kept for texts that begin alike. Default 64 MiB. */
   readonly keptStateBytes?: number;
+}
+
+/** One sequence of a pool. */
+export interface Sequence {
+  /** All of its tokens, read or not. */
+  readonly tokens: readonly number[];
+  /** How many of them were read. */
+  readonly position: number;
+}
+
+/** A sequence outside of any pool: copies, to be restored in a pool of the same model and page size. */
+export interface SavedSequence {
+  readonly tokens: readonly number[];
+  readonly position: number;
+  /** Whole pages, one array a cache. */
+  readonly pages: readonly Uint8Array[];
+  /** One array a recurrent state; undefined at the start. */
+  readonly state: readonly Uint8Array[] | undefined;
+}
+
+/** What a pool has, in bytes and pages. */
+export interface PoolMemory {
+  /** All pages, taken when the pool was opened. */
+  readonly pageBytes: number;
+  /** Recurrent states of the lanes, taken when the pool was opened. */
+  readonly laneBytes: number;
+  /** Recurrent states kept for texts that begin alike, at most `keptStateBytes`. */
+  readonly keptStateBytes: number;
+  readonly pages: number;
+  /** Pages that sequences can take, those that are kept for texts that begin alike included. */
+  readonly freePages: number;
 }
 
 /** Options with the defaults filled in. */

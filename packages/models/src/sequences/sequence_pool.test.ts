@@ -13,8 +13,8 @@ import { sampleConfigs } from "../samples.ts";
 import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens } from "../testing.ts";
 import { OutOfPagesError, PoolOptionError, SequenceError } from "./pool_options.ts";
-import type { PoolOptions } from "./pool_options.ts";
-import type { Sequence, SequencePool } from "./sequence_pool.ts";
+import type { PoolOptions, Sequence } from "./pool_options.ts";
+import type { SequencePool } from "./sequence_pool.ts";
 import { openSequencePool } from "./sequence_pool.ts";
 
 const VOCABULARY = 7;

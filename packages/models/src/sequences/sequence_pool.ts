@@ -17,46 +17,15 @@ import { ContextLimitError, SessionStateError, TokenRangeError } from "../sessio
 import type { BoundState, ForwardProgram, StateLeaf } from "./forward_program.ts";
 import { compileForward, stateLeaves } from "./forward_program.ts";
 import { PageStore } from "./page_store.ts";
-import type { PoolOptions, PoolSettings } from "./pool_options.ts";
+import type { PoolMemory, PoolOptions, PoolSettings, SavedSequence, Sequence } from "./pool_options.ts";
 import { OutOfPagesError, poolSettings, SequenceError } from "./pool_options.ts";
 import type { PrefixNode } from "./prefix_index.ts";
 import { PrefixIndex } from "./prefix_index.ts";
 import type { LaneHolder } from "./state_lanes.ts";
 import { StateLanes } from "./state_lanes.ts";
 
-/** One sequence of a pool. */
-export interface Sequence {
-  /** All of its tokens, read or not. */
-  readonly tokens: readonly number[];
-  /** How many of them were read. */
-  readonly position: number;
-}
-
-/** A sequence outside of any pool: copies, to be restored in a pool of the same model and page size. */
-export interface SavedSequence {
-  readonly tokens: readonly number[];
-  readonly position: number;
-  /** Whole pages, one array a cache. */
-  readonly pages: readonly Uint8Array[];
-  /** One array a recurrent state; undefined at the start. */
-  readonly state: readonly Uint8Array[] | undefined;
-}
-
 /** What is left of a prompt is read by a program of so many times fewer tokens, and the rest by steps. */
 const SHORTER = 8;
-
-/** What a pool has, in bytes and pages. */
-export interface PoolMemory {
-  /** All pages, taken when the pool was opened. */
-  readonly pageBytes: number;
-  /** Recurrent states of the lanes, taken when the pool was opened. */
-  readonly laneBytes: number;
-  /** Recurrent states kept for texts that begin alike, at most `keptStateBytes`. */
-  readonly keptStateBytes: number;
-  readonly pages: number;
-  /** Pages that sequences can take, those that are kept for texts that begin alike included. */
-  readonly freePages: number;
-}
 
 /** A sequence as its pool knows it. */
 interface Member extends Sequence, LaneHolder {
@@ -186,8 +155,7 @@ export class SequencePool {
   async prefill(sequence: Sequence): Promise<boolean> {
     const member = this.#memberOf(sequence);
     const left = member.tokens.length - member.position - 1;
-    const { chunkLength } = this.#settings;
-    const length = [chunkLength, chunkLength / SHORTER].find((each) => each > 1 && each <= left);
+    const length = this.#chunkLengths.find((each) => each <= left);
     if (length === undefined) return false;
     const program = await this.#program(1, length);
     // Somebody else may have read or freed it meanwhile.
@@ -201,19 +169,29 @@ export class SequencePool {
    * Reads one token of each sequence and gives the logits [vocabulary] after it, in the same order: views that the next
    * step overwrites. A sequence that is not named waits. Throws `SequenceError` for more sequences than lanes, one with
    * nothing left to read, or one named twice; `ContextLimitError`; and `OutOfPagesError`. Nothing is read then.
+   * @param width the program's lanes, from `widthFor`: a wider one than is needed may be compiled already
    */
-  async step(sequences: readonly Sequence[]): Promise<Float32Array[]> {
-    const members = this.#requireSteps(sequences);
+  async step(sequences: readonly Sequence[], width = this.widthFor(sequences.length)): Promise<Float32Array[]> {
+    const members = this.#requireSteps(sequences, width);
     if (members.length === 0) return [];
-    let batch = 1;
-    while (batch < members.length) batch *= 2;
-    const program = await this.#program(Math.min(batch, this.lanes), 1);
-    this.#requireSteps(sequences);
+    const program = await this.#program(width, 1);
+    this.#requireSteps(sequences, width);
     this.#makeRoom(members, 1);
     const lanes = this.#run(program, members, this.#tensors.lanes);
     const logits = program.logits!.f32();
     const { vocabSize } = this.model;
     return lanes.map((lane) => logits.subarray(lane * vocabSize, (lane + 1) * vocabSize));
+  }
+
+  /** Lanes of the narrowest program for so many sequences: a power of two, or all lanes. */
+  widthFor(count: number): number {
+    return Math.min(this.lanes, 2 ** Math.ceil(Math.log2(Math.max(1, count))));
+  }
+
+  /** Compiles ahead of time what steps of `width` lanes need; without it, what chunks of prompts need. */
+  async prepare(width?: number): Promise<void> {
+    if (width !== undefined) await this.#program(width, 1);
+    else for (const length of this.#chunkLengths) await this.#program(1, length);
   }
 
   /** Reads all that is left, and gives the logits after the last token: `prefill` as long as it can, then steps. */
@@ -300,6 +278,11 @@ export class SequencePool {
     for (const owned of this.#owned.splice(0).reverse()) owned.free();
   }
 
+  get #chunkLengths(): number[] {
+    const { chunkLength } = this.#settings;
+    return [chunkLength, chunkLength / SHORTER].filter((each) => each > 1);
+  }
+
   #allocate(): PoolTensors {
     const { lanes, capacity, pageSize } = this.#settings;
     const leaves = stateLeaves(this.model);
@@ -355,12 +338,12 @@ export class SequencePool {
     for (let i = 0; i < tokens.length; i++) member.tokens.push(tokens[i]);
   }
 
-  #requireSteps(sequences: readonly Sequence[]): Member[] {
+  #requireSteps(sequences: readonly Sequence[], lanes: number): Member[] {
     const members = sequences.map((sequence) => this.#memberOf(sequence));
     const refuse = (problem: string, expected: string, got: string): never => {
       throw new SequenceError(problem, { where: "a step of a pool", expected, got });
     };
-    if (members.length > this.lanes) refuse("too many sequences", `at most ${this.lanes}`, `${members.length}`);
+    if (members.length > lanes) refuse("too many sequences", `at most ${lanes}`, `${members.length}`);
     if (new Set(members).size < members.length) refuse("a sequence is named twice", "each of them once", "the same");
     const done = members.findIndex(({ tokens, position }) => position === tokens.length);
     if (done >= 0) refuse("a sequence has nothing to read", "a token that was appended", `none in sequence ${done}`);

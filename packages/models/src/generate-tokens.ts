@@ -1,0 +1,47 @@
+// From logits to tokens and back: the loop of every text, whatever reads its tokens.
+
+import type { Constraint } from "./constraints/index.ts";
+import type { Model } from "./model.ts";
+import type { Sampler } from "./sampling.ts";
+
+export interface GenerateOptions {
+  readonly sampler: Pick<Sampler, "observe" | "sample">;
+  /** The most tokens to generate. */
+  readonly maxTokens: number;
+  /** Ends the text at a token for which it is true; that token is not given out. */
+  readonly stop?: (token: number) => boolean;
+  /** What the text must be. It ends where nothing more may come. Every generation needs one at its start. */
+  readonly constraint?: Constraint;
+}
+
+/** Reads tokens and gives the logits [vocabulary] after the last one: a view that is good until more is read. */
+export interface TokenReader {
+  readonly model: Model;
+  prefill(tokens: ArrayLike<number>): Promise<Float32Array>;
+  step(token: number): Float32Array | Promise<Float32Array>;
+}
+
+/**
+ * Reads a prompt and gives out tokens, one by one, until `maxTokens` or `stop`. The last token given out has not been
+ * read. Throws what the reader throws.
+ */
+export async function* generateTokens(
+  reader: TokenReader,
+  prompt: ArrayLike<number>,
+  { sampler, maxTokens, stop, constraint }: GenerateOptions,
+): AsyncGenerator<number, void, undefined> {
+  const mask = constraint === undefined ? undefined : new Uint32Array((reader.model.vocabSize + 31) >>> 5);
+  let logits = await reader.prefill(prompt);
+  for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
+  for (let count = 0; count < maxTokens; count++) {
+    if (constraint?.isFinished === true) return;
+    if (mask !== undefined) constraint?.allowed(mask);
+    const token = sampler.sample(logits, mask);
+    constraint?.accept(token);
+    if (stop?.(token) === true) return;
+    yield token;
+    if (count + 1 >= maxTokens) return;
+    const next = reader.step(token);
+    logits = next instanceof Promise ? await next : next;
+  }
+}
