@@ -205,6 +205,19 @@ test("messages share a buffer and never bytes", () => {
   assert.deepEqual(codec.decode(large), ["y".repeat(50_000)]);
 });
 
+test("large messages share a buffer and never bytes, whatever becomes of it", () => {
+  const codec = bare.compile(bare.struct({ id: bare.u32, values: bare.list(bare.f32), more: bare.list(bare.f32) }));
+  const values = (id: number): Float32Array =>
+    Float32Array.from({ length: 2 ** (13 + (id % 6)) + id }, (_, i) => i - id);
+  const value = (id: number) => ({ id, values: values(id), more: values(id >> 1) });
+  const messages = Array.from({ length: 40 }, (_, id) => codec.encode(value(id)));
+  for (const [id, message] of messages.entries()) assert.deepEqual(codec.decode(message), value(id));
+  structuredClone(undefined, { transfer: [messages.at(-1)!.buffer] });
+  assert.equal(messages.at(-1)!.length, 0);
+  const later = [40, 41].map((id) => codec.encode(value(id)));
+  for (const [i, message] of later.entries()) assert.deepEqual(codec.decode(message), value(40 + i));
+});
+
 test("a message is written into bytes that are given", () => {
   const codec = bare.compile(bare.struct({ id: bare.u16, values: bare.list(bare.f64) }));
   const value = { id: 7, values: Float64Array.from({ length: 20 }, (_, i) => i / 2) };

@@ -1,14 +1,20 @@
 // The fast writer of primitives: messages are written one behind the other into a slab, and a message is handed out as
-// a window onto it, so that a small one costs no allocation of a buffer. A message that outgrows its slab moves to a
-// buffer of its own. Values that do not fit are only noticed (`reject`); the reference codec then says which and why.
+// a window onto it, so that a small one costs no allocation of a buffer. A message that outgrows its slab moves to one
+// of larger slabs, if it is mostly one array, or to a buffer of its own. Values that do not fit are only noticed
+// (`reject`); the reference codec then says which and why.
 
 import { BARE_LIMITS } from "../bare-io.ts";
 import type { BareLimits } from "../bare-io.ts";
 import { LOOP_BYTES_MAX, reject } from "./input.ts";
 
 const SLAB_BYTES = 16384;
-/** What a message may take of a slab before it gets a buffer of its own. */
+/** What a message may take of a slab before it moves elsewhere. */
 const SHARE_BYTES_MAX = SLAB_BYTES / 2;
+// Buffers of a megabyte each are given back to the system by the allocator, and touching fresh pages then takes longer
+// than writing the message: larger ones, for several messages, come back from the allocator with their pages.
+const LARGE_SLAB_BYTES = 2 ** 23;
+const LARGE_SHARE_BYTES_MAX = LARGE_SLAB_BYTES / 4;
+const LARGE_ALIGN_BYTES = 64;
 /** Messages start at multiples of this, so that aligned data in them stays aligned. */
 const START_ALIGN_BYTES = 8;
 
@@ -57,7 +63,7 @@ export function finishOutput(output: Output): Uint8Array<ArrayBuffer> {
   const { bytes, start, offset } = output;
   if (offset - start > output.limits.sizeBytesMax) reject();
   if (output.idle === undefined) output.start = (offset + START_ALIGN_BYTES - 1) & -START_ALIGN_BYTES;
-  else if (!output.isCleared) bytes.fill(0, offset); // whoever holds the message holds its buffer
+  else if (!output.isCleared) bytes.fill(0, offset); // a buffer of its own goes with the message
   return bytes.subarray(start, offset);
 }
 
@@ -92,7 +98,7 @@ function grow(output: Output, sizeBytes: number): void {
     output.isCleared = needed < 2 * bytes.length || NodeBuffer === undefined;
     output.bytes = output.isCleared ? new Uint8Array(Math.max(needed, 2 * bytes.length)) : uncleared(needed);
   }
-  output.view = new DataView(output.bytes.buffer);
+  output.view = new DataView(output.bytes.buffer, output.bytes.byteOffset, output.bytes.length);
   output.bytes.set(bytes.subarray(start, offset));
   output.start = 0;
   output.offset = offset - start;
@@ -101,9 +107,20 @@ function grow(output: Output, sizeBytes: number): void {
 // Looked up, not imported: browsers have none, and clear all memory.
 const NodeBuffer = (globalThis as { readonly Buffer?: typeof Buffer }).Buffer;
 
-// Bytes of any content.
+let largeSlab = new ArrayBuffer(0);
+/** Where the next message starts in it. */
+let largeStart = 0;
+
+// Bytes of any content. Whoever transfers a slab leaves none of its bytes, and the next message takes another.
 function uncleared(sizeBytes: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(NodeBuffer!.allocUnsafeSlow(sizeBytes).buffer);
+  if (sizeBytes > LARGE_SHARE_BYTES_MAX) return new Uint8Array(NodeBuffer!.allocUnsafeSlow(sizeBytes).buffer);
+  if (largeStart + sizeBytes > largeSlab.byteLength) {
+    largeSlab = NodeBuffer!.allocUnsafeSlow(LARGE_SLAB_BYTES).buffer;
+    largeStart = 0;
+  }
+  const start = largeStart;
+  largeStart = (start + sizeBytes + LARGE_ALIGN_BYTES - 1) & -LARGE_ALIGN_BYTES;
+  return new Uint8Array(largeSlab, start, sizeBytes);
 }
 
 export function writeU8(output: Output, value: number): void {
