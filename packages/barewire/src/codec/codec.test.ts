@@ -207,7 +207,7 @@ test("messages share a buffer and never bytes", () => {
 
 test("large messages share a buffer and never bytes, whatever becomes of it", () => {
   const codec = bare.compile(bare.struct({ id: bare.u32, values: bare.list(bare.f32), more: bare.list(bare.f32) }));
-  const values = (id: number): Float32Array => new Float32Array(2 ** (13 + (id % 6)) + id).map((_, i) => i - id);
+  const values = (id: number) => new Float32Array(2 ** (13 + (id % 6)) + id).map((_, i) => i - id);
   const value = (id: number) => ({ id, values: values(id), more: values(id >> 1) });
   const messages = Array.from({ length: 40 }, (_, id) => codec.encode(value(id)));
   for (const [id, message] of messages.entries()) assert.deepEqual(codec.decode(message), value(id));

@@ -91,10 +91,10 @@ test("strings that are not UTF-8 are refused wherever they stand", () => {
   }
 });
 
-test("the buffer of a large message holds nothing but messages", () => {
+test("a buffer that a message has for itself holds nothing else", () => {
   const type = bare.struct({ values: bare.list(bare.f32), text: bare.str });
   for (const text of ["", "a".repeat(20_000), "\u00e9".repeat(20_000)]) {
-    for (const count of [3000, 5000, 100_000]) {
+    for (const count of [3000, 5000, 600_000]) {
       const bytes = bare.encode(type, { values: new Float32Array(count), text });
       const rest = new Uint8Array(bytes.buffer, bytes.byteOffset + bytes.length);
       assert.ok(rest.every((byte) => byte === 0));
