@@ -37,8 +37,8 @@ export class Codec<T> {
 
   /**
    * Encodes one value. The bytes may share their buffer, of up to 8 MiB, with other messages and with memory that is
-   * not cleared, as those of Node's `Buffer` do; `slice()` gives a copy whose buffer is its own, to be kept for long or transferred. Throws
-   * `BareError`, with the path, where the value does not fit its type.
+   * not cleared, as those of Node's `Buffer` do; `slice()` gives a copy whose buffer is its own, to be kept for long
+   * or transferred. Throws `BareError`, with the path, where the value does not fit its type.
    */
   encode(value: T, limits: BareLimits = BARE_LIMITS): Uint8Array<ArrayBuffer> {
     const output = sharedOutput.isBusy ? new Output() : sharedOutput;

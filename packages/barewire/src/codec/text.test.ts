@@ -101,7 +101,7 @@ test("a buffer that a message has for itself holds nothing else", () => {
       assert.equal(bare.decode(type, bytes).text, text);
     }
   }
-  const onlyText = bare.encode(bare.str, "\u00e9".repeat(50_000));
+  const onlyText = bare.encode(bare.str, "\u00e9".repeat(1_500_000));
   assert.ok(new Uint8Array(onlyText.buffer, onlyText.length).every((byte) => byte === 0));
 });
 
