@@ -25,7 +25,7 @@ const CHUNK_ROWS = 128;
  */
 const CHUNK_WEIGHTS = { least: 65_536, most: 1_048_576 } as const;
 /** How far ahead of its use a line of weights is asked for: processors' own prefetching stops at pages of 4 KiB. */
-const PREFETCH_BYTES = 4096;
+const PREFETCH_BYTES = 8192;
 /** Registers for lines, words of codes and scales, beside those of sums. */
 const OTHER_REGISTERS = 8;
 /** Rows of activations of a register block at most. */
@@ -173,6 +173,7 @@ function bandSums(k: KernelBuilder, product: BlockProduct, at: BlockPlace): read
       record: k.offset(band, number, w.recordBytes),
       quad,
     };
+    if (product.prefetches) prefetchLines(k, place.record, 0, w.codesOffset / LINE_BYTES);
     return add(k, product, place, groups, carried);
   };
   const perRecord = w.recordColumns / GROUP_COLUMNS;
@@ -281,8 +282,7 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
   const { w, rows, vectors, words, codeBytes, scaleBytes, wholeBytes, prefetches } = product;
   const { codes, lines, corrections } = at;
   const bytes = loopType("i8", 4 * words.lanes);
-  const lineCount = w.groupBytes / LINE_BYTES;
-  if (prefetches) for (let line = 0; line < lineCount; line++) k.prefetch(lines, PREFETCH_BYTES + line * LINE_BYTES);
+  const linesEach = w.groupBytes / LINE_BYTES / GROUP_WORDS;
   const ofVectors = Array.from({ length: vectors }, (_, vector) =>
     codeWords(k, w, words, (line) => k.load(words, lines, line * LINE_BYTES + vector * words.lanes * 4)),
   );
@@ -295,6 +295,7 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
     const lowest = first.flatMap((sum) => Array.from({ length: vectors }, () => sum));
     const sums = wholeBytes ? lowest : lowest.map(() => zero);
     for (let word = 0; word < perPart; word++) {
+      if (prefetches) prefetchLines(k, lines, (part * perPart + word) * linesEach, linesEach);
       const vectorsOfWord = ofVectors.map((generator) => generator.next().value as LoopValue);
       for (let row = 0; row < rows; row++) {
         const four = k.bitcast(bytes, k.loadSplat(words, codes, row * codeBytes + (part * perPart + word) * 4));
@@ -313,6 +314,16 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
     }
     return wholeBytes ? sums : sums.map((sum, i) => k.add(k.shift("shl", sum, 1), lowest[i]!));
   });
+}
+
+/**
+ * Asks for `count` lines from `first` on, some way ahead; of fractions, those that begin there. A few at a time, between
+ * products: where many are asked for at once, they wait for each other, and products for them.
+ */
+function prefetchLines(k: KernelBuilder, lines: LoopValue, first: number, count: number): void {
+  for (let line = Math.ceil(first); line < first + count; line++) {
+    k.prefetch(lines, PREFETCH_BYTES + line * LINE_BYTES);
+  }
 }
 
 /** Adds the products of the sums of a group's activations with the parts of its minima. */
