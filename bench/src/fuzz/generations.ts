@@ -30,9 +30,10 @@ const OPTIONS: readonly GenerateOptions[] = [
   { seed: 1, constraint: { regex: "[a-e]{4}|x+y" }, logprobs: 2 },
 ];
 const TOKENS_MAX = 24;
-const TOGETHER_MAX = 3;
-/** After so many cases a session has made all its programs, and no more is held than before. */
-const SETTLED_CASES = 200;
+/** More than share steps at a time, so that some wait. */
+const TOGETHER_MAX = 6;
+/** After so many cases sessions and pools have made all their programs, and no more is held than before. */
+const SETTLED_CASES = 500;
 
 /** How a generation is read. */
 const WAYS = ["to its end", "until left", "until aborted", "until an error"] as const;
@@ -43,7 +44,7 @@ class ReaderError extends Error {}
 
 interface Subject {
   readonly loaded: LanguageModel;
-  /** Opens a session for each text, so that no text knows of another. */
+  /** Opens a session for each text, so that no text knows of another, and shares no steps. */
   readonly reference: LanguageModel;
   readonly known: Map<string, readonly number[]>;
 }
@@ -89,7 +90,7 @@ function subjectOf(device: CpuDevice, sizes: (typeof SIZES)[number]): Subject {
   const parts = { model, tokenizer, parameters, device };
   return {
     loaded: new LanguageModel(parts),
-    reference: new LanguageModel(parts, { idleSessions: 0 }),
+    reference: new LanguageModel(parts, { idleSessions: 0, parallel: 1 }),
     known: new Map(),
   };
 }

@@ -58,7 +58,7 @@ export { generateTokens } from "./generate-tokens.ts";
 export type { GenerateOptions, TokenReader } from "./generate-tokens.ts";
 export { languageModelLoss, NO_TARGET } from "./loss.ts";
 export type { LanguageModelLoss, LossOptions } from "./loss.ts";
-export { OutOfPagesError, PoolOptionError, SequenceError } from "./sequences/pool_options.ts";
+export { OutOfPagesError, poolBytes, PoolOptionError, SequenceError } from "./sequences/pool_options.ts";
 export type { PoolMemory, PoolOptions, SavedSequence, Sequence } from "./sequences/pool_options.ts";
 export { openSequencePool, SequencePool } from "./sequences/sequence_pool.ts";
 export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";

@@ -261,8 +261,8 @@ export class Session {
   }
 
   /**
-   * A copy of what was read of `tokens`, for a pool of the same model with pages of so many tokens, where `restore` goes
-   * on from it.
+   * A copy of what was read of `tokens`, for a pool of the same model with pages of so many tokens: its `restore` goes
+   * on from there.
    */
   saveSequence(tokens: readonly number[], pageSize: number): SavedSequence {
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());

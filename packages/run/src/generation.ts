@@ -1,7 +1,8 @@
 // One generation: a prompt is read, and text comes piece by piece. The pieces are asked for by a loop, and nothing is
 // computed that nobody asks for; leaving the loop, an abort and an error give the session back at once.
 
-import { ContextLimitError, logprobOf, lookupDrafter, Sampler, speculate, topLogprobs } from "@fidelity/models";
+import { ContextLimitError, generateTokens, logprobOf, lookupDrafter, Sampler } from "@fidelity/models";
+import { speculate, topLogprobs } from "@fidelity/models";
 import type { Constraint, Drafter, Model, Session, SpeculationCount, Tokenizer } from "@fidelity/models";
 import type {
   EndedBy,
@@ -12,8 +13,10 @@ import type {
   TokenReport,
   Usage,
 } from "./generation-types.ts";
+import { Interrupted } from "./batch.ts";
 import { Pause } from "./pause.ts";
-import type { Lane, SessionPool } from "./session-pool.ts";
+import { Reader } from "./reader.ts";
+import type { ReaderHome } from "./reader.ts";
 import { StopFilter } from "./text-stream.ts";
 
 /** What a generation starts with. */
@@ -25,10 +28,8 @@ export interface Prompt {
 }
 
 /** What a generation needs of the model that it belongs to. */
-export interface GenerationHome {
-  readonly model: Model;
+export interface GenerationHome extends ReaderHome {
   readonly tokenizer: Tokenizer;
-  readonly pool: SessionPool;
   readonly loadSeconds: number;
   /** The constraint of the options, at its start. */
   constraint(options: GenerateOptions): Constraint | undefined;
@@ -39,15 +40,14 @@ export interface GenerationHome {
 /** A drafter that holds something. */
 export interface HeldDrafter extends Disposable {
   readonly drafter: Drafter;
+  /** What was compiled since it was taken. */
+  readonly compileSeconds: number;
 }
 
 /** The most tokens of a text, unless said. */
 export const MAX_TOKENS = 256;
 /** What chooses tokens. */
 type Chooser = Pick<Sampler, "observe" | "sample" | "verify">;
-
-/** Tokens that are read between two looks at the signal: whole chunks of a session, and the token that ends them. */
-const PART_TOKENS = 256;
 
 /** A text in the making. Made by `LanguageModel.generate`; read it with `for await`, once, or take its `result`. */
 export class Generation implements AsyncIterable<string> {
@@ -67,6 +67,7 @@ export class Generation implements AsyncIterable<string> {
   #endedBy: EndedBy = "interrupt";
   readonly #guesses: SpeculationCount = { rounds: 0, draftedTokens: 0, acceptedTokens: 0 };
   #cachedTokens = 0;
+  #drafter: HeldDrafter | undefined;
 
   /** Throws for options that cannot be; nothing is held before the first piece is asked for. */
   constructor(
@@ -150,64 +151,60 @@ export class Generation implements AsyncIterable<string> {
 
   async *#run(): AsyncGenerator<string, void, undefined> {
     const { pool, model } = this.#home;
-    const { tokens } = this.#prompt;
-    const { maxTokens = MAX_TOKENS } = this.#options;
+    const { maxTokens = MAX_TOKENS, signal, speculation } = this.#options;
+    const prompt = Array.from(this.#prompt.tokens);
     this.#clock.start();
-    requireRoom(model, tokens.length, pool.limit);
-    const lane = await pool.take(tokens, tokens.length + maxTokens);
-    const { session } = lane;
-    this.#cachedTokens = lane.cachedTokens;
+    requireRoom(model, prompt.length, pool.limit);
+    const need = Math.min(prompt.length + maxTokens, pool.limit);
+    const tokens = (): readonly number[] => [...prompt, ...this.#tokens];
+    const reader = await Reader.open(this.#home, { prompt, need, isAlone: speculation !== undefined, signal, tokens });
     let isWhole = true;
     try {
-      yield* this.#write(lane, maxTokens);
+      yield* this.#write(reader, prompt, maxTokens);
     } catch (error) {
       isWhole = false;
       throw error;
     } finally {
-      this.#clock.compileSeconds = lane.compiler.seconds - lane.compileSeconds;
-      pool.release(lane, isWhole ? this.#known(session) : undefined);
+      this.#clock.compileSeconds = this.#compileSeconds(reader);
+      this.#cachedTokens = reader.cachedTokens;
+      reader.release(isWhole);
       if (isWhole) this.#onEnd(this);
     }
   }
 
-  /** What a session has read: a beginning of what was asked and answered, the last token mostly was not. */
-  #known(session: Session): number[] {
-    const all = [...Array.from(this.#prompt.tokens), ...this.#tokens];
-    if (session.position > all.length) {
-      // Guesses that were right and that nobody took.
-      if (session.canRewind) session.rewind(all.length);
-      else session.reset();
-    }
-    return all.slice(0, session.position);
+  /** What was compiled for this generation, and for the guesses about it. */
+  #compileSeconds(reader: Reader): number {
+    return reader.compileSeconds + (this.#drafter?.compileSeconds ?? 0);
   }
 
-  /** The tokens that follow, by the session alone or with guesses. */
+  /** The tokens that follow, by the model alone or with guesses. */
   async *#follow(
-    session: Session,
-    rest: readonly number[],
+    reader: Reader,
+    prompt: readonly number[],
     options: Parameters<Session["generate"]>[1] & { readonly sampler: Chooser },
   ): AsyncGenerator<number, void, undefined> {
     const { speculation } = this.#options;
-    if (speculation === undefined) return yield* session.generate(rest, options);
-    const before = Array.from(this.#prompt.tokens).slice(0, session.position);
+    if (speculation === undefined) return yield* generateTokens(reader, prompt, options);
+    const read = await reader.readAhead(prompt);
+    const [before, rest] = [prompt.slice(0, read), prompt.slice(read)];
+    for (const token of before) this.#sampler.observe(token);
+    const session = reader.session!;
     const { draftModel, draftTokens } = speculation;
     const wanted = { ...options, before, draftTokens, count: this.#guesses };
     if (draftModel === undefined) return yield* speculate(session, rest, { ...wanted, drafter: lookupDrafter });
-    using held = await this.#home.drafter(this.#options, this.#prompt.tokens.length + options.maxTokens);
+    using held = await this.#home.drafter(this.#options, prompt.length + options.maxTokens);
+    this.#drafter = held;
     return yield* speculate(session, rest, { ...wanted, drafter: held.drafter });
   }
 
-  async *#write(lane: Lane, maxTokens: number): AsyncGenerator<string, void, undefined> {
+  async *#write(reader: Reader, prompt: readonly number[], maxTokens: number): AsyncGenerator<string, void, undefined> {
     const { pool, tokenizer } = this.#home;
-    const { session } = lane;
-    const { tokens: prompt, stopTokens = [] } = this.#prompt;
+    const { stopTokens = [] } = this.#prompt;
     const pause = new Pause();
     const stream = tokenizer.stream();
-    for (let i = 0; i < prompt.length; i++) stream.push(prompt[i]);
-    const rest = await this.#read(lane, pause);
-    if (this.#isAborted) return;
+    for (const token of prompt) stream.push(token);
     // The last token is given out and never read, so the context holds all others and one more fits.
-    const limit = Math.min(maxTokens, session.limit - prompt.length + 1);
+    const limit = Math.min(maxTokens, pool.limit - prompt.length + 1);
     let endedBy: EndedBy = limit === maxTokens ? "tokens" : "context";
     const stop = (token: number): boolean => {
       const isStop = tokenizer.stopTokens.includes(token) || stopTokens.includes(token);
@@ -215,12 +212,12 @@ export class Generation implements AsyncIterable<string> {
       return isStop;
     };
     const { sampler, constraint } = this.#choice();
-    const tokens = this.#follow(session, rest, { sampler, maxTokens: limit, stop, constraint });
+    const tokens = this.#follow(reader, prompt, { sampler, maxTokens: limit, stop, constraint });
     try {
       for (;;) {
         const { value: token, done = false } = await pool.during(tokens.next());
         if (done || token === undefined) break;
-        this.#clock.token(lane.compiler.seconds - lane.compileSeconds);
+        this.#clock.token(this.#compileSeconds(reader));
         this.#tokens.push(token);
         yield* this.#show(stream.push(token));
         if (this.#filter.found !== undefined) endedBy = "stop-string";
@@ -229,28 +226,15 @@ export class Generation implements AsyncIterable<string> {
         if (this.#isAborted) endedBy = "interrupt";
         if (endedBy === "stop-string" || endedBy === "interrupt") break;
       }
+    } catch (error) {
+      if (!(error instanceof Interrupted)) throw error;
+      endedBy = "interrupt";
     } finally {
       await tokens.return(); // gives back what guesses took
     }
     if (constraint?.isFinished === true && endedBy !== "stop-string") endedBy = "complete";
     this.#endedBy = endedBy;
     yield* this.#show(stream.end(), true);
-  }
-
-  /** Reads all but the last part of the prompt, so that a signal is heard in a long one. Gives what is left. */
-  async #read({ session, cachedTokens }: Lane, pause: Pause): Promise<readonly number[]> {
-    const prompt = Array.from(this.#prompt.tokens);
-    const partTokens = Math.max(1, Math.floor(PART_TOKENS / session.chunkLength)) * session.chunkLength + 1;
-    for (let i = 0; i < cachedTokens; i++) this.#sampler.observe(prompt[i]);
-    let read = cachedTokens;
-    for (; prompt.length - read > partTokens && !this.#isAborted; read += partTokens) {
-      const part = prompt.slice(read, read + partTokens);
-      await this.#home.pool.during(session.prefill(part));
-      for (const token of part) this.#sampler.observe(token);
-      await pause.turn();
-      this.#home.pool.requireOpen();
-    }
-    return prompt.slice(read);
   }
 
   /** Gives out what may be shown of a piece of text. */

@@ -3,7 +3,7 @@
 // becomes such a model is `open` of `@fidelity/run/node`, or `loadModel` for a file whose tensors are at hand.
 
 import type { Device } from "@fidelity/core";
-import { createConstraint, ModelDrafter, ModelKindError, TokenVocabulary } from "@fidelity/models";
+import { createConstraint, ModelDrafter, ModelKindError, PoolOptionError, TokenVocabulary } from "@fidelity/models";
 import type {
   ChatMessage,
   ChatOptions,
@@ -12,8 +12,10 @@ import type {
   DeviceParameters,
   EncodeOptions,
   Model,
+  PoolMemory,
   Tokenizer,
 } from "@fidelity/models";
+import { Batch } from "./batch.ts";
 import { Chat } from "./chat/chat.ts";
 import type { ChatSettings } from "./chat/chat.ts";
 import { plainFormat, templateFormat } from "./chat/chat-format.ts";
@@ -40,6 +42,8 @@ export interface LanguageModelParts {
   readonly chatTemplate?: () => ChatTemplate | undefined;
   /** How long opening took, for reports. */
   readonly loadSeconds?: number;
+  /** How much memory there is left, by which generations that share steps are refused. Default: it is not asked. */
+  readonly freeBytes?: () => number;
   /** Gives parameters, device and files back. Default: they stay the caller's. */
   readonly release?: () => void | Promise<void>;
 }
@@ -49,9 +53,14 @@ export interface LanguageModelOptions {
   readonly context?: number;
   /**
    * How many sessions are kept when nobody uses them, for prompts that begin alike: each takes the memory of its state.
-   * Default 1.
+   * Default 1; with 0 nothing is kept.
    */
   readonly idleSessions?: number;
+  /**
+   * How many generations are in progress at a time; they share steps, further ones wait. Memory for all of them is
+   * taken when the second one begins. With 1 nobody waits, and all take turns. Default 4.
+   */
+  readonly parallel?: number;
 }
 
 /** A conversation's settings, and how it becomes text. */
@@ -62,6 +71,9 @@ export interface ChatStart extends ChatSettings {
   readonly templateOptions?: ChatOptions;
 }
 
+/** Generations at a time, unless said. */
+const PARALLEL = 4;
+const PARALLEL_MAX = 1024;
 /** Masks take memory, so that few constraints are kept. */
 const CONSTRAINTS_MAX = 8;
 
@@ -78,6 +90,7 @@ export class LanguageModel implements AsyncDisposable {
   readonly #parts: LanguageModelParts;
   readonly #home: GenerationHome;
   readonly #pool: SessionPool;
+  readonly #batch: Batch | undefined;
   readonly #constraints = new Map<string, Constraint>();
   /** Models of the same vocabulary. */
   readonly #guessesFor = new WeakSet<LanguageModel>();
@@ -85,8 +98,10 @@ export class LanguageModel implements AsyncDisposable {
   #format: ChatFormat | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(parts: LanguageModelParts, { context, idleSessions = 1 }: LanguageModelOptions = {}) {
-    const { model, tokenizer, parameters, device, loadSeconds = 0 } = parts;
+  /** Throws `PoolOptionError` for a number of generations that cannot be. */
+  constructor(parts: LanguageModelParts, options: LanguageModelOptions = {}) {
+    const { context, idleSessions = 1, parallel = PARALLEL } = options;
+    const { model, tokenizer, parameters, device, loadSeconds = 0, freeBytes } = parts;
     this.#parts = parts;
     this.model = model;
     this.tokenizer = tokenizer;
@@ -96,12 +111,25 @@ export class LanguageModel implements AsyncDisposable {
     const constraint = ({ constraint: source }: GenerateOptions): Constraint | undefined => this.#constraintOf(source);
     const drafter = (options: GenerateOptions, tokens: number) =>
       options.speculation!.draftModel!.#draft(this, options, tokens);
-    this.#home = { model, tokenizer, pool: this.#pool, loadSeconds, constraint, drafter };
+    if (!Number.isInteger(parallel) || parallel < 1 || parallel > PARALLEL_MAX) {
+      throw new PoolOptionError("parallel is impossible", {
+        expected: `how many generations share steps, from 1 to ${PARALLEL_MAX}`,
+        got: String(parallel),
+      });
+    }
+    const shared = { model, parameters, device, lanes: parallel, context, isKept: idleSessions > 0, freeBytes };
+    this.#batch = parallel > 1 ? new Batch(shared) : undefined;
+    this.#home = { model, tokenizer, pool: this.#pool, batch: this.#batch, loadSeconds, constraint, drafter };
   }
 
   /** Tokens that a sequence may have; Infinity where there is no limit. */
   get contextLimit(): number {
     return this.#pool.limit;
+  }
+
+  /** What the generations take that share steps; undefined as long as there was one at a time. */
+  get sharedMemory(): PoolMemory | undefined {
+    return this.#batch?.memory;
   }
 
   /** How many sessions there are, in use or kept for later. */
@@ -178,7 +206,7 @@ export class LanguageModel implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    await this.#pool.close();
+    await Promise.all([this.#batch?.close(), this.#pool.close()]);
     await this.#parts.release?.();
   }
 
@@ -186,8 +214,14 @@ export class LanguageModel implements AsyncDisposable {
   async #draft(other: LanguageModel, options: GenerateOptions, tokens: number): Promise<HeldDrafter> {
     this.#requireVocabularyOf(other);
     const lane = await this.#pool.take([], Math.min(tokens, this.#pool.limit));
-    const drafter = new ModelDrafter(lane.session, options);
-    return { drafter, [Symbol.dispose]: () => this.#pool.release(lane, []) };
+    const { session, compiler, compileSeconds: before } = lane;
+    return {
+      drafter: new ModelDrafter(session, options),
+      get compileSeconds() {
+        return compiler.seconds - before;
+      },
+      [Symbol.dispose]: () => this.#pool.release(lane, []),
+    };
   }
 
   #requireVocabularyOf(other: LanguageModel): void {

@@ -2,9 +2,10 @@
 
 import { MEMORY32_BYTES_MAX, MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
-import { namedParameters } from "@fidelity/models";
+import { namedParameters, poolBytes } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
 import { formatBytes } from "@fidelity/units";
+import { batchSettings } from "./batch.ts";
 import { OutOfRoomError } from "./errors.ts";
 import { loadedDtype } from "./foreign-parameters.ts";
 import type { ModelInfo } from "./model-file.node.ts";
@@ -93,18 +94,28 @@ export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">,
 
 /**
  * Throws `OutOfRoomError` where the weights and a state of `capacity` tokens need more memory than is free, with the
- * capacity that would fit if there is one.
+ * capacity that would fit if there is one. Where several generations are to share steps the room for them counts, too.
  */
 export function requireRoomFor(
   info: Pick<ModelInfo, "path" | "model" | "tensors">,
   target: string,
   capacity: number,
+  parallel = 1,
 ): void {
   const fit = memoryFit(info, target);
   const { parameterBytes, stateBytes, bytesPerToken, availableBytes } = fit;
   const tokens = Math.min(capacity, info.model.contextLimit ?? capacity);
   const neededBytes = parameterBytes + stateBytes + bytesPerToken * (tokens - (fit.capacity ?? tokens));
-  if (neededBytes <= availableBytes) return;
+  const limit = info.model.contextLimit === null ? undefined : tokens;
+  const sharedBytes = parallel > 1 ? poolBytes(info.model, batchSettings(parallel, limit)) : 0;
+  if (neededBytes + sharedBytes <= availableBytes) return;
+  if (neededBytes <= availableBytes) {
+    throw new OutOfRoomError(`needs ${formatBytes(neededBytes + sharedBytes)}, have ${formatBytes(availableBytes)}`, {
+      where: info.path,
+      got: `weights ${formatBytes(parameterBytes)}, ${parallel} generations at a time ${formatBytes(sharedBytes)}`,
+      hint: "open it for fewer at a time: parallel: 2, or parallel: 1, by which they take turns; or with less context",
+    });
+  }
   requireRoom(info, target);
   const free = availableBytes - parameterBytes - stateBytes + bytesPerToken * (fit.capacity ?? 0);
   const most = bytesPerToken > 0 ? Math.floor(free / bytesPerToken) : 0;

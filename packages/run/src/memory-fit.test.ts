@@ -32,6 +32,18 @@ test("a context that has no room is refused, with the one that has", () => {
   );
 });
 
+test("so do several generations at a time, whose room is a part of the plan", () => {
+  const info = llama(256, 8, 1 << 24);
+  const { parameterBytes, bytesPerToken, availableBytes } = memoryFit(info, "wasm");
+  const context = Math.max(16, Math.floor((availableBytes - parameterBytes) / bytesPerToken / 8));
+  requireRoomFor(info, "wasm", context, 1);
+  assert.throws(
+    () => requireRoomFor(info, "wasm", context, 64),
+    (error) =>
+      error instanceof OutOfRoomError && /^needs [^]*64 generations at a time[^]*parallel: 1/.test(error.message),
+  );
+});
+
 test("weights that have no room are refused whatever the context", () => {
   assert.throws(() => requireRoomFor(llama(16384, 8, 64), "wasm", 16), /the model needs more memory than there is/);
 });

@@ -7,7 +7,9 @@ import { chatTemplateOf } from "./chat-template.node.ts";
 import { ModelFileError } from "./errors.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
-import { openModel } from "./model-file.node.ts";
+import { requireRoomFor } from "./memory-fit.node.ts";
+import { describeModel, openModel } from "./model-file.node.ts";
+import { CAPACITY_MIN } from "./session-pool.ts";
 import type { OpenModel, OpenModelOptions } from "./model-file.node.ts";
 
 export interface OpenOptions extends OpenModelOptions, LanguageModelOptions {
@@ -21,7 +23,8 @@ export interface OpenOptions extends OpenModelOptions, LanguageModelOptions {
 
 /**
  * Opens a model file of any format, to generate with it. Close it to give everything back. Throws what `openModel` and
- * `createDevice` throw, and `ModelFileError` for a model without a tokenizer.
+ * `createDevice` throw, `ModelFileError` for a model without a tokenizer, and `OutOfRoomError` where there is no memory
+ * for the `context` or for as many generations at a time as it is asked for.
  */
 export async function open(path: string, options: OpenOptions = {}): Promise<LanguageModel> {
   const started = performance.now();
@@ -29,6 +32,7 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Lan
   const device = given ?? (target === "cuda" ? createDevice({ target }) : createDevice({ target, threads }));
   const freeDevice = async (): Promise<void> => (given === undefined ? device.close() : undefined);
   try {
+    requirePlan(path, device, options);
     const opened = await openModel(path, device, options);
     return languageModelOf(
       opened,
@@ -40,6 +44,14 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Lan
     await freeDevice();
     throw error;
   }
+}
+
+/** What was asked for by number has room before anything is loaded. */
+function requirePlan(path: string, { target }: Device, options: OpenOptions): void {
+  const { context, parallel } = options;
+  if (context === undefined && parallel === undefined) return;
+  const info = describeModel(path, options);
+  requireRoomFor(info, target, context ?? CAPACITY_MIN, parallel);
 }
 
 /**
@@ -67,5 +79,7 @@ export function languageModelOf(
   };
   const { loadSeconds } = options;
   const chatTemplate = () => chatTemplateOf(info);
-  return new LanguageModel({ model, tokenizer, parameters, device, chatTemplate, loadSeconds, release }, options);
+  const freeBytes = (): number => process.availableMemory();
+  const parts = { model, tokenizer, parameters, device, chatTemplate, loadSeconds, freeBytes, release };
+  return new LanguageModel(parts, options);
 }

@@ -19,7 +19,7 @@ export class Pause {
  * Resolves when all others have had their turn. Timers would do, but round up to a millisecond or four. Node has a
  * function for it; in browsers it is a message to oneself, of which Node takes a thousand in one turn.
  */
-function nextTurn(): Promise<void> {
+export function nextTurn(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (typeof setImmediate === "function") {
     setImmediate(resolve);

@@ -35,12 +35,12 @@ export interface SessionPoolOptions {
 }
 
 /** Smaller states would save next to nothing. */
-const CAPACITY_MIN = 512;
+export const CAPACITY_MIN = 512;
 
-/** Room for `tokens`, in steps of powers of two, so that texts of similar lengths share their programs. */
-export function capacityFor({ contextLimit }: Model, tokens: number): number | undefined {
+/** Room for `tokens`, or `context`; powers of two, so that texts of similar lengths share their programs. */
+export function capacityFor({ contextLimit }: Model, tokens: number, context?: number): number | undefined {
   if (contextLimit === null) return undefined;
-  return Math.min(contextLimit, 2 ** Math.ceil(Math.log2(Math.max(CAPACITY_MIN, tokens))));
+  return Math.min(contextLimit, context ?? 2 ** Math.ceil(Math.log2(Math.max(CAPACITY_MIN, tokens))));
 }
 
 /** The capacities of sessions for texts of up to `tokensMax`: what programs are built for ahead of time. */
@@ -106,10 +106,8 @@ export class SessionPool {
   /** Takes the session that knows most of the prompt, or opens one. Throws `ModelClosedError`. */
   async take(prompt: ArrayLike<number>, tokens: number): Promise<Lane> {
     this.requireOpen();
-    const { model, parameters, device, context, idleMax } = this.#options;
-    const capacity = context === undefined ? capacityFor(model, tokens) : this.limit;
-    const fitting = this.#idle.filter(({ session }) => session.limit >= Math.min(capacity ?? 0, this.limit));
-    const found = fitting.toSorted((a, b) => reach(b, prompt) - reach(a, prompt))[0];
+    const { model, parameters, device, idleMax, context } = this.#options;
+    const found = this.#fitting(prompt, tokens);
     if (found !== undefined) {
       this.#idle.splice(this.#idle.indexOf(found), 1);
       this.#busy.add(found);
@@ -119,13 +117,19 @@ export class SessionPool {
     // The new one comes back to the idle ones; what has no room among them then goes before it is made.
     this.#shrink(Math.max(0, idleMax - 1));
     const compiler = new TimedCompiler(device);
-    const room = Number.isFinite(this.limit) ? capacity : undefined;
-    const session = await this.during(openSession(model, parameters, compiler, { capacity: room }));
+    const capacity = capacityFor(model, tokens, context);
+    const session = await this.during(openSession(model, parameters, compiler, { capacity }));
     if (this.#isClosed) session.close();
     this.requireOpen();
     const lane: Lane = { session, compiler, tokens: [], cachedTokens: 0, compileSeconds: 0 };
     this.#busy.add(lane);
     return lane;
+  }
+
+  /** How many tokens of a prompt the session that `take` would give need not read. */
+  known(prompt: ArrayLike<number>, tokens: number): number {
+    const lane = this.#fitting(prompt, tokens);
+    return lane === undefined ? 0 : reach(lane, prompt);
   }
 
   /** Gives a session back with what it has read; undefined where that is not known, so that it cannot be used again. */
@@ -152,8 +156,7 @@ export class SessionPool {
   }
 
   requireOpen(): void {
-    if (!this.#isClosed) return;
-    throw new ModelClosedError("the model was closed", { hint: "open it again, and close it when nothing generates" });
+    if (this.#isClosed) throw closedError();
   }
 
   /** Closes all sessions, those that are in use as well. */
@@ -164,9 +167,21 @@ export class SessionPool {
     this.#busy.clear();
   }
 
+  /** The idle session that knows most of a prompt. */
+  #fitting(prompt: ArrayLike<number>, tokens: number): Lane | undefined {
+    const { model, context } = this.#options;
+    const room = capacityFor(model, tokens, context) ?? 0;
+    const fitting = this.#idle.filter(({ session }) => session.limit >= room);
+    return fitting.toSorted((a, b) => reach(b, prompt) - reach(a, prompt))[0];
+  }
+
   #shrink(count: number): void {
     while (this.#idle.length > count) this.#idle.shift()!.session.close();
   }
+}
+
+export function closedError(): ModelClosedError {
+  return new ModelClosedError("the model was closed", { hint: "open it again, and close it when nothing generates" });
 }
 
 /** How many tokens of a prompt a session need not read again. The last one is always read, for its logits. */

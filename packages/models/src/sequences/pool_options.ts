@@ -1,6 +1,6 @@
 // What a pool of sequences is configured with, what it gives, and its errors.
 
-import { PAGE_SIZE_MIN } from "@fidelity/core";
+import { PAGE_SIZE_MIN, storageBytes } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import type { Model } from "../model.ts";
 import { stateLeaves } from "./forward_program.ts";
@@ -79,6 +79,14 @@ export function poolSettings(model: Model, options: PoolOptions): PoolSettings {
   const hasCaches = stateLeaves(model).some(({ isCache }) => isCache);
   checkSettings(settings, hasCaches);
   return settings;
+}
+
+/** What a pool with these options takes on the device when it is opened. Throws `PoolOptionError`. */
+export function poolBytes(model: Model, options: PoolOptions): number {
+  const { lanes, capacity, pageSize } = poolSettings(model, options);
+  const rows = pageSize * (1 + Math.ceil(capacity / pageSize));
+  const states = lanes + 1; // and one for prompts
+  return stateLeaves(model).reduce((sum, { isCache, type }) => sum + storageBytes(type) * (isCache ? rows : states), 0);
 }
 
 function checkSettings(

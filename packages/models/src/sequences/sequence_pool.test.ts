@@ -12,7 +12,7 @@ import { parameterTypes } from "../parameters.ts";
 import { sampleConfigs } from "../samples.ts";
 import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens } from "../testing.ts";
-import { OutOfPagesError, PoolOptionError, SequenceError } from "./pool_options.ts";
+import { OutOfPagesError, poolBytes, PoolOptionError, SequenceError } from "./pool_options.ts";
 import type { PoolOptions, Sequence } from "./pool_options.ts";
 import type { SequencePool } from "./sequence_pool.ts";
 import { openSequencePool } from "./sequence_pool.ts";
@@ -172,6 +172,7 @@ test("without pages left a step is refused by name and loses nothing; what is ke
   await pool.read(first);
   pool.free(first);
   assert.deepEqual([pool.memory.pages, pool.memory.freePages], [3, 3]);
+  assert.equal(poolBytes(llama, { pageSize: 32, capacity: 96 }), pool.memory.pageBytes + pool.memory.laneBytes);
   const second = pool.open(prompt(64, 2));
   await pool.read(second);
   const third = pool.open(prompt(2, 3));
