@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { buildKernel, interpret, loopType, tensorType, ternaryLinear, trace } from "@fidelity/core";
+import { buildKernel, elementCount, interpret, loopType, tensorType, ternaryLinear, trace } from "@fidelity/core";
 import type { HostTensor, Tensor } from "@fidelity/core";
 import { seededRandom } from "@fidelity/core/testing";
 import { runCompiled } from "../../testing.ts";
@@ -47,5 +47,30 @@ test("ternary sums are exact as long as they fit a word with their remainders, a
       assert.deepEqual(sums!.data, new Float64Array(17).fill(activation * weight * columns));
       assert.deepEqual(interpret(graph, inputs)[0]!.data, sums!.data);
     }
+  }
+});
+
+test("ternary sums are those of their columns, for odd and even numbers of groups and few rows", () => {
+  const random = seededRandom(2);
+  for (const [rows, columns, dtype, joinsVectors] of [
+    [1, 13, "ternary5", true],
+    [2, 40, "ternary5", true],
+    [3, 59, "ternary5", false],
+    [1, 97, "ternary5", true],
+    [3, 33, "ternary", true],
+    [2, 48, "ternary", false],
+  ] as const) {
+    const { graph } = trace(
+      "linear",
+      (x, w) => ternaryLinear(x as Tensor<readonly [number, number], "q8">, w as never),
+      [tensorType("q8", [rows, columns]), tensorType(dtype, [37, columns])],
+    );
+    const inputs = graph.parameters.map(({ type }, i): HostTensor => {
+      const draw = i === 0 ? () => Math.floor(random() * 256) - 128 : () => Math.floor(random() * 3) - 1;
+      const scales = new Float64Array(i === 0 ? rows : 1).fill(1);
+      return { type, data: Float64Array.from({ length: elementCount(type.shape) }, draw), scales };
+    });
+    const [sums] = runCompiled(graph, inputs, { joinsVectors, dot4Unsigned: dotTakesUnsigned() });
+    assert.deepEqual(sums!.data, interpret(graph, inputs)[0]!.data, `${rows} x ${columns} ${dtype}`);
   }
 });

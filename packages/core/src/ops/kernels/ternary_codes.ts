@@ -38,26 +38,38 @@ export function dotWords(k: KernelBuilder, activations: LoopValue, codes: LoopVa
   return sum.type.kind === "i16" ? k.add(sum, k.dot2(a, b)) : k.dot4(a, b, sum);
 }
 
+/** Adds the products of a group of columns to vectors of sums; of groups in a row, `turn` numbers which it is. */
+export type AddGroup = (group: LoopValue, sums: readonly LoopValue[], turn: number) => readonly LoopValue[];
+
 /**
  * Adds what `add` adds in each group of columns to `count` vectors of sums. Where dot4 is slow, these are halves of
  * words for as many groups as cannot overflow, when one adds at most `most` to a half, and are then added to words.
+ * Elsewhere a turn of the loop takes `turns` groups.
  */
 export function sumGroups(
   k: KernelBuilder,
   { context, w, lanes }: TernaryShapes,
-  count: number,
-  most: number,
-  add: (group: LoopValue, sums: readonly LoopValue[]) => readonly LoopValue[],
+  { count, most, turns }: { readonly count: number; readonly most: number; readonly turns: number },
+  add: AddGroup,
 ): readonly LoopValue[] {
   const words = loopType("i32", lanes);
   const zeros = Array.from({ length: count }, () => k.constant(words, 0));
-  if (context.dot4) return k.for(0, w.groups, 1, zeros, add);
+  if (context.dot4) {
+    const rest = w.groups % turns;
+    const take = (first: LoopValue, groups: number, sums: readonly LoopValue[]): readonly LoopValue[] =>
+      Array.from({ length: groups }).reduce<readonly LoopValue[]>(
+        (total, _, turn) => add(k.add(first, k.index(turn)), total, turn),
+        sums,
+      );
+    const sums = k.for(0, w.groups - rest, turns, zeros, (first, carried) => take(first, turns, carried));
+    return take(k.index(w.groups - rest), rest, sums);
+  }
   const halves = loopType("i16", 2 * lanes);
   const strip = Math.floor(0x7fff / most);
   return k.for(0, w.groups, strip, zeros, (first, totals) => {
     const last = k.min(k.add(first, k.index(strip)), k.index(w.groups));
     const none = totals.map(() => k.constant(halves, 0));
-    const sums = k.for(first, last, 1, none, add);
+    const sums = k.for(first, last, 1, none, (group, carried) => add(group, carried, 0));
     return totals.map((total, i) => {
       const pair = k.bitcast(words, sums[i]!);
       const [low, high] = [k.shift("shr_s", k.shift("shl", pair, 16), 16), k.shift("shr_s", pair, 16)];

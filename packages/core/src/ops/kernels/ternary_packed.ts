@@ -28,8 +28,11 @@ interface Schedule {
   readonly decoding: Decoding;
   /** Rows of activations that share what is read and taken apart of the weights. */
   readonly rows: number;
-  /** By term, which of a vector's sums its products are added to: terms of one weight may share. */
-  readonly sumOf: readonly number[];
+  /**
+   * By turn and term, which of a vector's sums its products are added to. Terms of one weight may share; where there are
+   * more of them in one sum than in another, groups take turns, since a sum waits for each of its products.
+   */
+  readonly sumOf: readonly (readonly number[])[];
 }
 
 /** Whether there are few rows of activations. */
@@ -51,11 +54,13 @@ function scheduleOf(shapes: TernaryShapes): Schedule {
   const rows = Math.min(x.rows, Math.max(1, Math.floor(registers / 2 / (vectors * shared))));
   // A sum for each term shortens the chains of additions that wait for each other.
   const ownSums = rows * vectors * terms.length <= registers / 4;
-  const sumOf = terms.map(({ weight }, term) => {
-    if (ownSums) return term;
-    const before = terms.slice(0, term).filter((other) => other.weight === weight).length;
-    return weights.indexOf(weight) * spread + (before % spread);
-  });
+  const sumOf = Array.from({ length: ownSums ? 1 : spread }, (_, turn) =>
+    terms.map(({ weight }, term) => {
+      if (ownSums) return term;
+      const before = terms.slice(0, term).filter((other) => other.weight === weight).length;
+      return weights.indexOf(weight) * spread + ((before + turn) % spread);
+    }),
+  );
   return { decoding, rows, sumOf };
 }
 
@@ -93,31 +98,29 @@ function packedSums(
   codes: LoopValue,
   block: LoopValue,
 ): LoopValue[] {
-  const { quads, lanes, x, w } = shapes;
+  const { quads, lanes, w } = shapes;
   const { terms, shift } = decoding;
   const words = loopType("i32", lanes);
-  const count = Math.max(...sumOf) + 1;
-  const termsOf = Array.from({ length: count }, (_, sum) => terms.filter((_term, i) => sumOf[i] === sum));
+  const count = Math.max(...sumOf.flat()) + 1;
+  const termsOf = Array.from({ length: count }, (_, sum) => terms.filter((_term, i) => sumOf[0]![i] === sum));
   const most = Math.max(...termsOf.map((of) => of.reduce((total, term) => total + halfMost(term.most), 0)));
-  const sums = sumGroups(k, shapes, rows * quads * count, most, (group, carried) => {
+  const steps = stepsOf(shapes);
+  const sizes = { count: rows * quads * count, most, turns: sumOf.length };
+  const sums = sumGroups(k, shapes, sizes, (group, carried, turn) => {
     const out = [...carried];
-    const activations = k.offset(codes, group, w.groupColumns);
-    const load = (row: number, plane: number): LoopValue =>
-      k.loadSplat(words, activations, row * x.rowBytes + 4 * plane);
-    // Several vectors share a value; for a single one it can be an operand that is read from memory.
-    const planes = Array.from({ length: w.planes }, (_, plane) => plane);
-    const shared = quads > 1 && Array.from({ length: rows }, (_, row) => planes.map((plane) => load(row, plane)));
+    const activations = activationsOf(k, shapes, k.offset(codes, group, w.groupColumns));
     const at = k.offset(block, group, GROUP_BYTES);
     k.prefetch(at, PREFETCH_BYTES);
-    for (let quad = 0; quad < quads; quad++) {
-      let term = 0;
-      for (const vector of decoding.vectors(k, k.load(words, at, quad * lanes * 4))) {
-        const { plane } = terms[term]!;
-        for (let row = 0; row < rows; row++) {
-          const sum = (row * quads + quad) * count + sumOf[term]!;
-          out[sum] = dotWords(k, shared ? shared[row]![plane]! : load(row, plane), vector, out[sum]!);
+    for (const step of steps) {
+      const decoded = step.map((quad) => decoding.vectors(k, k.load(words, at, quad * lanes * 4))[Symbol.iterator]());
+      for (const [term, { plane }] of terms.entries()) {
+        const vectors = decoded.map((one) => one.next().value!);
+        for (const [i, quad] of step.entries()) {
+          for (let row = 0; row < rows; row++) {
+            const sum = (row * quads + quad) * count + sumOf[turn]![term]!;
+            out[sum] = dotWords(k, activations(row, plane), vectors[i]!, out[sum]!);
+          }
         }
-        term++;
       }
     }
     return out;
@@ -133,4 +136,32 @@ function packedSums(
       shift,
     );
   });
+}
+
+/**
+ * The quads of a block that are taken apart side by side. Engines that join vectors have one of each two left, and
+ * registers for both: neither waits for the other. Elsewhere a vector at a time needs fewest registers.
+ */
+function stepsOf({ context, quads }: TernaryShapes): readonly (readonly number[])[] {
+  const all = Array.from({ length: quads }, (_, quad) => quad);
+  return context.joinsVectors ? [all] : all.map((quad) => [quad]);
+}
+
+/** Four activations of a row and a plane of a group of columns, repeated in each word. */
+function activationsOf(
+  k: KernelBuilder,
+  { quads, lanes, x, w }: TernaryShapes,
+  group: LoopValue,
+): (row: number, plane: number) => LoopValue {
+  const words = loopType("i32", lanes);
+  const load = (row: number, plane: number): LoopValue => k.loadSplat(words, group, row * x.rowBytes + 4 * plane);
+  // For a single vector a value can be an operand that is read from memory; several share it, from its first use on.
+  if (quads === 1) return load;
+  const loaded = new Map<number, LoopValue>();
+  return (row, plane) => {
+    const place = row * w.planes + plane;
+    const value = loaded.get(place) ?? load(row, plane);
+    loaded.set(place, value);
+    return value;
+  };
 }

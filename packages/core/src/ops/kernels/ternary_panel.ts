@@ -99,7 +99,8 @@ function panelSums(
   const { quads, lanes, x, w } = shapes;
   const words = loopType("i32", lanes);
   const vectors = panel.blocks * quads;
-  return sumGroups(k, shapes, height * vectors, halfMost(2) * w.planes, (group, carried) => {
+  const sums = { count: height * vectors, most: halfMost(2) * w.planes, turns: 1 };
+  return sumGroups(k, shapes, sums, (group, carried) => {
     const out = [...carried];
     const activations = k.offset(codes, group, w.groupColumns);
     const from = k.offset(panel.base, group, w.planes * panel.lineBytes);
