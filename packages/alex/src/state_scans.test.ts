@@ -4,10 +4,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { OPS, hostValues, interpret } from "@fidelity/core";
-import type { HostTensor, OpDef, TensorType } from "@fidelity/core";
+import type { HostTensor, LoopInst, OpDef, Program, TensorType } from "@fidelity/core";
 import { graphOf, randomHost, randomInputs, relativeError, seededRandom } from "@fidelity/core/testing";
 import { buildDerivatives } from "@fidelity/core/testing/derivatives";
-import { emitAfter } from "./compile.ts";
+import { compileGraph, emitAfter } from "./compile.ts";
+import { alignmentOf, alignmentsOf } from "./targets/alignment.ts";
 import { runGraphs, runnableMachines, whyNoNative } from "./targets/native/testing.node.ts";
 import { runCompiled } from "./testing.ts";
 import type { ConformanceCase } from "./testing-conformance.node.ts";
@@ -144,3 +145,42 @@ test("decays to nothing leave numbers, forwards and backwards", () => {
     }
   }
 });
+
+test("only what is too large for the caches is written past them, at multiples of the vector", () => {
+  const lanes = 16;
+  const rule = (time: number, op: OpDef): Program => {
+    const [rows, state] = [f32(1, time, 3, 32), f32(1, 3, 32, 32)];
+    const inputs = [
+      rows,
+      rows,
+      rows,
+      rows,
+      state,
+      rows,
+      rows,
+      ...(op === OPS.generalized_delta_rule ? [] : [rows, state]),
+    ];
+    return compileGraph(graphOf(op, inputs, {}), { target: { lanes, joinsVectors: false }, verify: true });
+  };
+  for (const op of [OPS.generalized_delta_rule, OPS.generalized_delta_rule_grad]) {
+    const places = (time: number): number[] =>
+      rule(time, op).kernels.flatMap((kernel) => {
+        const known = alignmentsOf(kernel, Array<number>(kernel.bufferCount).fill(lanes * 4));
+        return storesPastCaches(kernel.body.insts).map(({ address, offset }) =>
+          Math.min(known[address.id]!, alignmentOf(offset)),
+        );
+      });
+    assert.deepEqual(places(1024), [], op.name);
+    const large = places(65536);
+    assert.ok(large.length > 0 && large.every((bytes) => bytes >= lanes * 4), `${op.name}: ${large.join(" ")}`);
+  }
+});
+
+/** The stores past the caches of a block and of those inside. */
+function storesPastCaches(insts: readonly LoopInst[]): Extract<LoopInst, { readonly op: "store" }>[] {
+  return insts.flatMap((inst) => {
+    if (inst.op === "for") return storesPastCaches(inst.body.insts);
+    if (inst.op === "if") return [inst.then, inst.else].flatMap(({ insts: inside }) => storesPastCaches(inside));
+    return inst.op === "store" && inst.nontemporal === true ? [inst] : [];
+  });
+}

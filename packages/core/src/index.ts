@@ -56,6 +56,7 @@ export type { LeafTest, MapTree, NamedLeaf, Tree } from "./tree.ts";
 // What an op is, and all of them.
 export {
   DEFAULT_CACHE_BYTES,
+  PAST_CACHES_BYTES,
   DEFAULT_REGISTERS,
   IndexRangeError,
   completeTarget,

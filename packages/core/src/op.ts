@@ -99,6 +99,9 @@ export interface CacheBytes {
 /** What nearly every processor of the last ten years has at least. */
 export const DEFAULT_CACHE_BYTES: CacheBytes = { l1: 32 * 1024, l2: 512 * 1024 };
 
+/** What is as large as this is written past the caches: nothing of it would be there for its reader. */
+export const PAST_CACHES_BYTES = 64 * 2 ** 20;
+
 /** The vector registers of x86-64 before AVX-512, and of WebAssembly engines on it. */
 export const DEFAULT_REGISTERS = 16;
 

@@ -3,7 +3,7 @@
 // (in the first-level cache) or are read back from the output. Everything else lives in registers.
 // A unit without per-row values is one flat loop over all elements.
 
-import { cellBytes, elementCount, elementSize, roundUp } from "@fidelity/core";
+import { cellBytes, elementCount, elementSize, PAST_CACHES_BYTES, roundUp } from "@fidelity/core";
 import type { Node, Tensor, VectorTarget } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
 import type { Access, FusedUnit } from "../passes/fuse.ts";
@@ -11,8 +11,6 @@ import { accessOf, isInline, isTail, operandsOf, resolveAlias, rowsAndColumns } 
 
 /** Operations that a transcendental function counts for, in estimates of work. */
 const TRANSCENDENTAL_WORK = 16;
-/** Outputs from this size on are written past the caches. */
-const PAST_CACHES_BYTES = 64 * 2 ** 20;
 const TRANSCENDENTAL = new Set(["exp", "log", "tanh", "sigmoid", "silu", "sin", "cos"]);
 
 /** How a unit will run: which memory it touches, in which passes, in how many chunks. */

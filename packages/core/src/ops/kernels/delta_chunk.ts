@@ -17,6 +17,10 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
+import type { Node } from "../../graph.ts";
+import type { LowerContext } from "../../op.ts";
+import { PAST_CACHES_BYTES } from "../../op.ts";
+import { storageBytes } from "../../storage.ts";
 import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
 import type { Asking } from "./delta_chunk_rows.ts";
 import { asksOf } from "./delta_chunk_rows.ts";
@@ -48,6 +52,8 @@ export interface ChunkShape {
   readonly rowBytes: number;
   /** Elements of a row of weights. */
   readonly weights: number;
+  /** Whether results go past the caches. */
+  readonly pastCaches: boolean;
 }
 
 /** Blocks of rows for each of `matrices`. */
@@ -63,7 +69,12 @@ export function stepOperations({ batch, heads, keySize, valueSize, erases }: Del
 }
 
 /** Sizes for blocks of `rows` rows and chunks of at most `stepsMax` steps. */
-export function chunkShape(dims: DeltaDims, rows: number, lanes: number, stepsMax = STEPS_MAX): ChunkShape {
+export function chunkShape(
+  { node, lanes }: LowerContext,
+  dims: DeltaDims,
+  rows: number,
+  stepsMax = STEPS_MAX,
+): ChunkShape {
   const whole = (count: number): number => Math.ceil(count / lanes) * lanes;
   const steps = Math.min(stepsMax, dims.time);
   const [keys, padded] = [whole(dims.keySize), whole(rows)];
@@ -76,7 +87,17 @@ export function chunkShape(dims: DeltaDims, rows: number, lanes: number, stepsMa
     rows: padded,
     rowBytes: padded * 4,
     weights: whole(steps),
+    pastCaches: goesPastCaches(node, dims, lanes),
   };
+}
+
+/**
+ * Whether results of whole vectors are written past the caches: they drive out what they lie beside, and after so much
+ * that is read and written nothing of them would be left for whom they are for.
+ */
+function goesPastCaches({ inputs, results }: Node, { keySize, valueSize }: DeltaDims, lanes: number): boolean {
+  const sizeBytes = [...inputs, ...results].reduce((sum, { type }) => sum + storageBytes(type), 0);
+  return keySize % lanes === 0 && valueSize % lanes === 0 && sizeBytes >= PAST_CACHES_BYTES;
 }
 
 /** Rows of keys of a chunk, [steps, keys]; those of a and b where something is erased. */
@@ -112,24 +133,44 @@ export interface ChunkScratch {
   readonly weights: { readonly q: ReaderWeights; readonly a: ReaderWeights | undefined };
 }
 
-/** Scratch of a chunk; zeros, since what is beyond the ends of rows stays as it is. */
-export function allocateChunk(k: KernelBuilder, shape: ChunkShape): ChunkScratch {
+/** Scratch of `count` chunks; zeros, since what is beyond the ends of rows stays as it is. */
+export function allocateChunks(k: KernelBuilder, shape: ChunkShape, count = 1): ChunkScratch {
   const { dims, lanes, steps, keyBytes, weights } = shape;
-  const rows = (): LoopValue => zeros(k, steps * keyBytes, lanes);
+  const rows = (): LoopValue => zeros(k, count * steps * keyBytes, lanes);
   const keys = (): ChunkKeys => {
     const [q, key] = [rows(), rows()];
     return { q, k: key, a: dims.erases ? rows() : undefined, b: dims.erases ? rows() : undefined };
   };
   const weigh = (): ReaderWeights => {
-    const square = (): LoopValue => k.allocateScratch(steps * weights * 4);
+    const square = (): LoopValue => k.allocateScratch(count * steps * weights * 4);
     return { k: square(), b: dims.erases ? square() : undefined };
   };
   return {
     own: keys(),
     decays: rows(),
     decayed: keys(),
-    product: k.allocateScratch(keyBytes),
+    product: k.allocateScratch(count * keyBytes),
     weights: { q: weigh(), a: dims.erases ? weigh() : undefined },
+  };
+}
+
+/** Chunk `number` of several in scratch. */
+export function chunkAt(k: KernelBuilder, shape: ChunkShape, all: ChunkScratch, number: LoopValue): ChunkScratch {
+  const { steps, keyBytes, weights } = shape;
+  const at = (base: LoopValue, sizeBytes: number): LoopValue => k.offset(base, number, sizeBytes);
+  const rows = (base: LoopValue): LoopValue => at(base, steps * keyBytes);
+  const square = (base: LoopValue): LoopValue => at(base, steps * weights * 4);
+  const keys = ({ q, k: key, a, b }: ChunkKeys): ChunkKeys => {
+    return { q: rows(q), k: rows(key), a: a && rows(a), b: b && rows(b) };
+  };
+  const weigh = ({ k: key, b }: ReaderWeights): ReaderWeights => ({ k: square(key), b: b && square(b) });
+  const { q, a } = all.weights;
+  return {
+    own: keys(all.own),
+    decays: rows(all.decays),
+    decayed: keys(all.decayed),
+    product: at(all.product, keyBytes),
+    weights: { q: weigh(q), a: a && weigh(a) },
   };
 }
 

@@ -176,7 +176,8 @@ export function stageValues(
   const strideBytes = dims.heads * dims.valueSize * 4;
   k.loop(0, range.count, 1, (step) => {
     const row = k.offset(at, k.add(range.first, step), strideBytes);
-    copyRow(k, row, k.offset(to, step, rowBytes), count, lanes);
+    const scratch = k.offset(to, step, rowBytes);
+    eachElement(k, count, lanes, (type, offset) => k.store(k.load(type, k.add(row, offset)), k.add(scratch, offset)));
   });
   if (dims.time % steps !== 0) {
     k.loop(range.count, steps, 1, (step) => {
@@ -190,20 +191,24 @@ export function stageValues(
 /** Writes rows of values [steps, rows] to the steps that there are. */
 export function storeValues(
   k: KernelBuilder,
-  { dims, lanes, rowBytes }: ChunkShape,
+  shape: ChunkShape,
   range: StepRange,
   from: LoopValue,
   { at, count }: ValueRows,
 ): void {
+  const { dims, lanes, rowBytes } = shape;
   const strideBytes = dims.heads * dims.valueSize * 4;
   k.loop(0, range.count, 1, (step) => {
     const row = k.offset(at, k.add(range.first, step), strideBytes);
-    copyRow(k, k.offset(from, step, rowBytes), row, count, lanes);
+    const scratch = k.offset(from, step, rowBytes);
+    eachElement(k, count, lanes, (type, at) => storeResult(k, shape, k.load(type, k.add(scratch, at)), k.add(row, at)));
   });
 }
 
-function copyRow(k: KernelBuilder, from: LoopValue, to: LoopValue, count: number, lanes: number): void {
-  eachElement(k, count, lanes, (type, at) => k.store(k.load(type, k.add(from, at)), k.add(to, at)));
+/** Stores to a result. */
+export function storeResult(k: KernelBuilder, { pastCaches }: ChunkShape, value: LoopValue, to: LoopValue): void {
+  if (pastCaches) k.storeNontemporal(value, to);
+  else k.store(value, to);
 }
 
 /** Copies states [rows, keys] in memory to [keys, rows] in scratch, or back. */

@@ -11,7 +11,7 @@ import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
 import { deltaDims } from "../generalized_delta_rule_parts.ts";
 import type { ChunkReads, ChunkScratch, ChunkShape, HeadKeys, Outer, RowGroup, Source } from "./delta_chunk.ts";
 import {
-  allocateChunk,
+  allocateChunks,
   BLOCK,
   chunkShape,
   cutChunks,
@@ -123,9 +123,9 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
     const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
     eachBlock(k, cut, ({ rows, matrix, first: row }) => {
-      const shape = chunkShape(dims, rows, lanes, lanes < 8 ? NARROW_STEPS : undefined);
+      const shape = chunkShape(context, dims, rows, lanes < 8 ? NARROW_STEPS : undefined);
       const { steps, keys, rowBytes } = shape;
-      const chunk = allocateChunk(k, shape);
+      const chunk = allocateChunks(k, shape);
       const states = zeros(k, keys * rowBytes, lanes);
       const valueRows = (): LoopValue => zeros(k, steps * rowBytes, lanes);
       const values: ChunkValues = { v: valueRows(), u: dims.erases ? valueRows() : undefined };
@@ -145,7 +145,7 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
         const asks = [
           ...askKeys(k, shape, from, further),
           askValues(k, shape, valuesAt, further),
-          askValues(k, shape, outputsAt, further),
+          ...(shape.pastCaches ? [] : [askValues(k, shape, outputsAt, further)]),
         ];
         stageKeys(k, shape, range, from, chunk);
         stageValues(k, shape, range, valuesAt, values.v);

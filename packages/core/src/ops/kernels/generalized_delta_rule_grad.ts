@@ -13,8 +13,9 @@ import { deltaDims } from "../generalized_delta_rule_parts.ts";
 import type { ChunkScratch, ChunkShape, HeadKeys, Outer, Source } from "./delta_chunk.ts";
 import type { Ask, StepRange, ValueRows } from "./delta_chunk_rows.ts";
 import {
-  allocateChunk,
+  allocateChunks,
   BLOCK,
+  chunkAt,
   chunkShape,
   cutChunks,
   eachGroup,
@@ -32,6 +33,7 @@ import {
   stageKeys,
   stageValues,
   stepsOf,
+  storeResult,
   storeValues,
 } from "./delta_chunk_rows.ts";
 import type { BackScratch } from "./delta_chunk_back.ts";
@@ -74,16 +76,19 @@ interface SumRow {
 /** What a block reads and writes besides its states, and its scratch. */
 interface GradBlock {
   readonly shape: ChunkShape;
+  /** Chunks of a span. */
+  readonly span: number;
   readonly from: HeadKeys;
   readonly values: ValueRows;
   readonly dO: ValueRows;
   readonly dv: ValueRows;
   readonly sums: readonly SumRow[];
-  readonly chunk: ChunkScratch;
+  /** Those of a span. */
+  readonly chunks: ChunkScratch;
   readonly back: BackScratch;
   /** Cotangents of the states, [keys, rows]. */
   readonly g: LoopValue;
-  /** Rows of values of a chunk's steps, and of u for all chunks of a span; u and e where something is erased. */
+  /** Rows of values of a chunk's steps, and of v and u for all chunks of a span; u and e where something is erased. */
   readonly rows: {
     readonly v: LoopValue;
     readonly dO: LoopValue;
@@ -112,7 +117,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length - 2) as readonly LoopValue[];
     const [dO, dLast, dv, dFirst, ...sums] = bases.slice(inputs.length - 2) as readonly LoopValue[];
     eachBlock(k, cut, ({ rows, matrix, block, first: row }) => {
-      const shape = chunkShape(dims, rows, lanes);
+      const shape = chunkShape(context, dims, rows);
       const chunks = Math.ceil(time / shape.steps);
       const stateBytes = shape.keys * shape.rowBytes;
       const span = spanOf(chunks);
@@ -123,12 +128,13 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
       };
       const own: GradBlock = {
         shape,
+        span,
         from: headStart(k, dims, [q, key, logDecay, a, b], matrix),
         values: ofValues(v!),
         dO: ofValues(dO!),
         dv: ofValues(dv!),
         sums: placeSums(k, dims, cut, plan, sums, matrix, block),
-        chunk: allocateChunk(k, shape),
+        chunks: allocateChunks(k, shape, span),
         back: allocateBack(k, shape),
         g: zeros(k, stateBytes, lanes),
         rows: allocateRows(k, shape, span),
@@ -155,7 +161,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
 
 function allocateRows(k: KernelBuilder, { dims, steps, rowBytes, lanes }: ChunkShape, span: number): GradBlock["rows"] {
   const rows = (chunks = 1): LoopValue => zeros(k, chunks * steps * rowBytes, lanes);
-  const [v, dO, dv] = [rows(), rows(), rows()];
+  const [v, dO, dv] = [rows(span), rows(), rows()];
   return { v, dO, dv, u: dims.erases ? rows(span) : undefined, e: dims.erases ? rows() : undefined };
 }
 
@@ -183,13 +189,22 @@ function placeSums(
   });
 }
 
-/** u of the steps of a chunk, where the span has its rows. */
-function chunkRows(k: KernelBuilder, { shape, rows }: GradBlock, step: LoopValue | undefined): LoopValue | undefined {
-  if (rows.u === undefined || step === undefined) return rows.u;
-  return k.offset(rows.u, step, shape.steps * shape.rowBytes);
+/** A chunk of a span, where the span has it: its keys, its rows of v and u. */
+interface SpanChunk {
+  readonly chunk: ChunkScratch;
+  readonly v: LoopValue;
+  readonly u: LoopValue | undefined;
 }
 
-/** The states after a chunk, from those before it. */
+function spanChunk(k: KernelBuilder, { shape, chunks, rows }: GradBlock, step: LoopValue): SpanChunk {
+  const rowsAt = (base: LoopValue): LoopValue => k.offset(base, step, shape.steps * shape.rowBytes);
+  return { chunk: chunkAt(k, shape, chunks, step), v: rowsAt(rows.v), u: rows.u && rowsAt(rows.u) };
+}
+
+/**
+ * The states after a chunk, from those before it. With its place in a span, all that its keys give is kept there, and
+ * it was asked for when time ran back through the span after it.
+ */
 function advance(
   k: KernelBuilder,
   own: GradBlock,
@@ -198,35 +213,34 @@ function advance(
   next: LoopValue,
   step: LoopValue | undefined,
 ): void {
-  const { shape, from, values, chunk, rows } = own;
+  const { shape, from, values } = own;
   const range = stepsOf(k, shape, number);
+  const isKept = step !== undefined;
+  const { chunk, v, u } = spanChunk(k, own, step ?? k.index(0));
+  stageKeys(k, shape, range, from, chunk, isKept);
+  stageValues(k, shape, range, values, v);
+  weighKeys(k, shape, chunk, isKept);
   const further = k.add(range.first, k.index(shape.steps));
-  const asks = [...askKeys(k, shape, from, further, false), askValues(k, shape, values, further)];
-  stageKeys(k, shape, range, from, chunk, false);
-  stageValues(k, shape, range, values, rows.v);
-  weighKeys(k, shape, chunk, false);
-  const read = { v: rows.v, u: chunkRows(k, own, step) };
+  const asks = isKept ? [] : [...askKeys(k, shape, from, further, false), askValues(k, shape, values, further)];
   eachGroup(k, shape, (group) => {
     const asking = new Asking(asks, shape.steps, (shape.dims.erases ? Math.ceil(shape.steps / BLOCK) : 0) + 1);
-    advanceRows(k, shape, group, chunk, read, states, next, { asking });
+    advanceRows(k, shape, group, chunk, { v, u }, states, next, { asking });
   });
 }
 
 /** A chunk back: what the cotangents of its states give, and those of the states before it. */
 function goBack(k: KernelBuilder, own: GradBlock, number: LoopValue, before: LoopValue, step: LoopValue): void {
-  const { shape, from, chunk, back, g, rows } = own;
+  const { shape, back, g, rows } = own;
   const range = stepsOf(k, shape, number);
-  stageKeys(k, shape, range, from, chunk);
-  stageValues(k, shape, range, own.values, rows.v);
+  const { chunk, v, u } = spanChunk(k, own, step);
   stageValues(k, shape, range, own.dO, rows.dO);
-  weighKeys(k, shape, chunk);
   const places = Math.ceil(shape.steps / BLOCK) * (shape.dims.erases ? 6 : 3) + 1;
   const asking = new Asking(asksBack(k, own, range), shape.steps, places);
   turnStates(k, shape, before, back.states);
   turnStates(k, shape, g, back.cotangents);
-  readBack(k, own, asking);
+  readBack(k, own, chunk, asking);
   storeValues(k, shape, range, rows.dv, own.dv);
-  const values = { q: rows.dO, k: rows.v, a: rows.e, b: chunkRows(k, own, step) };
+  const values = { q: rows.dO, k: v, a: rows.e, b: u };
   weighValues(k, shape, values, back.weights);
   for (const name of ["q", "k", "a", "b"] as const) {
     const [of, to] = [values[name], back.sums[name]];
@@ -237,22 +251,28 @@ function goBack(k: KernelBuilder, own: GradBlock, number: LoopValue, before: Loo
   storeSums(k, own, range);
 }
 
-/** What the chunk before reads and writes. */
-function asksBack(k: KernelBuilder, { shape, from, values, dO, dv, sums }: GradBlock, range: StepRange): Ask[] {
+/** What the chunk before writes, and of what it reads what is not in scratch; and the keys of a chunk a span before. */
+function asksBack(k: KernelBuilder, own: GradBlock, range: StepRange): Ask[] {
+  const { shape, span, from, values, dO, dv, sums } = own;
   const step = k.sub(range.first, k.index(shape.steps));
-  const read = [...askKeys(k, shape, from, step), ...[values, dO].map((rows) => askValues(k, shape, rows, step))];
+  const further = k.sub(range.first, k.index(span * shape.steps));
+  const read = [
+    askValues(k, shape, dO, step),
+    ...askKeys(k, shape, from, further),
+    askValues(k, shape, values, further),
+  ];
+  if (shape.pastCaches) return read;
   const written = [
     askValues(k, shape, dv, step),
     ...sums.map(({ at, stepBytes }) => {
       return { at: k.offset(at, step, stepBytes), strideBytes: stepBytes, sizeBytes: shape.keyBytes };
     }),
   ];
-  // What is written is far away, and what is read was read before.
   return read.flatMap((ask, i) => [ask, ...written.slice(i, i + 1)]);
 }
 
 /** e and dv of a chunk, and the cotangents of the states before it. */
-function readBack(k: KernelBuilder, { shape, chunk, g, rows }: GradBlock, asking: Asking): void {
+function readBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkScratch, asking: Asking): void {
   const { decayed, product, weights } = chunk;
   const { dO, dv, e } = rows;
   eachGroup(k, shape, (group) => {
@@ -279,7 +299,7 @@ function storeSums(k: KernelBuilder, { shape, back, sums }: GradBlock, range: St
       const from = k.offset([q, key, decay, a, b][sum]!, step, shape.keyBytes);
       const to = k.offset(at, k.add(range.first, step), stepBytes);
       k.loop(0, shape.keyBytes, shape.lanes * 4, (offset) => {
-        k.store(k.load(type, k.add(from, offset)), k.add(to, offset));
+        storeResult(k, shape, k.load(type, k.add(from, offset)), k.add(to, offset));
       });
     });
   });
