@@ -1,9 +1,9 @@
 // attention as loops, after FlashAttention-2 (Dao 2023, arXiv 2307.08691): a chunk is a block of queries of one head of
-// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before
-// by a call of its own, into scores in scratch, and add the values by their exponentials to the output. The largest
-// score so far and the sum of exponentials of each query are kept beside, and the output is scaled when a larger score
-// turns up. Blocks of keys that nobody sees are never read. Few queries have kernels of their own:
-// attention_decode.ts.
+// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before,
+// by a call of its own where several chunks need them, into scores in scratch, and add the values by their exponentials
+// to the output. The largest score so far and the sum of exponentials of each query are kept beside, and the output is
+// scaled when a larger score turns up. Blocks of keys that nobody sees are never read. Few queries have kernels of
+// their own: attention_decode.ts.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";
@@ -21,6 +21,7 @@ import {
   firstRow,
   headBase,
   headStrides,
+  packHead,
   packHeads,
   positionOf,
   rowGroups,
@@ -106,12 +107,15 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
   }
   const width = schedule.vectors * context.lanes;
   const places = (table === undefined ? [3] : [3, 4]).map((i) => context.input(i));
-  const panels = packHeads(context, dims, mask, context.input(1), size, places, width);
   const blocks = Math.ceil(time / schedule.queryBlock);
-  const buffers = [context.input(0), context.input(2), panels.buffer, context.result(0), context.result(1), ...places];
+  // Keys that one chunk alone reads are packed by it, which saves the threads from waiting for each other.
+  const alone = blocks * groupSize === 1;
+  const panels = alone ? undefined : packHeads(context, dims, mask, context.input(1), size, places, width);
+  const keys = panels?.buffer ?? context.input(1);
+  const buffers = [context.input(0), context.input(2), keys, context.result(0), context.result(1), ...places];
   const work = 2 * batch * heads * time * keysOfQuery(mask) * (size + valueSize);
   context.call("attention", batch * heads * blocks, work, buffers, (k, bases) => {
-    const [qBase, vBase, panelsBase, oBase, lseBase, positionAt, tableAt] = bases as readonly LoopValue[];
+    const [qBase, vBase, keysBase, oBase, lseBase, positionAt, tableAt] = bases as readonly LoopValue[];
     // Later queries see more keys: their blocks come first, so that none is left to one thread at the end.
     const t = k.mul(k.sub(k.index(blocks - 1), k.div(k.chunk, k.index(batch * heads))), k.index(schedule.queryBlock));
     const row = k.rem(k.chunk, k.index(batch * heads));
@@ -121,20 +125,26 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
     const stateBytes = Math.ceil(schedule.queryBlock / schedule.rows) * context.lanes * 4;
     const ofQueries = (base: LoopValue, strideBytes: number, elements: number): LoopValue =>
       k.offset(headBase(k, base, sequence, head, time, strideBytes, elements), t, strideBytes);
+    const type = loopType("f32", context.lanes);
+    const position = positionOf(k, dims, positionAt!, sequence);
+    const headKeys = { dims, mask, rows: keysBase!, table: tableAt, size, width, sequence, keyHead, position };
     attendBlock(k, {
       dims,
       schedule,
-      type: loopType("f32", context.lanes),
+      type,
       mask,
       q: ofQueries(qBase!, strides.query, size),
-      panels: panelsOfHead(k, panelsBase!, panels, dims, sequence, keyHead),
+      panels:
+        panels === undefined
+          ? packHead(k, type, headKeys)
+          : panelsOfHead(k, keysBase!, panels, dims, sequence, keyHead),
       values: (key) => {
         const base = k.offset(vBase!, firstRow(k, dims, tableAt, sequence, key), strides.value);
         return k.offset(base, keyHead, valueSize * 4);
       },
       o: ofQueries(oBase!, strides.output, valueSize),
       lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
-      limit: limitOf(k, mask, positionOf(k, dims, positionAt!, sequence), t),
+      limit: limitOf(k, mask, position, t),
       queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
       scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
       largest: k.allocateScratch(stateBytes),

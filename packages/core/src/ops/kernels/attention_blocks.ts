@@ -3,7 +3,7 @@
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, INDEX, loopType } from "../../loop/ir.ts";
-import type { LoopValue } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
 import type { AttentionMask } from "./attention_mask.ts";
@@ -132,41 +132,86 @@ export function packHeads(
   [position, ...table]: readonly BufferHandle[],
   width: number,
 ): HeadPanels {
-  const { batch, keyHeads } = dims;
-  const { time, capacity } = mask;
-  const strideBytes = keyHeads * size * 4;
+  const { batch, keyHeads, capacity } = dims;
   const panels = Math.ceil(capacity / width);
   const headBytes = panels * width * size * 4;
   const buffer = context.temporary(batch * keyHeads * headBytes);
   const perHead = Math.ceil(panels / PANELS_PER_CHUNK);
   const work = batch * keyHeads * capacity * size;
-  const vector = loopType("f32", context.lanes);
   context.call("attention_pack", batch * keyHeads * perHead, work, [rows, buffer, position!, ...table], (k, bases) => {
     const [from, to, positionAt, tableAt] = bases as readonly [LoopValue, LoopValue, LoopValue, LoopValue?];
     const head = k.div(k.chunk, k.index(perHead));
     const [sequence, keyHead] = [k.div(head, k.index(keyHeads)), k.rem(head, k.index(keyHeads))];
-    const target = k.offset(to, head, headBytes);
     const first = k.mul(k.rem(k.chunk, k.index(perHead)), k.index(PANELS_PER_CHUNK * width));
-    const at = positionOf(k, dims, positionAt, sequence);
-    const visible = k.min(k.add(at, k.index(time)), k.index(capacity));
-    const end = k.min(k.add(first, k.index(PANELS_PER_CHUNK * width)), visible);
-    const start = alignDown(k, firstOfKeys(k, mask, limitOf(k, mask, at, k.index(0))), width);
-    k.loop(mask.window === undefined ? first : k.max(first, start), end, width, (key) => {
-      const row = k.add(firstRow(k, dims, tableAt, sequence, key), key);
-      const panel = {
-        from: k.offset(k.offset(from, row, strideBytes), keyHead, size * 4),
-        to: k.offset(target, key, size * 4),
-      };
-      const pack = (count: number) => (): readonly LoopValue[] => {
-        packPanel(k, { ...panel, strides: { element: strideBytes, depth: 4 }, count, width, depth: size }, vector);
-        return [];
-      };
-      const rest = capacity % width;
-      if (rest === 0) pack(width)();
-      else k.if(k.compare("le", k.add(key, k.index(width)), k.index(capacity)), pack(width), pack(rest));
-    });
+    const keys = {
+      dims,
+      mask,
+      rows: from,
+      table: tableAt,
+      size,
+      width,
+      sequence,
+      keyHead,
+      position: positionOf(k, dims, positionAt, sequence),
+    };
+    const end = k.add(first, k.index(PANELS_PER_CHUNK * width));
+    packKeys(k, loopType("f32", context.lanes), keys, first, end, k.offset(to, head, headBytes));
   });
   return { buffer, width, headBytes };
+}
+
+/** The keys or values of one head, to be packed. */
+export interface HeadKeys {
+  readonly dims: AttentionDims;
+  readonly mask: AttentionMask;
+  /** [rows, key heads, size], and the pages' table where there is one. */
+  readonly rows: LoopValue;
+  readonly table: LoopValue | undefined;
+  readonly size: number;
+  /** Keys of a panel. */
+  readonly width: number;
+  readonly sequence: LoopValue;
+  readonly keyHead: LoopValue;
+  readonly position: LoopValue;
+}
+
+/** Packs all keys or values of a head that are seen, by the chunk that alone needs them; gives their panels. */
+export function packHead(k: KernelBuilder, vector: LoopType, keys: HeadKeys): LoopValue {
+  const { dims, size, width } = keys;
+  const to = k.allocateScratch(Math.ceil(dims.capacity / width) * width * size * 4);
+  packKeys(k, vector, keys, k.index(0), k.index(dims.capacity), to);
+  return to;
+}
+
+/** Packs those of the keys from one, a multiple of `width`, to before another that are seen, to the head's panels. */
+function packKeys(
+  k: KernelBuilder,
+  vector: LoopType,
+  keys: HeadKeys,
+  low: LoopValue,
+  high: LoopValue,
+  panels: LoopValue,
+): void {
+  const { dims, mask, size, width, sequence, keyHead, position } = keys;
+  const { time, capacity } = mask;
+  const strideBytes = dims.keyHeads * size * 4;
+  const visible = k.min(k.add(position, k.index(time)), k.index(capacity));
+  const start = alignDown(k, firstOfKeys(k, mask, limitOf(k, mask, position, k.index(0))), width);
+  const first = mask.window === undefined ? low : k.max(low, start);
+  k.loop(first, k.min(high, visible), width, (key) => {
+    const row = k.add(firstRow(k, dims, keys.table, sequence, key), key);
+    const panel = {
+      from: k.offset(k.offset(keys.rows, row, strideBytes), keyHead, size * 4),
+      to: k.offset(panels, key, size * 4),
+    };
+    const pack = (count: number) => (): readonly LoopValue[] => {
+      packPanel(k, { ...panel, strides: { element: strideBytes, depth: 4 }, count, width, depth: size }, vector);
+      return [];
+    };
+    const rest = capacity % width;
+    if (rest === 0) pack(width)();
+    else k.if(k.compare("le", k.add(key, k.index(width)), k.index(capacity)), pack(width), pack(rest));
+  });
 }
 
 /**

@@ -1,8 +1,9 @@
 // attention_grad as loops: a chunk is one key head of one sequence, or a part of the queries of its group where there
 // are few key heads, and adds up their dk and dv in place; those of the parts are added in order by a call of its own.
-// Blocks of queries go over blocks of the keys that they see: the weights p and the score cotangents ds of a block go
-// to scratch, from packed keys and values; dq gains the keys by ds; then every key's dk and dv gain the queries by ds
-// and the dO by p. How many parts there are follows from the shapes, so no result depends on the number of threads.
+// It packs the keys and values to panels; then blocks of queries go over blocks of the keys that they see: the weights
+// p and the score cotangents ds of a block go to scratch; dq gains the keys by ds; then every key's dk and dv gain the
+// queries by ds and the dO by p. How many parts there are follows from the shapes, so no result depends on the number
+// of threads.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, I32, loopType } from "../../loop/ir.ts";
@@ -19,7 +20,7 @@ import {
   headBase,
   headStrides,
   loadPosition,
-  packHeads,
+  packHead,
   rowGroups,
 } from "./attention_blocks.ts";
 import type { AttentionMask } from "./attention_mask.ts";
@@ -82,19 +83,15 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
   const strides = headStrides(dims);
   const schedule = chooseAttentionSchedule(dims, context, QUERIES, (context.cacheBytes.l1 * 3) / 4);
   const width = schedule.vectors * context.lanes;
-  const keyPanels = packHeads(context, dims, mask, context.input(1), size, [context.input(6)], width);
-  const valuePanels = packHeads(context, dims, mask, context.input(2), valueSize, [context.input(6)], width);
-  const inputs = [0, 1, 3, 4, 5, 6].map((i) => context.input(i));
-  const packed = [keyPanels.buffer, valuePanels.buffer];
+  const inputs = context.node.inputs.map((_, i) => context.input(i));
   const queryBlocks = Math.ceil(time / schedule.queryBlock);
   const parts = partsOf(dims, queryBlocks);
   const sumBytes = [strides.key, strides.value].map((strideBytes) => batch * capacity * strideBytes);
   const sums = sumBytes.map((bytes, i) => (parts === 1 ? context.result(i + 1) : context.temporary(parts * bytes)));
-  const buffers = [...inputs, ...packed, context.result(0), ...sums];
+  const buffers = [...inputs, context.result(0), ...sums];
   const work = 2 * batch * heads * time * keysOfQuery(mask) * (3 * size + 2 * valueSize);
   context.call("attention_grad", batch * keyHeads * parts, work, buffers, (k, bases) => {
-    const [qBase, kBase, lse, dO, delta, positionAt, kPanels, vPanels, dqBase, dkBase, dvBase] =
-      bases as readonly LoopValue[];
+    const [qBase, kBase, vBase, lse, dO, delta, positionAt, dqBase, dkBase, dvBase] = bases as readonly LoopValue[];
     const part = k.rem(k.chunk, k.index(parts));
     const row = k.div(k.chunk, k.index(parts));
     const [sequence, keyHead] = [k.div(row, k.index(keyHeads)), k.rem(row, k.index(keyHeads))];
@@ -102,6 +99,11 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
     const ofValues = (base: LoopValue): LoopValue =>
       headBase(k, base, sequence, keyHead, capacity, strides.value, valueSize);
     const blockBytes = schedule.queryBlock * schedule.keyBlock * 4;
+    const position = loadPosition(k, positionAt!);
+    const panelsOf = (rows: LoopValue, elements: number): LoopValue => {
+      const keys = { dims, mask, rows, table: undefined, size: elements, width, sequence, keyHead, position };
+      return packHead(k, loopType("f32", context.lanes), keys);
+    };
     const shared: KeyHead = {
       dims,
       schedule,
@@ -109,13 +111,13 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
       type: loopType("f32", context.lanes),
       mask,
       keys: ofKeys(kBase!),
-      keyPanels: k.offset(kPanels!, row, keyPanels.headBytes),
-      valuePanels: k.offset(vPanels!, row, valuePanels.headBytes),
+      keyPanels: panelsOf(kBase!, size),
+      valuePanels: panelsOf(vBase!, valueSize),
       dk: k.offset(ofKeys(dkBase!), part, sumBytes[0]!),
       dv: k.offset(ofValues(dvBase!), part, sumBytes[1]!),
       p: k.allocateScratch(blockBytes),
       ds: k.allocateScratch(blockBytes),
-      position: loadPosition(k, positionAt!),
+      position,
     };
     // Of parts, what nobody sees is not read.
     const cleared = parts === 1 ? capacity : visibleKeysOf(k, dims, shared.position);
