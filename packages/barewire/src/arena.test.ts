@@ -42,6 +42,26 @@ test("the memory grows up to its maximum, and regions from before stay valid", (
   assert.equal(arena.memory.buffer.byteLength, 2 ** 22);
 });
 
+test("zeroed memory is zero where it was used before, where it is new, and where it is both", () => {
+  using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes: 2 ** 22 });
+  using first = arena.alloc(64);
+  first.u8().fill(1);
+  const used = arena.alloc(1000);
+  used.u8().fill(2);
+  arena.free(used);
+  for (const sizeBytes of [10, 1000, 5000, 2 ** 20]) {
+    const zeroed = arena.allocZeroed(sizeBytes, 64, "zeroed");
+    assert.equal(zeroed.byteOffset, used.byteOffset);
+    assert.ok(
+      zeroed.u8().every((byte) => byte === 0),
+      `${sizeBytes} bytes`,
+    );
+    zeroed.u8().fill(3);
+    arena.free(zeroed);
+  }
+  assert.ok(first.u8().every((byte) => byte === 1));
+});
+
 test("freed memory is merged, given out again by best fit, and its regions refuse to be used", () => {
   using arena = SharedArena.create();
   const [a, b, c, d] = [256, 128, 512, 64].map((size) => arena.alloc(size));

@@ -115,6 +115,7 @@ export class SharedArena implements Disposable {
   readonly #live = new Map<number, LiveBlock>();
   #free: Block[] = []; // sorted by address; no two of them touch
   #topBytes = ARENA_GRANULE_BYTES; // everything from here on was never given out, or came back
+  #freshBytes = ARENA_GRANULE_BYTES; // everything from here on was never given out: zeros that nobody touched
   #liveBytes = 0;
   #isClosed = false;
 
@@ -165,6 +166,17 @@ export class SharedArena implements Disposable {
     const allocation = new Allocation(this, this.memory, byteOffset, sizeBytes, label, lifetime);
     this.#live.set(byteOffset, { byteOffset, sizeBytes: needBytes, allocation, lifetime });
     this.#liveBytes += needBytes;
+    return allocation;
+  }
+
+  /**
+   * The same, and the bytes are zero. Pages that were never given out are so without being written, and take no memory
+   * until somebody writes to them.
+   */
+  allocZeroed(sizeBytes: number, alignBytes?: number, label?: string): Allocation {
+    const freshBytes = this.#freshBytes;
+    const allocation = this.alloc(sizeBytes, alignBytes, label);
+    allocation.u8().fill(0, 0, Math.max(0, freshBytes - allocation.byteOffset));
     return allocation;
   }
 
@@ -252,6 +264,7 @@ export class SharedArena implements Disposable {
       this.#free.push({ byteOffset: this.#topBytes, sizeBytes: byteOffset - this.#topBytes });
     }
     this.#topBytes = end;
+    this.#freshBytes = Math.max(this.#freshBytes, end);
     return byteOffset;
   }
 

@@ -66,9 +66,9 @@ export class CpuExecutable implements Executable {
     this.arenaBytes = program.arenaBytes;
     this.#home = home;
     this.#signature = signature;
-    const table = home.arena.alloc(tableSlots(program, signature) * 4, ADDRESS_BYTES, `bindings of ${program.name}`);
+    const tableBytes = tableSlots(program, signature) * 4;
+    const table = home.arena.allocZeroed(tableBytes, ADDRESS_BYTES, `bindings of ${program.name}`);
     this.#table = table;
-    table.i32().fill(0);
     try {
       this.#constants = placeConstants(home.arena, program, table.i32());
     } catch (error) {
@@ -197,8 +197,7 @@ function placeConstants(arena: SharedArena, program: ProgramOutline, table: Int3
     offsets.push(totalBytes);
     totalBytes += Math.ceil(Math.max(sizeBytes, bytes.byteLength) / ADDRESS_BYTES) * ADDRESS_BYTES;
   }
-  const region = arena.alloc(totalBytes, ADDRESS_BYTES, `constants of ${program.name}`);
-  region.u8().fill(0);
+  const region = arena.allocZeroed(totalBytes, ADDRESS_BYTES, `constants of ${program.name}`);
   for (const [i, { slot, bytes }] of program.constants.entries()) {
     region.u8().set(bytes, offsets[i]);
     table[slot] = (region.byteOffset + offsets[i]) / ADDRESS_BYTES;
