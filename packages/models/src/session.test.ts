@@ -191,7 +191,7 @@ test("generation is the sampler's choice among the logits, token by token", asyn
   }
 });
 
-test("a session forgets its last tokens where its state is a cache, and refuses where it is not", async () => {
+test("a session forgets its last tokens where its state is a cache, and all of them at a reset", async () => {
   const device = createInterpreter();
   const cached: string[] = [];
   for (const architecture of Object.keys(sampleConfigs)) {
@@ -208,6 +208,9 @@ test("a session forgets its last tokens where its state is a cache, and refuses 
       session.rewind(2);
       assert.deepEqual(readAll(session, tokens.slice(2)).slice(-model.vocabSize), expected, architecture);
     } else assert.throws(() => session.rewind(2), SessionStateError);
+    session.step(10);
+    session.reset();
+    assert.deepEqual(readAll(session, tokens).slice(-model.vocabSize), expected, architecture);
     session.close();
   }
   assert.deepEqual(cached, ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "bitnet", "deepseek2"]);

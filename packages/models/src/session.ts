@@ -85,8 +85,8 @@ function sessionLimit(model: Model, capacity: number | undefined): number {
 /** The memory of a session, and programs bound to it. */
 class SessionPrograms {
   readonly state: BoundState;
-  /** Whether every tensor of the state is a cache by position. */
-  readonly isCached: boolean;
+  /** The tensors of the state that are no caches by position. */
+  readonly recurrent: readonly DeviceTensor[];
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
@@ -97,10 +97,11 @@ class SessionPrograms {
     this.#model = model;
     this.#device = device;
     this.#parameters = parameters;
-    this.isCached = stateLeaves(model).every(({ isCache }) => isCache);
+    const leaves = stateLeaves(model);
     const types = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1 });
     try {
       this.state = { types, tensors: flattenTree(types, isTensorType).map(({ leaf }) => this.#allocate(leaf)) };
+      this.recurrent = this.state.tensors.filter((_, i) => !leaves[i].isCache);
     } catch (error) {
       this.free();
       throw error;
@@ -163,7 +164,7 @@ export class Session {
    * can forget the last tokens.
    */
   get canRewind(): boolean {
-    return this.#programs.isCached;
+    return this.#programs.recurrent.length === 0;
   }
 
   /** Bytes of the state, whatever the position. */
@@ -307,10 +308,10 @@ export class Session {
     });
   }
 
-  /** Back to the start of a sequence. */
+  /** Back to the start of a sequence. Rows of caches stay: nothing reads one before it is written again. */
   reset(): void {
     this.#position = 0;
-    for (const tensor of this.#programs.state.tensors) tensor.bytes().fill(0);
+    for (const tensor of this.#programs.recurrent) tensor.bytes().fill(0);
   }
 
   /** Gives the memory of state and programs back; the parameters stay. Harmless when repeated. */
