@@ -3,6 +3,8 @@
 // into a sequence; and the first token and the memory of a process that has just opened its file.
 
 import { execFile } from "node:child_process";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { elementCount } from "@fidelity/core";
@@ -26,6 +28,8 @@ import type { FirstTokenJob, FirstTokenUse } from "./generation-process.ts";
 const execute = promisify(execFile);
 const PROCESS = fileURLToPath(new URL("generation-process.ts", import.meta.url));
 const PROCESS_MS_MAX = 300_000;
+/** Types are stripped and modules compiled once, as by the command (cli/bin/fidelity.js), and in its folder. */
+const MODULES = { NODE_COMPILE_CACHE: join(tmpdir(), "node-compile-cache") };
 
 /** What our files hold: ternary weights as each target reads them soonest, and a head of 4.5 bits a weight. */
 const OWN_TYPES: Readonly<Record<BenchTarget, OwnTypes>> = {
@@ -225,7 +229,10 @@ async function firstToken(bench: Bench, model: GenerationModel, threads: number)
 
 async function runProcess(job: FirstTokenJob): Promise<FirstTokenUse> {
   try {
-    const { stdout } = await execute(process.execPath, [PROCESS, JSON.stringify(job)], { timeout: PROCESS_MS_MAX });
+    const { stdout } = await execute(process.execPath, [PROCESS, JSON.stringify(job)], {
+      env: { ...process.env, ...MODULES },
+      timeout: PROCESS_MS_MAX,
+    });
     return JSON.parse(stdout) as FirstTokenUse;
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim();

@@ -44,6 +44,8 @@ export interface Executable {
 export interface Device {
   readonly target: string;
   readonly threads: number;
+  /** Starts what takes a while to start, such as threads, beside what the caller does before the first run. */
+  prepare?(): void;
   /** Zeroed memory for a tensor (scales of packed dtypes are 0, too). */
   tensor(type: TensorType): DeviceTensor;
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;

@@ -157,6 +157,7 @@ export class OpenModel implements Disposable {
  * `FormatError` for a damaged llama2.c file.
  */
 export async function openModel(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
+  device.prepare?.();
   const opened = await openAsStored(path, device, options);
   if (options.exactActivations !== true) return opened;
   try {

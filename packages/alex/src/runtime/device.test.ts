@@ -168,6 +168,26 @@ for (const threads of [1, 2]) {
   });
 }
 
+test("a device that is prepared has its workers before there is a program, once", async () => {
+  const members: number[] = [];
+  const spawn: MemberSpawner = (init, onExit) => {
+    members.push(init.member);
+    return spawnWorkerThread(init, onExit);
+  };
+  const device = new CpuDevice({ threads: 3, maximumBytes: 2 ** 26, compileGraph: () => assert.fail(), spawn });
+  assert.deepEqual(members, []);
+  device.prepare();
+  device.prepare();
+  assert.deepEqual(members, [1, 2]);
+  const chain = await makeChain(device, "chain", 3);
+  chain.executable.run();
+  chain.check();
+  assert.deepEqual(members, [1, 2]);
+  await device.close();
+  device.prepare();
+  assert.deepEqual(members, [1, 2]);
+});
+
 test("a worker thread that ends fails its run, and is replaced for the next", async () => {
   const members: { readonly end: () => Promise<void>; readonly onExit: (reason: string) => void }[] = [];
   const spawn: MemberSpawner = (init, onExit) => {

@@ -97,7 +97,7 @@ export class CpuDevice implements Device {
     this.#debug = options.debug ?? SILENT;
     const maximumBytes = options.maximumBytes ?? this.#target.memoryBytesMax;
     this.arena = SharedArena.create({ initialBytes: Math.min(INITIAL_BYTES, maximumBytes), maximumBytes });
-    this.#block = this.#allocate(teamBlockBytes(threads), "thread team");
+    this.#block = this.arena.allocZeroed(teamBlockBytes(threads), undefined, "thread team");
     const { memory } = this.arena;
     const { spawn, pinning = { processors: [] } } = options;
     const { open } = this.#target;
@@ -105,10 +105,15 @@ export class CpuDevice implements Device {
     this.#team = new ThreadTeam({ memory, blockBytes: this.#block.byteOffset, threads, spawn, open, ...pinning });
   }
 
+  /** Starts the threads of the team. Programs that need them start them, too, but only when they have been found. */
+  prepare(): void {
+    this.#team.prepare(this.threads);
+  }
+
   /** Throws `OutOfMemoryError`, which says how much is needed and how much there is. */
   tensor(type: TensorType): RegionTensor {
     this.#checkOpen();
-    const region = this.#allocate(storageBytes(type), formatType(type));
+    const region = this.arena.allocZeroed(storageBytes(type), undefined, formatType(type));
     const tensor = new RegionTensor(type, region, (freed) => this.#free(freed));
     this.#tensors.set(tensor, region);
     return tensor;
@@ -301,12 +306,6 @@ export class CpuDevice implements Device {
     const larger = this.arena.alloc(sizeBytes, undefined, label);
     if (region !== undefined) this.arena.free(region);
     return larger;
-  }
-
-  #allocate(sizeBytes: number, label: string): Allocation {
-    const region = this.arena.alloc(sizeBytes, undefined, label);
-    region.u8().fill(0);
-    return region;
   }
 
   #free(tensor: RegionTensor): void {

@@ -2,6 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { test } from "node:test";
 
 /** Runs a module's text with the device and the test programs in scope; gives what it printed. */
@@ -60,6 +63,26 @@ test("process.exit ends a run in progress", () => {
     setTimeout(() => process.exit(7), 50);
   `);
   assert.equal(status, 7);
+});
+
+test("members keep compiled modules where the process does", () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "fidelity-members-"));
+  try {
+    const { stdout } = runScript(
+      `
+      (await import("node:module")).enableCompileCache(process.env.MODULES);
+      executable.run();
+      await executable.runAsync();
+      await device.close();
+      console.log((await import("node:fs")).readdirSync(process.env.MODULES, { recursive: true }).length > 1);
+    `,
+      { MODULES: folder },
+    );
+    // This process itself has loaded nothing since; it would write at its exit anyway.
+    assert.equal(stdout, "true\n");
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 test("FIDELITY_DEBUG tells of compilations, runs and schedule items on standard error", () => {

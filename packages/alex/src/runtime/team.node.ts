@@ -1,6 +1,8 @@
 // Team members as Node worker threads. They get their mail through a port of their own, read synchronously, because
 // they never return to their event loop.
 
+import { getCompileCacheDir } from "node:module";
+import path from "node:path";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { abandonRun, teamWords } from "./protocol.ts";
 import type { MemberInit } from "./protocol.ts";
@@ -19,6 +21,16 @@ process.on("exit", () => {
   for (const { memory, blockBytes, threads } of members) abandonRun(teamWords(memory, blockBytes, threads));
 });
 
+/**
+ * What a member finds in its environment. Where this process keeps compiled modules (module.enableCompileCache), which
+ * threads do not inherit, members keep theirs there, too, and start in a quarter of the time. Node makes a folder of its
+ * version in the one that it is given.
+ */
+function memberEnvironment(): NodeJS.ProcessEnv {
+  const folder = getCompileCacheDir();
+  return folder === undefined ? process.env : { ...process.env, NODE_COMPILE_CACHE: path.dirname(folder) };
+}
+
 /** Starts a member as a worker thread. It does not keep the process alive. */
 export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reason: string) => void): MemberHandle => {
   const { port1, port2 } = new MessageChannel();
@@ -28,6 +40,7 @@ export const spawnWorkerThread: MemberSpawner = (init: MemberInit, onExit: (reas
     transferList: [port2],
     // Flags of the main thread are not for members: loaders and test reporters would only slow their start.
     execArgv: [],
+    env: memberEnvironment(),
   });
   members.add(init);
   let hasEnded = false;
