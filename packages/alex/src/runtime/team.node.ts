@@ -23,8 +23,8 @@ process.on("exit", () => {
 
 /**
  * What a member finds in its environment. Where this process keeps compiled modules (module.enableCompileCache), which
- * threads do not inherit, members keep theirs there, too, and start in a quarter of the time. Node makes a folder of its
- * version in the one that it is given.
+ * threads do not inherit, members keep theirs there, too, and start in a quarter of the time. Node makes a folder of
+ * its version in the one that it is given.
  */
 function memberEnvironment(): NodeJS.ProcessEnv {
   const folder = getCompileCacheDir();
