@@ -18,7 +18,7 @@ const [SPAN_MIN, SPAN_MAX] = [8, 64];
 /** Rows that a single step takes at once, where they can be divided so. */
 const STEP_ROWS = 4;
 /** Steps that rows are asked for ahead, and what comes at once. */
-export const STEPS_AHEAD = 4;
+export const STEPS_AHEAD = 6;
 export const LINE_BYTES = 64;
 
 /** How the rows of a matrix are cut into chunks: whole pieces of `vectors` vectors, but for what is left over. */

@@ -71,8 +71,8 @@ function lowerSequence(context: LowerContext, dims: ScanDims): void {
       k.loop(0, time, 1, (t) => {
         const [deltaAt, xAt, yAt] = rows.map((row) => k.offset(row, t, channels * 4)) as typeof rows;
         const [b, c] = gates.map((row) => k.offset(row, t, states * 4)) as typeof gates;
-        const step = loadStep(k, piece, deltaAt, xAt, STEPS_AHEAD * channels);
-        askRow(k, yAt, STEPS_AHEAD * channels, width);
+        for (const row of [deltaAt, xAt, yAt]) askRow(k, row, STEPS_AHEAD * channels, width);
+        const step = loadStep(k, piece, deltaAt, xAt);
         const zeros = step.delta.map(() => k.constant(piece.type, 0));
         const ys = advanceStates(k, piece, states, { ...step, b, rates, h }, zeros, (next, sum, turn, i) => {
           const [at, offset] = turn.row(c, i, 4);
@@ -85,16 +85,14 @@ function lowerSequence(context: LowerContext, dims: ScanDims): void {
   });
 }
 
-/** The step sizes of a piece's vectors, and what goes into their states; asks for those so many elements further on. */
+/** The step sizes of a piece's vectors, and what goes into their states. */
 export function loadStep(
   k: KernelBuilder,
   { type, count }: RowPiece,
   deltaAt: LoopValue,
   xAt: LoopValue,
-  aheadElements: number,
 ): { readonly delta: readonly LoopValue[]; readonly drive: readonly LoopValue[] } {
   const offsets = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
-  for (const row of [deltaAt, xAt]) askRow(k, row, aheadElements, type.lanes * count);
   const delta = offsets.map((offset) => k.load(type, deltaAt, offset));
   return { delta, drive: delta.map((step, v) => k.mul(step, k.load(type, xAt, offsets[v]!))) };
 }

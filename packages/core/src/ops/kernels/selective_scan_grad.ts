@@ -155,13 +155,10 @@ function advance(
   decays?: LoopValue,
 ): void {
   const { channels, states } = dims;
-  const step = loadStep(
-    k,
-    piece,
-    k.offset(delta, t, channels * 4),
-    k.offset(x, t, channels * 4),
-    STEPS_AHEAD * channels,
-  );
+  const [deltaAt, xAt] = [delta, x].map((row) => k.offset(row, t, channels * 4)) as [LoopValue, LoopValue];
+  // What a span reads again was asked for on the way back through the one after it.
+  if (decays === undefined) for (const row of [deltaAt, xAt]) askRow(k, row, STEPS_AHEAD * channels, rowsOf(piece));
+  const step = loadStep(k, piece, deltaAt, xAt);
   const inputs = { ...step, b: k.offset(b, t, states * 4), rates: scratch.rates, h, next, ...(decays && { decays }) };
   advanceStates(k, piece, states, inputs, [], (_next, sum) => sum);
 }
@@ -174,7 +171,8 @@ function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValu
   const rowBytes = rowsOf(piece) * 4;
   const vectors = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
   const at = (base: LoopValue): LoopValue => k.offset(base, t, channels * 4);
-  const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x), -STEPS_AHEAD * channels);
+  const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x));
+  for (const row of [own.delta, own.x]) askRow(k, at(row), -spanOf(dims.time) * channels, rowsOf(piece));
   for (const row of [own.dy, own.dDelta, own.dx]) askRow(k, at(row), -STEPS_AHEAD * channels, rowsOf(piece));
   const dy = vectors.map((offset) => k.load(type, at(own.dy), offset));
   const [b, c] = [own.b, own.c].map((gates) => k.offset(gates, t, states * 4)) as [LoopValue, LoopValue];
