@@ -117,8 +117,8 @@ export { broadcastShapes } from "./ops/elementwise.ts";
 // The front end: functions of tensors.
 export { abs } from "./ops/abs.ts";
 export { add } from "./ops/add.ts";
-export { attention } from "./ops/attention.ts";
-export type { AttentionOptions, AttentionResult } from "./ops/attention.ts";
+export { attention, CACHE_DTYPES } from "./ops/attention.ts";
+export type { AttentionOptions, AttentionResult, CacheDtype } from "./ops/attention.ts";
 export { blockLinear } from "./ops/block_linear.ts";
 export { broadcastTo } from "./ops/broadcast.ts";
 export { cast } from "./ops/cast.ts";

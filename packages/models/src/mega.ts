@@ -10,7 +10,7 @@
 // use.
 
 import { add, broadcastTo, concat, log, mul, reshape, rope, sigmoid, silu, sub } from "@fidelity/core";
-import type { CacheTensor } from "./blocks/cache.ts";
+import type { CacheTensor, Heads } from "./blocks/cache.ts";
 import { attendCache, writeCache } from "./blocks/cache.ts";
 import { diagonalConvolution } from "./blocks/diagonal_convolution.ts";
 import { layerEnd } from "./blocks/layer.ts";
@@ -155,11 +155,11 @@ export function createMega(value: unknown): Model {
     vocabSize,
     contextLimit: config.contextLength,
     parameters,
-    stateTypes: ({ batch, capacity }) => ({
+    stateTypes: ({ batch, capacity, cacheDtype: dtype = "f32" }) => ({
       blocks: Array.from({ length: layerCount }, () => ({
         average: stateType(batch, dim, averageSize),
-        keys: stateType(batch, capacity, 1, 2 * keyDim),
-        values: stateType(batch, capacity, 1, valueDim),
+        keys: { ...stateType(batch, capacity, 1, 2 * keyDim), dtype },
+        values: { ...stateType(batch, capacity, 1, valueDim), dtype },
       })),
     }),
     forward(values, tokens, past) {
@@ -227,15 +227,15 @@ function scaled(x: Floats, factor: Floats, bias: Floats): Floats {
 }
 
 /** [batch, time, size] as [batch, time, 1, size]. */
-function oneHead(x: Floats): CacheTensor {
+function oneHead(x: Floats): Heads {
   const [batch, time, size] = x.shape;
-  return reshape(x, [batch, time, 1, size]) as CacheTensor;
+  return reshape(x, [batch, time, 1, size]) as Heads;
 }
 
 /** One head of `x` beside a vector that is turned for each position: [batch, time, 1, 2 size]. */
-function withPlace(x: Floats, place: Floats, position: Standing["position"], config: MegaConfig): CacheTensor {
+function withPlace(x: Floats, place: Floats, position: Standing["position"], config: MegaConfig): Heads {
   const [batch, time, size] = x.shape;
   const everywhere: Floats = broadcastTo(place, [batch, time, 1, size] as readonly number[]);
   const turned = rope(everywhere, position, { theta: config.ropeTheta, pairing: "adjacent" }) as Floats;
-  return concat([oneHead(x) as Floats, turned], 3) as CacheTensor;
+  return concat([oneHead(x) as Floats, turned], 3) as Heads;
 }

@@ -2,7 +2,7 @@
 // evaluation trace it over whole sequences, decoding over one token and the state that the tokens before it left.
 // There is one definition for all of them, and the same one runs on float32 and on packed parameters.
 
-import type { Tensor, TensorType, Tree } from "@fidelity/core";
+import type { CacheDtype, Tensor, TensorType, Tree } from "@fidelity/core";
 import { splat } from "@fidelity/core";
 import { FidelityError, formatBytes } from "@fidelity/units";
 import type { Shape } from "@fidelity/units";
@@ -16,6 +16,8 @@ export interface StateSize {
   readonly batch: number;
   /** Tokens that a cache must hold. What is recurrent does not look at it. */
   readonly capacity: number;
+  /** What the numbers of caches are stored as; f32 unless said. Recurrent state is f32. */
+  readonly cacheDtype?: CacheDtype;
 }
 
 /**

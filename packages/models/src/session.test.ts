@@ -67,6 +67,29 @@ for (const model of [matmulFree, llama]) {
   });
 }
 
+test("narrow caches take half of the memory, and move logits a little", async () => {
+  const device = createInterpreter();
+  const parameters = load(device, llama, 4);
+  const wide = await openSession(llama, parameters, device);
+  const [tokens] = randomTokens(llama, 1, 13, 6);
+  const expected = (await wide.prefill(tokens)).slice();
+  for (const [cacheDtype, bound] of [
+    ["f16", 1e-3],
+    ["bf16", 8e-3],
+  ] as const) {
+    const narrow = await openSession(llama, parameters, device, { cacheDtype, chunkLength: 4 });
+    assert.equal(2 * narrow.stateBytes, wide.stateBytes);
+    const chunked = (await narrow.prefill(tokens)).slice();
+    const error = largestError(expected, chunked);
+    assert.ok(error > 0 && error < bound, `${cacheDtype}: ${error}`);
+    // Keys and values of many tokens are rounded as those of one.
+    narrow.rewind(5);
+    assert.ok(largestError(chunked, readAll(narrow, tokens.slice(5)).slice(-llama.vocabSize)) < 1e-5);
+    narrow.close();
+  }
+  wide.close();
+});
+
 test("long and short chunks, the last one filled up where caches have room for it, end as single tokens do", async () => {
   const device = createInterpreter();
   const model = createModel({ ...configs[1], contextLength: 64 });

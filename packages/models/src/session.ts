@@ -6,7 +6,7 @@
 // is one run of memory, which is read faster than pages are, and can be cut back; batches of sequences, and memory that
 // sequences share, are in sequences/sequence_pool.ts.
 
-import type { Device, DeviceTensor, TensorType } from "@fidelity/core";
+import type { CacheDtype, Device, DeviceTensor, TensorType } from "@fidelity/core";
 import { flattenTree, isTensorType } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
 import type { DeviceParameters } from "./device_parameters.ts";
@@ -40,6 +40,8 @@ export interface SessionOptions {
   readonly capacity?: number;
   /** Tokens of a prompt that are read at once, and eighths of them where fewer are left. Default 256. */
   readonly chunkLength?: number;
+  /** What keys and values of attention are stored as, as in `PoolOptions`. Default f32. */
+  readonly cacheDtype?: CacheDtype;
 }
 
 /** A longer chunk takes packed weights apart less often, but by then that hardly counts. */
@@ -56,12 +58,12 @@ export async function openSession(
   model: Model,
   parameters: DeviceParameters,
   device: Device,
-  { capacity, chunkLength = CHUNK_LENGTH }: SessionOptions = {},
+  { capacity, chunkLength = CHUNK_LENGTH, cacheDtype }: SessionOptions = {},
 ): Promise<Session> {
   requireCausal(model, "a session");
   invariant(Number.isInteger(chunkLength) && chunkLength >= 1, `a chunk of ${chunkLength} tokens`);
   const limit = sessionLimit(model, capacity);
-  const programs = new SessionPrograms(model, parameters, device, limit);
+  const programs = new SessionPrograms(model, parameters, device, limit, cacheDtype);
   try {
     return new Session(model, programs, await programs.compile(1, true), limit, chunkLength);
   } catch (error) {
@@ -87,18 +89,26 @@ class SessionPrograms {
   readonly state: BoundState;
   /** The tensors of the state that are no caches by position. */
   readonly recurrent: readonly DeviceTensor[];
+  readonly cacheDtype: CacheDtype | undefined;
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
   readonly #owned: { free(): void }[] = [];
 
-  constructor(model: Model, parameters: DeviceParameters, device: Device, limit: number) {
+  constructor(
+    model: Model,
+    parameters: DeviceParameters,
+    device: Device,
+    limit: number,
+    cacheDtype: CacheDtype | undefined,
+  ) {
     orderedParameters(model, parameters);
     this.#model = model;
     this.#device = device;
     this.#parameters = parameters;
+    this.cacheDtype = cacheDtype;
     const leaves = stateLeaves(model);
-    const types = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1 });
+    const types = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1, cacheDtype });
     try {
       this.state = { types, tensors: flattenTree(types, isTensorType).map(({ leaf }) => this.#allocate(leaf)) };
       this.recurrent = this.state.tensors.filter((_, i) => !leaves[i].isCache);
@@ -262,17 +272,18 @@ export class Session {
   }
 
   /**
-   * A copy of what was read of `tokens`, for a pool of the same model with pages of so many tokens: its `restore` goes
-   * on from there.
+   * A copy of what was read of `tokens`, for a pool of the same model and dtype of caches with pages of so many tokens:
+   * its `restore` goes on from there.
    */
   saveSequence(tokens: readonly number[], pageSize: number): SavedSequence {
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
-    return saveSequence(this.model, views, { tokens, position: this.#position, pageSize });
+    const { cacheDtype } = this.#programs;
+    return saveSequence(this.model, views, { tokens, position: this.#position, pageSize, cacheDtype });
   }
 
   /**
-   * Goes on from a state that `save` gave, in this session or in another of the same model and capacity. Throws
-   * `SessionStateError` for any other.
+   * Goes on from a state that `save` gave, in this session or in another of the same model, capacity and dtype of
+   * caches. Throws `SessionStateError` for any other.
    */
   restore({ position, tensors }: SessionState): void {
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());

@@ -58,7 +58,7 @@ function models(architecture: keyof typeof TINY = "llama", options: LanguageMode
     live,
     parts,
     shared: new LanguageModel(parts, options),
-    turns: new LanguageModel(parts, { parallel: 1 }),
+    turns: new LanguageModel(parts, { cacheDtype: options.cacheDtype, parallel: 1 }),
   };
 }
 
@@ -82,9 +82,14 @@ const comparable = ({ text, tokens, endedBy, isComplete, logprobs, usage }: Gene
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe("generations at the same time", () => {
-  for (const architecture of ["llama", "matmul-free", "mamba2"] as const) {
-    test(`${architecture}: have the texts that they have alone, in fewer steps`, async () => {
-      const { shared, turns, device, live } = models(architecture, { parallel: 3 });
+  for (const [architecture, cacheDtype] of [
+    ["llama", "f32"],
+    ["llama", "f16"],
+    ["matmul-free", "f32"],
+    ["mamba2", "f32"],
+  ] as const) {
+    test(`${architecture}, ${cacheDtype}: have the texts that they have alone, in fewer steps`, async () => {
+      const { shared, turns, device, live } = models(architecture, { parallel: 3, cacheDtype });
       const alone = [];
       for (const [prompt, options] of ASKS) alone.push(await turns.generate(prompt, options).result());
       await turns.close();

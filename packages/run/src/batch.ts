@@ -7,7 +7,7 @@
 import { openSequencePool, poolBytes } from "@fidelity/models";
 import type { DeviceParameters, Model, PoolMemory, PoolOptions, SavedSequence, Sequence } from "@fidelity/models";
 import type { SequencePool } from "@fidelity/models";
-import type { Device } from "@fidelity/core";
+import type { CacheDtype, Device } from "@fidelity/core";
 import { formatBytes, invariant } from "@fidelity/units";
 import { OutOfRoomError } from "./errors.ts";
 import { nextTurn } from "./pause.ts";
@@ -21,6 +21,8 @@ export interface BatchOptions {
   readonly lanes: number;
   /** Tokens that every generation has room for; without it, powers of two as texts need them. */
   readonly context?: number;
+  /** What keys and values of attention are stored as, as in the sessions of those who come. */
+  readonly cacheDtype?: CacheDtype;
   /** Whether the pool is kept when nobody uses it. */
   readonly isKept: boolean;
   /** How much memory there is left. Default: the device says when there is none. */
@@ -298,10 +300,10 @@ export class Batch {
   }
 
   async #prepareNext(): Promise<SequencePool> {
-    const { model, parameters, device, lanes, context, freeBytes } = this.#options;
+    const { model, parameters, device, lanes, context, freeBytes, cacheDtype } = this.#options;
     const need = Math.max(...[...this.#seats].map((seat) => seat.need));
     const limit = capacityFor(model, need, context);
-    const settings = batchSettings(lanes, limit);
+    const settings = batchSettings(lanes, limit, cacheDtype);
     const [neededBytes, haveBytes] = [poolBytes(model, settings), freeBytes?.() ?? Infinity];
     if (neededBytes > haveBytes) throw noRoom(neededBytes, haveBytes, lanes, limit);
     const pool = openSequencePool(model, parameters, device, settings);
@@ -337,8 +339,8 @@ export class Batch {
 }
 
 /** The pool for so many generations at a time, each of at most `limit` tokens. */
-export function batchSettings(lanes: number, limit: number | undefined): PoolOptions {
-  const settings = { lanes, pageSize: PAGE_SIZE, chunkLength: CHUNK_LENGTH };
+export function batchSettings(lanes: number, limit: number | undefined, cacheDtype?: CacheDtype): PoolOptions {
+  const settings = { lanes, pageSize: PAGE_SIZE, chunkLength: CHUNK_LENGTH, cacheDtype };
   return limit === undefined
     ? settings
     : { ...settings, limit, capacity: lanes * Math.ceil(limit / PAGE_SIZE) * PAGE_SIZE };

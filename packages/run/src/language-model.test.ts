@@ -69,6 +69,18 @@ describe("generate", () => {
     });
   }
 
+  test("narrow caches give the text of a session that has them", async () => {
+    const { loaded, parts, device, before } = languageModel("llama", { cacheDtype: "f16" });
+    const session = await openSession(parts.model, parts.parameters, device, { cacheDtype: "f16" });
+    const sampler = new Sampler(parts.model.vocabSize, { seed: 3 });
+    const expected = await Array.fromAsync(session.generate(tinyTokenizer.encode("abc"), { sampler, maxTokens: 12 }));
+    session.close();
+    const result = await loaded.generate("abc", { seed: 3, maxTokens: 12 }).result();
+    assert.deepEqual(result.tokens, expected);
+    await loaded.close();
+    assert.equal(device.live, before);
+  });
+
   test("what was read is not read again, as far as the state allows", async () => {
     const cases = [
       // The last token of a prompt is read for its logits, the last of a text was not read.

@@ -13,6 +13,7 @@ import {
   packParameters,
   parameterTypes,
 } from "@fidelity/models";
+import type { CacheDtype } from "@fidelity/core";
 import type { PlainConfig, Sequence, Session } from "@fidelity/models";
 
 const TOLERANCE = 1e-4;
@@ -23,8 +24,15 @@ const configs: readonly PlainConfig[] = [
   { architecture: "mamba", ...sizes, pattern: "MA", attentionHeadCount: 2 },
 ];
 
-for (const config of configs) {
-  test(`${String(config.architecture)}: a batch of sequences gives the logits of a session for each of them`, async () => {
+const cases: readonly (readonly [config: PlainConfig, cacheDtype: CacheDtype, tolerance: number])[] = [
+  ...configs.map((config) => [config, "f32", TOLERANCE] as const),
+  // A sum in another order may round to the next f16.
+  [configs[1], "f16", 50 * TOLERANCE],
+];
+
+for (const [config, cacheDtype, tolerance] of cases) {
+  const name = `${String(config.architecture)}, ${cacheDtype}`;
+  test(`${name}: a batch of sequences gives the logits of a session for each of them`, async () => {
     const device = createDevice({ threads: 2, target: "wasm" });
     const model = createModel(config);
     const specs = new Map(namedParameters(model.parameters).map(({ path, leaf }) => [path, leaf]));
@@ -32,7 +40,7 @@ for (const config of configs) {
       fillParameter(specs.get(path)!, path, 1, tensor.f32()),
     );
     const parameters = await packParameters(model, values, device);
-    const pool = openSequencePool(model, parameters, device, { lanes: 4, capacity: 512, pageSize: 32 });
+    const pool = openSequencePool(model, parameters, device, { lanes: 4, capacity: 512, pageSize: 32, cacheDtype });
     const sequences: Sequence[] = [];
     const sessions: Session[] = [];
     const largest = (expected: Float32Array, got: Float32Array): number =>
@@ -40,15 +48,15 @@ for (const config of configs) {
     for (const length of [70, 3, 40]) {
       const text = Array.from({ length }, (_, i) => (i * i + 3 * length) % 50);
       sequences.push(pool.open(text));
-      sessions.push(await openSession(model, parameters, device));
+      sessions.push(await openSession(model, parameters, device, { cacheDtype }));
       const logits = (await pool.read(sequences.at(-1)!)).slice();
-      assert.ok(largest(await sessions.at(-1)!.prefill(text), logits) < TOLERANCE, `a prompt of ${length}`);
+      assert.ok(largest(await sessions.at(-1)!.prefill(text), logits) < tolerance, `a prompt of ${length}`);
     }
     for (const active of [[0, 1, 2], [2, 0], [1, 2, 0], [1]]) {
       for (const i of active) pool.append(sequences[i], 7 * i + active.length);
       const batch = (await pool.step(active.map((i) => sequences[i]))).map((logits) => logits.slice());
       for (const [n, i] of active.entries()) {
-        assert.ok(largest(sessions[i].step(7 * i + active.length), batch[n]) < TOLERANCE, `sequence ${i}`);
+        assert.ok(largest(sessions[i].step(7 * i + active.length), batch[n]) < tolerance, `sequence ${i}`);
       }
     }
     pool.close();

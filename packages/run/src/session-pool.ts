@@ -3,7 +3,7 @@
 // turn of a conversation, a prompt that always begins the same). A cache of attention is cut back to what both have in
 // common; a recurrent state is of use only where all that it has read begins the prompt.
 
-import type { CompileOptions, Device, DeviceTensor, Executable, Graph, TensorType } from "@fidelity/core";
+import type { CacheDtype, CompileOptions, Device, DeviceTensor, Executable, Graph, TensorType } from "@fidelity/core";
 import { openSession } from "@fidelity/models";
 import type { DeviceParameters, Model, Session } from "@fidelity/models";
 import { FidelityError } from "@fidelity/units";
@@ -30,6 +30,8 @@ export interface SessionPoolOptions {
   readonly device: Device;
   /** Tokens that every session has room for; without it, powers of two as texts need them. */
   readonly context?: number;
+  /** What keys and values of attention are stored as. */
+  readonly cacheDtype?: CacheDtype;
   /** Sessions that are kept while nobody uses them. */
   readonly idleMax: number;
 }
@@ -106,7 +108,7 @@ export class SessionPool {
   /** Takes the session that knows most of the prompt, or opens one. Throws `ModelClosedError`. */
   async take(prompt: ArrayLike<number>, tokens: number): Promise<Lane> {
     this.requireOpen();
-    const { model, parameters, device, idleMax, context } = this.#options;
+    const { model, parameters, device, idleMax, context, cacheDtype } = this.#options;
     const found = this.#fitting(prompt, tokens);
     if (found !== undefined) {
       this.#idle.splice(this.#idle.indexOf(found), 1);
@@ -118,7 +120,7 @@ export class SessionPool {
     this.#shrink(Math.max(0, idleMax - 1));
     const compiler = new TimedCompiler(device);
     const capacity = capacityFor(model, tokens, context);
-    const session = await this.during(openSession(model, parameters, compiler, { capacity }));
+    const session = await this.during(openSession(model, parameters, compiler, { capacity, cacheDtype }));
     if (this.#isClosed) session.close();
     this.requireOpen();
     const lane: Lane = { session, compiler, tokens: [], cachedTokens: 0, compileSeconds: 0 };

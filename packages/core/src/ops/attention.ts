@@ -5,9 +5,10 @@
 // or, where attention is not causal, what the last query sees. Scores may be capped: cap tanh(s / cap) (Gemma 2, arXiv
 // 2408.00118). Values may have another size than keys (DeepSeek-V2, arXiv 2405.04434). The logarithm of the normaliser
 // is a second result, so that the reverse pass recomputes p instead of storing it (Dao 2023, FlashAttention-2, arXiv
-// 2307.08691). Left out: other masks, dropout, and bf16 caches.
+// 2307.08691). Keys and values may be narrow, and are float32 once read. Left out: other masks, and dropout.
 
 import type { Checked, Dim, SameDim, Shape, ShapeError, ShowShape } from "@fidelity/units";
+import type { Dtype, HalfDtype } from "../dtype.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
 import type { HostTensor } from "../host.ts";
@@ -15,8 +16,14 @@ import type { CaseDraw, OpCase, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { attentionTangent } from "./attention_tangent.ts";
+import { cast } from "./cast.ts";
 import { lowerAttention } from "./kernels/attention.ts";
 import { positionOf, requirePosition } from "./rope.ts";
+
+/** What keys and values are stored as. */
+export type CacheDtype = "f32" | HalfDtype;
+
+export const CACHE_DTYPES: readonly CacheDtype[] = ["f32", "bf16", "f16"];
 
 export type AttentionAttrs = {
   readonly scale: number;
@@ -39,6 +46,8 @@ export interface AttentionDims {
   readonly capacity: number;
   readonly keyHeads: number;
   readonly groupSize: number;
+  /** How keys and values are stored. */
+  readonly cache: Dtype;
   /** Where keys lie in pages (paged_attention.ts) instead of one run of memory a sequence. */
   readonly paged?: { readonly pages: number; readonly pageSize: number };
 }
@@ -46,7 +55,7 @@ export interface AttentionDims {
 export function attentionDims(q: TensorType, v: TensorType): AttentionDims {
   const [batch, time, heads, size] = q.shape as [number, number, number, number];
   const [, capacity, keyHeads, valueSize] = v.shape as [number, number, number, number];
-  return { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize: heads / keyHeads };
+  return { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize: heads / keyHeads, cache: v.dtype };
 }
 
 /** The type of what comes out: [batch, time, heads, value size]. */
@@ -59,7 +68,7 @@ export const attentionOp: OpDef<AttentionAttrs> = {
   summary: "o = softmax(scale q k^T, keys 0..position + t) v, and the log of its normaliser",
   infer(inputs, attrs) {
     const [q, , v, position] = inputs as [TensorType, TensorType, TensorType, TensorType];
-    requireHeads("attention", inputs, attrs);
+    requireHeads("attention", inputs, attrs, CACHE_DTYPES);
     requirePosition("attention", position, inputs);
     return [attentionOutput(q, v), { dtype: "f32", shape: [q.shape[0]!, q.shape[2]!, q.shape[1]!] }];
   },
@@ -70,18 +79,23 @@ export const attentionOp: OpDef<AttentionAttrs> = {
   derivative: {
     kind: "rules",
     jvp: ({ inputs: [q, k, v, position], results: [o, lse] }, [dq, dk, dv], attrs) =>
-      attentionTangent({ q: q!, k: k!, v: v!, o: o!, lse: lse!, position: position! }, [dq, dk, dv], attrs),
+      attentionTangent({ q: q!, k: wide(k!), v: wide(v!), o: o!, lse: lse!, position: position! }, [dq, dk, dv], attrs),
   },
   lowering: { kind: "kernel", lower: lowerAttention },
   sample(draw) {
     const { q, k, v, attrs, range } = sampleAttention(draw);
+    const dtype = draw.pick(["f32", ...CACHE_DTYPES] as const);
     return {
-      inputs: [q, k, v, { dtype: "i32", shape: [] }],
+      inputs: [q, { ...k, dtype }, { ...v, dtype }, { dtype: "i32", shape: [] }],
       attrs,
       ranges: [undefined, undefined, undefined, range],
     };
   },
 };
+
+function wide(cached: Tensor): Tensor {
+  return cached.dtype === "f32" ? cached : cast(cached, "f32");
+}
 
 /** The number of the row in which key `key` of a sequence lies; one after the other unless pages say something else. */
 export type KeyRow = (sequence: number, key: number) => number;
@@ -112,15 +126,23 @@ export function evaluateAttention(
 }
 
 /**
- * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E] where G divides H, the first three
- * inputs, and attributes that mean something.
+ * Requires f32 queries [B, T, H, D], keys [B, S, G, D] and values [B, S, G, E], both of one dtype of `cached`, where G
+ * divides H, the first three inputs, and attributes that mean something.
  */
-export function requireHeads(op: string, inputs: readonly TensorType[], attrs: AttentionAttrs): void {
+export function requireHeads(
+  op: string,
+  inputs: readonly TensorType[],
+  attrs: AttentionAttrs,
+  cached: readonly Dtype[] = ["f32"],
+): void {
   const [q, k, v] = inputs as [TensorType, TensorType, TensorType];
   for (const input of [q, k, v]) {
-    const heads = input.dtype === "f32" && input.shape.length === 4 && elementCount(input.shape) > 0;
-    requireShape(heads, op, "takes f32 tensors [batch, time, heads, size]", inputs);
+    const heads = input.shape.length === 4 && elementCount(input.shape) > 0;
+    requireShape(heads, op, "takes tensors [batch, time, heads, size]", inputs);
   }
+  requireShape(q.dtype === "f32", op, "takes f32 queries", inputs, "cast them");
+  const stored = cached.includes(k.dtype) && k.dtype === v.dtype;
+  requireShape(stored, op, `takes keys and values of one dtype: ${cached.join(", ")}`, inputs, "cast them");
   requireShape(
     k.shape.slice(0, 3).every((dim, axis) => dim === v.shape[axis]),
     op,
@@ -299,13 +321,14 @@ export type AttentionOutput<Q extends Shape, V extends Shape> = number extends Q
 /**
  * Attention of queries `q` [batch, time, heads, size] over a cache of keys [batch, capacity, key heads, size] and
  * values [batch, capacity, key heads, value size]; key heads divide heads. Query t sees the keys 0..position + t, or
- * those of them that the options leave; a position beyond the cache counts as its last one.
+ * those of them that the options leave; a position beyond the cache counts as its last one. Keys and values have one
+ * dtype, which may be bf16 or f16.
  * @throws ShapeMismatchError when shapes do not fit, or an option is out of range.
  */
 export function attention<Q extends Shape, K extends Shape, V extends Shape>(
   q: Tensor<Q, "f32">,
-  k: Checked<AttentionShape<Q, K>, Tensor<K, "f32">>,
-  v: Checked<AttentionValues<K, V>, Tensor<V, "f32">>,
+  k: Checked<AttentionShape<Q, K>, Tensor<K, CacheDtype>>,
+  v: Checked<AttentionValues<K, V>, Tensor<V, CacheDtype>>,
   position: Tensor<readonly [], "i32">,
   { scale = 1 / Math.sqrt(q.shape[q.rank - 1] ?? 1), window, softcap, causal = true }: AttentionOptions = {},
 ): AttentionResult<AttentionOutput<Q, V>> {

@@ -9,8 +9,8 @@ import type { Tensor, TensorType } from "../graph.ts";
 import { emit } from "../graph.ts";
 import type { OpDef } from "../op.ts";
 import { IndexRangeError, requireShape } from "../op.ts";
-import type { AttentionAttrs, AttentionDims, AttentionOptions, KeyRow } from "./attention.ts";
-import { attentionDims, attentionOutput, evaluateAttention, requireHeads } from "./attention.ts";
+import type { AttentionAttrs, AttentionDims, AttentionOptions, CacheDtype, KeyRow } from "./attention.ts";
+import { attentionDims, attentionOutput, CACHE_DTYPES, evaluateAttention, requireHeads } from "./attention.ts";
 import { lowerAttention } from "./kernels/attention.ts";
 import { requirePositions } from "./rope.ts";
 
@@ -34,7 +34,7 @@ export const pagedAttentionOp: OpDef<AttentionAttrs> = {
     const [q, k, v, position, table] = inputs as [TensorType, TensorType, TensorType, TensorType, TensorType];
     // One sequence is as good as another here: the batch of keys and values is that of the pages.
     const heads = q.shape.length === 4 ? { ...q, shape: [k.shape[0]!, ...q.shape.slice(1)] } : q;
-    requireHeads(NAME, [heads, k, v], attrs);
+    requireHeads(NAME, [heads, k, v], attrs, CACHE_DTYPES);
     requireShape(attrs.causal ?? true, NAME, "is not causal", inputs);
     const batch = q.shape[0]!;
     requireShape(batch > 0, NAME, "there are no sequences", inputs);
@@ -68,7 +68,8 @@ export const pagedAttentionOp: OpDef<AttentionAttrs> = {
   sample(draw) {
     const [batch, time, keyHeads, size] = [draw.int(1, 3), draw.int(1, 11), draw.int(1, 2), draw.int(1, 21)];
     const [pages, perSequence, pageSize] = [draw.int(1, 4), draw.int(1, 3), PAGE_SIZE_MIN];
-    const kept = (last: number): TensorType => ({ dtype: "f32", shape: [pages, pageSize, keyHeads, last] });
+    const dtype = draw.pick(CACHE_DTYPES);
+    const kept = (last: number): TensorType => ({ dtype, shape: [pages, pageSize, keyHeads, last] });
     const attrs = {
       scale: 1 / Math.sqrt(size),
       ...draw.pick<Partial<AttentionAttrs>>([{}, { window: draw.int(1, 40) }]),
@@ -96,13 +97,14 @@ export type PagedAttentionOptions = Omit<AttentionOptions, "causal">;
  * page size, key heads, value size]: [batch, time, heads, value size]. `position` is i32 [batch], `table` i32 [batch,
  * pages of a sequence]. Query t of sequence b sees the keys 0 to position[b] + t, or those of them that the options
  * leave; key s of a sequence is in page `table`[b, floor(s / page size)], at s mod page size. A position beyond those
- * pages counts as their last one. Pages that nobody sees may be named by any number of a page.
+ * pages counts as their last one. Pages that nobody sees may be named by any number of a page. Keys and values have one
+ * dtype, which may be bf16 or f16.
  * @throws ShapeMismatchError when shapes do not fit, an option is out of range, or the page size is no power of two.
  */
 export function pagedAttention(
   q: Tensor<Shape, "f32">,
-  k: Tensor<Shape, "f32">,
-  v: Tensor<Shape, "f32">,
+  k: Tensor<Shape, CacheDtype>,
+  v: Tensor<Shape, CacheDtype>,
   position: Tensor<Shape, "i32">,
   table: Tensor<Shape, "i32">,
   { scale = 1 / Math.sqrt(q.shape[q.rank - 1] ?? 1), window, softcap }: PagedAttentionOptions = {},

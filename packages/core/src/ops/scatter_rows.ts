@@ -6,18 +6,20 @@
 
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "../dtype.ts";
-import { DTYPES } from "../dtype.ts";
+import { isHalf } from "../dtype.ts";
+import { tangentType } from "../derive/linearize.ts";
 import type { Tensor, TensorType } from "../graph.ts";
 import { emitOne, sameShape } from "../graph.ts";
+import type { LoopValue } from "../loop/ir.ts";
 import type { LowerContext, OpDef } from "../op.ts";
 import { requireShape } from "../op.ts";
 import { elementCount } from "../storage.ts";
 import { broadcastTo } from "./broadcast.ts";
+import { cellBytes, loadElement, storeElement } from "./cells.ts";
 import { NUMERIC } from "./elementwise.ts";
 import { eq } from "./eq.ts";
 import { gather, hostRows } from "./gather.ts";
 import { iota } from "./iota.ts";
-import { elementLoopType } from "./loop-types.ts";
 import { reshape } from "./reshape.ts";
 import { CHUNK_COLUMNS, vectorLoop } from "./scatter_add.ts";
 import { select } from "./select.ts";
@@ -32,10 +34,11 @@ const NAME = "scatter_rows";
 export const scatterRowsOp: OpDef<ScatterRowsAttrs> = {
   name: NAME,
   summary: "y = x, with y[ids[...], :] = rows[..., :], or += where mode is add",
-  infer(inputs) {
+  infer(inputs, { mode }) {
     const [x, ids, rows] = inputs as [TensorType, TensorType, TensorType];
     requireShape(x.shape.length === 2, NAME, "the table is not [rows, columns]", inputs);
-    requireShape(NUMERIC.includes(x.dtype), NAME, `does not work on ${x.dtype}`, inputs);
+    const works = NUMERIC.includes(x.dtype) || (mode === "set" && isHalf(x.dtype));
+    requireShape(works, NAME, `with mode ${mode} does not work on ${x.dtype}`, inputs);
     requireShape(x.dtype === rows.dtype, NAME, "dtypes differ", inputs, "cast the rows");
     requireShape(ids.dtype === "i32", NAME, "the ids are not i32", inputs);
     requireShape(
@@ -60,14 +63,14 @@ export const scatterRowsOp: OpDef<ScatterRowsAttrs> = {
   derivative: {
     kind: "rules",
     jvp: ({ inputs: [x, ids, rows] }, [dx, , dRows], attrs) => [
-      emitOne(scatterRowsOp, [dx ?? zerosLike(x!), ids!, dRows ?? zerosLike(rows!)], attrs),
+      emitOne(scatterRowsOp, [dx ?? zeroTangent(x!), ids!, dRows ?? zeroTangent(rows!)], attrs),
     ],
     transpose({ inputs: [x, ids, rows] }, [ct], [inX, , inRows], { mode }) {
       const numbers = ids as Tensor<Shape, "i32">;
       const picked = inRows ? gather(ct!, numbers) : undefined;
       if (mode === "add") return [inX ? ct : undefined, undefined, picked];
       return [
-        inX ? emitOne(scatterRowsOp, [ct!, ids!, zerosLike(rows!)], { mode }) : undefined,
+        inX ? emitOne(scatterRowsOp, [ct!, ids!, zeroTangent(rows!)], { mode }) : undefined,
         undefined,
         picked && keepLast(picked, numbers, x!.shape[0]!),
       ];
@@ -77,18 +80,23 @@ export const scatterRowsOp: OpDef<ScatterRowsAttrs> = {
   sample(draw) {
     const [rows, columns] = [draw.int(1, 5), draw.int(1, 40)];
     const ids = draw.pick([[], [6], [2, 4]]);
-    const dtype = draw.pick(["f32", "f32", "f32", "i32"] as const);
+    const mode = draw.pick(["set", "add"] as const);
+    const dtype = draw.pick(["f32", "f32", "i32", mode === "set" ? "f16" : "f32"] as const);
     return {
       inputs: [
         { dtype, shape: [rows, columns] },
         { dtype: "i32", shape: ids },
         { dtype, shape: [...ids, columns] },
       ],
-      attrs: { mode: draw.pick(["set", "add"] as const) },
+      attrs: { mode },
       ranges: [undefined, [0, rows - 1], undefined],
     };
   },
 };
+
+function zeroTangent(of: Tensor): Tensor {
+  return zerosLike(of, tangentType(of.type)!.dtype);
+}
 
 /** `rows` with zeros in place of those that a later one with the same number has replaced. */
 function keepLast(rows: Tensor, ids: Tensor<Shape, "i32">, count: number): Tensor {
@@ -117,7 +125,7 @@ function lowerScatterRows(context: LowerContext, { mode }: ScatterRowsAttrs): vo
     const side = { offset: 0, strides };
     lowerCopy(context, x.dtype, x.shape, { ...side, buffer: context.input(0) }, { ...side, buffer: context.result(0) });
   }
-  const bytes = DTYPES[x.dtype].elementBytes!;
+  const bytes = cellBytes(x.dtype);
   const lanes = x.dtype === "f64" ? 1 : context.lanes;
   const buffers = [context.input(1), context.input(2), context.result(0)];
   const chunks = Math.ceil(columns / CHUNK_COLUMNS);
@@ -128,10 +136,10 @@ function lowerScatterRows(context: LowerContext, { mode }: ScatterRowsAttrs): vo
       const from = k.offset(rowsAt!, i, columns * bytes);
       const to = k.offset(resultAt!, clampedIndex(k, k.offset(idsAt!, i, 4), rows - 1), columns * bytes);
       vectorLoop(k, low, high, lanes, (column, width) => {
-        const type = elementLoopType(x.dtype, width);
+        const load = (address: LoopValue): LoopValue => loadElement(k, x.dtype, width, address);
         const at = k.offset(to, column, bytes);
-        const row = k.load(type, k.offset(from, column, bytes));
-        k.store(mode === "add" ? k.add(k.load(type, at), row) : row, at);
+        const row = load(k.offset(from, column, bytes));
+        storeElement(k, mode === "add" ? k.add(load(at), row) : row, x.dtype, at);
       });
     });
   });

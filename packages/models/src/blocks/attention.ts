@@ -81,8 +81,8 @@ export function softmaxMixer(
   options: AttentionOptions,
 ): Mixer<KeyValueCache> {
   return {
-    stateTypes({ batch, capacity }) {
-      const cache: TensorType = { dtype: "f32", shape: [batch, capacity, keyValueHeadCount, headDim] };
+    stateTypes({ batch, capacity, cacheDtype: dtype = "f32" }) {
+      const cache: TensorType = { dtype, shape: [batch, capacity, keyValueHeadCount, headDim] };
       return { keys: cache, values: cache };
     },
     mix(queries, keys, values, place) {

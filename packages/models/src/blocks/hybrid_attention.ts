@@ -6,7 +6,7 @@ import { mul, rope, sigmoid } from "@fidelity/core";
 import type { TensorsOf } from "../parameters.ts";
 import { standingOf } from "../model.ts";
 import type { KeyValueCache } from "./attention.ts";
-import type { CacheTensor } from "./cache.ts";
+import type { Heads } from "./cache.ts";
 import { attendCache, writeCache } from "./cache.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
@@ -60,16 +60,16 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
       ...(sizes.attentionNorm ? { queryNorm: normParameters(size), keyNorm: normParameters(size) } : {}),
       output: stackLinearParameters(weights, dim, headCount * size, outputStd),
     },
-    stateTypes({ batch, capacity }) {
-      const cache = stateType(batch, capacity, keyHeadCount, size);
+    stateTypes({ batch, capacity, cacheDtype: dtype = "f32" }) {
+      const cache = { ...stateType(batch, capacity, keyHeadCount, size), dtype };
       return { keys: cache, values: cache };
     },
     mix(parameters, x, past) {
       const standing = standingOf(past);
-      const turned = (heads: Floats, gain: Gain): CacheTensor => {
+      const turned = (heads: Floats, gain: Gain): Heads => {
         const normed = gain === undefined ? heads : norm(gain, heads, normEpsilon);
-        if (ropeSize === 0) return normed as CacheTensor;
-        return rope(normed, standing.position, { theta, pairing, dims: ropeSize }) as CacheTensor;
+        if (ropeSize === 0) return normed as Heads;
+        return rope(normed, standing.position, { theta, pairing, dims: ropeSize }) as Heads;
       };
       const heads = (to: "query" | "key" | "value", count: number): Floats =>
         toHeads(stackLinear(weights, parameters[to], x), count);
@@ -77,7 +77,7 @@ export function hybridAttention(sizes: HybridAttentionSizes, outputStd: number):
       const [query, gate] = sizes.attentionGate ? splitLast(asked, [size, size]) : [asked, undefined];
       const queries = turned(query, parameters.queryNorm);
       const keys = turned(heads("key", keyHeadCount), parameters.keyNorm);
-      const values = heads("value", keyHeadCount) as CacheTensor;
+      const values = heads("value", keyHeadCount) as Heads;
       const state = {
         keys: writeCache(past?.state.keys, keys, standing),
         values: writeCache(past?.state.values, values, standing),

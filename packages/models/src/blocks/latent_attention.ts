@@ -14,7 +14,7 @@ import type { ParameterSpec, TensorsOf } from "../parameters.ts";
 import { matrices } from "../parameters.ts";
 import type { Place } from "./attention.ts";
 import type { CacheTensor, Heads } from "./cache.ts";
-import { attendCache, writeCache } from "./cache.ts";
+import { attendCache, readCache, writeCache } from "./cache.ts";
 import type { LinearParameters } from "./linear.ts";
 import { linear, linearParameters } from "./linear.ts";
 import type { NormParameters } from "./norm.ts";
@@ -70,9 +70,9 @@ export type LatentCache = { readonly latents: CacheTensor };
 
 export function latentCacheTypes(
   { latentRank, ropeDim }: LatentAttentionSizes,
-  { batch, capacity }: StateSize,
+  { batch, capacity, cacheDtype: dtype = "f32" }: StateSize,
 ): { readonly latents: TensorType } {
-  return { latents: { dtype: "f32", shape: [batch, capacity, 1, latentRank + ropeDim] } };
+  return { latents: { dtype, shape: [batch, capacity, 1, latentRank + ropeDim] } };
 }
 
 type Floats = Tensor<Shape, "f32">;
@@ -100,7 +100,7 @@ export function latentAttention(
   let mixed: Heads;
   // Pages hold the latents of other sequences, too, whose keys nobody needs.
   if (place.pages === undefined && paysForKeys(sizes, time)) {
-    const { keys, values } = expandedKeys(parameters, latents, sizes);
+    const { keys, values } = expandedKeys(parameters, readCache(latents), sizes);
     mixed = attendCache(concat([plain, turned], 3) as Heads, keys, values, place, { scale });
   } else {
     const absorbed = concat([perHead(plain, parameters.keyUp.weight), turned], 3) as Heads;
@@ -143,7 +143,7 @@ function perHead(x: Heads, weight: Floats): Heads {
 /** Keys and values of all heads for every token of a cache. */
 function expandedKeys(
   { keyUp, valueUp }: Parameters,
-  cache: CacheTensor,
+  cache: Heads,
   { headCount, latentRank, keyDim, ropeDim, valueDim }: LatentAttentionSizes,
 ): { readonly keys: Heads; readonly values: Heads } {
   const [batch, capacity] = cache.shape;

@@ -1,7 +1,7 @@
 // A model's forward pass as a program that is bound to memory: tokens and positions go in, the state is updated where
 // it lies, and logits come out if they are wanted.
 
-import type { Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
+import type { CacheDtype, Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
 import { flattenTree, isTensorType, trace } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
@@ -124,12 +124,12 @@ export interface StateLeaf {
   readonly type: TensorType;
 }
 
-/** The leaves of a model's state, in order. */
-export function stateLeaves(model: Model): readonly StateLeaf[] {
+/** The leaves of a model's state, in order, with caches of a dtype. */
+export function stateLeaves(model: Model, cacheDtype?: CacheDtype): readonly StateLeaf[] {
   const shapes = (batch: number, capacity: number): readonly (readonly number[])[] =>
     flattenTree(model.stateTypes({ batch, capacity }), isTensorType).map(({ leaf }) => leaf.shape);
   const [longer, wider] = [shapes(1, 2), shapes(2, 1)];
-  return flattenTree(model.stateTypes({ batch: 1, capacity: 1 }), isTensorType).map(({ path, leaf }, i) => {
+  return flattenTree(model.stateTypes({ batch: 1, capacity: 1, cacheDtype }), isTensorType).map(({ path, leaf }, i) => {
     const isCache = longer[i].some((size, axis) => size !== leaf.shape[axis]);
     const leads = wider[i].every((size, axis) => size === (axis === 0 ? 2 : 1) * leaf.shape[axis]);
     invariant(leads, `the state ${path} of a ${model.architecture} model has the batch in front`);

@@ -19,16 +19,18 @@ const configs: readonly PlainConfig[] = [
   { architecture: "mamba", ...small, layerCount: 2, pattern: "MA", attentionHeadCount: 2, contextLength: 100 },
 ];
 
-for (const config of configs) {
-  test(`${String(config.architecture)}: a pool goes on from where a session is`, async () => {
+const cases = [...configs.map((config) => [config, undefined] as const), [configs[0], "f16"] as const];
+
+for (const [config, cacheDtype] of cases) {
+  test(`${String(config.architecture)}, ${cacheDtype ?? "f32"}: a pool goes on from where a session is`, async () => {
     const device = createInterpreter();
     const model = createModel(config);
     const values = randomParameters(model, 3);
     const parameters = createParameters(device, parameterTypes(model.parameters, { packed: false }), (tensor, path) =>
       encodeTensor(values.get(path)!, tensor.bytes()),
     );
-    const pool = openSequencePool(model, parameters, device, { lanes: 2, capacity: 256, pageSize: 32 });
-    const session = await openSession(model, parameters, device, { chunkLength: 8 });
+    const pool = openSequencePool(model, parameters, device, { lanes: 2, capacity: 256, pageSize: 32, cacheDtype });
+    const session = await openSession(model, parameters, device, { chunkLength: 8, cacheDtype });
     const read: number[] = [];
     for (const length of [31, 1, 63]) {
       const text = randomTokens(model, 1, length + 1, length)[0];
@@ -42,7 +44,8 @@ for (const config of configs) {
       pool.free(sequence);
       read.push(...text);
     }
-    const start = pool.restore((await openSession(model, parameters, device)).saveSequence([1], pool.pageSize));
+    const empty = await openSession(model, parameters, device, { cacheDtype });
+    const start = pool.restore(empty.saveSequence([1], pool.pageSize));
     assert.deepEqual([start.position, (await pool.read(start)).length], [0, model.vocabSize]);
     pool.close();
   });

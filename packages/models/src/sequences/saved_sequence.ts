@@ -1,6 +1,7 @@
 // What a session has read, in the form in which a pool takes it in: rows of a cache become pages.
 
 import { storageBytes } from "@fidelity/core";
+import type { CacheDtype } from "@fidelity/core";
 import type { Model } from "../model.ts";
 import { stateLeaves } from "./forward_program.ts";
 import type { SavedSequence } from "./pool_options.ts";
@@ -9,11 +10,16 @@ import type { SavedSequence } from "./pool_options.ts";
 export function saveSequence(
   model: Model,
   state: readonly Uint8Array[],
-  { tokens, position, pageSize }: Pick<SavedSequence, "tokens" | "position"> & { readonly pageSize: number },
+  {
+    tokens,
+    position,
+    pageSize,
+    cacheDtype,
+  }: Pick<SavedSequence, "tokens" | "position"> & { readonly pageSize: number; readonly cacheDtype?: CacheDtype },
 ): SavedSequence {
   const rows = Math.ceil(position / pageSize) * pageSize;
   const [pages, states]: Uint8Array[][] = [[], []];
-  for (const [i, { isCache, type }] of stateLeaves(model).entries()) {
+  for (const [i, { isCache, type }] of stateLeaves(model, cacheDtype).entries()) {
     if (!isCache) {
       states.push(state[i].slice());
       continue;

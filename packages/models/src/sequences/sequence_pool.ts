@@ -225,8 +225,8 @@ export class SequencePool {
   }
 
   /**
-   * A sequence that goes on from what `save` gave, of this pool or of another one with the same model and page size.
-   * Throws `SessionStateError` for any other, `OutOfPagesError`, and as `open`.
+   * A sequence that goes on from what `save` gave, of this pool or of another one with the same model, page size and
+   * dtype of caches. Throws `SessionStateError` for any other, `OutOfPagesError`, and as `open`.
    */
   restore({ tokens, position, pages: copies, state }: SavedSequence): Sequence {
     const { pages, lanes, leaves } = this.#tensors;
@@ -284,19 +284,21 @@ export class SequencePool {
   }
 
   #allocate(): PoolTensors {
-    const { lanes, capacity, pageSize } = this.#settings;
-    const leaves = stateLeaves(this.model);
+    const { lanes, capacity, pageSize, cacheDtype } = this.#settings;
+    const leaves = stateLeaves(this.model, cacheDtype);
     const count = leaves.some(({ isCache }) => isCache) ? Math.ceil(capacity / pageSize) : 0;
-    const tensor = (shape: readonly number[]): DeviceTensor => {
-      const made = this.#device.tensor({ dtype: "f32", shape });
+    const tensor = (type: TensorType): DeviceTensor => {
+      const made = this.#device.tensor(type);
       this.#owned.push(made);
       return made;
     };
     const caches = leaves.map(({ isCache, type }) =>
-      isCache ? tensor([1 + count, pageSize, ...type.shape.slice(2)]) : undefined,
+      isCache ? tensor({ ...type, shape: [1 + count, pageSize, ...type.shape.slice(2)] }) : undefined,
     );
     const states = (size: number): DeviceTensor[] =>
-      leaves.filter(({ isCache }) => !isCache).map(({ type }) => tensor([size, ...type.shape.slice(1)]));
+      leaves
+        .filter(({ isCache }) => !isCache)
+        .map(({ type }) => tensor({ ...type, shape: [size, ...type.shape.slice(1)] }));
     const pages = caches.filter((cache) => cache !== undefined);
     return {
       leaves,

@@ -12,9 +12,11 @@ import { exp2Of, exp2OfAll, logOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
+import { cellBytes } from "../cells.ts";
 import { pagedDims } from "../paged_attention.ts";
 import type { AttentionSchedule, HeadPanels } from "./attention_blocks.ts";
 import {
+  cacheCells,
   chooseAttentionSchedule,
   clearRows,
   eachPanel,
@@ -140,7 +142,7 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
           : panelsOfHead(k, keysBase!, panels, dims, sequence, keyHead),
       values: (key) => {
         const base = k.offset(vBase!, firstRow(k, dims, tableAt, sequence, key), strides.value);
-        return k.offset(base, keyHead, valueSize * 4);
+        return k.offset(base, keyHead, valueSize * cellBytes(dims.cache));
       },
       o: ofQueries(oBase!, strides.output, valueSize),
       lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
@@ -225,6 +227,7 @@ function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, key
   const { dims, schedule, type } = block;
   const { output, value } = headStrides(dims);
   const values = k.offset(block.values(firstKey), firstKey, value);
+  const cells = cacheCells(dims);
   for (const piece of rowPieces(dims.valueSize, type.lanes, schedule.vectors)) {
     const offsets = pieceOffsets(piece);
     const at = (n: number): number => Math.floor(n / piece.count) * output + offsets[n % piece.count]!;
@@ -240,10 +243,10 @@ function addValues(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue, key
       left: block.scores,
       leftRowBytes: schedule.keyBlock * 4,
       leftStepBytes: 4,
-      right: k.add(values, k.index(piece.offset)),
+      right: k.add(values, k.index((piece.offset / 4) * cellBytes(dims.cache))),
       rightStepBytes: value,
     };
-    const sums = multiplyBlock(k, operands, rows, piece, keys, before);
+    const sums = multiplyBlock(k, operands, rows, { ...piece, cells }, keys, before);
     (isSingle(block) ? scaled((n) => sums[n]!) : sums).forEach((sum, n) => k.store(sum, o, at(n)));
   }
 }

@@ -8,6 +8,8 @@ import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
 import type { AttentionMask } from "./attention_mask.ts";
 import { alignDown, firstOfKeys, limitOf } from "./attention_mask.ts";
+import { cellBytes, loadElement } from "../cells.ts";
+import type { PanelCells } from "./gemm_pack.ts";
 import { packPanel } from "./gemm_pack.ts";
 import { pieceOffsets, rowPieces } from "./lanes.ts";
 import { clampedIndex } from "../strided.ts";
@@ -20,12 +22,22 @@ export interface HeadStrides {
   readonly output: number;
 }
 
-export function headStrides({ heads, keyHeads, size, valueSize }: AttentionDims): HeadStrides {
+export function headStrides({ heads, keyHeads, size, valueSize, cache }: AttentionDims): HeadStrides {
+  const bytes = cellBytes(cache);
   return {
     query: heads * size * 4,
-    key: keyHeads * size * 4,
-    value: keyHeads * valueSize * 4,
+    key: keyHeads * size * bytes,
+    value: keyHeads * valueSize * bytes,
     output: heads * valueSize * 4,
+  };
+}
+
+/** How keys and values are read where they are not stored as float32. */
+export function cacheCells({ cache }: AttentionDims): PanelCells | undefined {
+  if (cache === "f32") return undefined;
+  return {
+    bytes: cellBytes(cache),
+    load: (k, type, address, offset) => loadElement(k, cache, type.lanes, address, offset),
   };
 }
 
@@ -194,18 +206,19 @@ function packKeys(
 ): void {
   const { dims, mask, size, width, sequence, keyHead, position } = keys;
   const { time, capacity } = mask;
-  const strideBytes = dims.keyHeads * size * 4;
+  const bytes = cellBytes(dims.cache);
+  const strides = { element: dims.keyHeads * size * bytes, depth: bytes, cells: cacheCells(dims) };
   const visible = k.min(k.add(position, k.index(time)), k.index(capacity));
   const start = alignDown(k, firstOfKeys(k, mask, limitOf(k, mask, position, k.index(0))), width);
   const first = mask.window === undefined ? low : k.max(low, start);
   k.loop(first, k.min(high, visible), width, (key) => {
     const row = k.add(firstRow(k, dims, keys.table, sequence, key), key);
     const panel = {
-      from: k.offset(k.offset(keys.rows, row, strideBytes), keyHead, size * 4),
+      from: k.offset(k.offset(keys.rows, row, strides.element), keyHead, size * bytes),
       to: k.offset(panels, key, size * 4),
     };
     const pack = (count: number) => (): readonly LoopValue[] => {
-      packPanel(k, { ...panel, strides: { element: strideBytes, depth: 4 }, count, width, depth: size }, vector);
+      packPanel(k, { ...panel, strides, count, width, depth: size }, vector);
       return [];
     };
     const rest = capacity % width;

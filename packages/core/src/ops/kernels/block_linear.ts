@@ -317,8 +317,8 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
 }
 
 /**
- * Asks for `count` lines from `first` on, some way ahead; of fractions, those that begin there. A few at a time, between
- * products: where many are asked for at once, they wait for each other, and products for them.
+ * Asks for `count` lines from `first` on, some way ahead; of fractions, those that begin there. A few at a time,
+ * between products: where many are asked for at once, they wait for each other, and products for them.
  */
 function prefetchLines(k: KernelBuilder, lines: LoopValue, first: number, count: number): void {
   for (let line = Math.ceil(first); line < first + count; line++) {

@@ -5,6 +5,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { VectorTarget } from "../../op.ts";
+import type { PanelCells } from "./gemm_pack.ts";
 import { DEFAULT_REGISTERS } from "../../op.ts";
 
 /** Where the operands of a register block lie, in bytes. */
@@ -28,6 +29,8 @@ export interface BlockColumns {
   readonly count: number;
   /** Adds the product of an element, repeated in all lanes, and a vector to a sum; a multiply-add unless said. */
   readonly multiply?: (element: LoopValue, vector: LoopValue, sum: LoopValue) => LoopValue;
+  /** How the elements of vectors are stored, where that is not as they are in registers. */
+  readonly cells?: PanelCells;
 }
 
 /** Steps that one turn of the loop takes. */
@@ -69,16 +72,17 @@ function takeSteps(
   k: KernelBuilder,
   operands: BlockOperands,
   rows: number,
-  { type, count, multiply = (element, vector, sum) => k.fma(element, vector, sum) }: BlockColumns,
+  { type, count, cells, multiply = (element, vector, sum) => k.fma(element, vector, sum) }: BlockColumns,
   sums: readonly LoopValue[],
   steps: number,
 ): LoopValue[] {
   const { left, leftRowBytes, leftStepBytes, right, rightStepBytes, leftAhead } = operands;
-  const vectorBytes = type.lanes * (type.kind === "f64" ? 8 : 4);
+  const vectorBytes = type.lanes * (cells?.bytes ?? (type.kind === "f64" ? 8 : 4));
+  const load = cells?.load ?? ((_k, columns, address, offset) => k.load(columns, address, offset));
   const next = [...sums];
   for (let step = 0; step < steps; step++) {
     const vectors = Array.from({ length: count }, (_, v) =>
-      k.load(type, right, step * rightStepBytes + v * vectorBytes),
+      load(k, type, right, step * rightStepBytes + v * vectorBytes),
     );
     if (leftAhead !== undefined) k.prefetch(left, (step + leftAhead) * leftStepBytes);
     for (let row = 0; row < rows; row++) {
