@@ -99,7 +99,8 @@ export const PASSES: readonly Pass[] = [
   },
   {
     name: "layout",
-    summary: "donated results take over their parameter's memory where the order allows it",
+    summary:
+      "donated results take over their parameter's memory where the order allows it; what frees memory runs early",
     run(compilation) {
       const { units, inPlace } = planDonations(compilation.graph, compilation.units!, compilation.donations);
       return { ...compilation, units, inPlace };

@@ -7,19 +7,20 @@ import { sameType } from "@fidelity/core";
 import type { FusedUnit, Unit } from "./fuse.ts";
 import { accessOf, operandsOf, resolveAlias } from "./fuse.ts";
 import { passesOf } from "../lower/row_plan.ts";
+import { UnitOrder } from "./unit_order.ts";
 
 export interface Donation {
   readonly parameter: number;
   readonly result: number;
 }
 
-/** Units in an order that lets donated results be computed in place, and the results that can be. */
+/** Units in an order that lets donated results be computed in place (unit_order.ts), and the results that can be. */
 export function planDonations(
   graph: Graph,
   units: readonly Unit[],
   donations: readonly Donation[],
 ): { readonly units: readonly Unit[]; readonly inPlace: ReadonlySet<number> } {
-  const order = new UnitOrder(units);
+  const order = new UnitOrder(units, graph.results);
   const inPlace = new Set<number>();
   for (const { parameter, result } of donations) {
     const source = graph.parameters[parameter]!;
@@ -34,10 +35,6 @@ export function planDonations(
     inPlace.add(result);
   }
   return { units: order.sorted(), inPlace };
-}
-
-function nodesOf(unit: Unit): readonly Node[] {
-  return unit.kind === "fused" ? unit.nodes : [unit.node];
 }
 
 /** Whether a unit reads each element of `source` before it writes the same element of `target`. */
@@ -72,78 +69,4 @@ function fusedCanOverwrite(unit: FusedUnit, source: Tensor, target: Tensor): boo
       return passOf.get(node.results[0]!)! <= written;
     }),
   );
-}
-
-/** The dependencies between units, which donations add to. */
-class UnitOrder {
-  readonly #units: readonly Unit[];
-  readonly #producer = new Map<Tensor, Unit>();
-  readonly #readers = new Map<Tensor, Unit[]>();
-  readonly #dependencies = new Map<Unit, Set<Unit>>();
-
-  constructor(units: readonly Unit[]) {
-    this.#units = units;
-    for (const unit of units) {
-      const results = unit.kind === "fused" ? unit.outputs : unit.node.results;
-      for (const result of results) this.#producer.set(result, unit);
-    }
-    for (const unit of units) {
-      const read = new Set<Tensor>();
-      const own = new Set(nodesOf(unit));
-      const visit = (tensor: Tensor): void => {
-        const base = resolveAlias(tensor);
-        // What a fused unit computes is its own, even if another one writes it, too.
-        if (read.has(base) || (unit.kind === "fused" && own.has(base.node))) return;
-        read.add(base);
-        // Virtual nodes (broadcasts) belong to no unit: their readers read what is behind them.
-        if (!this.#producer.has(base)) base.node.inputs.forEach(visit);
-      };
-      for (const node of nodesOf(unit)) node.inputs.forEach(visit);
-      const dependencies = new Set<Unit>();
-      for (const base of read) {
-        const producer = this.#producer.get(base);
-        if (producer !== undefined && producer !== unit) dependencies.add(producer);
-        this.#readers.set(base, [...(this.#readers.get(base) ?? []), unit]);
-      }
-      this.#dependencies.set(unit, dependencies);
-    }
-  }
-
-  producerOf(tensor: Tensor): Unit | undefined {
-    return this.#producer.get(tensor);
-  }
-
-  readersOf(tensor: Tensor): readonly Unit[] {
-    return this.#readers.get(tensor) ?? [];
-  }
-
-  require(unit: Unit, before: Unit): void {
-    this.#dependencies.get(unit)!.add(before);
-  }
-
-  dependsOn(unit: Unit, on: Unit): boolean {
-    const seen = new Set<Unit>();
-    const stack = [unit];
-    while (stack.length > 0) {
-      const next = stack.pop()!;
-      if (next === on) return true;
-      if (seen.has(next)) continue;
-      seen.add(next);
-      stack.push(...this.#dependencies.get(next)!);
-    }
-    return false;
-  }
-
-  sorted(): Unit[] {
-    const sorted: Unit[] = [];
-    const done = new Set<Unit>();
-    const visit = (unit: Unit): void => {
-      if (done.has(unit)) return;
-      done.add(unit);
-      for (const dependency of this.#dependencies.get(unit)!) visit(dependency);
-      sorted.push(unit);
-    };
-    this.#units.forEach(visit);
-    return sorted;
-  }
 }

@@ -29,8 +29,8 @@ interface Schedule {
   /** Rows of activations that share what is read and taken apart of the weights. */
   readonly rows: number;
   /**
-   * By turn and term, which of a vector's sums its products are added to. Terms of one weight may share; where there are
-   * more of them in one sum than in another, groups take turns, since a sum waits for each of its products.
+   * By turn and term, which of a vector's sums its products are added to. Terms of one weight may share; where there
+   * are more of them in one sum than in another, groups take turns, since a sum waits for each of its products.
    */
   readonly sumOf: readonly (readonly number[])[];
 }
