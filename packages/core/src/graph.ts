@@ -20,7 +20,9 @@ export function formatType(type: TensorType): string {
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((dim, i) => dim === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 export function sameType(a: TensorType, b: TensorType): boolean {
@@ -163,7 +165,10 @@ function hashAttrs(attrs: Attrs, keys: readonly string[]): number {
 
 function sameAttrs(a: Attrs, b: Attrs, keys: readonly string[]): boolean {
   if (keys.length !== Object.keys(b).length) return false;
-  for (const key of keys) if (!(key in b) || !sameAttr(a[key]!, b[key]!)) return false;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i]!;
+    if (!(key in b) || !sameAttr(a[key]!, b[key]!)) return false;
+  }
   return true;
 }
 
@@ -212,9 +217,10 @@ function makeNode(op: OpDef, inputs: readonly Tensor[], attrs: Attrs): Node {
     inputs.map((input) => input.type),
     attrs,
   );
-  const results: Tensor[] = [];
+  // As long as it gets: a list that grows keeps room for 16 more, in every node.
+  const results = new Array<Tensor>(types.length);
   const node: Node = { id: nextNodeId++, op, inputs: [...inputs], attrs, results };
-  for (let i = 0; i < types.length; i++) results.push(new Tensor(node, i, Object.freeze(types[i]!)));
+  for (let i = 0; i < types.length; i++) results[i] = new Tensor(node, i, Object.freeze(types[i]!));
   return node;
 }
 
@@ -245,20 +251,27 @@ export function emitOne<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[]
 export function topologicalOrder(roots: readonly Tensor[], enters: (node: Node) => boolean = () => true): Node[] {
   const order: Node[] = [];
   const seen = new Set<Node>();
-  const stack: { node: Node; next: number }[] = [];
+  // Nodes whose inputs are being visited, and how many of them were.
+  const path: Node[] = [];
+  const visited: number[] = [];
+  const begin = (node: Node): void => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    path.push(node);
+    visited.push(0);
+  };
   for (const root of roots) {
-    if (seen.has(root.node)) continue;
-    seen.add(root.node);
-    stack.push({ node: root.node, next: 0 });
-    while (stack.length > 0) {
-      const top = stack[stack.length - 1]!;
-      const input = top.next > 0 || enters(top.node) ? top.node.inputs[top.next++] : undefined;
-      if (input === undefined) {
-        order.push(top.node);
-        stack.pop();
-      } else if (!seen.has(input.node)) {
-        seen.add(input.node);
-        stack.push({ node: input.node, next: 0 });
+    begin(root.node);
+    while (path.length > 0) {
+      const last = path.length - 1;
+      const node = path[last]!;
+      const next = visited[last]!++;
+      const input = next > 0 || enters(node) ? node.inputs[next] : undefined;
+      if (input !== undefined) begin(input.node);
+      else {
+        order.push(node);
+        path.pop();
+        visited.pop();
       }
     }
   }

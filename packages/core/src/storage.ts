@@ -29,7 +29,9 @@ export function roundUp(value: number, step: number): number {
 }
 
 export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
+  let count = 1;
+  for (let i = 0; i < shape.length; i++) count *= shape[i]!;
+  return count;
 }
 
 /** Number of rows when a shape is seen as [rows, last axis]. */

@@ -26,17 +26,27 @@ export interface NamedLeaf<L> {
 }
 
 /** The leaves in a fixed order: arrays by index, objects by their own key order. */
-export function flattenTree<L>(tree: unknown, isLeaf: LeafTest<L>, path = ""): NamedLeaf<L>[] {
-  if (isLeaf(tree)) return [{ path, leaf: tree }];
+export function flattenTree<L>(tree: unknown, isLeaf: LeafTest<L>): NamedLeaf<L>[] {
+  const leaves: NamedLeaf<L>[] = [];
+  collectLeaves(tree, isLeaf, "", leaves);
+  return leaves;
+}
+
+function collectLeaves<L>(tree: unknown, isLeaf: LeafTest<L>, path: string, leaves: NamedLeaf<L>[]): void {
+  if (isLeaf(tree)) {
+    leaves.push({ path, leaf: tree });
+    return;
+  }
   if (typeof tree !== "object" || tree === null) {
     throw new TreeMismatchError(`a tree holds ${String(tree)}`, {
       where: path || "its root",
       expected: "a tensor, an array or an object",
     });
   }
-  return Object.entries(tree).flatMap(([key, child]) =>
-    flattenTree(child, isLeaf, path === "" ? key : `${path}.${key}`),
-  );
+  for (const key of Object.keys(tree)) {
+    const child = (tree as Readonly<Record<string, unknown>>)[key];
+    collectLeaves(child, isLeaf, path === "" ? key : `${path}.${key}`, leaves);
+  }
 }
 
 /** A tree of the same structure, each leaf replaced by what `map` gives for it. */
@@ -56,5 +66,6 @@ export function mapTree<L, M, T>(
       expected: "a tensor, an array or an object",
     });
   }
-  return Object.fromEntries(Object.entries(tree).map(([key, child]) => [key, inner(child, key)])) as MapTree<T, L, M>;
+  const nodes = tree as Readonly<Record<string, unknown>>;
+  return Object.fromEntries(Object.keys(nodes).map((key) => [key, inner(nodes[key], key)])) as MapTree<T, L, M>;
 }

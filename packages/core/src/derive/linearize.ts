@@ -90,7 +90,7 @@ export function dependents(order: readonly Node[], tensors: readonly Tensor[]): 
 function checkTangent(node: Node, result: Tensor, tangent: MaybeTensor): MaybeTensor {
   if (tangent === undefined) return undefined;
   const expected = tangentType(result.type);
-  const fits = expected !== undefined && sameType(expected, tangent.type);
-  invariant(fits, `${node.op.name}: the tangent of ${formatType(result.type)} came out as ${formatType(tangent.type)}`);
-  return tangent;
+  if (expected !== undefined && sameType(expected, tangent.type)) return tangent;
+  const got = formatType(tangent.type);
+  return invariant(false, `${node.op.name}: the tangent of ${formatType(result.type)} came out as ${got}`) as never;
 }

@@ -91,8 +91,8 @@ export function transposeWith<C>(
       const cotangent = isLinear[i] ? handed[i] : undefined;
       if (cotangent === undefined) return;
       const type = held.typeOf(cotangent);
-      const fits = sameType(type, input.type);
-      invariant(fits, `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(type)}`);
+      if (!sameType(type, input.type))
+        invariant(false, `${node.op.name}: the cotangent of ${formatType(input.type)} came out as ${formatType(type)}`);
       accumulate(input, cotangent);
     });
   }

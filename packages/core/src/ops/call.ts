@@ -22,7 +22,10 @@ export const callOp: OpDef<CallAttrs> = {
   summary: "y = f(x), one node for a function's graph",
   infer(inputs, { body: { parameters, results } }) {
     const fits = inputs.length === parameters.length && inputs.every((type, i) => sameType(type, parameters[i]!.type));
-    requireShape(fits, "call", `the body takes ${parameters.map(({ type }) => formatType(type)).join(", ")}`, inputs);
+    if (!fits) {
+      const taken = parameters.map(({ type }) => formatType(type)).join(", ");
+      requireShape(false, "call", `the body takes ${taken}`, inputs);
+    }
     return results.map(({ type }) => type);
   },
   evaluate: (inputs, { body }) => interpret(body, inputs),

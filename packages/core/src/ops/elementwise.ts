@@ -48,10 +48,11 @@ export function elementwise(spec: ElementwiseSpec): OpDef<NoAttrs> {
     name,
     summary: spec.summary,
     infer(inputs) {
-      requireShape(inputs.length === arity, name, `takes ${arity} inputs, not ${inputs.length}`, inputs);
+      // Messages are made where they are needed: tracing makes thousands of nodes.
+      if (inputs.length !== arity) requireShape(false, name, `takes ${arity} inputs, not ${inputs.length}`, inputs);
       const [first, second] = inputs as [TensorType, TensorType?];
       const accepted = spec.accepts?.includes(first.dtype) ?? isFloat(first.dtype);
-      requireShape(accepted, name, `does not work on ${first.dtype}`, inputs, "cast it to f32");
+      if (!accepted) requireShape(false, name, `does not work on ${first.dtype}`, inputs, "cast it to f32");
       if (second !== undefined) {
         requireShape(first.dtype === second.dtype, name, "dtypes differ", inputs, "cast one of them");
         requireShape(sameShape(first.shape, second.shape), name, "shapes differ", inputs, "broadcast one of them");
@@ -127,6 +128,7 @@ export function broadcastTogether(op: string, x: Tensor | number, y: Tensor | nu
     return [splat(x, y.shape, y.dtype), y];
   }
   if (typeof y === "number") return [x, splat(y, x.shape, x.dtype)];
+  if (sameShape(x.shape, y.shape)) return [x, y];
   const shape = broadcastShapes(op, [x, y]);
   return [broadcastTo(x, shape), broadcastTo(y, shape)];
 }
