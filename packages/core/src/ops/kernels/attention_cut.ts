@@ -12,10 +12,12 @@ import { endOfKeys, firstOfKeys, limitOf } from "./attention_mask.ts";
 
 /** Heads that share a reading of keys and values. */
 const HEADS = 4;
-/** Bytes of all keys of a tile, about, and the least positions of one. */
+/** Bytes of all keys of a tile, about, where several sets of heads or queries read it; the least positions of one. */
 const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
 /** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
 const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
+/** Positions of a block of a cache that is long enough for so many blocks of them. */
+const [BLOCK_MAX, BLOCKS_OF_LONG] = [1024, 16];
 
 /**
  * How the work is cut up. Products come as one vector for some heads and neighbouring keys: head i and key j in lane
@@ -40,14 +42,16 @@ export interface Cut {
 }
 
 export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
-  const { groupSize, capacity } = dims;
+  const { groupSize, capacity, time } = dims;
   const sets = Math.ceil(groupSize / HEADS);
   const height = Math.ceil(groupSize / sets);
   const lastHeight = groupSize - (sets - 1) * height;
   const keys = lanes / 2 ** Math.ceil(Math.log2(height));
-  const fitting = 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
-  const tile = keysWithinPage(dims, Math.max(TILE_MIN, Math.min(fitting, BLOCK)), TILE_MIN);
-  const block = Math.ceil(Math.max(BLOCK, BLOCK_PER_HEAD * groupSize) / tile) * tile;
+  const positions = Math.max(BLOCK, Math.min(BLOCK_MAX, 2 ** Math.floor(Math.log2(capacity / BLOCKS_OF_LONG))));
+  // What is read once need not stay near: then fewer tiles are better, as each begins with what nobody has asked for.
+  const fitting = sets * time === 1 ? positions : 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
+  const tile = keysWithinPage(dims, Math.max(TILE_MIN, Math.min(fitting, positions)), TILE_MIN);
+  const block = Math.ceil(Math.max(positions, BLOCK_PER_HEAD * groupSize) / tile) * tile;
   const blocks = Math.ceil(capacity / block);
   const type = loopType("f32", lanes);
   const accumulators = registers / 2;

@@ -11,7 +11,6 @@ import type { LoopValue } from "../../loop/ir.ts";
 import { exp2Of } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
-import { cellBytes, loadElement } from "../cells.ts";
 import { clearRows, firstRow, headStrides, positionOf } from "./attention_blocks.ts";
 import type { Cut } from "./attention_cut.ts";
 import { cutOf, foldKeys, seenBy, stateBytes, stateOf } from "./attention_cut.ts";
@@ -129,7 +128,6 @@ function attendBlock(k: KernelBuilder, block: Block): void {
   const { cut, sequence, position } = block;
   const { dims, mask, type } = cut;
   const { time, size, valueSize, keyHeads } = dims;
-  const bytes = cellBytes(dims.cache);
   const strides = headStrides(dims);
   const weights = k.allocateScratch((cut.tile / cut.keys) * type.lanes * 4);
   const factors = k.allocateScratch(type.lanes * 4);
@@ -153,7 +151,7 @@ function attendBlock(k: KernelBuilder, block: Block): void {
       const next = nextPage(k, block, from, row);
       eachSet(k, block, ({ set, height, head, t, keyHead }) => {
         const ofHead = (base: LoopValue, elements: number): LoopValue =>
-          k.offset(k.offset(base, row, keyHeads * elements * bytes), keyHead, elements * bytes);
+          k.offset(k.offset(base, row, keyHeads * elements * 4), keyHead, elements * 4);
         const q = k.offset(k.offset(block.q, sequence, time * strides.query), t, strides.query);
         const [firstOfQuery, endOfQuery] = seenBy(k, cut, position, t);
         const rows: Rows = {
@@ -241,6 +239,7 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
   k.store(largest, state);
   k.store(factor, factors);
   const before = k.mul(k.load(type, state, vectorBytes), factor);
+  askForNext(k, rows);
   const step = keys * cut.together;
   const slots = type.lanes / keys;
   const byKey = Array.from({ length: type.lanes }, (_, lane) => (lane % slots) * keys + Math.floor(lane / slots));
@@ -255,6 +254,18 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
   });
   k.store(total!, state, vectorBytes);
   addValues(k, rows);
+}
+
+/** Asks for the first rows of what comes after the keys where it is read once: the values, and the next head's keys. */
+function askForNext(k: KernelBuilder, { cut, keys, values, from, end }: Rows): void {
+  const { time, size, valueSize } = cut.dims;
+  if (cut.sets * time > 1) return;
+  const strides = headStrides(cut.dims);
+  k.loop(from, k.min(end, k.add(from, k.index(ROWS_AHEAD))), 1, (row) => {
+    const [value, key] = [k.offset(values, row, strides.value), k.offset(keys, row, strides.key)];
+    for (let offset = 0; offset < valueSize * 4; offset += LINE_BYTES) k.prefetch(value, offset);
+    for (let offset = 0; offset < size * 4; offset += LINE_BYTES) k.prefetch(key, size * 4 + offset);
+  });
 }
 
 /** Writes the scores of a tile by log2 e, so that their exponentials are powers of two; the largest in each lane. */
@@ -323,20 +334,17 @@ function dotRows(
   const { lanes } = type;
   if (size < lanes) return dotShortRows(k, rows, right);
   const bytes = lanes * 4;
-  /** Bytes of a query for each of a key. */
-  const ratio = 4 / cellBytes(dims.cache);
   type Load = (row: number, leftAt: LoopValue, offset: number) => LoopValue;
   const load: Load = (row, leftAt, offset) => k.load(type, leftAt, row * size * 4 + offset);
   const step = (sums: readonly LoopValue[], d: LoopValue, offset: number, loadLeft: Load): LoopValue[] => {
     const queries = Array.from({ length: height }, (_, i) => loadLeft(i, k.add(left, d), offset));
     const next = [...sums];
-    const [there, offsetThere] = [ratio === 1 ? d : k.div(d, k.index(ratio)), offset / ratio];
     right.forEach((address, j) => {
-      const at = k.add(address.base, there);
-      if (offsetThere % LINE_BYTES === 0) {
-        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offsetThere + aheadBytes);
+      const at = k.add(address.base, d);
+      if (offset % LINE_BYTES === 0) {
+        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offset + aheadBytes);
       }
-      const other = loadElement(k, dims.cache, lanes, at, address.offset + offsetThere);
+      const other = k.load(type, at, address.offset + offset);
       queries.forEach((query, i) => {
         const n = Math.floor(j / keys) * height * keys + i * keys + (j % keys);
         next[n] = k.fma(query, other, next[n]!);
@@ -386,7 +394,7 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
     sums.forEach((sum, n) => {
       const others = right
         .slice(n * keys, (n + 1) * keys)
-        .map(({ base, offset }) => loadElement(k, dims.cache, 1, base, offset + column * cellBytes(dims.cache)));
+        .map(({ base, offset }) => k.load(F32, base, offset + column * 4));
       sums[n] = k.fma(
         rows,
         lanesOf((_i, j) => others[j]!),
@@ -401,7 +409,7 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
 function addValues(k: KernelBuilder, rows: Rows): void {
   const { cut, height, from, end, next, weights, factors, sums } = rows;
   const { type, keys, dims, accumulators } = cut;
-  const { valueSize, cache } = dims;
+  const { valueSize } = dims;
   const stride = headStrides(dims).value;
   const values = k.offset(rows.values, from, stride);
   const count = k.sub(end, from);
@@ -419,12 +427,9 @@ function addValues(k: KernelBuilder, rows: Rows): void {
       weightAt: LoopValue,
       partial: readonly LoopValue[],
     ): LoopValue[] => {
-      const there = (offset: number): number => (offset / 4) * cellBytes(cache);
-      const vectors = offsets.map((offset) =>
-        loadElement(k, cache, piece.type.lanes, row, at * stride + there(offset)),
-      );
-      for (let line = 0; line < there(piece.count * piece.type.lanes * 4); line += LINE_BYTES)
-        k.prefetch(aheadOf, (at + ROWS_AHEAD) * stride + there(piece.offset) + line);
+      const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
+      for (let line = 0; line < piece.count * piece.type.lanes * 4; line += LINE_BYTES)
+        k.prefetch(aheadOf, (at + ROWS_AHEAD) * stride + piece.offset + line);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
