@@ -113,6 +113,20 @@ export interface HeadKeys extends ChunkKeys {
   readonly decays: LoopValue;
 }
 
+/** Rows of steps, wherever they lie. */
+export interface StepRows {
+  readonly at: LoopValue;
+  readonly strideBytes: number;
+}
+
+/** Rows of keys of a chunk's steps; those of a and b where something is erased. */
+export interface KeyRows {
+  readonly q: StepRows;
+  readonly k: StepRows;
+  readonly a: StepRows | undefined;
+  readonly b: StepRows | undefined;
+}
+
 /** What one reader of states (q, of those after a step, or a, of those before it) weighs: [steps, weights]. */
 export interface ReaderWeights {
   /** What k and b wrote. */
@@ -122,7 +136,7 @@ export interface ReaderWeights {
 
 /** What a chunk knows of its keys, in scratch. */
 export interface ChunkScratch {
-  /** As they are. */
+  /** As they are, if they are staged. */
   readonly own: ChunkKeys;
   /** Factors of the state in a step, [steps, keys] or one a step. */
   readonly decays: LoopValue;
@@ -193,20 +207,27 @@ type Written = "k" | "b";
  * Decays the keys of a chunk, and weighs what the readers read: entry (t, s) is the product of reader t with what was
  * written in step s, times the decays between. Without `outputs`, q is left out.
  */
-export function weighKeys(k: KernelBuilder, shape: ChunkShape, chunk: ChunkScratch, outputs = true): void {
+export function weighKeys(
+  k: KernelBuilder,
+  shape: ChunkShape,
+  chunk: ChunkScratch,
+  keys: KeyRows,
+  outputs = true,
+): void {
   const { lanes, steps, keyBytes } = shape;
   const type = loopType("f32", lanes);
   fill(k, chunk.product, keyBytes, lanes, 1);
   for (let t = 0; t < steps; t++) {
-    weighStep(k, shape, chunk, t, "k", outputs);
-    if (chunk.own.b !== undefined) weighStep(k, shape, chunk, t, "b", outputs);
+    weighStep(k, shape, chunk, keys, t, "k", outputs);
+    if (keys.b !== undefined) weighStep(k, shape, chunk, keys, t, "b", outputs);
     k.loop(0, keyBytes, lanes * 4, (at) => {
       const before = k.load(type, k.add(chunk.product, at));
       const after = k.mul(before, loadDecay(k, shape, chunk, t, at));
       const scale = (reader: "q" | "a", factor: LoopValue): void => {
-        const [from, to] = [chunk.own[reader], chunk.decayed[reader]];
+        const [from, to] = [keys[reader], chunk.decayed[reader]];
         if (from === undefined || to === undefined) return;
-        k.store(k.mul(factor, k.load(type, k.add(from, at), t * keyBytes)), k.add(to, at), t * keyBytes);
+        const row = k.load(type, k.add(from.at, at), t * from.strideBytes);
+        k.store(k.mul(factor, row), k.add(to, at), t * keyBytes);
       };
       scale("a", before);
       if (outputs) scale("q", after);
@@ -232,24 +253,24 @@ function weighStep(
   k: KernelBuilder,
   shape: ChunkShape,
   chunk: ChunkScratch,
+  rows: KeyRows,
   t: number,
   written: Written,
   outputs: boolean,
 ): void {
   const { lanes, keyBytes, weights } = shape;
   const type = loopType("f32", lanes);
-  const { own, decayed } = chunk;
-  const [keys, kept] = [own[written]!, decayed[written]!];
-  const [before, after] = [own.a === undefined ? 0 : t, outputs ? t + 1 : 0];
+  const kept = chunk.decayed[written]!;
+  const [before, after] = [rows.a === undefined ? 0 : t, outputs ? t + 1 : 0];
   const none = Array.from({ length: before + after }, () => k.constant(type, 0));
   const sums = k.for(0, keyBytes, lanes * 4, none, (at, carried) => {
-    const load = (rows: LoopValue, step: number): LoopValue => k.load(type, k.add(rows, at), step * keyBytes);
+    const own = (of: StepRows): LoopValue => k.load(type, k.add(of.at, at), t * of.strideBytes);
     const next = [...carried];
-    const a = before > 0 ? load(own.a!, t) : undefined;
-    const q = outputs ? load(own.q, t) : undefined;
+    const a = before > 0 ? own(rows.a!) : undefined;
+    const q = outputs ? own(rows.q) : undefined;
     const decay = loadDecay(k, shape, chunk, t, at);
     for (let s = 0; s <= t; s++) {
-      let key = load(s < t ? kept : keys, s);
+      let key = s < t ? k.load(type, k.add(kept, at), s * keyBytes) : own(rows[written]!);
       if (s < t) {
         if (a !== undefined) next[s] = k.fma(a, key, next[s]!);
         key = k.mul(key, decay);

@@ -6,7 +6,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32 } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import { expOf } from "../../loop/math.ts";
-import type { ChunkScratch, ChunkShape, HeadKeys } from "./delta_chunk.ts";
+import type { ChunkScratch, ChunkShape, HeadKeys, KeyRows, StepRows } from "./delta_chunk.ts";
 import type { BlockOperands } from "./register_block.ts";
 import { UNROLL } from "./register_block.ts";
 import { eachElement, LINE_BYTES } from "./row_states.ts";
@@ -119,9 +119,18 @@ export function askValues(k: KernelBuilder, { dims }: ChunkShape, { at, count }:
   return { at: k.offset(at, step, strideBytes), strideBytes, sizeBytes: count * 4 };
 }
 
+/** How a chunk's keys are brought to scratch. */
+interface Staging {
+  /** Whether q is needed. */
+  readonly outputs: boolean;
+  /** Whether keys are needed later on, and not only by what follows. */
+  readonly keeps: boolean;
+}
+
 /**
- * Brings what steps read to scratch. Steps that there are not change no state: their decays are 1, and all else is 0.
- * Without `outputs`, q is left out.
+ * Brings what steps read to scratch, and says where the rows of keys are: in memory still, where all of their vectors
+ * and steps are whole and nobody needs them later. Steps that there are not change no state: their decays are 1, and
+ * all else is 0.
  */
 export function stageKeys(
   k: KernelBuilder,
@@ -129,9 +138,10 @@ export function stageKeys(
   range: StepRange,
   from: HeadKeys,
   { own, decays }: ChunkScratch,
-  outputs = true,
-): void {
+  { outputs, keeps }: Staging,
+): KeyRows {
   const { heads, groups, keySize } = dims;
+  const isWhole = dims.time % steps === 0 && keySize % lanes === 0;
   const stage = (base: LoopValue | undefined, to: LoopValue | undefined, rows: number, size: number): void => {
     if (base === undefined || to === undefined) return;
     // One decay for all keys is one number a step.
@@ -152,11 +162,21 @@ export function stageKeys(
       });
     });
   };
+  stage(from.decays, decays, heads, dims.decays);
+  if (isWhole && !keeps) {
+    const rows = (base: LoopValue, count: number): StepRows => {
+      const strideBytes = count * keySize * 4;
+      return { at: k.offset(base, range.first, strideBytes), strideBytes };
+    };
+    const { q, k: key, a, b } = from;
+    return { q: rows(q, groups), k: rows(key, groups), a: a && rows(a, heads), b: b && rows(b, heads) };
+  }
   if (outputs) stage(from.q, own.q, groups, keySize);
   stage(from.k, own.k, groups, keySize);
-  stage(from.decays, decays, heads, dims.decays);
   stage(from.a, own.a, heads, keySize);
   stage(from.b, own.b, heads, keySize);
+  const rows = (at: LoopValue): StepRows => ({ at, strideBytes: keyBytes });
+  return { q: rows(own.q), k: rows(own.k), a: own.a && rows(own.a), b: own.b && rows(own.b) };
 }
 
 /** Rows of values in memory, from step 0 on, of which a piece takes `count` elements. */

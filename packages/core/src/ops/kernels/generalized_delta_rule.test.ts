@@ -50,6 +50,11 @@ test("heads whose values fill some blocks and a part of one", () => {
   check({ ...DIMS, time: 9, groups: 2, groupSize: 1, keySize: 16, decays: 16, valueSize: 70 }, 16);
 });
 
+test("whole chunks of whole vectors, whose rows are read where they lie", () => {
+  check({ ...DIMS, time: 24, keySize: 16, decays: 16, valueSize: 24 }, 8);
+  check({ ...DIMS, time: 16, groups: 2, groupSize: 1, keySize: 8, decays: 1, valueSize: 20, erases: false }, 8);
+});
+
 test("decays that vanish, and a state that is forgotten", () => {
   check({ ...DIMS, time: 20 }, 4, (inputs) => {
     inputs[3]!.data.forEach((_, i, decays) => {

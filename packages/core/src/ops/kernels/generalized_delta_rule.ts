@@ -147,9 +147,9 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
           askValues(k, shape, valuesAt, further),
           ...(shape.pastCaches ? [] : [askValues(k, shape, outputsAt, further)]),
         ];
-        stageKeys(k, shape, range, from, chunk);
+        const keyRows = stageKeys(k, shape, range, from, chunk, { outputs: true, keeps: false });
         stageValues(k, shape, range, valuesAt, values.v);
-        weighKeys(k, shape, chunk);
+        weighKeys(k, shape, chunk, keyRows);
         eachGroup(k, shape, (group) => {
           const asking = new Asking(asks, steps, Math.ceil(steps / BLOCK) * (dims.erases ? 2 : 1) + 1);
           advanceRows(k, shape, group, chunk, values, states, states, { outputs, asking });

@@ -217,9 +217,9 @@ function advance(
   const range = stepsOf(k, shape, number);
   const isKept = step !== undefined;
   const { chunk, v, u } = spanChunk(k, own, step ?? k.index(0));
-  stageKeys(k, shape, range, from, chunk, isKept);
+  const keyRows = stageKeys(k, shape, range, from, chunk, { outputs: isKept, keeps: isKept });
   stageValues(k, shape, range, values, v);
-  weighKeys(k, shape, chunk, isKept);
+  weighKeys(k, shape, chunk, keyRows, isKept);
   const further = k.add(range.first, k.index(shape.steps));
   const asks = isKept ? [] : [...askKeys(k, shape, from, further, false), askValues(k, shape, values, further)];
   eachGroup(k, shape, (group) => {
