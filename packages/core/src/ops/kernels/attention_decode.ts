@@ -11,6 +11,7 @@ import type { LoopValue } from "../../loop/ir.ts";
 import { exp2Of } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { AttentionDims } from "../attention.ts";
+import { cellBytes, loadElement } from "../cells.ts";
 import { clearRows, firstRow, headStrides, positionOf } from "./attention_blocks.ts";
 import type { Cut } from "./attention_cut.ts";
 import { cutOf, foldKeys, seenBy, stateBytes, stateOf } from "./attention_cut.ts";
@@ -128,6 +129,7 @@ function attendBlock(k: KernelBuilder, block: Block): void {
   const { cut, sequence, position } = block;
   const { dims, mask, type } = cut;
   const { time, size, valueSize, keyHeads } = dims;
+  const bytes = cellBytes(dims.cache);
   const strides = headStrides(dims);
   const weights = k.allocateScratch((cut.tile / cut.keys) * type.lanes * 4);
   const factors = k.allocateScratch(type.lanes * 4);
@@ -151,7 +153,7 @@ function attendBlock(k: KernelBuilder, block: Block): void {
       const next = nextPage(k, block, from, row);
       eachSet(k, block, ({ set, height, head, t, keyHead }) => {
         const ofHead = (base: LoopValue, elements: number): LoopValue =>
-          k.offset(k.offset(base, row, keyHeads * elements * 4), keyHead, elements * 4);
+          k.offset(k.offset(base, row, keyHeads * elements * bytes), keyHead, elements * bytes);
         const q = k.offset(k.offset(block.q, sequence, time * strides.query), t, strides.query);
         const [firstOfQuery, endOfQuery] = seenBy(k, cut, position, t);
         const rows: Rows = {
@@ -258,13 +260,14 @@ function attendTile(k: KernelBuilder, rows: Rows): void {
 
 /** Asks for the first rows of what comes after the keys where it is read once: the values, and the next head's keys. */
 function askForNext(k: KernelBuilder, { cut, keys, values, from, end }: Rows): void {
-  const { time, size, valueSize } = cut.dims;
+  const { time, size, valueSize, cache } = cut.dims;
   if (cut.sets * time > 1) return;
   const strides = headStrides(cut.dims);
+  const [keyBytes, valueBytes] = [size * cellBytes(cache), valueSize * cellBytes(cache)];
   k.loop(from, k.min(end, k.add(from, k.index(ROWS_AHEAD))), 1, (row) => {
     const [value, key] = [k.offset(values, row, strides.value), k.offset(keys, row, strides.key)];
-    for (let offset = 0; offset < valueSize * 4; offset += LINE_BYTES) k.prefetch(value, offset);
-    for (let offset = 0; offset < size * 4; offset += LINE_BYTES) k.prefetch(key, size * 4 + offset);
+    for (let offset = 0; offset < valueBytes; offset += LINE_BYTES) k.prefetch(value, offset);
+    for (let offset = 0; offset < keyBytes; offset += LINE_BYTES) k.prefetch(key, keyBytes + offset);
   });
 }
 
@@ -334,17 +337,20 @@ function dotRows(
   const { lanes } = type;
   if (size < lanes) return dotShortRows(k, rows, right);
   const bytes = lanes * 4;
+  /** Bytes of a query for each of a key. */
+  const ratio = 4 / cellBytes(dims.cache);
   type Load = (row: number, leftAt: LoopValue, offset: number) => LoopValue;
   const load: Load = (row, leftAt, offset) => k.load(type, leftAt, row * size * 4 + offset);
   const step = (sums: readonly LoopValue[], d: LoopValue, offset: number, loadLeft: Load): LoopValue[] => {
     const queries = Array.from({ length: height }, (_, i) => loadLeft(i, k.add(left, d), offset));
     const next = [...sums];
+    const [there, offsetThere] = [ratio === 1 ? d : k.div(d, k.index(ratio)), offset / ratio];
     right.forEach((address, j) => {
-      const at = k.add(address.base, d);
-      if (offset % LINE_BYTES === 0) {
-        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offset + aheadBytes);
+      const at = k.add(address.base, there);
+      if (offsetThere % LINE_BYTES === 0) {
+        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offsetThere + aheadBytes);
       }
-      const other = k.load(type, at, address.offset + offset);
+      const other = loadElement(k, dims.cache, lanes, at, address.offset + offsetThere);
       queries.forEach((query, i) => {
         const n = Math.floor(j / keys) * height * keys + i * keys + (j % keys);
         next[n] = k.fma(query, other, next[n]!);
@@ -394,7 +400,7 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
     sums.forEach((sum, n) => {
       const others = right
         .slice(n * keys, (n + 1) * keys)
-        .map(({ base, offset }) => k.load(F32, base, offset + column * 4));
+        .map(({ base, offset }) => loadElement(k, dims.cache, 1, base, offset + column * cellBytes(dims.cache)));
       sums[n] = k.fma(
         rows,
         lanesOf((_i, j) => others[j]!),
@@ -409,7 +415,7 @@ function dotShortRows(k: KernelBuilder, { cut, height, q: left }: Rows, right: r
 function addValues(k: KernelBuilder, rows: Rows): void {
   const { cut, height, from, end, next, weights, factors, sums } = rows;
   const { type, keys, dims, accumulators } = cut;
-  const { valueSize } = dims;
+  const { valueSize, cache } = dims;
   const stride = headStrides(dims).value;
   const values = k.offset(rows.values, from, stride);
   const count = k.sub(end, from);
@@ -427,9 +433,12 @@ function addValues(k: KernelBuilder, rows: Rows): void {
       weightAt: LoopValue,
       partial: readonly LoopValue[],
     ): LoopValue[] => {
-      const vectors = offsets.map((offset) => k.load(piece.type, row, at * stride + offset));
-      for (let line = 0; line < piece.count * piece.type.lanes * 4; line += LINE_BYTES)
-        k.prefetch(aheadOf, (at + ROWS_AHEAD) * stride + piece.offset + line);
+      const there = (offset: number): number => (offset / 4) * cellBytes(cache);
+      const vectors = offsets.map((offset) =>
+        loadElement(k, cache, piece.type.lanes, row, at * stride + there(offset)),
+      );
+      for (let line = 0; line < there(piece.count * piece.type.lanes * 4); line += LINE_BYTES)
+        k.prefetch(aheadOf, (at + ROWS_AHEAD) * stride + there(piece.offset) + line);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
