@@ -16,6 +16,7 @@ import { generateTokens } from "./generate-tokens.ts";
 import type { Model } from "./model.ts";
 import { requireCausal } from "./model.ts";
 import type { BoundState, ForwardProgram } from "./sequences/forward_program.ts";
+import { leftToSteps } from "./sequences/chunks.ts";
 import { compileForward, stateLeaves } from "./sequences/forward_program.ts";
 import type { SavedSequence } from "./sequences/pool_options.ts";
 import { saveSequence } from "./sequences/saved_sequence.ts";
@@ -203,20 +204,37 @@ export class Session {
   async prefill(tokens: ArrayLike<number>): Promise<Float32Array> {
     this.#requirePrompt(tokens);
     const last = tokens.length - 1; // left to `step`, which gives logits
+    const chunked = last - leftToSteps(last, this.chunkLengths, this.canRewind);
     let read = 0;
     for (const length of this.chunkLengths) {
-      while (last - read >= length || this.#mayPad(length, last - read)) {
-        const chunk = this.#chunks.get(length) ?? (await this.#programs.compile(length, false));
-        this.#chunks.set(length, chunk);
-        const count = Math.min(length, last - read);
-        const view = chunk.tokens.i32();
-        for (let i = 0; i < length; i++) view[i] = i < count ? tokens[read + i] : 0;
-        this.#run(chunk, count);
+      while (chunked - read >= length || this.#mayPad(length, chunked - read)) {
+        const count = Math.min(length, chunked - read);
+        await this.#readChunk(length, tokens, read, count);
         read += count;
       }
     }
     for (; read < last; read++) this.step(tokens[read]);
     return this.step(tokens[last]);
+  }
+
+  /**
+   * Reads the longest chunk of a prompt from token `from` on, but not its last token, for those who have something else
+   * to do between two of them; `prefill` reads the rest. Gives whether there was one. Throws as `prefill`.
+   */
+  async prefillChunk(tokens: ArrayLike<number>, from: number): Promise<boolean> {
+    if (this.chunkLength === 1 || tokens.length - 1 - from < this.chunkLength) return false;
+    this.#requirePrompt(Array.from({ length: this.chunkLength }, (_, i) => tokens[from + i]));
+    await this.#readChunk(this.chunkLength, tokens, from, this.chunkLength);
+    return true;
+  }
+
+  /** Reads `count` tokens by the program for `length`. */
+  async #readChunk(length: number, tokens: ArrayLike<number>, from: number, count: number): Promise<void> {
+    const chunk = this.#chunks.get(length) ?? (await this.#programs.compile(length, false));
+    this.#chunks.set(length, chunk);
+    const view = chunk.tokens.i32();
+    for (let i = 0; i < length; i++) view[i] = i < count ? tokens[from + i] : 0;
+    this.#run(chunk, count);
   }
 
   /** Tokens of the programs that read prompts, from the longest to the shortest. */

@@ -32,9 +32,10 @@ export interface BatchOptions {
 /** Nobody waits for this any more. */
 export class Interrupted extends Error {}
 
-/** Tokens of a prompt that are read between two steps. */
-const CHUNK_LENGTH = 64;
-const PAGE_SIZE = 64;
+/** Tokens of a prompt that are read between two steps; an eighth of them is the shortest chunk of sessions, too. */
+const CHUNK_LENGTH = 32;
+/** Attention goes over so many neighbouring keys at a time, here as in a session, so that both add in one order. */
+const PAGE_SIZE = 256;
 /** Every pool is opened with the program for so many, which serves for fewer until theirs is compiled. */
 const FIRST_WIDTH = 2;
 

@@ -27,9 +27,6 @@ export interface ReaderRequest {
   readonly tokens: () => readonly number[];
 }
 
-/** Tokens that are read between two looks at the signal: whole chunks of a session, and the token that ends them. */
-const PART_TOKENS = 256;
-
 export class Reader implements TokenReader {
   readonly #home: ReaderHome;
   readonly #request: ReaderRequest;
@@ -79,21 +76,21 @@ export class Reader implements TokenReader {
   }
 
   /**
-   * Reads all of the prompt but its last part in a session, so that a signal is heard in a long one. Gives how many
+   * Reads the whole chunks of the prompt in a session, so that a signal is heard in a long one. Gives how many
    * tokens have been read; others may have come meanwhile. Throws `Interrupted`.
    */
   async readAhead(prompt: readonly number[]): Promise<number> {
     const { session } = this.#lane!;
-    const { pool } = this.#home;
-    const partTokens = Math.max(1, Math.floor(PART_TOKENS / session.chunkLength)) * session.chunkLength + 1;
-    while (prompt.length - session.position > partTokens && !this.#isWanted) {
-      this.#requireGoingOn();
-      await pool.during(session.prefill(prompt.slice(session.position, session.position + partTokens)));
-      await this.#pause.turn();
-      pool.requireOpen();
-    }
-    this.#requireGoingOn();
+    do this.#requireGoingOn();
+    while (!this.#isWanted && (await this.#readChunk(session, prompt)));
     return session.position;
+  }
+
+  async #readChunk(session: Session, prompt: readonly number[]): Promise<boolean> {
+    const isRead = await this.#home.pool.during(session.prefillChunk(prompt, session.position));
+    await this.#pause.turn();
+    this.#home.pool.requireOpen();
+    return isRead;
   }
 
   /** Reads what is left of the prompt. Throws as `Batch.ask`. */

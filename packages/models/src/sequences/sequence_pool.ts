@@ -14,6 +14,7 @@ import { orderedParameters } from "../device_parameters.ts";
 import type { Model } from "../model.ts";
 import { requireCausal } from "../model.ts";
 import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
+import { leftToSteps } from "./chunks.ts";
 import type { BoundState, ForwardProgram, StateLeaf } from "./forward_program.ts";
 import { compileForward, stateLeaves } from "./forward_program.ts";
 import { PageStore } from "./page_store.ts";
@@ -155,13 +156,16 @@ export class SequencePool {
   async prefill(sequence: Sequence): Promise<boolean> {
     const member = this.#memberOf(sequence);
     const left = member.tokens.length - member.position - 1;
-    const length = this.#chunkLengths.find((each) => each <= left);
-    if (length === undefined) return false;
+    const lengths = this.#chunkLengths;
+    const chunked = left - leftToSteps(left, lengths, this.#tensors.lanes.tensors.length === 0);
+    if (chunked === 0 || lengths.length === 0) return false;
+    const length = lengths.find((each) => each <= chunked) ?? lengths[lengths.length - 1];
+    const count = Math.min(length, chunked);
     const program = await this.#program(1, length);
     // Somebody else may have read or freed it meanwhile.
-    if (this.#memberOf(sequence).tokens.length - member.position <= length) return true;
-    this.#makeRoom([member], length);
-    this.#run(program, [member], this.#tensors.reader);
+    if (this.#memberOf(sequence).tokens.length - member.position <= count) return true;
+    this.#makeRoom([member], count);
+    this.#run(program, [member], this.#tensors.reader, count);
     return true;
   }
 
@@ -383,12 +387,12 @@ export class SequencePool {
     });
   }
 
-  /** Runs a program over the next tokens of its members, in lanes of `home`; gives the lane of each. */
-  #run(program: ForwardProgram, members: readonly Member[], home: StateLanes): readonly number[] {
+  /** Runs a program over the next `count` tokens of its members, in lanes of `home`; gives the lane of each. */
+  #run(program: ForwardProgram, members: readonly Member[], home: StateLanes, count = 1): readonly number[] {
     const { batch, length, pagesPerSequence = 0 } = program.shape;
     const lanes = home.arrange(members, batch);
     const [tokens, positions] = [program.tokens.i32().fill(0), program.position.i32().fill(0)];
-    // Lanes without a sequence read a token of their own and write to the page that nobody has.
+    // Lanes without a sequence, and what fills up a chunk, are tokens of their own that go to the page that nobody has.
     const [table, rows] = [program.table?.i32(), program.rows?.i32()];
     rows?.fill(0);
     table?.fill(0);
@@ -396,7 +400,7 @@ export class SequencePool {
       const lane = lanes[i];
       positions[lane] = position;
       table?.set(pages, lane * pagesPerSequence);
-      for (let t = 0; t < length; t++) {
+      for (let t = 0; t < count; t++) {
         const at = position + t;
         tokens[lane * length + t] = all[at];
         if (rows !== undefined) {
@@ -406,8 +410,8 @@ export class SequencePool {
     });
     program.executable.run();
     for (const member of members) {
-      member.position += length;
-      this.#keep(member, length);
+      member.position += count;
+      this.#keep(member, count);
     }
     return lanes;
   }
