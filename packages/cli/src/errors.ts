@@ -42,12 +42,31 @@ function describeBug(error: unknown, withStack: boolean): string {
   return withStack && error instanceof Error ? `${text}\n${error.stack}` : text;
 }
 
-/** Commander's complaint about the command line in the house's form. `commandName` is as the user types it. */
-export function usageErrorFrom(error: CommanderError, commandName: string): UsageError {
+/** What llama.cpp, ollama and libraries call options, and what they are called here. */
+const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
+  "--max-tokens": "--tokens",
+  "--max-new-tokens": "--tokens",
+  "--n-predict": "--tokens",
+  "--num-predict": "--tokens",
+  "--ctx-size": "--context",
+  "--num-ctx": "--context",
+  "--temp": "--temperature",
+  "--repeat-penalty": "--repetition-penalty",
+  "--system-prompt": "--system",
+  "--chat-template": "--template",
+};
+
+/**
+ * Commander's complaint about the command line in the house's form. `commandName` is as the user types it, `options`
+ * are those that the command has.
+ */
+export function usageErrorFrom(error: CommanderError, commandName: string, options: readonly string[]): UsageError {
   // Commander has printed the help of a command that only has commands.
   if (error.code === "commander.help") return new UsageError(`${commandName} needs a command, one of those above`);
   const [first, ...rest] = error.message.replace(/^error: /, "").split("\n");
-  const near = /\(Did you mean (?:one of )?(.*)\?\)/.exec(rest.join(" "))?.[1];
+  const called = NAMES_ELSEWHERE[/unknown option '(--[\w-]+)/.exec(first)?.[1] ?? ""];
+  const similar = /\(Did you mean (?:one of )?(.*)\?\)/.exec(rest.join(" "))?.[1];
+  const near = called !== undefined && options.includes(called) ? called : similar;
   return new UsageError(first, {
     hint: near === undefined ? `${commandName} --help` : `${near}, or see ${commandName} --help`,
   });

@@ -52,6 +52,7 @@ describe("help", { concurrency: 2 }, () => {
   const mistakes: [args: string[], summary: string, hint: string][] = [
     [["trian"], "unknown command 'trian'", "train, or see fidelity --help"],
     [["generate", "--modle", "x"], "unknown option '--modle'", "--model, or see fidelity generate --help"],
+    [["run", "m", "--max-tokens", "5"], "unknown option '--max-tokens'", "--tokens, or see fidelity run --help"],
     [["show", "a", "b"], "too many arguments for 'show'. Expected 1 argument but got 2: a, b.", "fidelity show --help"],
     [["train", "--steps"], "option '--steps <count>' argument missing", "fidelity train --help"],
   ];

@@ -95,7 +95,8 @@ function createProgram(done: (exitCode: number) => void): Command {
     // bench leaves --help to the benchmarks.
     if (command.name() !== "bench") command.helpOption("-h, --help", "explain this command");
     command.configureOutput({ outputError: () => undefined }).exitOverride((error) => {
-      throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name);
+      const options = command.options.map(({ long }) => long ?? "");
+      throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name, options);
     });
   }
   return program;

@@ -212,6 +212,13 @@ describe("speculation", () => {
     assert.ok(drawn.timings.speculation!.draftedTokens > 0);
     for await (const _ of loaded.generate("abc", { ...options, speculation })) break;
     assert.equal(draftModel.sessionCount, 1);
+    const { loaded: fresh } = languageModel("matmul-free");
+    for (const isNew of [true, false]) {
+      const guessed = loaded.generate("abc", { ...options, speculation: { ...speculation, draftModel: fresh } });
+      const { compileSeconds } = (await guessed.result()).timings; // what the draft model compiles is no decoding
+      assert.equal(compileSeconds > 0, isNew);
+    }
+    await fresh.close();
     await draftModel.close();
     assert.equal(device.live, before);
     const other = new LanguageModel(tinyModel(createInterpreter(), "llama", {}, CharacterTokenizer.fromTexts(["abc"])));

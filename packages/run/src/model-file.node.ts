@@ -26,7 +26,7 @@ import { huggingFaceTokenizer, isHuggingFaceModel, openForeignModel } from "./fo
 import type { ForeignFile } from "./foreign-file.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
-import { requireRoom } from "./memory-fit.node.ts";
+import { requireRoom } from "./memory-fit.ts";
 import { expandBlocks } from "./narrow-parameters.ts";
 import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
 import { copyTensor, withContainer, withMappedFile } from "./parameter-file.node.ts";

@@ -92,6 +92,23 @@ test("what is missing, or is no model, is refused by name", async () => {
   await assert.rejects(openFrom(distant("tiny.gguf"), { device, signal: AbortSignal.abort() }), /abort/i);
 });
 
+test("what has no room is refused before a tensor is fetched", async () => {
+  const sizes = { contextLength: 2 ** 24, layerCount: 32 }; // 1 KiB a token
+  await saveModel(path("long.fid"), { ...tinyModel(device, "llama", sizes), packed: false });
+  await convertModel(path("long.fid"), path("long.gguf"), { format: "gguf" });
+  const refused = /needs [^]*, have [^]*weights[^]*try: /;
+  for (const name of ["long.fid", "long.gguf"]) {
+    const context = sizes.contextLength;
+    await assert.rejects(openFrom(distant(name), { device, context }), refused);
+    await assert.rejects(open(path(name), { device, context }), refused);
+    const many = open(path(name), { device, context: 2 ** 14, parallel: 1000 });
+    await assert.rejects(many, /needs [^]*1000 generations at a time[^]*parallel: 1/);
+  }
+  const source = distant("long.fid");
+  await assert.rejects(openFrom(source, { device, context: sizes.contextLength }), refused);
+  assert.ok(source.fetched < source.sizeBytes / 2);
+});
+
 test("a template that is given takes the place of the file's own", async () => {
   const chatTemplate = new ChatTemplate("{{ messages[-1].content }}!");
   const tiny = await openFrom(distant("tiny.gguf"), { device, chatTemplate });

@@ -34,6 +34,7 @@ import { makeParameter } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
+import { freeBytes, requirePlan } from "./memory-fit.ts";
 import { checkVocabulary, storedModel } from "./stored-model.ts";
 
 export interface OpenFromOptions extends LanguageModelOptions, ImportOptions {
@@ -64,7 +65,8 @@ const HEADER_BYTES_MAX = 2 ** 30;
 
 /**
  * Opens a model, whatever its format, on a device. Throws `ModelFileError` for what is no model, or lacks its tokenizer
- * or configuration, what the readers of formats and `createModel` throw, and what the source throws.
+ * or configuration, `OutOfRoomError` before any tensor is fetched where there is no memory for the weights or the
+ * `context`, what the readers of formats and `createModel` throw, and what the source throws.
  */
 export async function openFrom(source: ByteSource, options: OpenFromOptions): Promise<LanguageModel> {
   const started = performance.now();
@@ -78,7 +80,8 @@ export async function openFrom(source: ByteSource, options: OpenFromOptions): Pr
     const chatTemplate = () =>
       options.chatTemplate ?? (typeof own === "string" && own !== "" ? new ChatTemplate(own) : undefined);
     const loadSeconds = (performance.now() - started) / 1000;
-    return new LanguageModel({ model, tokenizer, parameters, device, chatTemplate, loadSeconds, release }, options);
+    const parts = { model, tokenizer, parameters, device, chatTemplate, loadSeconds, freeBytes, release };
+    return new LanguageModel(parts, options);
   } catch (error) {
     release();
     throw error;
@@ -156,6 +159,7 @@ async function readContainer(source: ByteSource, options: OpenFromOptions): Prom
   const { device, signal, verify, onProgress } = options;
   const reader = await ContainerReader.open(source, { signal });
   const { model, tokenizer, types } = storedModel(source.name, reader.header);
+  requirePlan({ path: source.name, model, tensors: reader.header.tensors }, device.target, options);
   const parameters = createParameters(device, Object.fromEntries(types), () => undefined);
   try {
     for (const [done, [name, tensor]] of [...parameters].entries()) {
@@ -210,6 +214,11 @@ async function readParameters(
 ): Promise<DeviceParameters> {
   const { device, onProgress, verify = true } = options;
   const leaves = namedParameters(model.parameters);
+  const stored = leaves.map(({ path: name }) => {
+    const { names, read } = origins.get(name)!;
+    return { name, dtype: tensors.get(names[0])!.dtype, derived: read !== undefined };
+  });
+  requirePlan({ path: source.name, model, tensors: stored }, device.target, options);
   const made = new Map<string, DeviceTensor>();
   try {
     for (const [done, { path, leaf }] of leaves.entries()) {

@@ -7,9 +7,8 @@ import { chatTemplateOf } from "./chat-template.node.ts";
 import { ModelFileError } from "./errors.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
-import { requireRoomFor } from "./memory-fit.node.ts";
+import { freeBytes, requirePlan } from "./memory-fit.ts";
 import { describeModel, openModel } from "./model-file.node.ts";
-import { CAPACITY_MIN } from "./session-pool.ts";
 import type { OpenModel, OpenModelOptions } from "./model-file.node.ts";
 
 export interface OpenOptions extends OpenModelOptions, LanguageModelOptions {
@@ -32,7 +31,8 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Lan
   const device = given ?? (target === "cuda" ? createDevice({ target }) : createDevice({ target, threads }));
   const freeDevice = async (): Promise<void> => (given === undefined ? device.close() : undefined);
   try {
-    requirePlan(path, device, options);
+    const { context, parallel } = options;
+    if ((context ?? parallel) !== undefined) requirePlan(describeModel(path, options), device.target, options);
     const opened = await openModel(path, device, options);
     return languageModelOf(
       opened,
@@ -44,14 +44,6 @@ export async function open(path: string, options: OpenOptions = {}): Promise<Lan
     await freeDevice();
     throw error;
   }
-}
-
-/** What was asked for by number has room before anything is loaded. */
-function requirePlan(path: string, { target }: Device, options: OpenOptions): void {
-  const { context, parallel } = options;
-  if (context === undefined && parallel === undefined) return;
-  const info = describeModel(path, options);
-  requireRoomFor(info, target, context ?? CAPACITY_MIN, parallel);
 }
 
 /**
@@ -79,7 +71,6 @@ export function languageModelOf(
   };
   const { loadSeconds } = options;
   const chatTemplate = () => chatTemplateOf(info);
-  const freeBytes = (): number => process.availableMemory();
   const parts = { model, tokenizer, parameters, device, chatTemplate, loadSeconds, freeBytes, release };
   return new LanguageModel(parts, options);
 }

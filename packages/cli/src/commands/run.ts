@@ -251,10 +251,9 @@ async function converse(conversation: Chat, subject: ChatSubject, wrap: boolean)
 
 async function answerInTerminal(message: string, conversation: Chat, wrap: boolean): Promise<void> {
   using interrupt = new Interrupt();
-  const before = conversation.forgottenTurns;
+  const forgotten = conversation.turnsToForget(message);
+  if (forgotten > 0) remark(`[the context is full: the oldest ${plural(forgotten, "turn")} forgotten]`);
   const answer = await answerTo(message, conversation, interrupt.signal, textWriter(wrap));
-  const forgotten = conversation.forgottenTurns - before;
-  if (forgotten > 0) remark(`[the context was full: the oldest ${plural(forgotten, "turn")} forgotten]`);
   remark(`${summary(answer)}\n`);
 }
 

@@ -71,7 +71,11 @@ describe("a conversation", () => {
 
   test("a full context loses its oldest turns", async () => {
     const chat = open();
-    for (let turn = 0; turn < 6; turn++) await ask(chat, "tell me");
+    for (let turn = 0; turn < 6; turn++) {
+      const expected = chat.forgottenTurns + chat.turnsToForget("tell me"); // known before the answer
+      await ask(chat, "tell me");
+      assert.equal(chat.forgottenTurns, expected);
+    }
     assert.ok(chat.forgottenTurns > 0);
     assert.equal(chat.messages[0].role, "user");
     assert.equal(chat.messages.length, 12 - 2 * chat.forgottenTurns);

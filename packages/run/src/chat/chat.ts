@@ -67,15 +67,21 @@ export class Chat {
    * context has no room for, and what templates and tokenizers throw.
    */
   send(question: string | ChatMessage, options: GenerateOptions = {}): Generation {
-    const message = typeof question === "string" ? { role: "user", content: question } : question;
     const chosen = { ...this.options, ...options };
-    const { text, tokens, messages, forgotten } = this.#prepare([...this.#messages, message], chosen.maxTokens);
+    const asked = [...this.#messages, messageOf(question)];
+    const { text, tokens, messages, forgotten } = this.#prepare(asked, chosen.maxTokens);
     const prompt = { tokens: tokens.length > 0 ? tokens : [this.#home.tokenizer.specialTokens.bos ?? 0] };
     return new Generation(this.#home, { ...prompt, ...this.#format.turnEnd }, chosen, (answer) => {
       this.#messages = [...messages, { role: "assistant", content: answer.text }];
       this.#known = { text: text + answer.rawText, tokens: [...prompt.tokens, ...answer.tokens] };
       this.#forgottenTurns += forgotten;
     });
+  }
+
+  /** How many of the oldest turns go before this is asked. Throws as `send`. */
+  turnsToForget(question: string | ChatMessage, options: GenerateOptions = {}): number {
+    const { maxTokens } = { ...this.options, ...options };
+    return this.#prepare([...this.#messages, messageOf(question)], maxTokens).forgotten;
   }
 
   /** What is to be read; the oldest turns are dropped until there is room for an answer. */
@@ -99,6 +105,10 @@ export class Chat {
     const system = this.system === undefined ? [] : [{ role: "system", content: this.system }];
     return this.#format.render([...system, ...messages]);
   }
+}
+
+function messageOf(question: string | ChatMessage): ChatMessage {
+  return typeof question === "string" ? { role: "user", content: question } : question;
 }
 
 function tooLong(tokens: number, limit: number, reserved: number): ContextLimitError {

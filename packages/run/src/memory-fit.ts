@@ -7,8 +7,10 @@ import type { Model } from "@fidelity/models";
 import { formatBytes } from "@fidelity/units";
 import { batchSettings } from "./batch.ts";
 import { OutOfRoomError } from "./errors.ts";
+import type { LanguageModelOptions } from "./language-model.ts";
+import { CAPACITY_MIN } from "./session-pool.ts";
 import { loadedDtype } from "./foreign-parameters.ts";
-import type { ModelInfo } from "./model-file.node.ts";
+import type { StoredAs } from "./foreign-parameters.ts";
 
 /** Tokens to make room for where a model allows more. */
 const CAPACITY_MAX = 4096;
@@ -36,8 +38,22 @@ export interface MemoryFit {
   readonly fits: boolean;
 }
 
+/** A model in a file. */
+export interface StoredModel {
+  readonly path: string;
+  readonly model: Model;
+  /** How each parameter is stored. */
+  readonly tensors: readonly (StoredAs & { readonly name: string })[];
+}
+
+/** What is free on this machine, as far as that can be known: a browser does not say. */
+export function freeBytes(): number {
+  const { process: node } = globalThis as { readonly process?: { availableMemory?(): number } };
+  return node?.availableMemory?.() ?? Infinity;
+}
+
 /** What one sequence of a model takes on a target. Nothing is allocated. */
-export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors">, target: string): MemoryFit {
+export function memoryFit({ model, tensors }: Omit<StoredModel, "path">, target: string): MemoryFit {
   const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   let parameterBytes = 0;
   for (const { path, leaf } of namedParameters(model.parameters)) {
@@ -49,7 +65,7 @@ export function memoryFit({ model, tensors }: Pick<ModelInfo, "model" | "tensors
   const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1)) - stateBytes;
   // All that a model computes with lies in one memory.
   const reachBytes = target === "native" ? MEMORY64_BYTES_MAX : MEMORY32_BYTES_MAX;
-  const availableBytes = Math.min(process.availableMemory(), reachBytes);
+  const availableBytes = Math.min(freeBytes(), reachBytes);
   const fits = parameterBytes + stateBytes <= availableBytes;
   return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, reachBytes, fits };
 }
@@ -77,7 +93,7 @@ function describeNeed({ parameterBytes, capacity, stateBytes }: MemoryFit): stri
 }
 
 /** Throws `OutOfRoomError` before anything of a model is read, where its weights alone do not fit. */
-export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">, target: string): void {
+export function requireRoom(info: StoredModel, target: string): void {
   const fit = memoryFit(info, target);
   if (fit.parameterBytes <= fit.availableBytes) return;
   const reaches = fit.availableBytes === fit.reachBytes;
@@ -96,12 +112,7 @@ export function requireRoom(info: Pick<ModelInfo, "path" | "model" | "tensors">,
  * Throws `OutOfRoomError` where the weights and a state of `capacity` tokens need more memory than is free, with the
  * capacity that would fit if there is one. Where several generations are to share steps the room for them counts, too.
  */
-export function requireRoomFor(
-  info: Pick<ModelInfo, "path" | "model" | "tensors">,
-  target: string,
-  capacity: number,
-  parallel = 1,
-): void {
+export function requireRoomFor(info: StoredModel, target: string, capacity: number, parallel = 1): void {
   const fit = memoryFit(info, target);
   const { parameterBytes, stateBytes, bytesPerToken, availableBytes } = fit;
   const tokens = Math.min(capacity, info.model.contextLimit ?? capacity);
@@ -124,4 +135,13 @@ export function requireRoomFor(
     got: `weights ${formatBytes(parameterBytes)}, ${tokens} tokens ${formatBytes(neededBytes - parameterBytes)}`,
     hint: most >= 1 ? `give it room for at most ${most} tokens: --context ${most}` : "take a smaller model",
   });
+}
+
+/**
+ * Throws as `requireRoomFor` where the weights have no room, nor the context or as many generations at a time as were
+ * asked for.
+ */
+export function requirePlan(info: StoredModel, target: string, { context, parallel }: LanguageModelOptions): void {
+  if ((context ?? parallel) === undefined) requireRoom(info, target);
+  else requireRoomFor(info, target, context ?? CAPACITY_MIN, parallel);
 }
