@@ -35,6 +35,9 @@ import {
 } from "./delta_chunk_rows.ts";
 import { eachBlock, eachElement, rowsAtOnce, sumRows } from "./row_states.ts";
 
+/** Rows of a state that a single step takes at once. */
+const STEP_ROWS = 4;
+
 /** Row 0 of `size` elements of head `matrix` (of [batch, heads]) in [batch, time, heads, size]. */
 export function headRow(
   k: KernelBuilder,
@@ -182,7 +185,7 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
     eachElement(k, decays, lanes, (type, at) => {
       k.store(expOf(k, k.load(type, k.add(step.decays, at))), k.add(factors, at));
     });
-    const rows = rowsAtOnce(valueSize, rowsPerChunk);
+    const rows = rowsAtOnce(valueSize, rowsPerChunk, STEP_ROWS);
     k.loop(start, end, rows, (i) => {
       const element = k.add(k.mul(matrix, k.index(valueSize)), i);
       const [before, after] = [first!, last!].map((base) => {

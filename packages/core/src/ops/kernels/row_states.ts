@@ -6,7 +6,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { RowPiece } from "./lanes.ts";
-import { foldLanes, LaneTree, laneWidths, rowPieces } from "./lanes.ts";
+import { LaneTree, laneWidths, rowPieces, sumEach } from "./lanes.ts";
 
 /** Chunks that are enough to share among threads. */
 const ENOUGH_CHUNKS = 16;
@@ -15,8 +15,6 @@ const UNROLLED_COLUMNS = 16;
 /** Steps of a span. */
 const [SPAN_MIN, SPAN_MAX] = [8, 64];
 
-/** Rows that a single step takes at once, where they can be divided so. */
-const STEP_ROWS = 4;
 /** Steps that rows are asked for ahead, and what comes at once. */
 export const STEPS_AHEAD = 6;
 export const LINE_BYTES = 64;
@@ -165,9 +163,12 @@ export function eachColumn(
   return values;
 }
 
-/** Steps of a span: states are kept at borders of spans, and then at each step of one, so that both are few. */
+/**
+ * Steps of a span: states are kept at borders of spans, and then at each step of one, so that both are few. More of
+ * them turn round less often, which costs what was asked for ahead; fewer are nearer.
+ */
 export function spanOf(time: number): number {
-  return Math.min(SPAN_MAX, Math.max(SPAN_MIN, Math.ceil(Math.sqrt(time) / 2)));
+  return Math.min(SPAN_MAX, Math.max(SPAN_MIN, Math.ceil(Math.sqrt(time) * 0.75)));
 }
 
 /** What goes over all steps forwards, and then span by span back. States are addresses of pieces in scratch. */
@@ -296,13 +297,26 @@ export function sumRows(
     const totals = k.for(done * 4, end * 4, width * 4, zeros, (at, so) =>
       so.map((total, row) => add(type, at, row, total)),
     );
-    sums.push(totals.map((total) => foldLanes(k, total, (p, q) => k.add(p, q))));
+    sums.push(sumLanes(k, totals));
     done = end;
   }
   return sums.reduce((p, q) => p.map((sum, row) => k.add(sum, q[row]!)));
 }
 
-/** Rows of a chunk that a single step takes at once. */
-export function rowsAtOnce(rows: number, perChunk: number): number {
-  return rows % STEP_ROWS === 0 && perChunk % STEP_ROWS === 0 ? STEP_ROWS : 1;
+/** The sum over the lanes of each of some vectors, of as many together as they have lanes. */
+function sumLanes(k: KernelBuilder, vectors: readonly LoopValue[]): readonly LoopValue[] {
+  const { lanes } = vectors[0]!.type;
+  if (lanes === 1) return vectors;
+  const sums: LoopValue[] = [];
+  for (let first = 0; first < vectors.length; first += lanes) {
+    const some = vectors.slice(first, first + lanes);
+    const all = sumEach(k, some);
+    sums.push(...some.map((_, i) => k.extract(all, i)));
+  }
+  return sums;
+}
+
+/** Rows of a chunk that a single step takes at once: so many if it can be divided so. */
+export function rowsAtOnce(rows: number, perChunk: number, many: number): number {
+  return rows % many === 0 && perChunk % many === 0 ? many : 1;
 }

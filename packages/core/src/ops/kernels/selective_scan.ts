@@ -31,6 +31,8 @@ import {
 
 /** States of a turn. */
 const TURN = 8;
+/** Channels that a single step takes at once. */
+const STEP_ROWS = 8;
 /** Operations of a step of one state: the exponential, three products and sums, loads and stores. */
 const STATE_OPERATIONS = 20;
 
@@ -154,7 +156,7 @@ function lowerOneStep(context: LowerContext, dims: ScanDims): void {
     const start = k.mul(k.rem(k.chunk, k.index(blocks)), k.index(width));
     const end = k.min(k.add(start, k.index(width)), k.index(channels));
     const [bAt, cAt] = [b!, c!].map((gates) => k.offset(gates, sequence, states * 4));
-    const rows = rowsAtOnce(channels, width);
+    const rows = rowsAtOnce(channels, width, STEP_ROWS);
     k.loop(start, end, rows, (d) => {
       const channel = k.add(k.mul(sequence, k.index(channels)), d);
       const each = Array.from({ length: rows }, (_, row) => row);
