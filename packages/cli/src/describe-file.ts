@@ -14,13 +14,15 @@ import {
 import type { ContainerHeader, MemoryMap } from "@fidelity/barewire";
 import { mapFile, readContainerVersions } from "@fidelity/barewire/node";
 import { readLlama2c } from "@fidelity/formats";
-import type { GgufSource, SafetensorsSource, SourceTensor } from "@fidelity/formats";
-import { openGguf, openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
-import type { OnnxModel } from "@fidelity/formats/onnx";
+import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
+import { openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
+import type { OpenSource } from "@fidelity/formats/node";
 import { architectures } from "@fidelity/models";
 import {
   aboutContainer,
+  aboutForeign,
   aboutModel,
+  describeForeign,
   describeModel,
   fidelityInfo,
   memoryFit,
@@ -103,12 +105,52 @@ export interface DescribeOptions {
   readonly map?: boolean;
 }
 
-/** Describes a file. Throws `FileError`, `WrongFileError`, and what the format's reader throws. */
+/** Describes a file by its header, read once. Throws `FileError`, `WrongFileError`, and what its reader throws. */
 export function describeFile(path: string, options: DescribeOptions = {}): FileDescription {
-  const contents = describeContents(path, options);
-  if (contents.format.startsWith(CONTAINER)) return contents;
-  return { ...contents, ...cardOf(() => aboutModel(path)), ...modelOf(() => describeModel(path)) };
+  const file = identifyFile(path);
+  switch (file.format) {
+    case "fidelity":
+      return describeContainer(path, file.sizeBytes, readContainerVersions(path), options);
+    case "llama2c":
+      return { ...describeLlama2c(file), ...cardOf(() => aboutModel(path)), ...modelOf(() => describeModel(path)) };
+    case "onnx": {
+      using opened = openOnnx(path);
+      const contents = describeSource(file, `ONNX, IR version ${opened.source.irVersion}`, opened.source);
+      return { ...contents, ...modelOf(() => describeModel(path)) };
+    }
+    case "safetensors":
+      return describeForeignFile(file, "safetensors", openSafetensors);
+    case "safetensors-index":
+      return describeForeignFile(file, "safetensors, several files", openSafetensorsIndex);
+    case "safetensors-folder":
+      return describeForeignFile(file, "safetensors in a folder of Hugging Face");
+    case "gguf":
+      return describeForeignFile(file, "GGUF");
+  }
 }
+
+/** A file of another program. Where only its configuration is no good, what `openAlone` gives of it is shown. */
+function describeForeignFile(
+  file: IdentifiedFile,
+  format: string,
+  openAlone?: (path: string) => OpenSource<TensorSource>,
+): FileDescription {
+  try {
+    using opened = openForeignModel(file.path);
+    const { source, config, fileSizeBytes } = opened;
+    const version = isGguf(source) ? `, version ${source.version}` : "";
+    const isFolder = file.format === "safetensors-folder";
+    const shown = isFolder ? { format: source.format, config, tensors: source.tensors } : source;
+    const contents = describeSource(isFolder ? { ...file, sizeBytes: fileSizeBytes } : file, format + version, shown);
+    return { ...contents, ...cardOf(() => aboutForeign(opened)), ...modelOf(() => describeForeign(opened)) };
+  } catch (error) {
+    if (openAlone === undefined || !(error instanceof FidelityError)) throw error;
+    using opened = openAlone(file.path);
+    return { ...describeSource(file, format, opened.source), problem: error.message };
+  }
+}
+
+const isGguf = (source: Pick<TensorSource, "format">): source is GgufSource => source.format === "gguf";
 
 /** What the file says of its model; nothing for what is no model file. */
 function cardOf(read: () => AboutModel): Pick<FileDescription, "card" | "tokenizer" | "chatTemplates"> {
@@ -131,38 +173,6 @@ function modelOf(describe: () => ModelInfo): Pick<FileDescription, "architecture
   } catch (error) {
     if (error instanceof FidelityError) return { problem: error.message };
     throw error;
-  }
-}
-
-function describeContents(path: string, options: DescribeOptions): FileDescription {
-  const file = identifyFile(path);
-  switch (file.format) {
-    case "fidelity":
-      return describeContainer(path, file.sizeBytes, readContainerVersions(path), options);
-    case "llama2c":
-      return describeLlama2c(file);
-    case "gguf": {
-      using opened = openGguf(path);
-      return describeSource(file, `GGUF, version ${opened.source.version}`, opened.source);
-    }
-    case "onnx": {
-      using opened = openOnnx(path);
-      return describeSource(file, `ONNX, IR version ${opened.source.irVersion}`, opened.source);
-    }
-    case "safetensors-folder": {
-      using opened = openForeignModel(path);
-      const { config, tensors, fileSizeBytes } = opened;
-      const source = { format: "safetensors", config, tensors: [...tensors.values()] } as const;
-      return describeSource({ ...file, sizeBytes: fileSizeBytes }, "safetensors in a folder of Hugging Face", source);
-    }
-    case "safetensors": {
-      using opened = openSafetensors(path);
-      return describeSource(file, "safetensors", opened.source);
-    }
-    case "safetensors-index": {
-      using opened = openSafetensorsIndex(path);
-      return describeSource(file, "safetensors, several files", opened.source);
-    }
   }
 }
 
@@ -237,11 +247,11 @@ function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
 function describeSource(
   { path, sizeBytes }: IdentifiedFile,
   format: string,
-  source: GgufSource | (Pick<SafetensorsSource | OnnxModel, "format" | "tensors"> & { readonly config: unknown }),
+  source: Pick<TensorSource, "format" | "tensors"> & { readonly config: unknown },
 ): FileDescription {
   const components = componentsOf(source.tensors);
   const arrays: [string, string][] = [];
-  for (const [key, value] of source.format === "gguf" ? source.metadata : []) {
+  for (const [key, value] of isGguf(source) ? source.metadata : []) {
     if (value.type === "array") arrays.push([key, `${value.length} of ${value.elementType}`]);
   }
   const dtypes = [...new Set(source.tensors.map(({ dtype }) => dtype))];

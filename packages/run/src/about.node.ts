@@ -6,6 +6,7 @@ import { readContainerHeader } from "@fidelity/barewire/node";
 import { CHAT_TEMPLATE, cardOfTexts } from "./card.ts";
 import type { ModelCard } from "./card.ts";
 import { openForeignModel } from "./foreign-file.node.ts";
+import type { ForeignFile } from "./foreign-file.ts";
 import { formatOf } from "./model-file.node.ts";
 
 export interface VocabularyInfo {
@@ -28,10 +29,15 @@ export function aboutModel(path: string): AboutModel {
   const format = formatOf(path);
   if (format === "gguf" || format === "safetensors") {
     using file = openForeignModel(path);
-    return about(file.card(), file.vocabulary());
+    return aboutForeign(file);
   }
   if (format !== "fidelity") return about(new Map(), undefined);
   return aboutContainer(readContainerHeader(path));
+}
+
+/** What a file of another program that is open says of its model. */
+export function aboutForeign(file: ForeignFile): AboutModel {
+  return about(file.card(), file.vocabulary());
 }
 
 /** What a container says of its model, by its header. */

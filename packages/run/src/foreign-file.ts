@@ -17,6 +17,8 @@ export interface ForeignFile extends Disposable {
   readonly path: string;
   readonly fileSizeBytes: number;
   readonly described: ForeignModel;
+  /** What the file is made of. */
+  readonly source: TensorSource;
   /** The scalars of GGUF's metadata, or config.json. */
   readonly config: unknown;
   /**
@@ -69,5 +71,5 @@ export function foreignFile(
     (end, { byteOffset, sizeBytes }) => Math.max(end, byteOffset + sizeBytes),
     0,
   );
-  return { ...parts, path, fileSizeBytes, described, tensors, [Symbol.dispose]: () => opened.dispose() };
+  return { ...parts, path, fileSizeBytes, described, source, tensors, [Symbol.dispose]: () => opened.dispose() };
 }

@@ -1,11 +1,12 @@
 // What opens and saves model files on disk. The models themselves, and errors, are in `@fidelity/run`.
 
-export { aboutContainer, aboutModel } from "./about.node.ts";
+export { aboutContainer, aboutForeign, aboutModel } from "./about.node.ts";
 export type { AboutModel, VocabularyInfo } from "./about.node.ts";
 export type { CardValue, ModelCard } from "./card.ts";
 export { loadedDtype } from "./foreign-parameters.ts";
 export type { ImportProgress } from "./foreign-parameters.ts";
 export { isHuggingFaceModel, openForeignModel } from "./foreign-file.node.ts";
+export type { ForeignFile } from "./foreign-file.ts";
 export { openValues } from "./convert/values.node.ts";
 export type { StoredParameter, StoredValues } from "./convert/values.node.ts";
 export { CONVERT_FORMATS, convertModel } from "./convert/convert.node.ts";
@@ -13,7 +14,7 @@ export type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } fr
 export { chatTemplateOf } from "./chat-template.node.ts";
 export { describeFit, memoryFit, requireRoomFor } from "./memory-fit.ts";
 export type { MemoryFit, StateTensor } from "./memory-fit.ts";
-export { describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";
+export { describeForeign, describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
 export { languageModelOf, open } from "./open.node.ts";
 export type { OpenOptions } from "./open.node.ts";

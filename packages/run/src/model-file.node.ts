@@ -185,6 +185,11 @@ export function describeModel(path: string, options: OpenModelOptions = {}): Mod
   if (format === "fidelity") return fidelityInfo(path, readContainerHeader(path), options).info;
   if (format === "llama2c") return withMappedFile(path, (file) => llama2cParts(path, file.region, options).info);
   using file = openForeignModel(path);
+  return describeForeign(file, options);
+}
+
+/** The same of a file of another program that is open. */
+export function describeForeign(file: ForeignFile, options: OpenModelOptions = {}): ModelInfo {
   return foreignInfo(file, importModel(file.format, file.described), options);
 }
 
