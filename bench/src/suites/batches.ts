@@ -1,11 +1,13 @@
 // Batches of sequences: tokens a second of steps of 1, 2, 4 and 8 sequences of different lengths, whose caches lie in
-// pages, of a BitNet that is bound by reading its weights, against one sequence alone. What a step must read is the
-// ceiling: the weights once, whatever the number of sequences. Weights are random, which changes no speed.
+// pages of their own, as float32 and as f16, of a BitNet that is bound by reading its weights when it is alone, against
+// one sequence alone. What a step must read is a ceiling: the weights once, whatever the number of sequences, and the
+// caches. The products in int8 are the other: with sequences enough they take longer than reading. Weights are random,
+// which changes no speed.
 
 import { createDevice } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import { elementCount, isBlocked, isTernary, packTernary, repackBlocks, storageBytes } from "@fidelity/core";
-import type { DeviceTensor, TensorType } from "@fidelity/core";
+import type { CacheDtype, DeviceTensor, TensorType } from "@fidelity/core";
 import { encodeValues } from "@fidelity/formats";
 import { createModel, createParameters, namedParameters, openSequencePool, RandomStream } from "@fidelity/models";
 import type { DeviceParameters, Model, Sequence, SequencePool } from "@fidelity/models";
@@ -21,6 +23,7 @@ const BITNET = { dim: 2560, hiddenDim: 6912, layerCount: 30, headCount: 20, keyV
 const QUICK = { dim: 1024, hiddenDim: 2816, layerCount: 6, headCount: 8, keyValueHeadCount: 2, vocabSize: 4096 };
 const LANES = [1, 2, 4, 8] as const;
 const LANES_MAX = 8;
+const CACHES: readonly CacheDtype[] = ["f32", "f16"];
 /** Tokens by which one sequence is longer than the other: whole pages, so that a fork of it copies none. */
 const LENGTH_STEP = 64;
 /** Numbers of a matrix that are drawn, and repeated. */
@@ -42,48 +45,72 @@ export async function batches(bench: Bench): Promise<void> {
 
 async function batchesOn(bench: Bench, device: CpuDevice, model: Model, name: string): Promise<void> {
   const parameters = randomParameters(device, model);
-  const pool = openSequencePool(model, parameters, device, {
-    lanes: LANES_MAX,
-    capacity: 2 * LANES_MAX * LENGTH_STEP * LANES_MAX,
-    limit: 2 * LANES_MAX * LENGTH_STEP,
-    pageSize: LENGTH_STEP,
-  });
-  const sequences = await readSequences(pool);
-  const bytes = bytesReadPerToken(model, parameters);
-  const ceiling: Ceiling = { kind: "read", sizeBytes: bytes };
-  const sources = LANES.map((lanes) => stepSource(bench, pool, sequences.slice(0, lanes)));
-  sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
-  const plans = LANES.map((lanes): RowPlan => ({
-    id: `batches/${name}/threads-${device.threads}/${bench.target}/sequences-${lanes}`,
-    unit: "tokens/s",
-    source: sourceName(lanes),
-    peer: lanes === 1 ? undefined : { source: sourceName(1), name: "one sequence" },
-    ceiling: { source: ceilingName(ceiling), name: ceilingName(ceiling), work: bytes / lanes },
-  }));
+  const [weightBytes, operations] = [bytesReadPerToken(model, parameters), operationsPerToken(model)];
+  const [read, dots]: readonly Ceiling[] = [{ kind: "read", sizeBytes: weightBytes }, { kind: "int8" }];
+  const sources: Source[] = [];
+  const plans: RowPlan[] = [];
+  for (const cacheDtype of CACHES) {
+    const pool = openSequencePool(model, parameters, device, {
+      lanes: LANES_MAX,
+      capacity: 2 * LANES_MAX * LENGTH_STEP * LANES_MAX,
+      limit: 2 * LANES_MAX * LENGTH_STEP,
+      pageSize: LENGTH_STEP,
+      cacheDtype,
+    });
+    const sequences = await readSequences(pool);
+    const { pageBytes, pages } = pool.memory;
+    for (const lanes of LANES) {
+      const some = sequences.slice(0, lanes);
+      const positions = some.reduce((sum, { position }) => sum + position, 0);
+      const source = stepSource(bench, pool, some, `${lanes} sequences, ${cacheDtype}`);
+      const id = `batches/${name}/threads-${device.threads}/${bench.target}/caches-${cacheDtype}/sequences-${lanes}`;
+      const alone = plans.find((plan) => plan.id === id.replace(/\d+$/, "1"));
+      const row = {
+        unit: "tokens/s",
+        source: source.name,
+        peer: alone && { source: alone.source, name: "one sequence" },
+      };
+      const bytes = weightBytes + (positions * pageBytes) / (1 + pages) / LENGTH_STEP;
+      sources.push(source);
+      plans.push(
+        { ...row, id, ceiling: { source: ceilingName(read), name: ceilingName(read), work: bytes / lanes } },
+        { ...row, id: `${id}/int8`, ceiling: { source: ceilingName(dots), name: ceilingName(dots), work: operations } },
+      );
+    }
+  }
+  for (const ceiling of [read, dots]) sources.push(await ceilingSource(device, ceiling, bench.sampleMs));
   const rows = await measure(sources, plans, { ...bench.settings, rotate: true });
   bench.report(
-    `Steps of several sequences, ${name}, ${(bytes / 1e6).toFixed(0)} MB a step, ${device.threads} thread(s)`,
+    `Steps of several sequences, ${name}, ${(weightBytes / 1e6).toFixed(0)} MB of weights, ${device.threads} thread(s)`,
     rows,
   );
 }
 
-const sourceName = (lanes: number): string => `${lanes} sequences`;
+/** Operations of a token's products with matrices: not with an embedding that is only looked up. */
+function operationsPerToken({ parameters, config }: Model): number {
+  return namedParameters(parameters).reduce((sum, { leaf: { role, shape } }) => {
+    const isMultiplied = role === "ternary" || role === "dense" || config.tiedEmbeddings === true;
+    return sum + (shape.length === 2 && isMultiplied ? 2 * elementCount(shape) : 0);
+  }, 0);
+}
 
-/** Sequences of different lengths, each with one token left to read: all begin alike, so that this is read once. */
+/** Sequences of different lengths, each with pages of its own and with one token left to read. */
 async function readSequences(pool: SequencePool): Promise<Sequence[]> {
   const text = Array.from({ length: LANES_MAX * LENGTH_STEP + 1 }, (_, i) => (i * 7) % pool.model.vocabSize);
   const sequences: Sequence[] = [];
   for (let i = LANES_MAX; i >= 1; i--) {
+    // All begin alike, so that this is read once; then it is copied, as texts mostly have little in common.
     const sequence = pool.open(text.slice(0, i * LENGTH_STEP + 1));
     while (await pool.prefill(sequence));
     while (sequence.tokens.length - sequence.position > 1) await pool.step([sequence]);
-    sequences.push(sequence);
+    sequences.push(pool.restore(pool.save(sequence)));
+    pool.free(sequence);
   }
   return sequences;
 }
 
 /** Tokens a second of steps, each sample from the same positions on. */
-function stepSource({ sampleMs }: Bench, pool: SequencePool, sequences: readonly Sequence[]): Source {
+function stepSource({ sampleMs }: Bench, pool: SequencePool, sequences: readonly Sequence[], name: string): Source {
   let steps = 1;
   const sample = async (): Promise<number> => {
     const forks = sequences.map((sequence) => pool.fork(sequence));
@@ -99,7 +126,7 @@ function stepSource({ sampleMs }: Bench, pool: SequencePool, sequences: readonly
     steps = Math.min(LENGTH_STEP, Math.max(1, Math.ceil((rate * sampleMs) / 1000 / forks.length)));
     return rate;
   };
-  return { name: sourceName(sequences.length), sample };
+  return { name, sample };
 }
 
 /** Ternary matrices packed to 2 bits, others as q8_0; each shape is drawn once. */
