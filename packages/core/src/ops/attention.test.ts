@@ -50,6 +50,9 @@ const SIZES: readonly Sizes[] = [
   { B: 1, T: 70, H: 2, D: 6, S: 70, G: 2, position: 0, E: 3, options: { window: 1 } },
   { B: 1, T: 20, H: 1, D: 5, S: 30, G: 1, position: 3, options: { window: 100 } },
   { B: 1, T: 3, H: 3, D: 9, S: 40, G: 1, position: 20, E: 20, options: { window: 5 } },
+  // More blocks of queries than there are parts of the reverse pass, and no parts.
+  { B: 1, T: 70, H: 6, D: 3, S: 75, G: 2, position: 5, options: { window: 60 } },
+  { B: 2, T: 70, H: 4, D: 3, S: 70, G: 4, position: 0, options: { softcap: 2 } },
   // Positions behind the cache count as its last one.
   { B: 1, T: 9, H: 1, D: 5, S: 12, G: 1, position: 8, options: { window: 4 } },
   { B: 1, T: 2, H: 1, D: 5, S: 12, G: 1, position: 30, options: { window: 4 } },

@@ -49,6 +49,8 @@ import { multiplyBlock } from "./register_block.ts";
 /** Queries of a block where there are enough blocks, and fewer where there are not. */
 const [QUERIES, QUERIES_OF_FEW] = [128, 32];
 const ENOUGH_CHUNKS = 16;
+/** Keys of a block at most: more of them do not make less of the work that is done once a block. */
+const KEYS = 128;
 /** Vectors whose exponentials are found together. */
 const TOGETHER = 4;
 
@@ -102,7 +104,7 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
   const enough = batch * heads * Math.ceil(time / QUERIES) >= ENOUGH_CHUNKS;
   // Keys and values come from the second cache in time.
   const queries = enough ? QUERIES : QUERIES_OF_FEW;
-  const schedule = chooseAttentionSchedule(dims, context, queries, context.cacheBytes.l2 / 2);
+  const schedule = chooseAttentionSchedule(dims, context, queries, KEYS, context.cacheBytes.l2 / 2);
   if (time < schedule.rows) {
     lowerAttentionRows(context, mask, dims);
     return;

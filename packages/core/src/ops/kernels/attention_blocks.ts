@@ -102,14 +102,15 @@ export interface AttentionSchedule {
   readonly keyBlock: number;
 }
 
-/** Keys of a block at most: more of them do not make less of the work that is done once a block. */
-const KEYS = 128;
-
-/** Blocks of keys such that they and their values stay in `cacheBytes` while the queries of a block go over them. */
+/**
+ * Blocks of up to `keys` keys such that they and their values stay in `cacheBytes` while the queries of a block go over
+ * them.
+ */
 export function chooseAttentionSchedule(
   dims: AttentionDims,
   { lanes, joinsVectors, registers }: LowerContext,
   queries: number,
+  keys: number,
   cacheBytes: number,
 ): AttentionSchedule {
   const { time, size, valueSize } = dims;
@@ -117,7 +118,7 @@ export function chooseAttentionSchedule(
   const vectors = joinsVectors || (registers >= 32 && rows < 8) ? 4 : 2;
   const width = vectors * lanes;
   const fitting = Math.floor(cacheBytes / (4 * (size + valueSize)));
-  const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(KEYS / width))) * width;
+  const keyBlock = Math.max(1, Math.min(Math.floor(fitting / width), Math.floor(keys / width))) * width;
   const ofPage = keysWithinPage(dims, keyBlock, width);
   return { rows, vectors, keyBlock: ofPage, queryBlock: Math.min(queries, Math.ceil(time / rows) * rows) };
 }

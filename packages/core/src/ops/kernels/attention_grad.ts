@@ -39,10 +39,10 @@ import { laneIndices, pieceOffsets, rowPieces } from "./lanes.ts";
 import type { BlockOperands } from "./register_block.ts";
 import { multiplyBlock } from "./register_block.ts";
 
-/** Queries of a block: its p and ds stay in the first cache. */
-const QUERIES = 32;
-/** Chunks that are enough to share among threads, and blocks of queries that a part has at least. */
-const [ENOUGH_CHUNKS, BLOCKS_MIN] = [8, 2];
+/** Queries and keys of a block: its p and ds, and all that they meet, stay in the first cache. */
+const [QUERIES, KEYS] = [64, 32];
+/** Chunks that are enough to share among threads. */
+const ENOUGH_CHUNKS = 8;
 /** Elements that a chunk adds up of each part. */
 const SUM_ELEMENTS = 8192;
 
@@ -81,7 +81,7 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
   const mask = attentionMask(attrs, dims);
   const { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize } = dims;
   const strides = headStrides(dims);
-  const schedule = chooseAttentionSchedule(dims, context, QUERIES, (context.cacheBytes.l1 * 3) / 4);
+  const schedule = chooseAttentionSchedule(dims, context, QUERIES, KEYS, (context.cacheBytes.l1 * 3) / 4);
   const width = schedule.vectors * context.lanes;
   const inputs = context.node.inputs.map((_, i) => context.input(i));
   const queryBlocks = Math.ceil(time / schedule.queryBlock);
@@ -146,7 +146,7 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
 /** Parts that the queries of a key head are cut into. */
 function partsOf({ batch, keyHeads, groupSize }: AttentionDims, queryBlocks: number): number {
   const wanted = Math.ceil(ENOUGH_CHUNKS / (batch * keyHeads));
-  return Math.max(1, Math.min(wanted, Math.floor((groupSize * queryBlocks) / BLOCKS_MIN)));
+  return Math.max(1, Math.min(wanted, groupSize * queryBlocks));
 }
 
 /** Keys that the last query sees. */
