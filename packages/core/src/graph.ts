@@ -229,14 +229,23 @@ function makeNode(op: OpDef, inputs: readonly Tensor[], attrs: Attrs): Node {
  * now or found. Throws what the shape rule throws, and `TraceError` outside a trace.
  */
 export function emit<A extends Attrs>(op: OpDef<A>, inputs: readonly Tensor[], attrs: A): readonly Tensor[] {
-  if (current === undefined) {
-    throw new TraceError(`${op.name}: tensors only exist while a function is traced`, {
-      hint: "call tensor functions inside a function given to trace(), compile() or grad()",
-    });
-  }
+  const trace = openTrace(op.name);
   const simplified = op.simplify?.(inputs, attrs);
   if (simplified !== undefined) return simplified;
-  return current.nodeOf(op as unknown as OpDef, inputs, current.attrsLike(attrs)).results;
+  return trace.nodeOf(op as unknown as OpDef, inputs, trace.attrsLike(attrs)).results;
+}
+
+/** The result of a node that is equal to no other, so that nobody looks for one: of an op without inputs. */
+export function emitFresh<A extends Attrs>(op: OpDef<A>, attrs: A): Tensor {
+  openTrace(op.name);
+  return makeNode(op as unknown as OpDef, [], attrs).results[0]!;
+}
+
+function openTrace(what: string): Trace {
+  if (current !== undefined) return current;
+  throw new TraceError(`${what}: tensors only exist while a function is traced`, {
+    hint: "call tensor functions inside a function given to trace(), compile() or grad()",
+  });
 }
 
 /** `emit` for an op with one result. */

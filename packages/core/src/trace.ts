@@ -4,7 +4,7 @@
 import type { Shape } from "@fidelity/units";
 import type { Dtype } from "./dtype.ts";
 import type { Graph, TensorType } from "./graph.ts";
-import { Tensor, emitOne, inTrace } from "./graph.ts";
+import { Tensor, emitFresh, inTrace } from "./graph.ts";
 import { parameterOp } from "./ops/parameter.ts";
 import type { Tree } from "./tree.ts";
 import { flattenTree, mapTree } from "./tree.ts";
@@ -49,7 +49,7 @@ let nextParameter = 0;
 
 /** A fresh parameter, equal to no other tensor. */
 export function parameter(name: string, type: TensorType): Tensor {
-  return emitOne(parameterOp, [], { name, id: nextParameter++, dtype: type.dtype, shape: type.shape });
+  return emitFresh(parameterOp, { name, id: nextParameter++, dtype: type.dtype, shape: type.shape });
 }
 
 /** A traced function: its graph, and the names of its inputs and results in the order of the graph's. */

@@ -82,30 +82,45 @@ export async function packParameters(
 /** The tensors of `parameters` in the order of the model. Throws `ParameterMismatchError` unless they fit it. */
 export function orderedParameters(model: Model, parameters: DeviceParameters): DeviceTensor[] {
   const leaves = namedParameters(model.parameters);
+  const fitting = leaves.map(({ path, leaf }) => {
+    const tensor = parameters.get(path);
+    return tensor !== undefined && fits(leaf, tensor.type) ? tensor : undefined;
+  });
+  const wrong = fitting.indexOf(undefined);
+  if (wrong >= 0 || parameters.size !== leaves.length) refuseParameters(model, parameters, wrong);
+  return fitting as DeviceTensor[];
+}
+
+/** Says why parameters are not those of a model: one that it does not have, or the one at `wrong`. */
+function refuseParameters(model: Model, parameters: DeviceParameters, wrong: number): never {
+  const leaves = namedParameters(model.parameters);
+  const hint = "check that the file and the configuration belong together";
   const known = new Set(leaves.map(({ path }) => path));
   const extra = [...parameters.keys()].find((path) => !known.has(path));
   if (extra !== undefined) {
     throw new ParameterMismatchError(`a ${model.architecture} model of this size has no parameter "${extra}"`, {
       expected: `${known.size} parameters`,
       got: `${parameters.size} parameters`,
-      hint: "check that the file and the configuration belong together",
+      hint,
     });
   }
-  return leaves.map(({ path, leaf }) => {
-    const tensor = parameters.get(path);
-    const dtypes: readonly string[] = ["f32", ...otherDtypes(leaf)];
-    const fits = ({ dtype, shape }: TensorType): boolean => dtypes.includes(dtype) && sameShape(shape, leaf.shape);
-    if (tensor !== undefined && fits(tensor.type)) return tensor;
-    throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {
-      where: `a ${model.architecture} model`,
-      expected: dtypes.map((dtype) => `${dtype}[${leaf.shape.join(", ")}]`).join(" or "),
-      got: tensor === undefined ? "nothing" : formatType(tensor.type),
-      hint: "check that the file and the configuration belong together",
-    });
+  const { path, leaf } = leaves[wrong];
+  const tensor = parameters.get(path);
+  throw new ParameterMismatchError(`parameter "${path}" ${tensor === undefined ? "is missing" : "does not fit"}`, {
+    where: `a ${model.architecture} model`,
+    expected: ["f32", ...otherDtypes(leaf)].map((dtype) => `${dtype}[${leaf.shape.join(", ")}]`).join(" or "),
+    got: tensor === undefined ? "nothing" : formatType(tensor.type),
+    hint,
   });
 }
 
+function fits(leaf: ParameterSpec, { dtype, shape }: TensorType): boolean {
+  return (dtype === "f32" || otherDtypes(leaf).includes(dtype)) && sameShape(shape, leaf.shape);
+}
+
+const TERNARY_DTYPES: readonly string[] = ["ternary", "ternary5"];
+
 function otherDtypes({ role, narrow }: ParameterSpec): readonly string[] {
-  if (role === "ternary") return ["ternary", "ternary5"];
+  if (role === "ternary") return TERNARY_DTYPES;
   return narrow === true ? NARROW_DTYPES : [];
 }

@@ -115,9 +115,14 @@ export function isParameterSpec(value: unknown): value is ParameterSpec {
   return isTensorType(value) && "role" in value && "init" in value;
 }
 
+/** By tree, which nobody changes: opening a model asks for its parameters a dozen times. */
+const named = new WeakMap<object, readonly NamedLeaf<ParameterSpec>[]>();
+
 /** The parameters with their paths, in the order in which `trace` and every model file list them. */
-export function namedParameters(tree: ParameterTree): NamedLeaf<ParameterSpec>[] {
-  return flattenTree(tree, isParameterSpec);
+export function namedParameters(tree: ParameterTree): readonly NamedLeaf<ParameterSpec>[] {
+  let leaves = named.get(tree);
+  if (leaves === undefined) named.set(tree, (leaves = flattenTree(tree, isParameterSpec)));
+  return leaves;
 }
 
 /** The types to trace or allocate with. `packed` makes ternary weights 2-bit. */
