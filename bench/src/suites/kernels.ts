@@ -9,7 +9,7 @@
 // exponent, two for the remainder, five of the polynomial, a shift, a product; a power of two is 12, its remainder
 // being exact. Masks are not counted, since only keys at the diagonal need them, and a division, which takes longer, is
 // one. Some processors add, compare and shift beside their multiply-add units (Zen 5 does): there more than all of the
-// ceiling is possible, and less of it means more.
+// ceiling is possible.
 //   attention       each visible pair of query and key: 4 size (two products) + 2 x 16 (power of two; scale, maximum,
 //                   difference, sum)
 //   its reverse     10 size (five products) + 2 x 16 (power of two; scale and shift, difference, two products)
