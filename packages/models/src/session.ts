@@ -292,11 +292,12 @@ export class Session {
   /**
    * A copy of what was read of `tokens`, for a pool of the same model and dtype of caches with pages of so many tokens:
    * its `restore` goes on from there.
+   * @param position where to go on from, if not from where the session is: one that `rewind` could go to
    */
-  saveSequence(tokens: readonly number[], pageSize: number): SavedSequence {
+  saveSequence(tokens: readonly number[], pageSize: number, position = this.#position): SavedSequence {
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
     const { cacheDtype } = this.#programs;
-    return saveSequence(this.model, views, { tokens, position: this.#position, pageSize, cacheDtype });
+    return saveSequence(this.model, views, { tokens, position, pageSize, cacheDtype });
   }
 
   /**

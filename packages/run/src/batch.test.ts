@@ -167,6 +167,13 @@ describe("generations at the same time", () => {
     assert.deepEqual([after.text, after.usage.cachedTokens], [once.text, 256]);
     const kept = shared.generate("abc", { seed: 2, maxTokens: 4 });
     assert.equal((await kept.result()).usage.cachedTokens, 2);
+    // One that comes while others are there takes what a session knows, and leaves it to the session.
+    const begun = shared.generate("xyz", { seed: 3, maxTokens: 100 })[Symbol.asyncIterator]();
+    await begun.next();
+    const beside = () => shared.generate("xyzz", { seed: 2, maxTokens: 2 }).result();
+    await Promise.all([begun.next(), beside()]); // the first one goes, and its session is free
+    for (let again = 0; again < 2; again++) assert.equal((await beside()).usage.cachedTokens, 3);
+    await begun.return?.();
     assert.ok(device.runs.some((name) => name === "step of 2"));
     await shared.close();
   });

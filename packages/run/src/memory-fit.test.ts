@@ -36,9 +36,9 @@ test("so do several generations at a time, whose room is a part of the plan", ()
   const info = llama(256, 8, 1 << 24);
   const { parameterBytes, bytesPerToken, availableBytes } = memoryFit(info, "wasm");
   const context = Math.max(16, Math.floor((availableBytes - parameterBytes) / bytesPerToken / 8));
-  requireRoomFor(info, "wasm", context, 1);
+  requireRoomFor(info, "wasm", context);
   assert.throws(
-    () => requireRoomFor(info, "wasm", context, 64),
+    () => requireRoomFor(info, "wasm", context, { parallel: 64 }),
     (error) =>
       error instanceof OutOfRoomError && /^needs [^]*64 generations at a time[^]*parallel: 1/.test(error.message),
   );

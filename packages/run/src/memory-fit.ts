@@ -1,6 +1,7 @@
 // What a model takes in memory before anything of it is loaded, beside what this machine has left.
 
 import { MEMORY32_BYTES_MAX, MEMORY64_BYTES_MAX } from "@fidelity/barewire";
+import type { CacheDtype } from "@fidelity/core";
 import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
 import { namedParameters, poolBytes } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
@@ -53,16 +54,20 @@ export function freeBytes(): number {
 }
 
 /** What one sequence of a model takes on a target. Nothing is allocated. */
-export function memoryFit({ model, tensors }: Omit<StoredModel, "path">, target: string): MemoryFit {
+export function memoryFit(
+  { model, tensors }: Omit<StoredModel, "path">,
+  target: string,
+  cacheDtype?: CacheDtype,
+): MemoryFit {
   const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   let parameterBytes = 0;
   for (const { path, leaf } of namedParameters(model.parameters)) {
     parameterBytes += storageBytes({ dtype: loadedDtype(leaf, stored.get(path), target), shape: leaf.shape });
   }
   const capacity = model.contextLimit === null ? null : Math.min(model.contextLimit, CAPACITY_MAX);
-  const state = stateOf(model, capacity ?? 1);
+  const state = stateOf(model, capacity ?? 1, cacheDtype);
   const stateBytes = sumBytes(state);
-  const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1)) - stateBytes;
+  const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1, cacheDtype)) - stateBytes;
   // All that a model computes with lies in one memory.
   const reachBytes = target === "native" ? MEMORY64_BYTES_MAX : MEMORY32_BYTES_MAX;
   const availableBytes = Math.min(freeBytes(), reachBytes);
@@ -70,8 +75,8 @@ export function memoryFit({ model, tensors }: Omit<StoredModel, "path">, target:
   return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, reachBytes, fits };
 }
 
-function stateOf(model: Model, capacity: number): StateTensor[] {
-  return flattenTree(model.stateTypes({ batch: 1, capacity }), isTensorType).map(({ path, leaf }) => {
+function stateOf(model: Model, capacity: number, cacheDtype: CacheDtype | undefined): StateTensor[] {
+  return flattenTree(model.stateTypes({ batch: 1, capacity, cacheDtype }), isTensorType).map(({ path, leaf }) => {
     return { name: path, dtype: leaf.dtype, shape: leaf.shape, sizeBytes: storageBytes(leaf) };
   });
 }
@@ -112,13 +117,18 @@ export function requireRoom(info: StoredModel, target: string): void {
  * Throws `OutOfRoomError` where the weights and a state of `capacity` tokens need more memory than is free, with the
  * capacity that would fit if there is one. Where several generations are to share steps the room for them counts, too.
  */
-export function requireRoomFor(info: StoredModel, target: string, capacity: number, parallel = 1): void {
-  const fit = memoryFit(info, target);
+export function requireRoomFor(
+  info: StoredModel,
+  target: string,
+  capacity: number,
+  { parallel = 1, cacheDtype }: Pick<LanguageModelOptions, "parallel" | "cacheDtype"> = {},
+): void {
+  const fit = memoryFit(info, target, cacheDtype);
   const { parameterBytes, stateBytes, bytesPerToken, availableBytes } = fit;
   const tokens = Math.min(capacity, info.model.contextLimit ?? capacity);
   const neededBytes = parameterBytes + stateBytes + bytesPerToken * (tokens - (fit.capacity ?? tokens));
   const limit = info.model.contextLimit === null ? undefined : tokens;
-  const sharedBytes = parallel > 1 ? poolBytes(info.model, batchSettings(parallel, limit)) : 0;
+  const sharedBytes = parallel > 1 ? poolBytes(info.model, batchSettings(parallel, limit, cacheDtype)) : 0;
   if (neededBytes + sharedBytes <= availableBytes) return;
   if (neededBytes <= availableBytes) {
     throw new OutOfRoomError(`needs ${formatBytes(neededBytes + sharedBytes)}, have ${formatBytes(availableBytes)}`, {
@@ -141,7 +151,8 @@ export function requireRoomFor(info: StoredModel, target: string, capacity: numb
  * Throws as `requireRoomFor` where the weights have no room, nor the context or as many generations at a time as were
  * asked for.
  */
-export function requirePlan(info: StoredModel, target: string, { context, parallel }: LanguageModelOptions): void {
+export function requirePlan(info: StoredModel, target: string, options: LanguageModelOptions): void {
+  const { context, parallel } = options;
   if ((context ?? parallel) === undefined) requireRoom(info, target);
-  else requireRoomFor(info, target, context ?? CAPACITY_MIN, parallel);
+  else requireRoomFor(info, target, context ?? CAPACITY_MIN, options);
 }

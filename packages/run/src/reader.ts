@@ -129,11 +129,11 @@ export class Reader implements TokenReader {
       return;
     }
     this.#seat = batch.join(need);
-    const [here, there] = [pool.known(prompt, need), batch.known(prompt)];
-    const isFirst = batch.size === 1;
-    if (isFirst ? there <= here : there < here) {
-      this.#lane = await pool.take(prompt, need);
-      if (!isFirst) this.#move();
+    const [found, there] = [pool.find(prompt, need), batch.known(prompt)];
+    const here = found?.known ?? 0;
+    if (batch.size === 1 && there <= here) this.#lane = await pool.take(prompt, need);
+    else if (found !== undefined && there < here) {
+      batch.enter(this.#seat, found.session.saveSequence(prompt, batch.pageSize, here)); // and it keeps what it knows
     } else batch.enter(this.#seat, { tokens: prompt, position: 0, pages: [], state: undefined });
   }
 

@@ -128,10 +128,10 @@ export class SessionPool {
     return lane;
   }
 
-  /** How many tokens of a prompt the session that `take` would give need not read. */
-  known(prompt: ArrayLike<number>, tokens: number): number {
+  /** The session that `take` would give, if it is there, and how many tokens of the prompt it need not read. */
+  find(prompt: ArrayLike<number>, tokens: number): { readonly session: Session; readonly known: number } | undefined {
     const lane = this.#fitting(prompt, tokens);
-    return lane === undefined ? 0 : reach(lane, prompt);
+    return lane && { session: lane.session, known: reach(lane, prompt) };
   }
 
   /** Gives a session back with what it has read; undefined where that is not known, so that it cannot be used again. */
