@@ -1,6 +1,6 @@
 // The ceilings as sources to measure beside what is compared with them.
 
-import { ceilingName, ceilingProgram, hostMachine, vectorsOf } from "@fidelity/alex/node";
+import { ceilingName, ceilingProgram, hostMachine, vectorsOf, writtenTensor } from "@fidelity/alex/node";
 import type { Ceiling, CpuDevice } from "@fidelity/alex/node";
 import { tensorType } from "@fidelity/core";
 import type { TensorType } from "@fidelity/core";
@@ -29,9 +29,9 @@ export async function ceilingSource(device: CpuDevice, ceiling: Ceiling, sampleM
   const { program, work } = ceilingProgram(ceiling, lanesOf(device));
   const parameterTypes: TensorType[] = program.buffers.map(({ sizeBytes }) => tensorType("f32", [sizeBytes / 4]));
   const executable = await device.load(program, { parameterTypes, resultTypes: [], donations: [] });
-  const tensors = parameterTypes.map((type) => device.tensor(type));
-  // Memory that was never written may all be one page of zeros, which the first cache holds.
-  for (const tensor of tensors) tensor.f32().fill(1);
-  executable.bind(tensors, []);
+  executable.bind(
+    parameterTypes.map((type) => writtenTensor(device, type)),
+    [],
+  );
   return repeated(name, work, sampleMs, () => executable.run());
 }

@@ -1,12 +1,12 @@
 // Inputs of measured ops.
 
+import { writtenTensor } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import type { DeviceTensor, TensorType } from "@fidelity/core";
 import { RandomStream } from "@fidelity/models";
 
 /**
- * Values in bounds, from 0 to 1 as a rule, gates included; packed dtypes stay as they are made, since their codes cost
- * the same.
+ * Values in bounds, from 0 to 1 as a rule, gates included; packed dtypes stay zero, since their codes cost the same.
  */
 export function randomTensor(
   device: CpuDevice,
@@ -15,7 +15,7 @@ export function randomTensor(
   position: number,
   [low, high]: readonly [number, number] = [0, 1],
 ): DeviceTensor {
-  const tensor = device.tensor(type);
+  const tensor = writtenTensor(device, type);
   if (type.dtype === "i32") tensor.i32().fill(position);
   if (type.dtype !== "f32") return tensor;
   const values = tensor.f32();

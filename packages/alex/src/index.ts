@@ -15,5 +15,6 @@ export type { WasmProgramExports, WasmProgramOptions } from "./targets/wasm/inde
 export { CpuDevice } from "./runtime/device.ts";
 export type { GraphCompiler, CpuDeviceOptions } from "./runtime/device.ts";
 export * from "./runtime/errors.ts";
+export { writtenTensor } from "./runtime/written-tensor.ts";
 export * from "./explain/index.ts";
 export * from "./view/index.ts";

@@ -4,6 +4,7 @@
 import { tensorType } from "@fidelity/core";
 import type { Program, TensorType, VectorTarget } from "@fidelity/core";
 import type { CpuDevice } from "../runtime/device.ts";
+import { writtenTensor } from "../runtime/written-tensor.ts";
 import { ceilingProgram } from "./ceiling_programs.ts";
 import type { Ceiling } from "./ceiling_programs.ts";
 
@@ -76,10 +77,8 @@ async function measureCeiling(
   const types: TensorType[] = program.buffers.map(({ sizeBytes }) => tensorType("f32", [sizeBytes / 4]));
   const signature = { parameterTypes: types, resultTypes: [], donations: [] };
   const executable = await device.load({ ...program, schedule } as Program, signature);
-  const tensors = types.map((type) => device.tensor(type));
+  const tensors = types.map((type) => writtenTensor(device, type));
   try {
-    // Memory that was never written may all be one page of zeros, which the first cache holds.
-    for (const tensor of tensors) tensor.f32().fill(1);
     executable.bind(tensors, []);
     executable.run();
     let best = Infinity;

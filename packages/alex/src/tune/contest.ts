@@ -6,6 +6,7 @@ import type { DeviceTensor, Graph, TensorType, VectorTarget } from "@fidelity/co
 import { compileGraph } from "../compile.ts";
 import type { CpuDevice } from "../runtime/device.ts";
 import type { CpuExecutable } from "../runtime/executable.ts";
+import { writtenTensor } from "../runtime/written-tensor.ts";
 import type { TuneTask } from "./tasks.ts";
 import type { Contest } from "./tune.ts";
 
@@ -62,7 +63,7 @@ function operandSets(device: CpuDevice, types: readonly TensorType[], parameterC
   const bytes = types.reduce((sum, type) => sum + storageBytes(type), 0);
   const count = Math.max(1, Math.min(SETS_MAX, Math.floor(OPERAND_BYTES / bytes)));
   return Array.from({ length: count }, () => {
-    const tensors = types.map((type) => device.tensor(type));
+    const tensors = types.map((type) => writtenTensor(device, type));
     const parameters = tensors.slice(0, parameterCount);
     for (const tensor of parameters) if (tensor.type.dtype === "f32") fill(tensor.f32());
     return { parameters, results: tensors.slice(parameterCount) };

@@ -4,7 +4,7 @@
 
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
-import { compileStages } from "@fidelity/alex/node";
+import { compileStages, writtenTensor } from "@fidelity/alex/node";
 import type { CompiledStages, CompilerOptions, CpuDevice } from "@fidelity/alex/node";
 import { compileKernelSource, KernelError } from "@fidelity/alex/kernels/compile";
 import type { CompiledKernel, SourceText } from "@fidelity/alex/kernels/compile";
@@ -149,7 +149,7 @@ function randomTensors({ traced, compilation }: CompiledStages): Subject["withTe
     const owned: DeviceTensor[] = [];
     try {
       for (const { type } of traced.parameters) {
-        const tensor = device.tensor(type);
+        const tensor = writtenTensor(device, type);
         owned.push(tensor);
         const values = type.dtype === "f32" ? tensor.f32() : new Float32Array(0);
         for (let i = 0; i < values.length; i++) values[i] = ((i * 7919) % 2003) / 2003 - 0.5;
@@ -241,7 +241,12 @@ async function modelSubject(
     withTensors: (real, use) =>
       load(real, (parameters) => {
         const entries: Captured[] = [];
-        return traceProgram(model, parameters, recordingDevice(real, entries), options, () => {
+        // Caches that are read far behind what has been written to them.
+        const recording = {
+          ...recordingDevice(real, entries),
+          tensor: (type: TensorType) => writtenTensor(real, type),
+        };
+        return traceProgram(model, parameters, recording, options, () => {
           const { parameters: inputs = [], results = [] } = entries[entries.length - 1];
           // A session's programs take the position last.
           if (options.what !== "train" && options.position !== undefined) {
