@@ -6,7 +6,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { RowPiece } from "./lanes.ts";
-import { LaneTree, laneWidths, rowPieces, sumEach } from "./lanes.ts";
+import { foldLanes, LaneTree, laneWidths, rowPieces, sumEach } from "./lanes.ts";
 
 /** Chunks that are enough to share among threads. */
 const ENOUGH_CHUNKS = 16;
@@ -15,6 +15,8 @@ const UNROLLED_COLUMNS = 16;
 /** Steps of a span. */
 const [SPAN_MIN, SPAN_MAX] = [8, 64];
 
+/** Vectors that are summed over their lanes together. */
+const TOGETHER_MIN = 8;
 /** Steps that rows are asked for ahead, and what comes at once. */
 export const STEPS_AHEAD = 6;
 export const LINE_BYTES = 64;
@@ -303,10 +305,12 @@ export function sumRows(
   return sums.reduce((p, q) => p.map((sum, row) => k.add(sum, q[row]!)));
 }
 
-/** The sum over the lanes of each of some vectors, of as many together as they have lanes. */
+/** The sum over the lanes of each of some vectors: of many together, since of few each for itself is there sooner. */
 function sumLanes(k: KernelBuilder, vectors: readonly LoopValue[]): readonly LoopValue[] {
   const { lanes } = vectors[0]!.type;
-  if (lanes === 1) return vectors;
+  if (lanes === 1 || vectors.length < TOGETHER_MIN) {
+    return vectors.map((vector) => foldLanes(k, vector, (p, q) => k.add(p, q)));
+  }
   const sums: LoopValue[] = [];
   for (let first = 0; first < vectors.length; first += lanes) {
     const some = vectors.slice(first, first + lanes);
