@@ -50,6 +50,8 @@ const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
   "--num-predict": "--tokens",
   "--ctx-size": "--context",
   "--num-ctx": "--context",
+  "--cache-type-k": "--cache-dtype",
+  "--cache-type-v": "--cache-dtype",
   "--temp": "--temperature",
   "--repeat-penalty": "--repetition-penalty",
   "--system-prompt": "--system",

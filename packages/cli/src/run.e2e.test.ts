@@ -43,6 +43,8 @@ describe("run", () => {
     );
     const json = JSON.parse((await run([gguf, "a", "b", "--json"], "c")).stdout);
     assert.deepEqual([json.prompt, json.tokens, json.endedBy], ["a b\nc", 6, "tokens"]);
+    const halves = await run([gguf, "ab", "--cache-dtype", "f16"]);
+    assert.deepEqual([halves.code, halves.stderr.startsWith("[6 tokens, ")], [0, true], halves.stderr);
   });
 
   test("the model's own chat template is used, and another one where it is named", async () => {
@@ -68,6 +70,8 @@ describe("run", () => {
   test("mistakes are met with what can be done", async () => {
     const cases: readonly [readonly string[], RegExp][] = [
       [["no-such"], /there is no such model[\s\S]*fidelity ls/],
+      [["no-such", "--cache-type-k", "f16"], /--cache-dtype/],
+      [[gguf, "--cache-dtype", "q8_0"], /f32 or bf16 or f16/],
       [["models/mistyped.gguf"], /there is no such model/],
       [["me/nothing"], /the hub has no such model/],
       [[scratch.write("notes.txt", "not a model at all")], /not a model/],
