@@ -85,11 +85,11 @@ export async function kernels(bench: Bench): Promise<void> {
     await onDevice(bench, threads, (device) => measureCeilings(bench, device));
     for (const [title, cases] of GROUPS) {
       await onDevice(bench, threads, (device) =>
-        measureCases(bench, device, title, cases(bench.quick, hasTiles(device))),
+        measureCases(bench, device, title, cases(bench.quick, reachOf(device))),
       );
     }
     if (bench.loaded) {
-      const cases = (device: CpuDevice) => GROUPS.flatMap(([, group]) => group(true, hasTiles(device)));
+      const cases = (device: CpuDevice) => GROUPS.flatMap(([, group]) => group(true, reachOf(device)));
       await onDevice(bench, threads, (device) => measureLoaded(bench, device, cases(device)));
     }
   }
@@ -223,8 +223,16 @@ async function timed(device: CpuDevice, sample: Source["sample"]): Promise<Loade
   return { rate, had: (user + system) / 1000 / (performance.now() - started) / device.threads };
 }
 
-/** Some cases, few if quick, for a target with matrix registers or without. */
-type Group = readonly [title: string, cases: (quick: boolean, tiles: boolean) => KernelCase[]];
+/** What cases depend on: whether the target has matrix registers, and the most memory that its programs reach. */
+export interface Reach {
+  readonly tiles: boolean;
+  readonly memoryBytes: number;
+}
+
+const reachOf = (device: CpuDevice): Reach => ({ tiles: hasTiles(device), memoryBytes: device.arena.maximumBytes });
+
+/** Some cases, few if quick. */
+type Group = readonly [title: string, cases: (quick: boolean, reach: Reach) => KernelCase[]];
 
 const GROUPS: readonly Group[] = [
   ["float32 products", products],
@@ -393,7 +401,7 @@ const TERNARY_COLUMNS = 2560;
 /** Distinct weights of a pass over them, as many as a model of 2.4 billion parameters reads for a token, and twice. */
 const TERNARY_BYTES = 1.2e9;
 
-function ternaryProducts(quick: boolean, tiles: boolean): KernelCase[] {
+function ternaryProducts(quick: boolean, { tiles }: Reach): KernelCase[] {
   return (["ternary", "ternary5"] as const).flatMap((dtype) => {
     const weightBytes = storageBytes(tensorType(dtype, [TERNARY_ROWS, TERNARY_COLUMNS]));
     const name = `ternary_linear ${dtype === "ternary" ? "2" : "1.6"} bits ${TERNARY_COLUMNS}x${TERNARY_ROWS}`;

@@ -3,9 +3,9 @@
 // of blocks meet activations that are rounded to bytes, which is part of what is measured.
 
 import { BLOCK_DTYPES, blockLinear, isBlocked, matmul, storageBytes, tensorType, trace } from "@fidelity/core";
-import type { BlockDtype, Dtype, Tensor } from "@fidelity/core";
+import type { BlockDtype, Dtype, Tensor, TensorType } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
-import type { KernelCase } from "./kernels.ts";
+import type { KernelCase, Reach } from "./kernels.ts";
 
 /** What multiplies what, a of [m, k] and b of [n, k], or of [k, n]. */
 interface NarrowShape {
@@ -16,8 +16,11 @@ interface NarrowShape {
   readonly transposeB?: boolean;
 }
 
+/** All cases lie in memory at once, each with as much to measure its ceiling; one weight takes at most this share. */
+const WEIGHT_SHARE_MAX = 1 / 8;
+
 /** The products of a quick run, or of a whole one. */
-export function narrowProducts(quick: boolean): KernelCase[] {
+export function narrowProducts(quick: boolean, { memoryBytes }: Reach): KernelCase[] {
   const [n, k] = quick ? [1024, 2560] : [8192, 2560];
   const halves = ["bf16", "f16"] as const;
   const rows: NarrowShape[] = [
@@ -41,7 +44,8 @@ export function narrowProducts(quick: boolean): KernelCase[] {
     }),
   );
   const bytes = [square, ...(quick ? [] : [prompt])].map((shape) => ({ ...shape, dtypes: ["i8", "i8"] as const }));
-  return [...rows, ...matrices, ...bytes].map(narrowProduct);
+  const fits = (shape: NarrowShape): boolean => storageBytes(weightOf(shape)) <= WEIGHT_SHARE_MAX * memoryBytes;
+  return [...rows, ...matrices, ...bytes].filter(fits).map(narrowProduct);
 }
 
 /** Weights of a layer, and of a head that no cache holds, that decoding reads once a token. */
@@ -56,9 +60,13 @@ function nameOf({ dtypes, m, n, k, transposeB = false }: NarrowShape): string {
   }`;
 }
 
+function weightOf({ dtypes, n, k, transposeB = false }: NarrowShape): TensorType {
+  return tensorType(dtypes[1], transposeB ? [n, k] : [k, n]);
+}
+
 function narrowProduct(shape: NarrowShape): KernelCase {
   const { dtypes, m, n, k, transposeB = false } = shape;
-  const b = tensorType(dtypes[1], transposeB ? [n, k] : [k, n]);
+  const b = weightOf(shape);
   const multiply = (x: Tensor, y: Tensor): Tensor =>
     isBlocked(y.dtype)
       ? blockLinear(x as Tensor<Shape, "f32">, y as Tensor<Shape, BlockDtype>)
