@@ -16,7 +16,7 @@ import { generateTokens } from "./generate-tokens.ts";
 import type { Model } from "./model.ts";
 import { requireCausal } from "./model.ts";
 import type { BoundState, ForwardProgram } from "./sequences/forward_program.ts";
-import { leftToSteps } from "./sequences/chunks.ts";
+import { chunkLengths, leftToSteps, SHORTER } from "./sequences/chunks.ts";
 import { compileForward, stateLeaves } from "./sequences/forward_program.ts";
 import type { SavedSequence } from "./sequences/pool_options.ts";
 import { saveSequence } from "./sequences/saved_sequence.ts";
@@ -47,8 +47,6 @@ export interface SessionOptions {
 
 /** A longer chunk takes packed weights apart less often, but by then that hardly counts. */
 const CHUNK_LENGTH = 256;
-/** What is left of a prompt is read by programs of so many times fewer tokens. */
-const SHORTER = 8;
 
 /**
  * Opens a session at the start of a sequence. `parameters` stay the caller's, may be packed, and must outlive it.
@@ -239,9 +237,7 @@ export class Session {
 
   /** Tokens of the programs that read prompts, from the longest to the shortest. */
   get chunkLengths(): number[] {
-    const lengths: number[] = [];
-    for (let length = this.chunkLength; length > 1; length = Math.floor(length / SHORTER)) lengths.push(length);
-    return lengths;
+    return chunkLengths(this.chunkLength);
   }
 
   /**

@@ -4,53 +4,17 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
-import { createInterpreter } from "@fidelity/core";
-import type { Device } from "@fidelity/core";
 import { PoolOptionError } from "@fidelity/models";
 import { ModelClosedError, OutOfRoomError } from "./index.ts";
 import type { GenerateOptions, GenerationResult } from "./index.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
-import { tinyModel } from "./testing.ts";
+import { countingDevice, tinyModel } from "./testing.ts";
 import type { TINY } from "./testing.ts";
-
-/** An interpreter that writes down which programs run, and counts what is held. */
-function loggingDevice(): Device & { live: number; readonly runs: string[] } {
-  const inner = createInterpreter();
-  const counted = <T extends { free(): void }>(one: T): T => {
-    device.live++;
-    const free = one.free.bind(one);
-    let isFree = false;
-    one.free = () => {
-      if (!isFree) device.live--;
-      isFree = true;
-      free();
-    };
-    return one;
-  };
-  const device = {
-    live: 0,
-    runs: [] as string[],
-    target: inner.target,
-    threads: 1,
-    tensor: (type) => counted(inner.tensor(type)),
-    compile: async (graph, options) => {
-      const executable = counted(await inner.compile(graph, options));
-      const run = executable.run.bind(executable);
-      executable.run = () => {
-        device.runs.push(graph.name);
-        run();
-      };
-      return executable;
-    },
-    close: () => inner.close(),
-  } as Device & { live: number; readonly runs: string[] };
-  return device;
-}
 
 /** A model whose generations share steps, and one of the same weights whose generations take turns. */
 function models(architecture: keyof typeof TINY = "llama", options: LanguageModelOptions = {}, contextLength = 2048) {
-  const device = loggingDevice();
+  const device = countingDevice();
   const parts = tinyModel(device, architecture, architecture === "llama" ? { contextLength } : {});
   const { live } = device;
   return {
@@ -261,7 +225,7 @@ describe("room", () => {
   });
 
   test("where there is no memory for them, further ones are refused by name, and the first goes on", async () => {
-    const device = loggingDevice();
+    const device = countingDevice();
     let freeBytes = 1000;
     const shared = new LanguageModel({ ...tinyModel(device, "llama"), freeBytes: () => freeBytes });
     const first = shared.generate("abc", { seed: 1, maxTokens: 40 }).result();

@@ -4,39 +4,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createInterpreter } from "@fidelity/core";
-import type { Device } from "@fidelity/core";
 import { ContextLimitError, GrammarError, ModelKindError, openSession, Sampler } from "@fidelity/models";
 import { CharacterTokenizer, UnknownCharacterError } from "@fidelity/models";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
 import { ModelClosedError } from "./session-pool.ts";
-import { tinyModel, tinyTokenizer } from "./testing.ts";
+import { countingDevice, tinyModel, tinyTokenizer } from "./testing.ts";
 import type { TINY } from "./testing.ts";
-
-/** A device that counts the tensors and programs that are held. */
-function countingDevice(): Device & { live: number } {
-  const inner = createInterpreter();
-  const counted = <T extends { free(): void }>(one: T): T => {
-    device.live++;
-    const free = one.free.bind(one);
-    let isFree = false;
-    one.free = () => {
-      if (!isFree) device.live--;
-      isFree = true;
-      free();
-    };
-    return one;
-  };
-  const device = {
-    live: 0,
-    target: inner.target,
-    threads: 1,
-    tensor: (type) => counted(inner.tensor(type)),
-    compile: async (graph, options) => counted(await inner.compile(graph, options)),
-    close: () => inner.close(),
-  } as Device & { live: number };
-  return device;
-}
 
 function languageModel(architecture: keyof typeof TINY = "llama", options: LanguageModelOptions = {}, sizes = {}) {
   const device = countingDevice();

@@ -1,5 +1,6 @@
 // Tiny models with random weights, for tests of what runs them.
 
+import { createInterpreter } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
 import {
   CharacterTokenizer,
@@ -19,6 +20,47 @@ export const TINY: Readonly<Record<"llama" | "matmul-free" | "mamba2", PlainConf
   "matmul-free": { dim: 8, hiddenDim: 12, layerCount: 1 },
   mamba2: { dim: 8, layerCount: 1, headCount: 2 },
 };
+
+/** A device that counts the tensors and programs that are held, and writes down which programs run. */
+export interface CountingDevice extends Device {
+  live: number;
+  /** The names of their graphs. */
+  readonly runs: string[];
+}
+
+/** An interpreter that counts. */
+export function countingDevice(): CountingDevice {
+  const inner = createInterpreter();
+  const counted = <T extends { free(): void }>(one: T): T => {
+    device.live++;
+    const free = one.free.bind(one);
+    let isFree = false;
+    one.free = () => {
+      if (!isFree) device.live--;
+      isFree = true;
+      free();
+    };
+    return one;
+  };
+  const device = {
+    live: 0,
+    runs: [] as string[],
+    target: inner.target,
+    threads: 1,
+    tensor: (type) => counted(inner.tensor(type)),
+    compile: async (graph, options) => {
+      const executable = counted(await inner.compile(graph, options));
+      const run = executable.run.bind(executable);
+      executable.run = () => {
+        device.runs.push(graph.name);
+        run();
+      };
+      return executable;
+    },
+    close: () => inner.close(),
+  } as CountingDevice;
+  return device;
+}
 
 /** All that a `LanguageModel` is made of. */
 export interface TinyModel {

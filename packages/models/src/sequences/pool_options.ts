@@ -27,7 +27,7 @@ export interface PoolOptions {
   readonly limit?: number;
   /** Tokens of a page: a power of two from 32 on. Default 64. */
   readonly pageSize?: number;
-  /** Tokens of a prompt that are read at once, an eighth of them where fewer are left: a power of two. Default 64. */
+  /** Tokens of a prompt that are read at once, and eighths of them where fewer are left: a power of two. Default 64. */
   readonly chunkLength?: number;
   /**
    * What keys and values of attention are stored as. Default f32. The others take half of its memory, and half of the

@@ -14,7 +14,7 @@ import { orderedParameters } from "../device_parameters.ts";
 import type { Model } from "../model.ts";
 import { requireCausal } from "../model.ts";
 import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
-import { leftToSteps } from "./chunks.ts";
+import { chunkLengths, leftToSteps } from "./chunks.ts";
 import type { BoundState, ForwardProgram, StateLeaf } from "./forward_program.ts";
 import { compileForward, stateLeaves } from "./forward_program.ts";
 import { PageStore } from "./page_store.ts";
@@ -24,9 +24,6 @@ import type { PrefixNode } from "./prefix_index.ts";
 import { PrefixIndex } from "./prefix_index.ts";
 import type { LaneHolder } from "./state_lanes.ts";
 import { StateLanes } from "./state_lanes.ts";
-
-/** What is left of a prompt is read by a program of so many times fewer tokens, and the rest by steps. */
-const SHORTER = 8;
 
 /** A sequence as its pool knows it. */
 interface Member extends Sequence, LaneHolder {
@@ -156,7 +153,7 @@ export class SequencePool {
   async prefill(sequence: Sequence): Promise<boolean> {
     const member = this.#memberOf(sequence);
     const left = member.tokens.length - member.position - 1;
-    const lengths = this.#chunkLengths;
+    const lengths = chunkLengths(this.#settings.chunkLength);
     const chunked = left - leftToSteps(left, lengths, this.#tensors.lanes.tensors.length === 0);
     if (chunked === 0 || lengths.length === 0) return false;
     const length = lengths.find((each) => each <= chunked) ?? lengths[lengths.length - 1];
@@ -195,7 +192,7 @@ export class SequencePool {
   /** Compiles ahead of time what steps of `width` lanes need; without it, what chunks of prompts need. */
   async prepare(width?: number): Promise<void> {
     if (width !== undefined) await this.#program(width, 1);
-    else for (const length of this.#chunkLengths) await this.#program(1, length);
+    else for (const length of chunkLengths(this.#settings.chunkLength)) await this.#program(1, length);
   }
 
   /** Reads all that is left, and gives the logits after the last token: `prefill` as long as it can, then steps. */
@@ -280,11 +277,6 @@ export class SequencePool {
     this.#isClosed = true;
     this.#members.clear();
     for (const owned of this.#owned.splice(0).reverse()) owned.free();
-  }
-
-  get #chunkLengths(): number[] {
-    const { chunkLength } = this.#settings;
-    return [chunkLength, chunkLength / SHORTER].filter((each) => each > 1);
   }
 
   #allocate(): PoolTensors {
