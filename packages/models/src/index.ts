@@ -61,7 +61,9 @@ export type { LanguageModelLoss, LossOptions } from "./loss.ts";
 export { OutOfPagesError, poolBytes, PoolOptionError, SequenceError } from "./sequences/pool_options.ts";
 export type { PoolMemory, PoolOptions, SavedSequence, Sequence } from "./sequences/pool_options.ts";
 export { openSequencePool, SequencePool } from "./sequences/sequence_pool.ts";
-export { ContextLimitError, openSession, Session, SessionStateError, TokenRangeError } from "./session.ts";
+export { SessionStateError } from "./sequences/state_format.ts";
+export type { StateFormat } from "./sequences/state_format.ts";
+export { ContextLimitError, openSession, Session, TokenRangeError } from "./session.ts";
 export type { SessionOptions, SessionState } from "./session.ts";
 
 export { BIT_LINEAR_EPSILON, bitLinear } from "./blocks/bit_linear.ts";

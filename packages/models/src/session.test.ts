@@ -10,7 +10,8 @@ import { parameterTypes } from "./parameters.ts";
 import { Sampler } from "./sampling.ts";
 import type { Session } from "./session.ts";
 import { sampleConfigs } from "./samples.ts";
-import { ContextLimitError, openSession, SessionStateError, TokenRangeError } from "./session.ts";
+import { SessionStateError } from "./sequences/state_format.ts";
+import { ContextLimitError, openSession, TokenRangeError } from "./session.ts";
 import { evaluateModel, largestError, packedParameters, randomParameters, randomTokens } from "./testing.ts";
 
 const configs = [

@@ -20,6 +20,8 @@ import { chunkLengths, leftToSteps, SHORTER } from "./sequences/chunks.ts";
 import { compileForward, stateLeaves } from "./sequences/forward_program.ts";
 import type { SavedSequence } from "./sequences/pool_options.ts";
 import { saveSequence } from "./sequences/saved_sequence.ts";
+import type { StateFormat } from "./sequences/state_format.ts";
+import { requireFormat, SessionStateError, stateFormat } from "./sequences/state_format.ts";
 
 /** The sequence is as long as the model or the session allows. */
 export class ContextLimitError extends FidelityError {}
@@ -27,11 +29,9 @@ export class ContextLimitError extends FidelityError {}
 /** Tokens that the model cannot read. */
 export class TokenRangeError extends FidelityError {}
 
-/** A saved state is not one of this model at this capacity. */
-export class SessionStateError extends FidelityError {}
-
 /** What a session knows of the tokens that it has read: a copy, in the order of the state's tensors. */
 export interface SessionState {
+  readonly format: StateFormat;
   readonly position: number;
   readonly tensors: readonly Uint8Array[];
 }
@@ -88,7 +88,8 @@ class SessionPrograms {
   readonly state: BoundState;
   /** The tensors of the state that are no caches by position. */
   readonly recurrent: readonly DeviceTensor[];
-  readonly cacheDtype: CacheDtype | undefined;
+  /** What `save` gives a state of. */
+  readonly format: StateFormat;
   readonly #model: Model;
   readonly #device: Device;
   readonly #parameters: DeviceParameters;
@@ -105,7 +106,7 @@ class SessionPrograms {
     this.#model = model;
     this.#device = device;
     this.#parameters = parameters;
-    this.cacheDtype = cacheDtype;
+    this.format = stateFormat(model, cacheDtype);
     const leaves = stateLeaves(model);
     const types = model.stateTypes({ batch: 1, capacity: Number.isFinite(limit) ? limit : 1, cacheDtype });
     try {
@@ -282,7 +283,7 @@ export class Session {
       copy.set(bytes);
       return copy;
     });
-    return { position: this.#position, tensors };
+    return { format: this.#programs.format, position: this.#position, tensors };
   }
 
   /**
@@ -292,21 +293,23 @@ export class Session {
    */
   saveSequence(tokens: readonly number[], pageSize: number, position = this.#position): SavedSequence {
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
-    const { cacheDtype } = this.#programs;
-    return saveSequence(this.model, views, { tokens, position, pageSize, cacheDtype });
+    const { format } = this.#programs;
+    return saveSequence(this.model, views, { format, tokens, position, pageSize });
   }
 
   /**
    * Goes on from a state that `save` gave, in this session or in another of the same model, capacity and dtype of
    * caches. Throws `SessionStateError` for any other.
    */
-  restore({ position, tensors }: SessionState): void {
+  restore({ format, position, tensors }: SessionState): void {
+    const where = `a session of a ${this.model.architecture} model`;
+    requireFormat(format, this.#programs.format, where);
     const views = this.#programs.state.tensors.map((tensor) => tensor.bytes());
     const fits = views.length === tensors.length && views.every((view, index) => view.length === tensors[index].length);
     if (!fits || position > this.limit) {
       const savedBytes = tensors.reduce((sum, { length }) => sum + length, 0);
       throw new SessionStateError("a saved state does not fit", {
-        where: `a session of a ${this.model.architecture} model`,
+        where,
         expected: `${views.length} tensors, ${this.stateBytes} bytes, of at most ${this.limit} tokens`,
         got: `${tensors.length} tensors, ${savedBytes} bytes, ${position} tokens`,
         hint: "restore it in a session of the same model with the same capacity",

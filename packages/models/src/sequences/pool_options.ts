@@ -5,6 +5,7 @@ import type { CacheDtype } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import type { Model } from "../model.ts";
 import { stateLeaves } from "./forward_program.ts";
+import type { StateFormat } from "./state_format.ts";
 
 /** A pool with these options cannot be. */
 export class PoolOptionError extends FidelityError {}
@@ -46,8 +47,10 @@ export interface Sequence {
   readonly position: number;
 }
 
-/** A sequence outside of any pool: copies, to be restored in a pool of the same model and page size. */
+/** A sequence outside of any pool: copies, to be restored in a pool of the same model, page size and cache dtype. */
 export interface SavedSequence {
+  /** Of pages and states; of no account where nothing was read. */
+  readonly format?: StateFormat;
   readonly tokens: readonly number[];
   readonly position: number;
   /** Whole pages, one array a cache. */

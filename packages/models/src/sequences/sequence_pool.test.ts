@@ -10,12 +10,13 @@ import { createParameters } from "../device_parameters.ts";
 import type { Model } from "../model.ts";
 import { parameterTypes } from "../parameters.ts";
 import { sampleConfigs } from "../samples.ts";
-import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
+import { ContextLimitError, TokenRangeError } from "../session.ts";
 import { evaluateModel, largestError, randomParameters, randomTokens } from "../testing.ts";
 import { OutOfPagesError, poolBytes, PoolOptionError, SequenceError } from "./pool_options.ts";
 import type { PoolOptions, Sequence } from "./pool_options.ts";
 import type { SequencePool } from "./sequence_pool.ts";
 import { openSequencePool } from "./sequence_pool.ts";
+import { SessionStateError } from "./state_format.ts";
 
 const VOCABULARY = 7;
 const small = { dim: 8, hiddenDim: 8, layerCount: 1, vocabSize: VOCABULARY };

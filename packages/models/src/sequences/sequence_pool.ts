@@ -13,7 +13,7 @@ import type { DeviceParameters } from "../device_parameters.ts";
 import { orderedParameters } from "../device_parameters.ts";
 import type { Model } from "../model.ts";
 import { requireCausal } from "../model.ts";
-import { ContextLimitError, SessionStateError, TokenRangeError } from "../session.ts";
+import { ContextLimitError, TokenRangeError } from "../session.ts";
 import { chunkLengths, leftToSteps } from "./chunks.ts";
 import type { BoundState, ForwardProgram, StateLeaf } from "./forward_program.ts";
 import { compileForward, stateLeaves } from "./forward_program.ts";
@@ -24,6 +24,8 @@ import type { PrefixNode } from "./prefix_index.ts";
 import { PrefixIndex } from "./prefix_index.ts";
 import type { LaneHolder } from "./state_lanes.ts";
 import { StateLanes } from "./state_lanes.ts";
+import type { StateFormat } from "./state_format.ts";
+import { requireFormat, SessionStateError, stateFormat } from "./state_format.ts";
 
 /** A sequence as its pool knows it. */
 interface Member extends Sequence, LaneHolder {
@@ -73,6 +75,7 @@ export class SequencePool {
   readonly #device: Device;
   readonly #settings: PoolSettings;
   readonly #tensors: PoolTensors;
+  readonly #format: StateFormat;
   readonly #index: PrefixIndex;
   readonly #owned: { free(): void }[] = [];
   readonly #members = new Set<Member>();
@@ -87,6 +90,7 @@ export class SequencePool {
     this.#parameters = parameters;
     this.#device = device;
     this.#settings = settings;
+    this.#format = stateFormat(model, settings.cacheDtype);
     try {
       this.#tensors = this.#allocate();
     } catch (error) {
@@ -222,14 +226,16 @@ export class SequencePool {
   save(sequence: Sequence): SavedSequence {
     const { tokens, position, pages, ...holder } = this.#memberOf(sequence);
     const copies = this.#tensors.pages?.read(pages) ?? [];
-    return { tokens: [...tokens], position, pages: copies, state: StateLanes.stateOf(holder) };
+    return { format: this.#format, tokens: [...tokens], position, pages: copies, state: StateLanes.stateOf(holder) };
   }
 
   /**
    * A sequence that goes on from what `save` gave, of this pool or of another one with the same model, page size and
    * dtype of caches. Throws `SessionStateError` for any other, `OutOfPagesError`, and as `open`.
    */
-  restore({ tokens, position, pages: copies, state }: SavedSequence): Sequence {
+  restore({ format, tokens, position, pages: copies, state }: SavedSequence): Sequence {
+    const where = `a pool of a ${this.model.architecture} model`;
+    if (position > 0) requireFormat(format, this.#format, where);
     const { pages, lanes, leaves } = this.#tensors;
     const member = this.#member();
     this.#append(member, tokens);
@@ -243,7 +249,7 @@ export class SequencePool {
       (state === undefined ? position === 0 || sizes.length === 0 : fit(state, sizes));
     if (!fits) {
       throw new SessionStateError("a saved sequence does not fit", {
-        where: `a pool of a ${this.model.architecture} model`,
+        where,
         expected: `${count} pages of ${this.pageSize} tokens, and ${sizes.length} recurrent states`,
         got: `${copies.length} caches, ${state?.length ?? 0} recurrent states`,
         hint: "restore it in a pool of the same model with the same pageSize",
