@@ -11,7 +11,7 @@ import { fidelity, Scratch, SMALL_TEXT, startFidelity, TINY, writeTinyLlama2c } 
 
 const scratch = new Scratch();
 after(() => scratch[Symbol.dispose]());
-const { model } = writeTinyLlama2c(scratch);
+const { model, tokenizer } = writeTinyLlama2c(scratch);
 const folder = `${model}.native`;
 
 /** A machine without LLVM whose caches are empty. */
@@ -42,6 +42,34 @@ describe("build", { skip: searchTools().missing.length > 0 && "needs LLVM 19 (to
     }
     const named = { env: { ...bare, FIDELITY_PREBUILT: folder } };
     assert.equal((await startFidelity([...greedy, "--target", "native"], named).ended).stdout, expected);
+  });
+
+  test("generations at the same time share steps where that was built, and take turns elsewhere", async () => {
+    const shared = scratch.at("shared");
+    const args = ["build", model, "--out", shared, "--parallel", "2", "--programs", "step", "--json"];
+    const built = await startFidelity(args, { env }).ended;
+    assert.equal(built.code, 0, built.stderr);
+    const { programs } = JSON.parse(built.stdout) as { programs: { name: string }[] };
+    assert.deepEqual(
+      programs.map(({ name }) => name),
+      ["step", "prefill 32 of 1", "prefill 4 of 1", "step of 2"],
+    );
+    const run = `
+      import { createDevice } from "@fidelity/alex/node";
+      import { open } from "@fidelity/run/node";
+      const [path, tokenizer, prebuilt] = process.argv.slice(1);
+      const device = createDevice({ target: "native", threads: 1, prebuilt });
+      for (const parallel of [2, 3]) {
+        const model = await open(path, { device, tokenizer, parallel });
+        const ask = (prompt) => model.generate(prompt, { maxTokens: 5 }).result();
+        const lengths = (await Promise.all(["a", "b"].map(ask))).map(({ tokens }) => tokens.length);
+        console.log(...lengths, model.sharedMemory === undefined, model.sharingError?.name);
+        await model.close();
+      }
+      await device.close();`;
+    const words = ["--input-type=module", "--eval", run, model, tokenizer, shared];
+    const { stdout } = await promisify(execFile)(process.execPath, words, { env: bare, cwd: import.meta.dirname });
+    assert.equal(stdout, "5 5 false undefined\n5 5 true ProgramMissingError\n");
   });
 
   test("kernels of a file that was built run without tools", async () => {

@@ -2,6 +2,7 @@
 // the help. Sampling options are checked by the sampler, which knows their ranges; here they only must be numbers.
 
 import { availableParallelism } from "node:os";
+import { CACHE_DTYPES } from "@fidelity/core";
 import { Option } from "commander";
 import { UsageError } from "./errors.ts";
 
@@ -74,6 +75,13 @@ export const targetOption = (): Option =>
     "compile to WebAssembly, to native code (LLVM 19), for an NVIDIA GPU, or walk the graph slowly in float64",
     TARGETS,
   ).default("wasm");
+
+export const cacheDtypeOption = (): Option =>
+  choiceOption(
+    "--cache-dtype <dtype>",
+    "what attention keeps of the conversation, f16 in half of the memory",
+    CACHE_DTYPES,
+  ).default("f32");
 
 export const threadsOption = (): Option =>
   integerOption("--threads <count>", "threads that compute", { max: 256 }).default(

@@ -1,7 +1,11 @@
 // What every backend offers: memory for tensors, and graphs made into executables. The interpreter, wasm and later
 // targets implement it; models, training and the command line know nothing more of a backend.
 
+import { FidelityError } from "@fidelity/units";
 import type { Graph, TensorType } from "./graph.ts";
+
+/** A device that only has programs made ahead of time lacks one, and cannot make it. */
+export class ProgramMissingError extends FidelityError {}
 
 /** A tensor in a device's memory, in its storage layout. `bytes` is a view, not a copy. */
 export interface DeviceTensor {

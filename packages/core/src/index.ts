@@ -91,6 +91,7 @@ export { findNonFinite, formatNonFinite } from "./non_finite.ts";
 export type { NonFiniteOrigin } from "./non_finite.ts";
 export { ArgumentError, jit } from "./jit.ts";
 export type { CompiledFunction, HostArguments, HostLeaf, HostResults } from "./jit.ts";
+export { ProgramMissingError } from "./device.ts";
 export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
 
 // Differentiation and batching: what furnace builds on.

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { createDevice } from "@fidelity/alex/node";
+import { ProgramMissingError } from "@fidelity/core";
 import { PoolOptionError } from "@fidelity/models";
 import { ModelClosedError, OutOfRoomError } from "./index.ts";
 import type { GenerateOptions, GenerationResult } from "./index.ts";
@@ -245,6 +246,35 @@ describe("room", () => {
     for (const parallel of [0, 1.5, 5000]) {
       assert.throws(() => new LanguageModel(tinyModel(device), { parallel }), PoolOptionError);
     }
+  });
+
+  test("where the device has no programs for shared steps they take turns, and the model says why", async () => {
+    const { shared, turns, device, live } = models("llama");
+    const compile = device.compile.bind(device);
+    let asked = 0;
+    device.compile = async (graph, options) => {
+      if (!/ of \d+$/.test(graph.name)) return await compile(graph, options);
+      asked++;
+      throw new ProgramMissingError("a program was not built ahead of time", { where: graph.name });
+    };
+    const alone = [];
+    for (const [prompt, options] of ASKS) alone.push(await turns.generate(prompt, options).result());
+    await turns.close();
+    assert.ok(shared.sharingError?.summary === undefined);
+    for (let again = 0; again < 2; again++) {
+      const together = ASKS.map(([prompt, options]) => shared.generate(prompt, options).result());
+      assert.deepEqual((await Promise.all(together)).map(comparable), alone.map(comparable));
+    }
+    assert.ok(shared.sharingError instanceof ProgramMissingError);
+    assert.deepEqual([asked, shared.sharedMemory, shared.sessionCount], [1, undefined, 1]);
+    const controller = new AbortController();
+    const left = ["a", "b"].map((prompt) => shared.generate(prompt, { maxTokens: 500, signal: controller.signal }));
+    const results = left.map((each) => each.result());
+    for (let n = 0; n < 9; n++) await turn();
+    controller.abort();
+    for (const { endedBy } of await Promise.all(results)) assert.equal(endedBy, "interrupt");
+    await shared.close();
+    assert.equal(device.live, live);
   });
 
   test("closing ends all of them, whether they run or wait; nothing is held, nor kept where nothing is to be", async () => {

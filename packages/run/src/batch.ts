@@ -7,6 +7,7 @@
 import { openSequencePool, poolBytes } from "@fidelity/models";
 import type { DeviceParameters, Model, PoolMemory, PoolOptions, SavedSequence, Sequence } from "@fidelity/models";
 import type { SequencePool } from "@fidelity/models";
+import { ProgramMissingError } from "@fidelity/core";
 import type { CacheDtype, Device } from "@fidelity/core";
 import { formatBytes, invariant } from "@fidelity/units";
 import { OutOfRoomError } from "./errors.ts";
@@ -79,6 +80,8 @@ export class Batch {
   #inWork: ReadonlySet<Seat> = new Set();
   readonly #leaving: Sequence[] = [];
   #work: Promise<void> | undefined;
+  /** By the tokens of a text, what the device has no programs for. */
+  readonly #missing = new Map<number | undefined, ProgramMissingError>();
   /** Tokens for which there was no room. */
   #tooMuch = Infinity;
   #clock = 0;
@@ -98,6 +101,11 @@ export class Batch {
   /** What the pool takes; undefined while there is none. */
   get memory(): PoolMemory | undefined {
     return this.#pool?.memory;
+  }
+
+  /** Why there is no pool: the device cannot make its programs. */
+  get missing(): ProgramMissingError | undefined {
+    return this.#pool === undefined ? this.#missing.values().next().value : undefined;
   }
 
   get pageSize(): number {
@@ -136,7 +144,8 @@ export class Batch {
 
   /**
    * The logits after all tokens of a seat and these: a view that is good until the next turn. Rejects with
-   * `Interrupted`, `ModelClosedError`, `OutOfRoomError` where there is no memory for the pool, and what pools throw.
+   * `Interrupted`, `ModelClosedError`, `OutOfRoomError` where there is no memory for the pool, `ProgramMissingError`
+   * where the device cannot make its programs, and what pools throw.
    */
   ask(seat: Seat, tokens: readonly number[], isReading = false): Promise<Float32Array> {
     if (this.#isClosed) return Promise.reject(closedError());
@@ -304,6 +313,8 @@ export class Batch {
     const { model, parameters, device, lanes, context, freeBytes, cacheDtype } = this.#options;
     const need = Math.max(...[...this.#seats].map((seat) => seat.need));
     const limit = capacityFor(model, need, context);
+    const known = this.#missing.get(limit);
+    if (known !== undefined) throw known;
     const settings = batchSettings(lanes, limit, cacheDtype);
     const [neededBytes, haveBytes] = [poolBytes(model, settings), freeBytes?.() ?? Infinity];
     if (neededBytes > haveBytes) throw noRoom(neededBytes, haveBytes, lanes, limit);
@@ -312,6 +323,7 @@ export class Batch {
       await pool.prepare();
       await pool.prepare(FIRST_WIDTH);
     } catch (error) {
+      if (error instanceof ProgramMissingError) this.#missing.set(limit, error);
       pool.close();
       throw error;
     }

@@ -21,6 +21,7 @@ export { Chat } from "./chat/chat.ts";
 export type { ChatSettings } from "./chat/chat.ts";
 export type { Embedding, EmbedOptions } from "./embed.ts";
 export type { BeamText, SearchResult, SearchTextOptions } from "./search-text.ts";
+export { batchSettings } from "./batch.ts";
 export { capacitiesUpTo, ModelClosedError } from "./session-pool.ts";
 
 export { ModelFileError, OutOfRoomError } from "./errors.ts";

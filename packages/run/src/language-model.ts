@@ -2,7 +2,7 @@
 // tokenizer, chat template) with sessions that are used again. All of it runs in Node and in browsers; how a file
 // becomes such a model is `open` of `@fidelity/run/node`, or `loadModel` for a file whose tensors are at hand.
 
-import type { CacheDtype, Device } from "@fidelity/core";
+import type { CacheDtype, Device, ProgramMissingError } from "@fidelity/core";
 import { createConstraint, ModelDrafter, ModelKindError, PoolOptionError, TokenVocabulary } from "@fidelity/models";
 import type {
   ChatMessage,
@@ -144,6 +144,11 @@ export class LanguageModel implements AsyncDisposable {
   /** What the generations take that share steps; undefined as long as there was one at a time. */
   get sharedMemory(): PoolMemory | undefined {
     return this.#batch?.memory;
+  }
+
+  /** Why generations take turns that were to share steps: the device has no compiler, nor their programs. */
+  get sharingError(): ProgramMissingError | undefined {
+    return this.#batch?.missing;
   }
 
   /** How many sessions there are, in use or kept for later. */

@@ -1,6 +1,7 @@
 // What reads the tokens of one generation: a session while it is alone, which is the fastest for one, and a seat among
 // those that share steps as soon as there are others. What was read goes along.
 
+import { ProgramMissingError } from "@fidelity/core";
 import type { Model, Session, TokenReader } from "@fidelity/models";
 import { Interrupted } from "./batch.ts";
 import type { Batch, Seat } from "./batch.ts";
@@ -99,8 +100,23 @@ export class Reader implements TokenReader {
     const read = this.#lane === undefined ? 0 : await this.readAhead(tokens);
     if (this.#isWanted) this.#move();
     this.#requireGoingOn();
-    if (this.#lane === undefined) return await this.#home.batch!.ask(this.#seat!, [], true);
+    if (this.#lane === undefined) return await this.#prefillShared(tokens);
     return await this.#lane.session.prefill(tokens.slice(read));
+  }
+
+  /** In a seat, or in a session of its own where the device has no programs for those that share steps. */
+  async #prefillShared(prompt: readonly number[]): Promise<Float32Array> {
+    const { pool, batch } = this.#home;
+    const seat = this.#seat!;
+    try {
+      return await batch!.ask(seat, [], true);
+    } catch (error) {
+      if (!(error instanceof ProgramMissingError)) throw error;
+    }
+    batch!.leave(seat);
+    this.#seat = undefined;
+    this.#lane = await pool.take(prompt, this.#request.need);
+    return await this.prefill(prompt);
   }
 
   /** Reads the last token of the text. */

@@ -5,9 +5,10 @@ import { existsSync, statSync } from "node:fs";
 import { findToolchain, hostMachine, machineOf, MACHINE_NAMES, PrebuiltWriter } from "@fidelity/alex/node";
 import type { BuiltProgram, NativeMachine } from "@fidelity/alex/node";
 import { loadKernels } from "@fidelity/alex/kernels/node";
-import { namedParameters, openSession, packParameters } from "@fidelity/models";
-import type { DeviceParameters, Model } from "@fidelity/models";
-import { capacitiesUpTo } from "@fidelity/run";
+import type { CacheDtype } from "@fidelity/core";
+import { namedParameters, openSequencePool, openSession, packParameters } from "@fidelity/models";
+import type { DeviceParameters, Model, SessionOptions } from "@fidelity/models";
+import { batchSettings, capacitiesUpTo } from "@fidelity/run";
 import { describeModel, loadedDtype } from "@fidelity/run/node";
 import { Evaluation, FinishedWeights, RunFolder, savedSettings, TrainStep, trainSettings } from "@fidelity/train";
 import type { TrainSettings } from "@fidelity/train";
@@ -16,7 +17,7 @@ import { nullDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { isKernelFile, noKernels, readText } from "../compile/subjects.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
-import { integerOption, jsonOption } from "../options.ts";
+import { cacheDtypeOption, integerOption, jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { modelPath, prebuiltBeside } from "../run-folder.ts";
 import { formatDuration, formatSize, formatTable, plural } from "../table.ts";
@@ -31,6 +32,8 @@ interface BuildOptions extends Partial<StepChoice> {
   readonly out?: string;
   readonly cpu?: readonly NativeMachine[];
   readonly programs: readonly ProgramName[];
+  readonly parallel?: number;
+  readonly cacheDtype?: CacheDtype;
   readonly batch?: number;
   readonly context?: number;
   readonly recompute?: boolean;
@@ -42,11 +45,13 @@ Machines are ${MACHINE_NAMES.join(", ")}, with features behind pluses where thei
 such as x86-64-v4+avx512vnni; without --cpu it is this one. At run time the best one that the processor can be is taken.
 The folder holds code: it is used where --prebuilt, FIDELITY_PREBUILT or createDevice({ prebuilt }) names it, and only
 by the same Fidelity. Of a run folder or a checkpoint, evaluate and train are as its run has them, but for the options
-given.
+given. Without --parallel, generations at the same time take turns where there is no LLVM; open() shares steps among
+four unless told otherwise.
 
 Examples:
   fidelity build runs/quickstart
   fidelity build model.fid --out native --cpu x86-64-v3,x86-64-v4,aarch64
+  fidelity build model.gguf --parallel 4
   fidelity build runs/notes --programs train,evaluate
   fidelity build model.fid --programs train --batch 16 --context 128 --optimizer lion --estimator quest
   fidelity build src/kernels.ts --cpu x86-64-v3,aarch64
@@ -65,6 +70,10 @@ export function buildCommand(done: (exitCode: number) => void): Command {
         .argParser(readPrograms)
         .default(["step", "prefill"], "step,prefill"),
     )
+    .addOption(
+      integerOption("--parallel <count>", "also what so many generations that share steps need", { max: 1024 }),
+    )
+    .addOption(cacheDtypeOption())
     .addOption(integerOption("--batch <count>", "sequences of evaluate and train (default: 16)", { max: 1 << 20 }))
     .addOption(integerOption("--context <tokens>", "tokens of their sequences (default: 128)", { max: 1 << 20 }));
   for (const option of Object.values(stepOptions())) command.addOption(option);
@@ -148,9 +157,16 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
       return [name, device.tensor({ dtype: loadedDtype(leaf, stored.get(name), "native"), shape: leaf.shape })];
     }),
   );
+  const { parallel = 1, cacheDtype } = options;
   for (const capacity of capacitiesUpTo(model, SESSION_TOKENS_MAX)) {
-    if (options.programs.includes("step")) (await openSession(model, parameters, device, { capacity })).close();
-    if (options.programs.includes("prefill")) await traceChunk(model, parameters, capacity, captured);
+    const session = { capacity, cacheDtype };
+    if (options.programs.includes("step")) (await openSession(model, parameters, device, session)).close();
+    if (options.programs.includes("prefill")) await traceChunk(model, parameters, session, captured);
+    if (parallel === 1) continue;
+    const pool = openSequencePool(model, parameters, device, batchSettings(parallel, capacity, cacheDtype));
+    await pool.prepare();
+    for (let lanes = 2; lanes < 2 * parallel; lanes *= 2) await pool.prepare(pool.widthFor(lanes));
+    pool.close();
   }
   if (options.programs.includes("evaluate")) await Evaluation.compile(device, model, parameters, settings);
   if (options.programs.includes("train")) {
@@ -171,11 +187,11 @@ async function graphsOfModel(path: string, settings: TrainSettings, options: Bui
 async function traceChunk(
   model: Model,
   parameters: DeviceParameters,
-  capacity: number | undefined,
+  options: SessionOptions,
   captured: Captured[],
 ): Promise<void> {
   const programs: Captured[] = [];
-  const session = await openSession(model, parameters, nullDevice(programs), { capacity });
+  const session = await openSession(model, parameters, nullDevice(programs), options);
   for (const length of session.chunkLengths.filter((tokens) => tokens < session.limit)) {
     session.reset();
     await session.prefill(new Int32Array(length + 1));

@@ -3,7 +3,6 @@
 import { text as readAll } from "node:stream/consumers";
 import { bestTarget } from "@fidelity/alex/node";
 import { FileError } from "@fidelity/barewire/node";
-import { CACHE_DTYPES } from "@fidelity/core";
 import type { CacheDtype } from "@fidelity/core";
 import { ChatTemplate, samplerOptions } from "@fidelity/models";
 import type { SamplerOptions } from "@fidelity/models";
@@ -20,7 +19,7 @@ import { WordWrap } from "../chat/word-wrap.ts";
 import { EXIT_OK, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { withModel } from "../open-model.ts";
-import { choiceOption, integerOption, jsonOption, numberOption, seedOption } from "../options.ts";
+import { cacheDtypeOption, integerOption, jsonOption, numberOption, seedOption } from "../options.ts";
 import { targetOption, threadsOption, tokenizerOption } from "../options.ts";
 import type { Target } from "../options.ts";
 import { createOutput, remark, writeText } from "../output.ts";
@@ -72,13 +71,7 @@ export function runCommand(done: (exitCode: number) => void): Command {
     .addOption(
       integerOption("--context <tokens>", "room for the conversation, at most the model's", { min: 16 }).default(4096),
     )
-    .addOption(
-      choiceOption(
-        "--cache-dtype <dtype>",
-        "what attention keeps of the conversation, f16 in half of the memory",
-        CACHE_DTYPES,
-      ).default("f32"),
-    )
+    .addOption(cacheDtypeOption())
     .addOption(integerOption("--tokens <count>", "the most tokens of an answer").default(1024))
     .addOption(numberOption("--temperature <number>", "0 takes the likeliest token").default(0.8))
     .addOption(integerOption("--top-k <count>", "keep the k likeliest tokens; 0 keeps all", { min: 0 }).default(40))

@@ -15,6 +15,7 @@ import { mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
 import { MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { ProgramMissingError } from "@fidelity/core";
 import type { CompileOptions, Graph, Program } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
 import { compileGraph } from "../../compile.ts";
@@ -32,7 +33,7 @@ import { machineOf, vectorsOf } from "./machine.ts";
 import type { Toolchain } from "./toolchain.node.ts";
 import type { ToolMissingError } from "./toolchain.node.ts";
 
-/** A folder that cannot be used, or that lacks what is asked of it. */
+/** A folder that cannot be used. */
 export class PrebuiltError extends FidelityError {}
 
 const FORMAT = 1;
@@ -209,8 +210,8 @@ export class PrebuiltPrograms implements ProgramStore {
     };
   }
 
-  #notThere({ name }: Program, missing: ToolMissingError): PrebuiltError {
-    return new PrebuiltError("a program was not built ahead of time, or its files are damaged", {
+  #notThere({ name }: Program, missing: ToolMissingError): ProgramMissingError {
+    return new ProgramMissingError("a program was not built ahead of time, or its files are damaged", {
       where: `${this.folder}: ${name}`,
       expected: `a program for ${this.#machines.map(({ machine }) => machine.name).join(" or ")}`,
       got: `${missing.tools.length} of LLVM's tools are missing here, so that it cannot be made`,

@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import os from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
-import { matmul, softmax, tensorType, trace } from "@fidelity/core";
+import { matmul, ProgramMissingError, softmax, tensorType, trace } from "@fidelity/core";
 import type { Graph } from "@fidelity/core";
 import { FileError } from "@fidelity/barewire/node";
 import { compileGraph } from "../../compile.ts";
@@ -74,7 +74,7 @@ describe("a folder of programs", { skip: whyNoNative() }, () => {
     assert.equal(programs.machine.name, base.name);
     assert.ok(Math.abs((await totalOf(programs, host, 3)) - 4) < 1e-5);
     await assert.rejects(totalOf(programs, host, 5), (error: unknown) => {
-      assert.ok(error instanceof PrebuiltError);
+      assert.ok(error instanceof ProgramMissingError);
       assert.match(error.message, /example/);
       return true;
     });
