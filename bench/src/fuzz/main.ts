@@ -146,9 +146,12 @@ function printReport(options: Options, report: FuzzReport, seconds: number): voi
   const rate = Math.round(report.cases / seconds);
   const memory = formatBytes(1024 * process.resourceUsage().maxRSS);
   const last = from + report.cases - 1;
-  console.log(`${target}, seed ${seed}, cases ${from} to ${last}: no rule was broken`);
-  console.log(`  ${report.cases} cases in ${seconds.toFixed(0)} s, ${rate} a second, at most ${memory}`);
-  console.log(`  the slowest was case ${slowestCase}, ${slowestMs.toFixed(0)} ms`);
+  if (report.cases === 0) console.log(`${target}, seed ${seed}: stopped before the first case had ended`);
+  else {
+    console.log(`${target}, seed ${seed}, cases ${from} to ${last}: no rule was broken`);
+    console.log(`  ${report.cases} cases in ${seconds.toFixed(0)} s, ${rate} a second, at most ${memory}`);
+    console.log(`  the slowest was case ${slowestCase}, ${slowestMs.toFixed(0)} ms`);
+  }
   for (const [word, count] of [...outcomes].toSorted(([, a], [, b]) => b - a)) {
     console.log(`  ${String(count).padStart(10)}  ${word}`);
   }

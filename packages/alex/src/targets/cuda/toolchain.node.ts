@@ -6,18 +6,15 @@
 //   mlir-translate  the gpu.module's body to LLVM IR
 //   opt, llc        LLVM IR to PTX
 
-import { execFile } from "node:child_process";
 import { accessSync, constants, readdirSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { promisify } from "node:util";
 import { FidelityError, invariant } from "@fidelity/units";
+import { runProcess } from "../native/tool-process.node.ts";
 import { inDirectory, runTool } from "../native/toolchain.node.ts";
 import type { Toolchain } from "../native/toolchain.node.ts";
 import type { CudaMachine } from "./machine.ts";
 import { CUDA_LOWERING, MODULE_NAME } from "./print-program.ts";
-
-const execute = promisify(execFile);
 
 const TRIPLE = "nvptx64-nvidia-cuda";
 
@@ -99,14 +96,10 @@ export function assemblePtx(
     const source = path.join(directory, "program.ptx");
     await writeFile(source, ptx);
     const args = ["-v", `-O${level}`, `-arch=${machine.name}`, "-o", path.join(directory, "program.cubin"), source];
-    try {
-      const { stderr, stdout } = await execute(assembler, args, { timeout: ASSEMBLER_MS_MAX, maxBuffer: 2 ** 26 });
-      return parseResources(`${stdout}\n${stderr}`);
-    } catch (cause) {
-      const { stderr } = cause as { stderr?: string };
-      const got = (stderr?.trim() || String(cause)).split("\n").slice(0, 6).join("\n");
-      throw new PtxAssemblerError("ptxas refused a program's code", { where: assembler, got });
-    }
+    const { code, stdout, stderr } = await runProcess(assembler, args, ASSEMBLER_MS_MAX);
+    if (code === 0) return parseResources(`${stdout}\n${stderr}`);
+    const got = stderr.trim().split("\n").slice(0, 6).join("\n");
+    throw new PtxAssemblerError("ptxas refused a program's code", { where: assembler, got });
   });
 }
 

@@ -10,18 +10,15 @@
 // fails, for the reader of the error. Nothing of a C compiler or library is needed, but by f128
 // (compiler_library.node.ts). Left out: other versions of LLVM, whose dialects differ from one to the next.
 
-import { execFile } from "node:child_process";
 import { accessSync, constants, realpathSync, statSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { promisify } from "node:util";
 import { FidelityError } from "@fidelity/units";
 import { librariesFor } from "./compiler_library.node.ts";
 import type { NativeMachine } from "./machine.ts";
 import { LOWERING } from "./print-program.ts";
-
-const execute = promisify(execFile);
+import { openDirectory, runProcess } from "./tool-process.node.ts";
 
 const LLVM_VERSION = 19;
 
@@ -130,7 +127,7 @@ function isExecutable(file: string): boolean {
 /** The first line of each tool's version that names LLVM, such as "Debian LLVM version 19.1.7". */
 export async function toolVersions({ paths }: Toolchain): Promise<ReadonlyMap<Tool, string>> {
   const versions = TOOLS.map(async (tool) => {
-    const { stdout } = await execute(paths[tool], ["--version"], { timeout: STAGE_MS_MAX });
+    const { stdout } = await runProcess(paths[tool], ["--version"], STAGE_MS_MAX);
     const line = stdout.split("\n").find((text) => /LL(VM|D)/.test(text) && /\d/.test(text));
     return [tool, line?.trim() ?? "unknown"] as const;
   });
@@ -229,13 +226,16 @@ export const RECIPE = [LOWERING, PASSES, ...CODE_FLAGS, ...LINK_FLAGS].join(" ")
 
 /** Runs `work` over a temporary directory, which stays when a tool fails. */
 export async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
-  const directory = await mkdtemp(path.join(os.tmpdir(), "fidelity-native-"));
-  const result = await work(directory).catch(async (error: unknown) => {
-    if (!(error instanceof ToolFailedError)) await rm(directory, { recursive: true, force: true });
+  const directory = await openDirectory();
+  try {
+    const result = await work(directory.path);
+    directory.remove();
+    return result;
+  } catch (error) {
+    if (error instanceof ToolFailedError) directory.keep();
+    else directory.remove();
     throw error;
-  });
-  await rm(directory, { recursive: true, force: true });
-  return result;
+  }
 }
 
 /** As many tools at a time as the machine runs, however many programs are compiled at once. */
@@ -335,17 +335,13 @@ export async function runTool(
   args: readonly string[],
   directory: string,
 ): Promise<void> {
-  const timeout = toolchain.stageMsMax ?? STAGE_MS_MAX;
-  try {
-    await execute(toolchain.paths[tool], args, { timeout, killSignal: "SIGKILL" });
-  } catch (cause) {
-    throw new ToolFailedError(tool, directory, firstLines(cause, timeout));
-  }
-}
-
-function firstLines(cause: unknown, timeoutMs: number): string {
-  const { stderr, killed } = cause as { stderr?: string; killed?: boolean };
-  if (killed === true) return `nothing in ${timeoutMs / 1000} s`;
-  const text = stderr?.trim() || (cause instanceof Error ? cause.message : String(cause));
-  return text.split("\n").slice(0, 6).join("\n            ");
+  const timeoutMs = toolchain.stageMsMax ?? STAGE_MS_MAX;
+  const fail = (said: string): never => {
+    throw new ToolFailedError(tool, directory, said.split("\n").slice(0, 6).join("\n            "));
+  };
+  const { code, stderr, isTimeout } = await runProcess(toolchain.paths[tool], args, timeoutMs).catch((error: unknown) =>
+    fail(String(error)),
+  );
+  if (isTimeout) fail(`nothing in ${timeoutMs / 1000} s`);
+  if (code !== 0) fail(stderr.trim() || (code === undefined ? "a signal ended it" : `it ended with ${code}`));
 }
