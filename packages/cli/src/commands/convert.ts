@@ -34,6 +34,8 @@ The format follows from the name: .gguf, .onnx, .fid, or a folder (a name withou
 config.json. An .onnx file computes the logits, or an encoder's vectors, of sequences of one length: see --context.
 Norms, biases and small matrices stay as they are; --type is for the large ones. The tokenizer, chat templates and what
 the file says of the model go along. What was written is read back: the report says how far it is from what was there.
+Parameters are converted one by one: files may be larger than memory, in which the largest parameter, mostly the
+embedding, has to fit some four times in float32. An .onnx file is made as a whole.
 
 Examples:
   fidelity convert model.gguf model.fid
