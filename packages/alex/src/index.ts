@@ -14,6 +14,7 @@ export {
 export type { WasmProgramExports, WasmProgramOptions } from "./targets/wasm/index.ts";
 export { CpuDevice } from "./runtime/device.ts";
 export type { GraphCompiler, CpuDeviceOptions } from "./runtime/device.ts";
+export { memoryReachBytes } from "./runtime/target.ts";
 export * from "./runtime/errors.ts";
 export { writtenTensor } from "./runtime/written-tensor.ts";
 export * from "./explain/index.ts";

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { createDevice } from "@fidelity/alex/node";
 import { createModel, namedParameters } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
 import { OutOfRoomError } from "./index.ts";
@@ -42,6 +43,20 @@ test("so do several generations at a time, whose room is a part of the plan", ()
     (error) =>
       error instanceof OutOfRoomError && /^needs [^]*64 generations at a time[^]*parallel: 1/.test(error.message),
   );
+});
+
+test("what a target reaches is what its devices have", async () => {
+  for (const [target, expected] of [
+    ["wasm", 2 ** 32],
+    ["native", 2 ** 34],
+    ["interpreter", Infinity],
+    ["cuda", Infinity],
+  ] as const) {
+    assert.equal(memoryFit(llama(64, 1, 64), target).reachBytes, expected);
+  }
+  const device = createDevice({ target: "wasm", threads: 1 });
+  assert.equal(memoryFit(llama(64, 1, 64), device.target).reachBytes, device.arena.maximumBytes);
+  await device.close();
 });
 
 test("weights that have no room are refused whatever the context", () => {

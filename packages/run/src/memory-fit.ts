@@ -1,6 +1,6 @@
 // What a model takes in memory before anything of it is loaded, beside what this machine has left.
 
-import { MEMORY32_BYTES_MAX, MEMORY64_BYTES_MAX } from "@fidelity/barewire";
+import { memoryReachBytes } from "@fidelity/alex";
 import type { CacheDtype } from "@fidelity/core";
 import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
 import { namedParameters, poolBytes } from "@fidelity/models";
@@ -69,7 +69,7 @@ export function memoryFit(
   const stateBytes = sumBytes(state);
   const bytesPerToken = sumBytes(stateOf(model, (capacity ?? 1) + 1, cacheDtype)) - stateBytes;
   // All that a model computes with lies in one memory.
-  const reachBytes = target === "native" ? MEMORY64_BYTES_MAX : MEMORY32_BYTES_MAX;
+  const reachBytes = memoryReachBytes(target);
   const availableBytes = Math.min(freeBytes(), reachBytes);
   const fits = parameterBytes + stateBytes <= availableBytes;
   return { parameterBytes, capacity, state, stateBytes, bytesPerToken, availableBytes, reachBytes, fits };
@@ -102,13 +102,14 @@ export function requireRoom(info: StoredModel, target: string): void {
   const fit = memoryFit(info, target);
   if (fit.parameterBytes <= fit.availableBytes) return;
   const reaches = fit.availableBytes === fit.reachBytes;
+  const nativeBytes = memoryReachBytes("native");
   throw new OutOfRoomError("the model needs more memory than there is", {
     where: info.path,
     expected: `at most ${formatBytes(fit.availableBytes)}, ${reaches ? `what ${target} reaches` : "what is free here"}`,
     got: describeNeed(fit),
     hint:
       reaches && target === "wasm"
-        ? "use --target native, which reaches 16 GiB, or a file with narrower weights"
+        ? `use --target native, which reaches ${formatBytes(nativeBytes)}, or a file with narrower weights`
         : "take a smaller model, or a file with weights in ternary, q4_0, q4_k or q8_0, which stay as they are",
   });
 }

@@ -2,7 +2,7 @@
 // way to load it. Both targets' programs work over the same memory by the same protocol (targets/team.ts), so device,
 // executables and team do not know which one they run.
 
-import { MEMORY32_BYTES_MAX } from "@fidelity/barewire";
+import { MEMORY32_BYTES_MAX, MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
 import { compileProgramToWasm } from "../targets/wasm/index.ts";
 import { openWasm } from "./open-wasm.ts";
@@ -53,6 +53,13 @@ export interface CompiledProgram {
   readonly starts?: readonly number[];
 }
 
+const REACH_BYTES = { wasm: MEMORY32_BYTES_MAX, native: MEMORY64_BYTES_MAX } as const;
+
+/** The most memory that the code of a target reaches, by its name; Infinity where that is up to the machine. */
+export function memoryReachBytes(target: string): number {
+  return Object.hasOwn(REACH_BYTES, target) ? REACH_BYTES[target as keyof typeof REACH_BYTES] : Infinity;
+}
+
 export interface CpuTarget {
   readonly name: "wasm" | "native";
   /** All that its code depends on but the program and Fidelity itself: the machine, the tools. */
@@ -70,7 +77,7 @@ export interface CpuTarget {
 export const wasmTarget: CpuTarget = {
   name: "wasm",
   identity: "",
-  memoryBytesMax: MEMORY32_BYTES_MAX,
+  memoryBytesMax: memoryReachBytes("wasm"),
   compile: (program, maximumPages) => loadModule(compileProgramToWasm(program, { maximumPages })),
   restore: loadModule,
   open: openWasm,

@@ -7,8 +7,8 @@
 //   entry.node.ts      library -> the function that a member of a team calls
 
 import os from "node:os";
-import { MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import type { Program } from "@fidelity/core";
+import { memoryReachBytes } from "../../runtime/target.ts";
 import type { CompiledProgram, CpuTarget } from "../../runtime/target.ts";
 import { LibraryCache, cacheDirectory, cacheKey } from "./cache.node.ts";
 import { openNative } from "./entry.node.ts";
@@ -77,7 +77,7 @@ export function createNativeTarget(options: NativeTargetOptions = {}): NativeTar
     machine,
     statistics,
     identity: identity.join("\n"),
-    memoryBytesMax: MEMORY64_BYTES_MAX,
+    memoryBytesMax: memoryReachBytes("native"),
     open: openLibrary,
     restore: (kept) => Promise.resolve(restoreLibrary(cache, kept)),
     async compile(program: Program): Promise<CompiledProgram> {

@@ -13,7 +13,6 @@
 
 import { mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { MEMORY64_BYTES_MAX } from "@fidelity/barewire";
 import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ProgramMissingError } from "@fidelity/core";
 import type { CompileOptions, Graph, Program } from "@fidelity/core";
@@ -25,6 +24,7 @@ import type { GraphCode } from "../../runtime/graph-code.ts";
 import { encodeKept, outlineOf } from "../../runtime/outline.ts";
 import { PROGRAM_SUFFIX, restoreProgram } from "../../runtime/program-store.node.ts";
 import type { ProgramStore, ReadyProgram } from "../../runtime/store.ts";
+import { memoryReachBytes } from "../../runtime/target.ts";
 import type { CpuTarget } from "../../runtime/target.ts";
 import { LibraryCache, cacheKey } from "./cache.node.ts";
 import { createNativeTarget, openLibrary, restoreLibrary } from "./index.node.ts";
@@ -203,7 +203,7 @@ export class PrebuiltPrograms implements ProgramStore {
     return {
       name: "native",
       identity: this.machine.name,
-      memoryBytesMax: MEMORY64_BYTES_MAX,
+      memoryBytesMax: memoryReachBytes("native"),
       open: openLibrary,
       restore: () => Promise.resolve(undefined),
       compile: (program: Program) => Promise.reject(this.#notThere(program, missing)),
