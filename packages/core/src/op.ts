@@ -77,6 +77,8 @@ export interface VectorTarget {
   readonly tiles?: boolean;
   /** Whether memory cells of f16 are converted by instructions, and not by integer arithmetic; not unless said. */
   readonly halves?: boolean;
+  /** Whether vectors have an instruction for `scale` (loop/ir.ts); not unless said. */
+  readonly scales?: boolean;
   /** Whether the second operand of `dot4` may be any unsigned bytes, and not only 0..127; not unless said. */
   readonly dot4Unsigned?: boolean;
   /** Floats wider than float64 that there are in registers; none unless said. */
@@ -119,6 +121,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     dot4: true,
     tiles: false,
     halves: false,
+    scales: false,
     dot4Unsigned: false,
     wideFloats: [],
     cacheBytes: DEFAULT_CACHE_BYTES,

@@ -33,7 +33,20 @@ const CHUNKS_MAX = 512;
 /** Iterations of a loop with inner bounds that depend on it; likewise. */
 const ITERATIONS_MAX = 512;
 
-const FLOAT_ARITHMETIC = new Set(["add", "sub", "mul", "div", "min", "max", "sqrt", "floor", "nearest", "neg", "abs"]);
+const FLOAT_ARITHMETIC = new Set([
+  "add",
+  "sub",
+  "mul",
+  "div",
+  "min",
+  "max",
+  "scale",
+  "sqrt",
+  "floor",
+  "nearest",
+  "neg",
+  "abs",
+]);
 const ELEMENT_BYTES = { index: 4, i8: 1, i16: 2, i32: 4, f32: 4, f64: 8, f80: 10, f128: 16, mask: 4 } as const;
 
 /** Counts the chunks of a call of `kernel`. */

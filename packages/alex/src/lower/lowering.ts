@@ -281,9 +281,8 @@ function generateFused(
   const program = planRowProgram(unit, lowering.target);
   const { loads, chunks, work } = program;
   const bufferCount = loads.length + unit.outputs.length;
-  const { halves } = lowering.target;
   const generate = (k: KernelBuilder, buffers: readonly LoopValue[]): void => generateRowProgram(k, program, buffers);
-  const built = buildKernel("row_program", bufferCount, generate, halves);
+  const built = buildKernel("row_program", bufferCount, generate, lowering.target);
   const kernel = lowering.kernel(built);
   const numbers = loads.map((load) => signature?.externals.indexOf(load) ?? -1);
   if (signature !== undefined && !numbers.includes(-1)) {
@@ -336,6 +335,7 @@ class NodeContext implements LowerContext {
   readonly dot4: boolean;
   readonly tiles: boolean;
   readonly halves: boolean;
+  readonly scales: boolean;
   readonly dot4Unsigned: boolean;
   readonly wideFloats: readonly WideFloat[];
   readonly cacheBytes: CacheBytes;
@@ -357,6 +357,7 @@ class NodeContext implements LowerContext {
     this.dot4 = dot4;
     this.tiles = tiles;
     this.halves = target.halves;
+    this.scales = target.scales;
     this.dot4Unsigned = target.dot4Unsigned;
     this.wideFloats = target.wideFloats;
     this.cacheBytes = cacheBytes;
@@ -392,7 +393,7 @@ class NodeContext implements LowerContext {
   }
 
   prepare(...[name, input, sizeBytes, chunks, work, generate]: Parameters<LowerContext["prepare"]>): BufferHandle {
-    const kernel = this.#scope.lowering.kernel(buildKernel(name, 2, generate, this.halves));
+    const kernel = this.#scope.lowering.kernel(buildKernel(name, 2, generate, this));
     const step: PrepareStep = { kind: "prepare", kernel, chunks, work, label: name, input, sizeBytes };
     this.steps.push(step);
     return this.#prepare(step);
@@ -424,7 +425,7 @@ class NodeContext implements LowerContext {
         k,
         buffers.map((handle) => values[ordered.indexOf(handle)]!),
       );
-    const kernel = buildKernel(name, ordered.length, inOrder, this.halves);
+    const kernel = buildKernel(name, ordered.length, inOrder, this);
     const step: Step = {
       kind: "call",
       kernel: this.#scope.lowering.kernel(kernel),

@@ -11,19 +11,31 @@ export type IndexLike = LoopValue | number;
 
 type Carried = readonly LoopValue[];
 
+/** What a target has instructions for, of what is put together from others elsewhere: as in `VectorTarget`. */
+export interface KernelFeatures {
+  /** Memory cells of f16. */
+  readonly halves?: boolean;
+  /** `scale` of vectors. */
+  readonly scales?: boolean;
+}
+
 /** Collects the instructions of one kernel. Use `buildKernel`. */
 export class KernelBuilder {
   #nextId = 0;
   #insts: LoopInst[] = [];
   readonly #constants = new Map<LoopValue, number>();
   #scratchBytes = 0;
-  readonly #halves: boolean;
+  readonly #features: KernelFeatures;
   readonly chunk: LoopValue = this.#fresh(INDEX);
   readonly scratch: LoopValue = this.#fresh(INDEX);
 
-  /** `halves`: whether there are instructions for cells of f16, which are integers otherwise. */
-  constructor(halves = false) {
-    this.#halves = halves;
+  constructor(features: KernelFeatures = {}) {
+    this.#features = features;
+  }
+
+  /** Whether there is a `scale` of values of a type. */
+  scales({ kind, lanes }: LoopType): boolean {
+    return this.#features.scales === true && kind === "f32" && lanes >= 4;
   }
 
   /** Reserves bytes of the member's scratch memory, 64-byte aligned, and gives their address. */
@@ -189,7 +201,7 @@ export class KernelBuilder {
   }
 
   load(type: LoopType, address: LoopValue, offset = 0, memory?: MemoryKind): LoopValue {
-    if (memory === "f16" && !this.#halves) {
+    if (memory === "f16" && this.#features.halves !== true) {
       return float32OfHalf(this, this.load(loopType("i32", type.lanes), address, offset, "u16"));
     }
     return this.#push({ op: "load", address, offset, ...(memory && { memory }), result: this.#fresh(type) });
@@ -201,7 +213,9 @@ export class KernelBuilder {
   }
 
   store(value: LoopValue, address: LoopValue, offset = 0, memory?: MemoryKind): void {
-    if (memory === "f16" && !this.#halves) return this.store(halfOfFloat32(this, value), address, offset, "u16");
+    if (memory === "f16" && this.#features.halves !== true) {
+      return this.store(halfOfFloat32(this, value), address, offset, "u16");
+    }
     this.#insts.push({ op: "store", address, offset, ...(memory && { memory }), value });
   }
 
@@ -295,15 +309,15 @@ export class KernelBuilder {
 
 /**
  * Builds a kernel over `bufferCount` buffers. `generate` receives the builder and the base address of each buffer, and
- * does the work of chunk `k.chunk`. `halves`: whether the target has instructions for cells of f16.
+ * does the work of chunk `k.chunk`.
  */
 export function buildKernel(
   name: string,
   bufferCount: number,
   generate: (k: KernelBuilder, buffers: readonly LoopValue[]) => void,
-  halves = false,
+  features: KernelFeatures = {},
 ): Kernel {
-  const k = new KernelBuilder(halves);
+  const k = new KernelBuilder(features);
   const buffers = Array.from({ length: bufferCount }, () => k.bufferArgument());
   generate(k, buffers);
   return k.finish(name, buffers);

@@ -313,6 +313,11 @@ function unary(op: UnaryOp, kind: LoopKind, value: number): number {
   }
 }
 
+function scale(a: number, b: number): number {
+  if (Math.abs(b) === Infinity && Number.isNaN(a)) return 2 ** b;
+  return a * 2 ** (Number.isFinite(b) ? Math.min(Math.max(b, -1023), 1023) : b);
+}
+
 type LaneOperation = (a: number, b: number, kind: LoopKind) => number;
 
 const laneBits = (kind: LoopKind): number => 8 * kindBytes(kind);
@@ -324,6 +329,7 @@ const BINARY: Readonly<Record<BinaryOp, LaneOperation>> = {
   mul: (a, b, kind) => (isFloat(kind) ? a * b : Math.imul(a, b)),
   div: (a, b, kind) => (isFloat(kind) ? a / b : Math.trunc(a / b)),
   rem: (a, b) => a % b,
+  scale,
   min: (a, b) => Math.min(a, b),
   max: (a, b) => Math.max(a, b),
   and: (a, b) => a & b,

@@ -53,7 +53,8 @@ export interface LoopValue {
 /**
  * Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed); `min` and `max` of floats
  * give NaN when either is, and either of -0 and 0; `nearest` rounds halves to even; shift counts are i32 scalars,
- * modulo the lane's bits.
+ * modulo the lane's bits. `scale` is a 2^b for vectors of f32 and whole numbers b, or infinite ones, for which a may be
+ * NaN; not every target has it: `VectorTarget.scales` says which.
  */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
@@ -62,6 +63,7 @@ export type BinaryOp =
   | "mul"
   | "div"
   | "rem"
+  | "scale"
   | "min"
   | "max"
   | "and"

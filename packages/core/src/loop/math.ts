@@ -91,8 +91,12 @@ function exp(k: KernelBuilder, argument: LoopValue): LoopValue {
   return k.mul(polynomial(k, r, parameters.twice), powerOfTwo(k, rounded));
 }
 
-/** 2^x of float32, cheaper than e^x. Results below twice the smallest normal number are 0. */
+/**
+ * 2^x of float32, cheaper than e^x. Results below twice the smallest normal number are 0, but where vectors have
+ * `scale`, which rounds them as IEEE 754 does and needs no bounds.
+ */
 export function exp2Of(k: KernelBuilder, argument: LoopValue): LoopValue {
+  if (k.scales(argument.type)) return exp2Scaled(k, [argument])[0]!;
   return exp2Within(k, [within(k, argument, EXP2)])[0]!;
 }
 
@@ -101,6 +105,7 @@ export function exp2Of(k: KernelBuilder, argument: LoopValue): LoopValue {
  * not look far enough ahead to find the next one meanwhile.
  */
 export function exp2OfAll(k: KernelBuilder, negatives: readonly LoopValue[]): LoopValue[] {
+  if (k.scales(negatives[0]!.type)) return exp2Scaled(k, negatives);
   return exp2Within(
     k,
     negatives.map((x) => atLeast(k, x, EXP2.low)),
@@ -108,18 +113,31 @@ export function exp2OfAll(k: KernelBuilder, negatives: readonly LoopValue[]): Lo
 }
 
 function exp2Within(k: KernelBuilder, xs: readonly LoopValue[]): LoopValue[] {
-  const { type } = xs[0]!;
-  const [round, ...coefficients] = [EXP32.round, ...EXP2.twice].map((value) => k.constant(type, value));
-  const rounded = xs.map((x) => k.add(x, round!));
-  const whole = rounded.map((sum) => k.sub(sum, round!));
+  const round = k.constant(xs[0]!.type, EXP32.round);
+  const rounded = xs.map((x) => k.add(x, round));
+  const whole = rounded.map((sum) => k.sub(sum, round));
   const remainders = whole.map((n, i) => k.sub(xs[i]!, n));
-  const last = coefficients.pop()!;
-  const powers = coefficients.reduceRight<readonly LoopValue[]>(
-    (sums, coefficient) => sums.map((sum, i) => k.fma(sum, remainders[i]!, coefficient)),
-    remainders.map(() => last),
-  );
+  const powers = polynomials(k, remainders, EXP2.twice);
   const scales = rounded.map((sum) => powerOfTwo(k, sum));
   return powers.map((power, i) => k.mul(power, scales[i]!));
+}
+
+/** What is infinite has no remainder, but an infinite power of two all the same. */
+function exp2Scaled(k: KernelBuilder, xs: readonly LoopValue[]): LoopValue[] {
+  const whole = xs.map((x) => k.unary("nearest", x));
+  const remainders = whole.map((n, i) => k.sub(xs[i]!, n));
+  const coefficients = EXP2.twice.map((coefficient) => coefficient / 2);
+  return polynomials(k, remainders, coefficients).map((power, i) => k.binary("scale", power, whole[i]!));
+}
+
+/** The polynomial of each of some vectors, step by step. */
+function polynomials(k: KernelBuilder, xs: readonly LoopValue[], coefficients: readonly number[]): LoopValue[] {
+  const constants = coefficients.map((coefficient) => k.constant(xs[0]!.type, coefficient));
+  const last = constants.pop()!;
+  return constants.reduceRight<LoopValue[]>(
+    (sums, constant) => sums.map((sum, i) => k.fma(sum, xs[i]!, constant)),
+    xs.map(() => last),
+  );
 }
 
 /** Comparisons, since NaN has to come through; processors have them as one operation. */

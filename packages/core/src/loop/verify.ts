@@ -295,6 +295,7 @@ class KernelVerifier {
     if (type.kind === "mask") return this.#check(bits, `${op} is not defined for masks`);
     this.#check(hasArithmetic(type), `${op} of ${formatLoopType(type)}: convert to i32 first`);
     if (bits || shift) return this.#check(isInteger(type), `${op} is of integers`);
+    if (op === "scale") this.#check(type.kind === "f32" && type.lanes >= 4, "scale is of vectors of f32");
     if (op === "rem") this.#check(isInteger(type), "rem is of integers");
     if (op === "div" || op === "rem") this.#check(isFloat(type) || type.lanes === 1, "integers divide as scalars");
     if (op === "mul") this.#check(type.kind !== "i8", "bytes are multiplied by dot4 or as i16");

@@ -103,6 +103,7 @@ export function vectorsOf({ architecture, lanes, registers, features }: NativeMa
     lookupEntries: features.has("avx512vbmi") ? 128 : 16,
     tiles: features.has("amx-int8"),
     halves: features.has("f16c") || features.has("neon"),
+    scales: features.has("avx512vl"),
     dot4Unsigned: features.has("avx512vnni") || features.has("avxvnni"),
     // f80 is the x87 unit's; f128 is calls of a compiler's library, which there is for every architecture.
     wideFloats: architecture === "x86-64" ? ["f80", "f128"] : ["f128"],

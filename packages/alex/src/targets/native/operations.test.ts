@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { I32, INDEX, buildKernel } from "@fidelity/core";
+import { I32, INDEX, buildKernel, loopType } from "@fidelity/core";
 import { operationCases } from "../testing-operations.ts";
 import type { VectorBytes } from "../testing-operations.ts";
 import { programOf } from "../wasm/testing.node.ts";
+import { vectorsOf } from "./machine.ts";
 import { differencesFromEvaluator, runnableMachines, whyNoNative } from "./testing.node.ts";
 
 const skip = whyNoNative();
@@ -40,4 +41,26 @@ test("integer division by 0, and of the smallest number by -1, gives a number an
   });
   const inputs = new Uint8Array(new Int32Array([7, 0, -(2 ** 31), -1, -9, 0, 17, -5]).buffer);
   assert.deepEqual(await differencesFromEvaluator([programOf(kernel, 64)], inputs, machines[0]), []);
+});
+
+const scaling = machines.find((machine) => vectorsOf(machine).scales === true);
+
+test("vectors are scaled by powers of two", { skip: skip || (scaling ? false : "no machine scales") }, async () => {
+  const pairs = [1.5, -2.5, 1, -1.25, NaN, 1.75, 0, -0, Infinity, 1.1].flatMap((a) =>
+    [3, -3, 0, 127, -127, -148, -200, 200, 1e30, -1e30, Infinity, -Infinity, NaN].map((b) => [a, b]),
+  );
+  while (pairs.length % 16 !== 0) pairs.push([1, 1]);
+  const inputs = new Float32Array([...pairs.map(([a]) => a), ...pairs.map(([, b]) => b)]);
+  const half = inputs.byteLength / 2;
+  const programs = WIDTHS.map((width) => {
+    const type = loopType("f32", width / 4);
+    const kernel = buildKernel("scale", 2, (k, [input, output]) => {
+      k.loop(0, half, width, (at) => {
+        const from = k.add(input, at);
+        k.store(k.binary("scale", k.load(type, from), k.load(type, from, half)), k.add(output, at));
+      });
+    });
+    return programOf(kernel, inputs.byteLength);
+  });
+  assert.deepEqual(await differencesFromEvaluator(programs, new Uint8Array(inputs.buffer), scaling!), []);
 });

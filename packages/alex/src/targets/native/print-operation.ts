@@ -139,6 +139,7 @@ type BinaryInst = Extract<PureInst, { readonly op: BinaryOp }>;
 function printBinary(inst: BinaryInst, out: Printer): string {
   const { type } = inst.a;
   if (inst.op === "shl" || inst.op === "shr_s" || inst.op === "shr_u") return printShift(inst, inst.op, out);
+  if (inst.op === "scale") return printScale(inst, out);
   if (!isFloat(type) && (inst.op === "div" || inst.op === "rem")) return printDivision(inst, inst.op, out);
   const unsigned = type.kind === "index" ? 1 : 0;
   const name = isFloat(type) ? FLOAT_BINARY[inst.op] : INTEGER_BINARY[inst.op]?.[unsigned];
@@ -150,6 +151,24 @@ function printBinary(inst: BinaryInst, out: Printer): string {
 
 function unsupported(op: string, type: LoopType): NativeTargetError {
   return new NativeTargetError(`the native target has no ${op} for ${formatLoopType(type)}`);
+}
+
+/** vscalefps, in all lanes, and rounded as set. */
+function printScale({ a, b, result: { type } }: BinaryInst, out: Printer): string {
+  const bits = type.lanes * LANE_BITS[type.kind];
+  if (!out.machine.features.has("avx512vl") || bits > 512) throw unsupported("scale", type);
+  const [t, lanes] = [mlirType(type), loopType(bits === 512 ? "i16" : "i8")];
+  const every = constant(out, lanes, -1);
+  const [operands, types] = [
+    [out.name(a), out.name(b), out.name(a), every],
+    [t, t, t, mlirType(lanes)],
+  ];
+  if (bits === 512) {
+    operands.push(constant(out, loopType("i32"), 4));
+    types.push("i32");
+  }
+  const call = `llvm.call_intrinsic "llvm.x86.avx512.mask.scalef.ps.${bits}"(${operands.join(", ")})`;
+  return out.define(`${call} : (${types.join(", ")}) -> ${t}`);
 }
 
 const SHIFTS = { shl: "shli", shr_s: "shrsi", shr_u: "shrui" } as const;
