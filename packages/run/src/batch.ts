@@ -35,7 +35,11 @@ export class Interrupted extends Error {}
 
 /** Tokens of a prompt that are read between two steps; an eighth of them is the shortest chunk of sessions, too. */
 const CHUNK_LENGTH = 32;
-/** Attention goes over so many neighbouring keys at a time, here as in a session, so that both add in one order. */
+/**
+ * Attention goes over so many neighbouring keys at a time, here as in a session with room for up to 4096 tokens, so
+ * that both add in one order. In longer ones it takes more keys; pages that follow would make moving to a larger pool
+ * a copy of another form, and of a prompt less would be known.
+ */
 const PAGE_SIZE = 256;
 /** Every pool is opened with the program for so many, which serves for fewer until theirs is compiled. */
 const FIRST_WIDTH = 2;

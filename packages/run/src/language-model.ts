@@ -58,7 +58,8 @@ export interface LanguageModelOptions {
   readonly idleSessions?: number;
   /**
    * How many generations are in progress at a time; they share steps, further ones wait. Memory for all of them is
-   * taken when the second one begins. With 1 nobody waits, and all take turns. Default 4.
+   * taken when the second one begins. With 1 nobody waits, and all take turns. Two have the bits that each has alone;
+   * with more, or with room for more than 4096 tokens, sums have another order: logits differ by 1e-6. Default 4.
    */
   readonly parallel?: number;
   /**
