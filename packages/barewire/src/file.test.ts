@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { FileError, writeContainerFile, writeFileAtomic } from "./file.node.ts";
+import { FileError, writeContainerFile, writeFileAtomic, writeFileGradually } from "./file.node.ts";
 import { readContainer } from "./container/container.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-file-"));
@@ -51,6 +51,20 @@ function runChild(shell: string, statements: string, args: readonly string[] = [
   const command = [shell, "child", process.execPath, "--input-type=module", "-e", source, ...args];
   return spawnSync("sh", ["-c", ...command], { encoding: "utf8" });
 }
+
+/** Pieces around the blocks of 2 MiB that files are written by: empty, small, whole, and beyond. */
+function largePieces(): Uint8Array[] {
+  const sizes = [5, 0, 2 ** 21 - 5, 2 ** 21, 3, 2 ** 22 + 7, 1, 2 ** 21 - 11, 100];
+  return sizes.map((size, piece) => new Uint8Array(size).fill(piece + 1));
+}
+
+test("pieces of any size come to the file in order", async () => {
+  const inside = freshFolder();
+  const whole = Buffer.concat(largePieces());
+  assert.equal(writeFileAtomic(join(inside, "atomic"), largePieces()), whole.length);
+  assert.equal(await writeFileGradually(join(inside, "gradual"), largePieces()), whole.length);
+  for (const name of ["atomic", "gradual"]) assert.ok(whole.equals(readFileSync(join(inside, name))), name);
+});
 
 test("a file is replaced as a whole, keeps its mode, and leaves nothing beside it", () => {
   const inside = freshFolder();

@@ -129,6 +129,25 @@ test("any part of a file can be had, mapped and read alike", () => {
   }
 });
 
+test("large parts lie as their pages do in the file, for huge ones to back them", () => {
+  using arena = SharedArena.create();
+  const large = join(folder, "several-huge-pages.bin");
+  const bytes = Uint8Array.from({ length: 5 * 2 ** 20 + 3 }, (_, i) => (i * 7919) >>> 7);
+  writeFileSync(large, bytes);
+  using before = arena.alloc(100);
+  before.u8().fill(1);
+  for (const [offset, sizeBytes] of [
+    [0, bytes.length],
+    [4096, 2 ** 21],
+    [2 ** 21 + 70_001, bytes.length - 2 ** 21 - 70_001],
+  ] as const) {
+    using file = mapFile(large, arena, { offset, sizeBytes });
+    assert.equal(file.region.byteOffset % 2 ** 21, offset % 2 ** 21);
+    assert.equal(crc32c(file.region.u8()), crc32c(bytes.subarray(offset, offset + sizeBytes)));
+  }
+  assert.ok(before.u8().every((byte) => byte === 1));
+});
+
 test("files that cannot be mapped are refused in words, and the arena keeps nothing", () => {
   using arena = SharedArena.create({ maximumBytes: 2 ** 20 });
   const isFileError = (code: string) => (error: unknown) => error instanceof FileError && error.code === code;

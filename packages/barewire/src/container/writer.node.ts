@@ -7,7 +7,7 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, realpathSync } from "node:fs";
 
 import { crc32c } from "../crc32c.ts";
-import { FileError, Replacement, toFileError, writeAll, writeFileAtomic } from "../file.node.ts";
+import { BlockWriter, FileError, Replacement, toFileError, writeAll, writeFileAtomic } from "../file.node.ts";
 import { TENSOR_ALIGN_BYTES, checkEntries, checkRanges } from "./check.ts";
 import {
   CONTAINER_FORMAT_VERSION,
@@ -79,7 +79,7 @@ export class ContainerWriter implements Disposable {
   readonly #sink: Sink;
   readonly #components: Map<string, ContainerComponent>;
   readonly #tensors: Map<string, TensorEntry>;
-  #position: number;
+  readonly #blocks: BlockWriter;
   #open: TensorWriter | undefined;
   #isDone = false;
 
@@ -91,7 +91,8 @@ export class ContainerWriter implements Disposable {
     this.#components = new Map(base?.components.map((component) => [component.id, component]));
     this.#tensors = new Map(base?.tensors.map((entry) => [entry.name, entry]));
     // What is appended starts at a page, so that it can be mapped without what was there before.
-    this.#position = roundUp(base?.root.endBytes ?? CONTAINER_START_BYTES, CONTAINER_PAGE_BYTES);
+    const start = roundUp(base?.root.endBytes ?? CONTAINER_START_BYTES, CONTAINER_PAGE_BYTES);
+    this.#blocks = new BlockWriter(sink.descriptor, start);
   }
 
   /** Begins a new file, which takes the place of one that is there when it is committed. Throws `FileError`. */
@@ -155,17 +156,16 @@ export class ContainerWriter implements Disposable {
   /** Begins a tensor; it must be ended before the next begins. */
   begin(spec: TensorSpec): TensorWriter {
     this.#requireReady();
-    const offset = roundUp(this.#position, TENSOR_ALIGN_BYTES);
+    const offset = this.#align();
     let sizeBytes = 0;
     let checksum = 0;
     const expected = spec.sizeBytes ?? Infinity;
     const write = (piece: Uint8Array): void => {
       this.#requireOpen(tensor, spec);
       if (sizeBytes + piece.length > expected) throw wrongSize(spec, `at least ${sizeBytes + piece.length} bytes`);
-      guarded(this.#sink.path, () => writeAll(this.#sink.descriptor, piece, offset + sizeBytes));
+      guarded(this.#sink.path, () => this.#blocks.write(piece));
       checksum = crc32c(piece, checksum);
       sizeBytes += piece.length;
-      this.#position = offset + sizeBytes;
     };
     const end = (shape = spec.shape): TensorEntry => {
       this.#requireOpen(tensor, spec);
@@ -191,20 +191,21 @@ export class ContainerWriter implements Disposable {
    */
   commit(): ContainerHeader {
     this.#requireReady();
-    const { base, path, descriptor } = this.#sink;
+    const { base, path } = this.#sink;
     return guarded(path, () => {
       const [components, tensors] = [[...this.#components.values()], [...this.#tensors.values()]];
       checkEntries(components, tensors);
       const { metadata, config } = this;
       const header = encodeHeader({ metadata, config, components, tensors, previous: base?.root });
-      const headerOffset = roundUp(this.#position, TENSOR_ALIGN_BYTES);
+      const headerOffset = this.#align();
       const endBytes = headerOffset + header.length;
       checkRanges(tensors, CONTAINER_START_BYTES, {
         name: "its header",
         offset: headerOffset,
         sizeBytes: header.length,
       });
-      writeAll(descriptor, header, headerOffset);
+      this.#blocks.write(header);
+      this.#blocks.flush();
       const version = (base?.version ?? 0) + 1;
       const root = { version, headerOffset, headerBytes: header.length, headerChecksum: crc32c(header), endBytes };
       this.#sink.commit(root);
@@ -219,6 +220,14 @@ export class ContainerWriter implements Disposable {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#sink.abort();
+  }
+
+  /** Goes to where the next tensor, or the header, may begin, and gives that. */
+  #align(): number {
+    const blocks = this.#blocks;
+    const offset = roundUp(blocks.position, TENSOR_ALIGN_BYTES);
+    guarded(this.#sink.path, () => blocks.write(new Uint8Array(offset - blocks.position)));
+    return offset;
   }
 
   #requireReady(): void {

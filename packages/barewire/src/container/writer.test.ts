@@ -62,6 +62,27 @@ const summary = (file: Uint8Array, version?: number): Record<string, number> => 
   return Object.fromEntries(tensors.map((entry) => [entry.name, tensorBytes(file, entry)[0]]));
 };
 
+test("tensors of several blocks of a file are whole, those of a version behind them, too", () => {
+  const path = freshPath();
+  const sizes = [2 ** 21 + 1, 70, 2 ** 22];
+  using writer = ContainerWriter.create(path, { metadata: {}, config: {} });
+  writer.component({ id: "a", kind: "linear" });
+  for (const [i, size] of sizes.entries()) writer.add(tensor(`a.${i}`, "a", size, i), new Uint8Array(size).fill(i));
+  writer.commit();
+  appendContainer(path, { tensors: [tensor("a.1", "a", 2 ** 21 - 1, 9)] });
+  using arena = SharedArena.create();
+  using opened = openContainer(path, arena);
+  const values = [0, 9, 2];
+  for (const [i, value] of values.entries())
+    assert.ok(
+      opened
+        .tensor(`a.${i}`)
+        .u8()
+        .every((byte) => byte === value),
+    );
+  assert.equal(readContainerVersions(path).length, 2);
+});
+
 test("a new version of a component goes behind the old one, and both are there", () => {
   const path = saved();
   const before = readFileSync(path);

@@ -11,7 +11,8 @@ import { addressOf, libc, wholePages } from "./libc.node.ts";
 import type { Placement } from "./libc.node.ts";
 
 const MADV_HUGEPAGE = 14;
-const HUGE_PAGE_BYTES = 2 ** 21;
+/** The size of a huge page. */
+export const HUGE_PAGE_BYTES = 2 ** 21;
 const SWITCH_FILE = "/sys/kernel/mm/transparent_hugepage/enabled";
 
 /** Asks for huge pages under the whole pages of 2 MiB inside a region. Never throws for what the system lacks. */
