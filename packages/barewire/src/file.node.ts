@@ -6,7 +6,9 @@ import { randomBytes } from "node:crypto";
 import {
   closeSync,
   fchmodSync,
+  existsSync,
   fsyncSync,
+  mkdirSync,
   openSync,
   readdirSync,
   realpathSync,
@@ -16,7 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { FidelityError } from "@fidelity/units";
@@ -35,23 +37,23 @@ export class FileError extends FidelityError {
     operation: "read" | "write",
     path: string,
     code: string,
-    details: { got?: string; cause?: unknown } = {},
+    details: { got?: string; hint?: string; cause?: unknown } = {},
   ) {
     const { reason, hint } = REASONS[code] ?? {
       reason: `the system says ${code}`,
       hint: "check the path and the disk",
     };
-    super(`cannot ${operation} a file: ${reason}`, { where: path, hint, ...details });
+    const isNoFolder = code === "ENOENT" && operation === "write";
+    const what = isNoFolder ? "create the folder before writing to it" : hint;
+    super(`cannot ${operation} a file: ${reason}`, { where: path, hint: what, ...details });
     this.path = path;
     this.code = code;
   }
 }
 
 const REASONS: Readonly<Record<string, { readonly reason: string; readonly hint: string }>> = {
-  ENOENT: {
-    reason: "there is no such file or folder",
-    hint: "check the path, and create the folder before writing to it",
-  },
+  ENOENT: { reason: "there is no such file or folder", hint: "check the path" },
+  EEXIST: { reason: "there is a file in its place", hint: "choose another name, or take the file away" },
   EISDIR: { reason: "the path is a folder", hint: "give the path of a file" },
   ENOTDIR: { reason: "a part of the path is a file and not a folder", hint: "check the path" },
   EACCES: {
@@ -83,6 +85,30 @@ const REASONS: Readonly<Record<string, { readonly reason: string; readonly hint:
 export function toFileError(error: unknown, operation: "read" | "write", path: string): unknown {
   const isSystemError = error instanceof Error && "code" in error && typeof error.code === "string" && "errno" in error;
   return isSystemError ? new FileError(operation, path, error.code as string, { cause: error }) : error;
+}
+
+/**
+ * Makes a folder and those that it lies in, where they are not there; gives whether it did. Throws `FileError`.
+ * @param mode of the folders that are made, 0o777 less the process's mask by default
+ */
+export function makeFolder(path: string, mode?: number): boolean {
+  try {
+    return mkdirSync(path, { recursive: true, mode }) !== undefined;
+  } catch (error) {
+    throw toFileError(hasCode(error, "ENOENT") ? reasonOfNone(resolve(path), error) : error, "write", path);
+  }
+}
+
+/** Why a folder cannot be made: of a file system that is read-only, Node says that there is no such folder. */
+function reasonOfNone(path: string, error: unknown): unknown {
+  const parent = dirname(path);
+  if (parent !== path && !existsSync(parent)) return reasonOfNone(parent, error);
+  try {
+    mkdirSync(path);
+    return error;
+  } catch (reason) {
+    return reason;
+  }
 }
 
 /**

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { FileError, writeContainerFile, writeFileAtomic, writeFileGradually } from "./file.node.ts";
+import { FileError, makeFolder, writeContainerFile, writeFileAtomic, writeFileGradually } from "./file.node.ts";
 import { readContainer } from "./container/container.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-file-"));
@@ -122,6 +122,23 @@ test("paths that cannot be written are refused in words", () => {
     /cannot write a file: the path is a folder\n {2}where: {4}.*sub\n {2}try: {6}give the path/,
   );
   assert.equal(existsSync(join(inside, "missing")), false);
+});
+
+test("folders are made where there are none, and what cannot be made is refused by its reason", () => {
+  const inside = freshFolder();
+  const deep = join(inside, "a", "b");
+  assert.deepEqual([makeFolder(deep), makeFolder(deep), statSync(deep).isDirectory()], [true, false, true]);
+  writeFileSync(join(inside, "file"), "");
+  assert.equal(fileErrorOf(() => makeFolder(join(inside, "file", "sub"))).code, "ENOTDIR");
+  assert.equal(fileErrorOf(() => makeFolder(join(inside, "file"))).code, "EEXIST");
+  // Node has "no such folder" for a file system that takes none.
+  if (isLinux) assert.match(fileErrorOf(() => makeFolder("/sys/none/at/all")).code, /^(EACCES|EPERM|EROFS)$/);
+});
+
+test("what is read is not told to be written", () => {
+  const hints = (["read", "write"] as const).map((operation) => new FileError(operation, "x", "ENOENT").message);
+  assert.match(hints[0], /try: {6}check the path$/);
+  assert.match(hints[1], /try: {6}create the folder before writing to it$/);
 });
 
 test("a folder that cannot be written to is refused, for root too", onLinux, () => {

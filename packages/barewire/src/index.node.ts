@@ -2,7 +2,14 @@
 
 export { loadFfi } from "./ffi.node.ts";
 export type { Ffi, FfiResult } from "./ffi.node.ts";
-export { FileError, toFileError, writeContainerFile, writeFileAtomic, writeFileGradually } from "./file.node.ts";
+export {
+  FileError,
+  makeFolder,
+  toFileError,
+  writeContainerFile,
+  writeFileAtomic,
+  writeFileGradually,
+} from "./file.node.ts";
 export { MappedFile, mapFile } from "./map.node.ts";
 export type { HowMapped, MapOptions } from "./map.node.ts";
 export { OpenContainer, openContainer, readContainerHeader, readContainerVersions } from "./container/open.node.ts";

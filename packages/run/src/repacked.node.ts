@@ -2,11 +2,11 @@
 // then on mapped like a file of our own. A kept file belongs to one state of the original: its place, size and time.
 
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, realpathSync, rmSync, statSync } from "node:fs";
+import { existsSync, realpathSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { cacheDirectory } from "@fidelity/alex/node";
 import { ContainerError } from "@fidelity/barewire";
-import { toFileError } from "@fidelity/barewire/node";
+import { makeFolder } from "@fidelity/barewire/node";
 import { namedParameters } from "@fidelity/models";
 import type { ForeignImport } from "@fidelity/models";
 import { writeContainerModel } from "./convert/container.node.ts";
@@ -55,11 +55,7 @@ export async function openRepacked<T>(
       rmSync(path, { force: true }); // cut short or changed: it is made again
     }
   }
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw toFileError(error, "write", folder);
-  }
+  makeFolder(folder, 0o700);
   const parameters = foreignValues(file, imported);
   await writeContainerModel(
     path,

@@ -1,9 +1,9 @@
 // The folder of a run: what was asked for (run.json), what was measured (metrics.jsonl, index.html), how far it has
 // come (checkpoint.fid, and the one before), and what came out (model.fid, best.fid).
 
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { makeFolder, writeFileAtomic } from "@fidelity/barewire/node";
 import type { Device } from "@fidelity/core";
 import { versions } from "@fidelity/run/node";
 import type { RunIdentity, RunState } from "./checkpoint.ts";
@@ -37,11 +37,7 @@ export class RunFolder {
 
   /** Makes the folder where there is none. Throws `FileError`. */
   create(): void {
-    try {
-      mkdirSync(this.path, { recursive: true });
-    } catch (error) {
-      throw toFileError(error, "write", this.path);
-    }
+    makeFolder(this.path);
   }
 }
 

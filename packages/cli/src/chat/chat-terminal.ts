@@ -1,11 +1,11 @@
 // The terminal's side of a chat: lines that are edited, with a history that is kept, messages of several lines between
 // """, and Ctrl-C, which stops an answer and leaves the chat only when it comes twice at the prompt.
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join } from "node:path";
 import { createInterface } from "node:readline";
-import { writeFileAtomic } from "@fidelity/barewire/node";
+import { makeFolder, writeFileAtomic } from "@fidelity/barewire/node";
 import { FidelityError } from "@fidelity/units";
 import { remark } from "../output.ts";
 
@@ -30,7 +30,7 @@ export class ChatHistory {
   /** Keeps it. A place that cannot be written to loses the history and nothing else. */
   save(): void {
     try {
-      mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(this.#path), 0o700);
       writeFileAtomic(this.#path, [new TextEncoder().encode(this.lines.toReversed().join("\n"))]);
     } catch (error) {
       if (!(error instanceof FidelityError)) remark(`the history is not kept: ${String(error)}`);

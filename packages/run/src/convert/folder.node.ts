@@ -1,9 +1,9 @@
 // A Hugging Face folder: config.json, model.safetensors, the tokenizer's files. Each is written whole; what an earlier
 // model left in the folder and this one would be mistaken for is removed.
 
-import { existsSync, mkdirSync, rmdirSync, rmSync } from "node:fs";
+import { rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { toFileError, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
+import { makeFolder, writeFileAtomic, writeFileGradually } from "@fidelity/barewire/node";
 import { safetensorsPieces } from "@fidelity/formats";
 import type { TensorToWrite } from "@fidelity/formats";
 import type { HuggingFaceTokenizer } from "@fidelity/models";
@@ -48,15 +48,6 @@ export async function writeFolder(
 
 function writeJson(path: string, value: unknown, indent: number | undefined = 2): void {
   writeFileAtomic(path, [new TextEncoder().encode(`${JSON.stringify(value, null, indent)}\n`)]);
-}
-
-/** Makes the folder where it is not there, and says whether it did. */
-function makeFolder(path: string): boolean {
-  try {
-    return !existsSync(path) && mkdirSync(path, { recursive: true }) !== undefined;
-  } catch (error) {
-    throw toFileError(error, "write", path);
-  }
 }
 
 function removeEmpty(path: string): void {

@@ -2,10 +2,10 @@
 // what has one is whole; the files of one commit, in a folder named after it; and the parts of a download, if one is
 // under way. The store lies where FIDELITY_MODELS says, or in the user's data folder (XDG Base Directory).
 
-import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { makeFolder, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ModelStoreError } from "./errors.ts";
 import type { HubFile } from "./hub.node.ts";
 import { isStoreName } from "./model-name.ts";
@@ -157,7 +157,7 @@ export class ModelStore {
 
 /** A second name of a file, or a copy where the file system has no links. Files of the store are never changed. */
 export function linkOrCopy(from: string, to: string): void {
-  mkdirSync(dirname(to), { recursive: true });
+  makeFolder(dirname(to));
   try {
     linkSync(from, to);
   } catch {

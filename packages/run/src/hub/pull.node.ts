@@ -1,10 +1,10 @@
 // From a name at the hub to a model of the store: what is there is kept, what is missing is fetched, and the store's
 // manifest is written when all of it is there.
 
-import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, rmSync, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { FileError, toFileError } from "@fidelity/barewire/node";
+import { FileError, makeFolder, toFileError } from "@fidelity/barewire/node";
 import { formatBytes } from "@fidelity/units";
 import { chooseFiles } from "./choose-files.ts";
 import { downloadFile } from "./download.node.ts";
@@ -85,7 +85,7 @@ async function requireDiskSpace(folder: string, missing: readonly HubFile[], par
   };
   const neededBytes = missing.reduce((sum, file) => sum + Math.max(0, file.sizeBytes - here(file)), 0);
   try {
-    mkdirSync(dirname(folder), { recursive: true });
+    makeFolder(dirname(folder));
     const { bavail, bsize } = await statfs(dirname(folder));
     if (neededBytes <= bavail * bsize) return;
     throw new FileError("write", folder, "ENOSPC", {

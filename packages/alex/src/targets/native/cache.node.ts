@@ -6,10 +6,10 @@
 // Whoever may write to the directory may run code in this process: it is made for its owner alone.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { writeFileAtomic } from "@fidelity/barewire/node";
+import { makeFolder, writeFileAtomic } from "@fidelity/barewire/node";
 
 /** The most that all libraries together take on disk. */
 const DIRECTORY_BYTES_MAX = 512 * 2 ** 20;
@@ -78,7 +78,7 @@ export class LibraryCache {
 
   /** Keeps a library and gives its path. Throws `FileError` when it cannot be written. */
   keep(key: string, library: Uint8Array): string {
-    mkdirSync(this.directory, { recursive: true, mode: 0o700 });
+    makeFolder(this.directory, 0o700);
     const manifest: Manifest = { sha256: sha256(library), sizeBytes: library.byteLength };
     writeFileAtomic(this.#libraryPath(key), [library]);
     writeFileAtomic(this.#manifestPath(key), [new TextEncoder().encode(JSON.stringify(manifest))]);

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync,
 import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
+import { FileError } from "@fidelity/barewire/node";
 import { CHAIN_SIGNATURE, chainProgram, f32Type } from "../../runtime/testing.ts";
 import { CpuDevice } from "../../runtime/device.ts";
 import { spawnWorkerThread } from "../../runtime/team.node.ts";
@@ -105,6 +106,17 @@ test("a program is made once, found after that, and made again when its library 
     assert.deepEqual(await totalOf(folder), { total, made: 1, found: 0 });
     assert.ok(readFileSync(library).equals(bytes), "the same program gives the same library");
   }
+});
+
+test("a place that cannot be written to is refused, with where to name another", { skip }, async () => {
+  const file = path.join(base, "file");
+  writeFileSync(file, "");
+  await assert.rejects(totalOf(path.join(file, "cache"), 32), (error: unknown) => {
+    assert.ok(error instanceof FileError);
+    assert.equal(error.code, "ENOTDIR");
+    assert.match(error.message, /FIDELITY_CACHE_DIR/);
+    return true;
+  });
 });
 
 test("two processes that make the same library at once both run it", { skip }, async () => {

@@ -7,6 +7,7 @@
 //   entry.node.ts      library -> the function that a member of a team calls
 
 import os from "node:os";
+import { FileError } from "@fidelity/barewire/node";
 import type { Program } from "@fidelity/core";
 import { memoryReachBytes } from "../../runtime/target.ts";
 import type { CompiledProgram, CpuTarget } from "../../runtime/target.ts";
@@ -94,9 +95,20 @@ export function createNativeTarget(options: NativeTargetOptions = {}): NativeTar
       }
       statistics.made++;
       const library = await buildLibrary(toolchain, machine, modules, toolMs);
-      return { ...libraryOf(key, cache.keep(key, library), library.byteLength), starts };
+      return { ...libraryOf(key, keep(cache, key, library), library.byteLength), starts };
     },
   };
+}
+
+/** Keeps a library, as it has to be a file to be loaded. Throws `FileError`. */
+function keep(cache: LibraryCache, key: string, library: Uint8Array): string {
+  try {
+    return cache.keep(key, library);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    const hint = "native code has to be a file: FIDELITY_CACHE_DIR=<folder> names another place, or use --target wasm";
+    throw new FileError("write", error.path, error.code, { hint, cause: error });
+  }
 }
 
 /** Loads a library on the calling thread: `open` of every native target. */

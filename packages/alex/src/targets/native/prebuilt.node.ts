@@ -11,9 +11,9 @@
 // The folder's code runs in the process that opens it. So it is opened where somebody names it, and never because it
 // lies beside a model: model files come from anywhere.
 
-import { mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
 import path from "node:path";
-import { toFileError, writeFileAtomic } from "@fidelity/barewire/node";
+import { makeFolder, toFileError, writeFileAtomic } from "@fidelity/barewire/node";
 import { ProgramMissingError } from "@fidelity/core";
 import type { CompileOptions, Graph, Program } from "@fidelity/core";
 import { FidelityError } from "@fidelity/units";
@@ -94,8 +94,8 @@ export class PrebuiltWriter {
   constructor(folder: string, toolchain: Toolchain) {
     this.folder = folder;
     this.#toolchain = toolchain;
+    makeFolder(folder);
     try {
-      mkdirSync(folder, { recursive: true });
       // What is in the folder stops being of use before it changes.
       rmSync(path.join(folder, MANIFEST), { force: true });
     } catch (error) {

@@ -9,6 +9,7 @@ import { rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { FileError, toFileError } from "@fidelity/barewire/node";
 
 /** How a tool ended. */
 export interface ToolEnd {
@@ -64,9 +65,27 @@ function end({ pid }: ChildProcess): void {
   }
 }
 
-/** A directory for the files of a tool; `remove` removes it, `keep` leaves it to whoever reads an error. */
+/** What the system refused to write for a tool, as a `FileError`; anything else as it is. */
+export function toToolFileError(error: unknown, directory: string): unknown {
+  const told = toFileError(error, "write", directory);
+  return told instanceof FileError && told !== error ? toolFileError(directory, told.code) : told;
+}
+
+/** A file of a tool could not be written. */
+export function toolFileError(directory: string, code: string): FileError {
+  const hint = "LLVM's tools need room for temporary files: TMPDIR=<folder> names another place";
+  return new FileError("write", directory, code, { hint });
+}
+
+/**
+ * A directory for the files of a tool; `remove` removes it, `keep` leaves it to whoever reads an error. Throws
+ * `FileError`.
+ */
 export async function openDirectory(): Promise<{ readonly path: string; remove(): void; keep(): void }> {
-  const directory = await mkdtemp(path.join(os.tmpdir(), "fidelity-native-"));
+  const base = os.tmpdir();
+  const directory = await mkdtemp(path.join(base, "fidelity-native-")).catch((error: unknown) => {
+    throw toToolFileError(error, base);
+  });
   const remove = (): void => rmSync(directory, { recursive: true, force: true });
   const keep = hold(remove);
   return {

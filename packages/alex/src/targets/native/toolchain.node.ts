@@ -18,7 +18,7 @@ import { FidelityError } from "@fidelity/units";
 import { librariesFor } from "./compiler_library.node.ts";
 import type { NativeMachine } from "./machine.ts";
 import { LOWERING } from "./print-program.ts";
-import { openDirectory, runProcess } from "./tool-process.node.ts";
+import { openDirectory, runProcess, toolFileError, toToolFileError } from "./tool-process.node.ts";
 
 const LLVM_VERSION = 19;
 
@@ -234,7 +234,7 @@ export async function inDirectory<T>(work: (directory: string) => Promise<T>): P
   } catch (error) {
     if (error instanceof ToolFailedError) directory.keep();
     else directory.remove();
-    throw error;
+    throw toToolFileError(error, directory.path);
   }
 }
 
@@ -327,7 +327,7 @@ class Build {
 
 /**
  * Runs a tool until it is done; its files lie in `directory`.
- * @throws ToolFailedError
+ * @throws ToolFailedError; FileError where the disk is full
  */
 export async function runTool(
   toolchain: Toolchain,
@@ -337,6 +337,7 @@ export async function runTool(
 ): Promise<void> {
   const timeoutMs = toolchain.stageMsMax ?? STAGE_MS_MAX;
   const fail = (said: string): never => {
+    if (said.includes("No space left on device")) throw toolFileError(directory, "ENOSPC");
     throw new ToolFailedError(tool, directory, said.split("\n").slice(0, 6).join("\n            "));
   };
   const { code, stderr, isTimeout } = await runProcess(toolchain.paths[tool], args, timeoutMs).catch((error: unknown) =>

@@ -1,10 +1,11 @@
 // The tools when they are missing, fail or hang: errors that name them, and files for the reader.
 
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
+import { FileError } from "@fidelity/barewire/node";
 import { buildKernel, F32 } from "@fidelity/core";
 import { programOf } from "../wasm/testing.node.ts";
 import { machineOf } from "./machine.ts";
@@ -60,6 +61,28 @@ test("a tool that fails is named with what it said, and the files are kept", { s
     rmSync(error.directory, { recursive: true });
     return true;
   });
+});
+
+test("a disk without room for a tool's files is named, and nothing is kept on it", { skip }, async () => {
+  const toolchain = findToolchain();
+  const opt = script("opt-full", "echo 'error: No space left on device' >&2; exit 1");
+  const full = { ...toolchain, paths: { ...toolchain.paths, opt } };
+  const refused = (code: string) => (error: unknown) => {
+    assert.ok(error instanceof FileError);
+    assert.equal(error.code, code);
+    assert.match(error.message, /TMPDIR/);
+    assert.ok(!error.path.includes("fidelity-native-") || !existsSync(error.path));
+    return true;
+  };
+  await assert.rejects(buildLibrary(full, machine, modules), refused("ENOSPC"));
+  const before = process.env.TMPDIR;
+  process.env.TMPDIR = opt;
+  try {
+    await assert.rejects(buildLibrary(toolchain, machine, modules), refused("ENOTDIR"));
+  } finally {
+    if (before === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = before;
+  }
 });
 
 test("text that is no MLIR fails where it is read", { skip }, async () => {
