@@ -25,6 +25,10 @@ import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
 import { remark } from "./output.ts";
+import { columnsOf, refill, wrapDetails } from "./text-width.ts";
+
+/** What commander takes where there is no terminal. */
+const HELP_COLUMNS = 80;
 
 /** Makes one command; its action returns the exit code through `done`. */
 export type CommandFactory = (done: (exitCode: number) => void) => Command;
@@ -67,7 +71,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === EXIT_OK) return EXIT_OK; // help and version
     const failure = describeFailure(error, Number(process.env.FIDELITY_DEBUG) > 0);
-    remark(failure.text);
+    remark(wrapDetails(failure.text, columnsOf(process.stderr)));
     return failure.exitCode;
   }
 }
@@ -94,12 +98,20 @@ function createProgram(done: (exitCode: number) => void): Command {
   for (const { command, name } of named) {
     // bench leaves --help to the benchmarks.
     if (command.name() !== "bench") command.helpOption("-h, --help", "explain this command");
-    command.configureOutput({ outputError: () => undefined }).exitOverride((error) => {
+    // What a command takes, its own help tells: beside it there would be no room for what it does.
+    command.configureHelp({ subcommandTerm: (inner) => [inner.name(), ...inner.aliases()].join(", ") });
+    if (command.commands.length > 0) command.helpCommand("help [command]", "explain a command");
+    command.configureOutput({ outputError: () => undefined, writeOut: writeHelp }).exitOverride((error) => {
       const options = command.options.map(({ long }) => long ?? "");
       throw error.exitCode === EXIT_OK ? error : usageErrorFrom(error, name, options);
     });
   }
   return program;
+}
+
+/** Commander fills its own lines into the terminal, and leaves what commands add as it is. */
+function writeHelp(text: string): void {
+  process.stdout.write(refill(text, process.stdout.isTTY ? process.stdout.columns : HELP_COLUMNS));
 }
 
 function packageVersion(): string {

@@ -13,7 +13,7 @@ const BENCH_FILE = fileURLToPath(new URL("../../../../bench/src/main.ts", import
 export function benchCommand(done: (exitCode: number) => void): Command {
   return new Command("bench")
     .description(
-      "Measure training and decoding on this machine, beside the ceilings of its processor and memory and beside\n" +
+      "Measure training and decoding on this machine, beside the ceilings of its processor and memory and beside " +
         "PyTorch where it is installed. All arguments go to the benchmarks.",
     )
     .argument("[arguments...]", "arguments of the benchmarks")

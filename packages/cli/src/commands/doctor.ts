@@ -8,6 +8,7 @@ import type { Check, Section } from "../machine/examine.ts";
 import { jsonOption } from "../options.ts";
 import { createOutput } from "../output.ts";
 import { formatTable } from "../table.ts";
+import { columnsOf, hangingLine } from "../text-width.ts";
 
 const EXAMPLES = `
 The exit code is 1 when something that Fidelity needs is missing.
@@ -24,7 +25,8 @@ export function doctorCommand(done: (exitCode: number) => void): Command {
     .action((options: { json?: boolean }) => {
       const output = createOutput(options.json === true);
       const sections = examineMachine();
-      for (const section of sections) output.line(`${formatSection(section)}\n`);
+      const columns = columnsOf(output.people);
+      for (const section of sections) output.line(`${formatSection(section, columns)}\n`);
       const missing = sections.flatMap(({ checks }) => checks).filter((check) => check.needed && !check.ok);
       output.line(
         missing.length === 0
@@ -36,13 +38,17 @@ export function doctorCommand(done: (exitCode: number) => void): Command {
     });
 }
 
-function formatSection({ title, checks }: Section): string {
-  const rows = checks.map(({ ok, name, found }) => [`  ${ok ? "yes" : "no "}`, name, found]);
-  const lines = formatTable(rows, ["left", "left", "left"]).split("\n");
+function formatSection({ title, checks }: Section, columns: number): string {
+  const heads = checks.map(({ ok, name }) => [`  ${ok ? "yes" : "no "}`, name, ""]);
   const indent = " ".repeat(7);
-  const text = checks.map((check, index) =>
-    [lines[index], ...advice(check).map((line) => `${indent}${line}`)].join("\n"),
-  );
+  const foundAt = Math.max(...checks.map(({ name }) => indent.length + name.length + 2));
+  const text = formatTable(heads, ["left", "left"])
+    .split("\n")
+    .map((head, index) => {
+      const check = checks[index];
+      const lines = advice(check).map((line) => hangingLine(`${indent}${line}`, indent.length, columns));
+      return [hangingLine(head.padEnd(foundAt) + check.found, foundAt, columns), ...lines].join("\n");
+    });
   return `${title}\n${text.join("\n")}`;
 }
 
