@@ -52,6 +52,7 @@ for (const lanes of [4, 8, 16]) {
     check({ m: 71, n: 33, k: 22, transposeA: true }, lanes);
     check({ m: 2, n: 5, k: 263, transposeA: true, transposeB: true }, lanes);
     check({ m: 13, n: 19, k: 517, transposeB: true }, lanes);
+    check({ m: 6, n: 133, k: 261 }, lanes);
     check({ m: 35, n: 27, k: 14, dtype: "f64", transposeB: true }, lanes);
   });
 }

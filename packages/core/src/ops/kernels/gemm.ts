@@ -3,8 +3,8 @@
 // cache: once for all, by a call before, when several chunks share it, or else by each chunk in scratch. A chunk is a
 // block of the result; it runs a register-blocked product over the panels, and reads A in place, one broadcast element
 // at a time, or packs its rows too when there are columns enough to pay for it, or they are not float32: bf16 and f16
-// become that as they are packed. Each element of the result is summed in one order by one chunk, so results do not
-// depend on the number of threads.
+// become that as they are packed. What is packed or read next is asked for meanwhile (gemm_ahead.ts). Each element of
+// the result is summed in one order by one chunk, so results do not depend on the number of threads.
 
 import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
 import { DEFAULT_REGISTERS } from "../../op.ts";
@@ -18,6 +18,8 @@ import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
 import { lowerByteProduct } from "./byte_product.ts";
+import type { Ask } from "./gemm_ahead.ts";
+import { askColumns, askPacked, askRun } from "./gemm_ahead.ts";
 import type { PanelCells, PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import { laneWidths } from "./lanes.ts";
@@ -56,6 +58,8 @@ interface Gemm {
   readonly bytes: number;
   readonly a: Operand;
   readonly b: Operand;
+  /** Whether B, packed before all chunks, exceeds the second cache. */
+  readonly isFar: boolean;
 }
 
 /**
@@ -69,6 +73,16 @@ const TRANSPOSED_CHUNKS = 4;
 const TRANSPOSED_CHUNK_ROWS_MIN = 64;
 /** Rows of a chunk at most, so that its packed rows stay in the second cache. */
 const CHUNK_ROWS_MAX = 256;
+/**
+ * Columns of a chunk at most: rows of A are packed for each chunk of columns, and its results lie in a near cache when
+ * the next block of the inner dimension adds to them.
+ */
+const CHUNK_COLUMNS_MAX = 2048;
+/** The same of chunks that pack their own columns. So many rows at most pay for packing, all of them in one chunk. */
+const OWN_COLUMNS_MAX = 128;
+const OWN_ROWS_MAX = 512;
+/** Chunks of columns that are enough to share the work without cutting rows. */
+const OWN_CHUNKS_MIN = 4;
 /** Steps of the inner dimension that are summed by themselves: a panel of that depth stays in the first cache. */
 const INNER_STEPS = 256;
 /** Steps that a transposed A is asked for ahead: no processor follows its strides by itself. */
@@ -89,9 +103,12 @@ export function gemmSchedules(
   const hasMany = (target.registers ?? DEFAULT_REGISTERS) >= 32;
   // Both operands of a weight's gradient come from far: the wider block reads less of them for each multiply-add.
   const usual = transposeA && hasMany ? blocks[1]! : blocks[0]!;
-  const shares = dims.batch === 1 && dims.m > 64;
+  const mayShare = dims.batch === 1 && dims.m > 64;
+  // What each chunk packs for itself comes from memory while it multiplies; what is shared is written there and read.
+  const columnChunks = Math.ceil(dims.n / OWN_COLUMNS_MAX);
+  const shares = mayShare && (transposeA || dims.m > OWN_ROWS_MAX || columnChunks < OWN_CHUNKS_MIN);
   // Packed rows pay where each is read often, and lie far apart in place.
-  const packs = narrowA || (hasMany && dims.n >= 512 && (transposeA || dims.k >= 1024));
+  const packs = narrowA || (hasMany && dims.n >= 512 && (transposeA || (shares && dims.k >= 1024)));
   const schedules = [usual, ...blocks].flatMap((block) => {
     const at = (scale: number, packA: boolean, shareB: boolean): GemmSchedule => ({
       ...block,
@@ -99,13 +116,13 @@ export function gemmSchedules(
       packA,
       shareB,
     });
-    const own = [at(1, packs, false), at(2, packs, false)];
+    const others = [at(1, packs, false), at(2, packs, false), at(1, packs, mayShare)];
     return [
       at(1, packs, shares),
       at(0.5, packs, shares),
       at(2, packs, shares),
       at(1, narrowA || !packs, shares),
-      ...own,
+      ...others,
     ];
   });
   return [...new Map(schedules.map((schedule) => [JSON.stringify(schedule), schedule])).values()];
@@ -119,12 +136,12 @@ function chunkOf(
   { transposeA, shareB, scale }: { transposeA: boolean; shareB: boolean; scale: number },
 ): { readonly chunkRows: number; readonly chunkColumns: number } {
   // With B packed once, chunks may be narrow in rows; otherwise a chunk of few rows spends its time on packing.
-  const columnsMax = shareB ? Math.max(512, width) : 128;
+  const [rowsMax, columnsMax] = shareB ? [CHUNK_ROWS_MAX, CHUNK_COLUMNS_MAX] : [OWN_ROWS_MAX, OWN_COLUMNS_MAX];
   const chunkColumns = Math.min(roundTo(n, width), roundTo(columnsMax, width));
   const columnChunks = Math.ceil(n / chunkColumns) * batch;
   const wanted = Math.max(1, Math.ceil((transposeA ? TRANSPOSED_CHUNKS : CHUNKS) / columnChunks));
   const leastRows = transposeA ? TRANSPOSED_CHUNK_ROWS_MIN : CHUNK_ROWS_MIN;
-  const usual = Math.max(leastRows, Math.min(CHUNK_ROWS_MAX, Math.ceil(m / wanted)));
+  const usual = Math.max(leastRows, Math.min(rowsMax, Math.ceil(m / wanted)));
   return { chunkRows: roundTo(Math.min(scale * usual, m), rows), chunkColumns };
 }
 
@@ -154,6 +171,7 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
     vector: elementLoopType(a!.dtype, lanes),
     a: operandOf(a!.dtype, dims.k, dims.m, !attrs.transposeA),
     b: operandOf(b!.dtype, dims.k, dims.n, attrs.transposeB),
+    isFar: dims.k * dims.n * bytes > context.cacheBytes.l2,
   };
   lowerGemm(context, gemm);
 }
@@ -284,22 +302,33 @@ function gemmChunk(k: KernelBuilder, gemm: Gemm, chunk: Chunk): void {
   const rows = schedule.packA ? k.allocateScratch(inner * schedule.chunkRows * bytes + PANEL_SLACK_BYTES) : undefined;
   const block = (start: LoopValue, depth: number, first: First): void => {
     let panels: LoopValue;
+    let next: LoopValue | undefined;
     if (own === undefined) {
       const paddedColumns = roundTo(dims.n, vector.lanes);
       panels = k.offset(k.offset(chunk.b, start, paddedColumns * bytes), chunk.column, depth * bytes);
     } else {
       packColumns(k, gemm, { b: chunk.b, start, first: chunk.column }, own, chunk.columns, depth);
       panels = own;
+      next = nextColumns(k, gemm, chunk, start);
     }
     const a = k.offset(chunk.a, start, gemm.a.depth);
     if (rows !== undefined) packRows(k, gemm, a, rows, chunk.rows, depth);
-    multiplyPanels(k, gemm, { a: rows ?? a, panels, chunk, depth, first });
+    multiplyPanels(k, gemm, { a: rows ?? a, panels, next, chunk, depth, first });
   };
   const whole = Math.floor(dims.k / inner);
   if (whole === 1) block(k.index(0), inner, true);
   else k.loop(0, whole * inner, inner, (start) => block(start, inner, k.compare("eq", start, k.index(0))));
   const rest = dims.k - whole * inner;
   if (rest > 0) block(k.index(whole * inner), rest, false);
+}
+
+/** What is packed after the block from `start` on: more steps of the same columns, or the columns of the next chunk. */
+function nextColumns(k: KernelBuilder, { dims, b, inner, schedule }: Gemm, chunk: Chunk, start: LoopValue): LoopValue {
+  const step = k.add(start, k.index(inner));
+  const ends = k.compare("ge", step, k.index(dims.k));
+  const further = k.add(chunk.column, k.index(schedule.chunkColumns));
+  const same = k.offset(k.offset(chunk.b, step, b.depth), chunk.column, b.element);
+  return k.select(ends, k.offset(chunk.b, further, b.element), same);
 }
 
 /** Packs the rows of a chunk into panels [rows / R][depth][R]; a lower last one has no more rows than there are. */
@@ -318,6 +347,8 @@ function packRows(k: KernelBuilder, gemm: Gemm, from: LoopValue, to: LoopValue, 
 interface PanelsProduct {
   readonly a: LoopValue;
   readonly panels: LoopValue;
+  /** The first of the columns of B that are packed next, where they are not yet. */
+  readonly next: LoopValue | undefined;
   readonly chunk: Chunk;
   readonly depth: number;
   readonly first: First;
@@ -325,9 +356,10 @@ interface PanelsProduct {
 
 /** All rows of a chunk times all its panels, for one block of the inner dimension. */
 function multiplyPanels(k: KernelBuilder, gemm: Gemm, product: PanelsProduct): void {
-  const { chunk, panels, depth } = product;
+  const { chunk, panels, next, depth } = product;
   const { schedule, dims, bytes } = gemm;
   const { width, restColumns, restVectors } = panelsOf(gemm);
+  const panelBytes = width * depth * bytes;
   const restRows = dims.m % schedule.rows;
   const wholeRows = k.sub(chunk.rows, k.rem(chunk.rows, k.index(schedule.rows)));
   const multiply = (column: LoopValue, vectors: number, columns: number): void => {
@@ -335,7 +367,18 @@ function multiplyPanels(k: KernelBuilder, gemm: Gemm, product: PanelsProduct): v
     const at = (row: LoopValue, rows: number): void => {
       const a = k.offset(product.a, row, schedule.packA ? depth * bytes : gemm.a.element);
       const c = k.offset(k.offset(chunk.c, column, bytes), row, dims.n * bytes);
-      registerBlock(k, gemm, { a, panel, c, rows, vectors, columns, depth, first: product.first });
+      const block = {
+        number: k.div(row, k.index(schedule.rows)),
+        count: Math.ceil(schedule.chunkRows / schedule.rows),
+        depth,
+      };
+      const ask =
+        next !== undefined
+          ? askColumns(k, k.offset(next, column, gemm.b.element), gemm.b, width, block)
+          : gemm.isFar
+            ? askPacked(k, k.add(panel, k.index(panelBytes)), panelBytes, block)
+            : undefined;
+      registerBlock(k, gemm, { a, panel, c, rows, vectors, columns, depth, first: product.first, ask });
     };
     k.loop(0, wholeRows, schedule.rows, (row) => at(row, schedule.rows));
     if (restRows > 0) k.loop(wholeRows, chunk.rows, schedule.rows, (row) => at(row, restRows));
@@ -356,11 +399,12 @@ interface BlockProduct {
   readonly columns: number;
   readonly depth: number;
   readonly first: First;
+  readonly ask: Ask | undefined;
 }
 
 /** A block of the result, in registers while the inner dimension runs. */
 function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): void {
-  const { schedule, vector, bytes } = gemm;
+  const { schedule, vector, bytes, dims } = gemm;
   const { rows, vectors, depth } = product;
   const a = schedule.packA ? { element: bytes, depth: rows * bytes } : gemm.a;
   const operands = {
@@ -369,8 +413,11 @@ function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): voi
     leftStepBytes: a.depth,
     ...(a.element === bytes && !schedule.packA && { leftAhead: TRANSPOSED_AHEAD }),
     right: product.panel,
+    ...(product.ask && { eachTurn: product.ask }),
     rightStepBytes: vectors * vector.lanes * bytes,
   };
+  for (let row = 0; row < rows; row++)
+    askRun(k, k.add(product.c, k.index(row * dims.n * bytes)), product.columns * bytes);
   const zeros = Array.from({ length: rows * vectors }, () => k.constant(vector, 0));
   const columns = { type: vector, count: vectors };
   storeBlock(k, gemm, product, multiplyBlock(k, operands, rows, columns, depth, zeros));

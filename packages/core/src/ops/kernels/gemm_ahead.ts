@@ -1,0 +1,62 @@
+// What a block of a matrix product asks for while it multiplies, so that memory works meanwhile: the panel of B after
+// the present one, which lies in a far cache where all of B was packed before, or else what is packed next; and the
+// block of the result that it adds to. Rows of these lie far apart, which processors do not follow by themselves.
+// Products whose operands pass through the caches spent up to a quarter of their time waiting. Left out: A, which is
+// near, and what other threads take.
+
+import type { KernelBuilder } from "../../loop/builder.ts";
+import type { LoopValue } from "../../loop/ir.ts";
+import type { PanelStrides } from "./gemm_pack.ts";
+import { UNROLL } from "./register_block.ts";
+
+/** Bytes that come with one request. */
+const LINE_BYTES = 64;
+
+/** What each turn of a block's loop asks for, by its number. */
+export type Ask = (turn: LoopValue) => void;
+
+/** One of the blocks that share the requests for a panel: its number, how many they are, and its steps. */
+export interface AskingBlock {
+  readonly number: LoopValue;
+  readonly count: number;
+  readonly depth: number;
+}
+
+/** Asks for a packed panel of so many bytes. */
+export function askPacked(k: KernelBuilder, panel: LoopValue, sizeBytes: number, block: AskingBlock): Ask {
+  const turns = Math.floor(block.depth / UNROLL);
+  const blockBytes = Math.ceil(sizeBytes / block.count);
+  const turnBytes = Math.ceil(blockBytes / turns);
+  const own = k.offset(panel, block.number, blockBytes);
+  return (turn) => askRun(k, k.offset(own, turn, turnBytes), turnBytes);
+}
+
+/** Asks for `width` columns of B that are not packed yet, over as many steps as the block has. */
+export function askColumns(
+  k: KernelBuilder,
+  from: LoopValue,
+  { element, depth }: PanelStrides,
+  width: number,
+  block: AskingBlock,
+): Ask {
+  const turns = Math.floor(block.depth / UNROLL);
+  if (depth < element) {
+    const columns = Math.ceil(width / block.count);
+    const own = k.offset(from, block.number, columns * element);
+    return (turn) => {
+      const at = k.offset(own, turn, UNROLL * depth);
+      for (let column = 0; column < columns; column++) k.prefetch(at, column * element);
+    };
+  }
+  const steps = Math.ceil(block.depth / block.count);
+  const own = k.offset(from, block.number, steps * depth);
+  return (turn) => {
+    const step = k.div(k.mul(turn, k.index(steps)), k.index(turns));
+    askRun(k, k.offset(own, step, depth), width * element);
+  };
+}
+
+/** Asks for bytes that lie side by side. */
+export function askRun(k: KernelBuilder, from: LoopValue, sizeBytes: number): void {
+  for (let offset = 0; offset < sizeBytes; offset += LINE_BYTES) k.prefetch(from, offset);
+}
