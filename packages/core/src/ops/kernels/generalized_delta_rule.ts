@@ -1,10 +1,10 @@
 // generalized_delta_rule as loops: a chunk is a block of rows of one head's state, and time runs inside, some steps at
 // once, as delta_chunk.ts has it. A single step, which is decoding, has the elements of keys in lanes instead and
-// passes over the state twice, row by row, as it lies in memory.
+// passes over the state as it lies in memory, some rows at a time: once, or where it erases twice, reading and writing.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32 } from "../../loop/ir.ts";
-import type { LoopValue } from "../../loop/ir.ts";
+import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { expOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
 import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
@@ -33,7 +33,7 @@ import {
   stepsOf,
   storeValues,
 } from "./delta_chunk_rows.ts";
-import { eachBlock, eachElement, rowsAtOnce, sumRows } from "./row_states.ts";
+import { eachBlock, eachElement, rowsAtOnce, sharedByRows, sumRows } from "./row_states.ts";
 
 /** Rows of a state that a single step takes at once. */
 const STEP_ROWS = 4;
@@ -185,6 +185,10 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
     eachElement(k, decays, lanes, (type, at) => {
       k.store(expOf(k, k.load(type, k.add(step.decays, at))), k.add(factors, at));
     });
+    const decay = (type: LoopType, at: LoopValue): LoopValue => {
+      return decays === 1 ? k.loadSplat(type, factors) : k.load(type, k.add(factors, at));
+    };
+    const reader = dims.erases ? readBefore(k, dims, lanes, step, decay) : undefined;
     const rows = rowsAtOnce(valueSize, rowsPerChunk, STEP_ROWS);
     k.loop(start, end, rows, (i) => {
       const element = k.add(k.mul(matrix, k.index(valueSize)), i);
@@ -193,21 +197,61 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
         return Array.from({ length: rows }, (_, row) => k.add(at, k.index(row * keySize * 4)));
       }) as [LoopValue[], LoopValue[]];
       const values = before.map((_row, row) => k.load(F32, k.offset(v!, element, 4), row * 4));
-      const reads =
-        step.a &&
-        sumRows(k, keySize, lanes, rows, (type, at, row, sum) =>
-          k.fma(k.load(type, k.add(before[row]!, at)), k.load(type, k.add(step.a!, at)), sum),
-        );
-      const outputs = sumRows(k, keySize, lanes, rows, (type, at, row, sum) => {
-        const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
-        const w = decays === 1 ? k.loadSplat(type, factors) : k.load(type, k.add(factors, at));
-        const written = k.mul(all(values[row]!), k.load(type, k.add(step.k, at)));
-        const kept = k.fma(w, k.load(type, k.add(before[row]!, at)), written);
-        const next = reads === undefined ? kept : k.fma(all(reads[row]!), k.load(type, k.add(step.b!, at)), kept);
-        k.store(next, k.add(after[row]!, at));
-        return k.fma(next, k.load(type, k.add(step.q, at)), sum);
+      const own = reader?.(before, values);
+      const keys = sharedByRows((type, at) => {
+        const load = (of: LoopValue): LoopValue => k.load(type, k.add(of, at));
+        return { w: decay(type, at), k: load(step.k), b: step.b && load(step.b), q: load(step.q) };
       });
+      const advance = (type: LoopType, at: LoopValue, row: number): LoopValue => {
+        const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
+        const { w, k: key, b } = keys(type, at);
+        const kept = k.fma(w, k.load(type, k.add(before[row]!, at)), k.mul(all(values[row]!), key));
+        const next = own === undefined ? kept : k.fma(all(own.reads[row]!), b!, kept);
+        k.store(next, k.add(after[row]!, at));
+        return next;
+      };
+      if (own !== undefined) {
+        eachElement(k, keySize, lanes, (type, at) => before.forEach((_row, row) => advance(type, at, row)));
+      }
+      const outputs =
+        own?.outputs ??
+        sumRows(k, keySize, lanes, rows, (type, at, row, sum) => k.fma(advance(type, at, row), keys(type, at).q, sum));
       outputs.forEach((output, row) => k.store(output, k.offset(o!, element, 4), row * 4));
     });
   });
+}
+
+/** What a token reads of some rows of states: with a, and with q after the step. */
+interface RowReads {
+  readonly reads: readonly LoopValue[];
+  readonly outputs: readonly LoopValue[];
+}
+
+/**
+ * Reads rows of states once, before the step: what q reads after it, S q with S = S' w + v k + (S' a) b, is what q
+ * times the decays reads of S', and v and S' a times the products of k and b with q. So one sum over lanes does not
+ * wait for the other.
+ */
+function readBefore(
+  k: KernelBuilder,
+  { keySize }: DeltaDims,
+  lanes: number,
+  { q, k: key, a, b }: HeadKeys,
+  decay: (type: LoopType, at: LoopValue) => LoopValue,
+): (states: readonly LoopValue[], values: readonly LoopValue[]) => RowReads {
+  const load = (type: LoopType, from: LoopValue, at: LoopValue): LoopValue => k.load(type, k.add(from, at));
+  const decayed = k.allocateScratch(keySize * 4);
+  eachElement(k, keySize, lanes, (type, at) => k.store(k.mul(decay(type, at), load(type, q, at)), k.add(decayed, at)));
+  const [ofKey, ofB] = sumRows(k, keySize, lanes, 2, (type, at, row, sum) =>
+    k.fma(load(type, row === 0 ? key : b!, at), load(type, q, at), sum),
+  ) as [LoopValue, LoopValue];
+  return (states, values) => {
+    const count = states.length;
+    const sums = sumRows(k, keySize, lanes, 2 * count, (type, at, row, sum) =>
+      k.fma(load(type, states[row % count]!, at), load(type, row < count ? a! : decayed, at), sum),
+    );
+    const reads = sums.slice(0, count);
+    const outputs = reads.map((read, row) => k.fma(read, ofB, k.fma(values[row]!, ofKey, sums[count + row]!)));
+    return { reads, outputs };
+  };
 }

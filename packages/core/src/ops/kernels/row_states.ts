@@ -320,6 +320,18 @@ function sumLanes(k: KernelBuilder, vectors: readonly LoopValue[]): readonly Loo
   return sums;
 }
 
+/**
+ * Vectors that rows share, loaded once for all of them: rows that are written might, for all that a compiler knows, be
+ * where those are.
+ */
+export function sharedByRows<T>(load: (type: LoopType, at: LoopValue) => T): (type: LoopType, at: LoopValue) => T {
+  let last: { readonly at: LoopValue; readonly vectors: T } | undefined;
+  return (type, at) => {
+    if (last?.at !== at) last = { at, vectors: load(type, at) };
+    return last.vectors;
+  };
+}
+
 /** Rows of a chunk that a single step takes at once: so many if it can be divided so. */
 export function rowsAtOnce(rows: number, perChunk: number, many: number): number {
   return rows % many === 0 && perChunk % many === 0 ? many : 1;

@@ -25,6 +25,7 @@ import {
   rowsMax,
   rowsOf,
   scatterStates,
+  sharedByRows,
   sumRows,
   STEPS_AHEAD,
 } from "./row_states.ts";
@@ -166,12 +167,14 @@ function lowerOneStep(context: LowerContext, dims: ScanDims): void {
       const stateRows = (base: LoopValue, of: LoopValue): LoopValue[] =>
         each.map((row) => k.add(k.offset(base, of, states * 4), k.index(row * states * 4)));
       const [aAt, from, to] = [stateRows(a!, d), stateRows(state!, channel), stateRows(last!, channel)];
+      const gates = sharedByRows((type, n) => ({ b: k.load(type, k.add(bAt!, n)), c: k.load(type, k.add(cAt!, n)) }));
       const outputs = sumRows(k, states, lanes, rows, (type, n, row, sum) => {
         const decay = exp2Of(k, k.mul(k.splat(exponents[row]!, type.lanes), k.load(type, k.add(aAt![row]!, n))));
-        const input = k.mul(k.splat(drives[row]!, type.lanes), k.load(type, k.add(bAt!, n)));
+        const { b, c } = gates(type, n);
+        const input = k.mul(k.splat(drives[row]!, type.lanes), b);
         const next = k.fma(decay, k.load(type, k.add(from![row]!, n)), input);
         k.store(next, k.add(to![row]!, n));
-        return k.fma(k.load(type, k.add(cAt!, n)), next, sum);
+        return k.fma(c, next, sum);
       });
       outputs.forEach((output, row) => k.store(output, k.offset(y!, channel, 4), row * 4));
     });
