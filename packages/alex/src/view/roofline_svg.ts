@@ -39,10 +39,10 @@ export function renderRoofline(view: View): string {
     ceilings,
   );
   const sorted = points.toSorted((a, b) => b.seconds - a.seconds);
-  const circles = sorted.map(({ kernel, seconds, rate, intensity }) => {
-    const radius = Math.max(RADIUS.least, RADIUS.most * Math.sqrt(seconds / total));
-    return circle(kernel, scale.x(intensity), scale.y(rate), radius, seconds);
-  });
+  const radiusOf = (seconds: number): number => Math.max(RADIUS.least, RADIUS.most * Math.sqrt(seconds / total));
+  const circles = sorted.map(({ kernel, seconds, rate, intensity }) =>
+    circle(kernel, scale.x(intensity), scale.y(rate), radiusOf(seconds), seconds),
+  );
   return element(
     "svg",
     { class: "roofline", viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img", "aria-label": "roofline" },
@@ -50,9 +50,9 @@ export function renderRoofline(view: View): string {
     ...roofs(scale, ceilings),
     ...circles,
     ...labels(
-      sorted
-        .slice(0, LABELS_MAX)
-        .map(({ kernel, rate, intensity }) => ({ name: kernel.name, x: scale.x(intensity), y: scale.y(rate) })),
+      sorted.slice(0, LABELS_MAX).map(({ kernel, rate, intensity, seconds }) => {
+        return { name: kernel.name, x: scale.x(intensity), y: scale.y(rate), radius: radiusOf(seconds) };
+      }),
     ),
   );
 }
@@ -182,11 +182,18 @@ function circle(kernel: ViewKernel, x: number, y: number, radius: number, second
   );
 }
 
+interface LabelledPoint {
+  readonly name: string;
+  readonly x: number;
+  readonly y: number;
+  readonly radius: number;
+}
+
 /** Names beside points, moved down where they would lie on each other. */
-function labels(points: readonly { readonly name: string; readonly x: number; readonly y: number }[]): string[] {
+function labels(points: readonly LabelledPoint[]): string[] {
   const placed: { readonly x: number; readonly y: number }[] = [];
   const shown = new Set<string>();
-  return points.flatMap(({ name, x, y }) => {
+  return points.flatMap(({ name, x, y, radius }) => {
     if (shown.has(name)) return [];
     shown.add(name);
     let at = y + 4;
@@ -194,6 +201,7 @@ function labels(points: readonly { readonly name: string; readonly x: number; re
     placed.push({ x, y: at });
     const isRight = x > SIZE.width - 170;
     const anchor = isRight ? "end" : "start";
-    return [label("point-label", x + (isRight ? -12 : 12), at, name, anchor)];
+    const away = radius + 5;
+    return [label("point-label", x + (isRight ? -away : away), at, name, anchor)];
   });
 }

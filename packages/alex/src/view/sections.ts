@@ -23,7 +23,7 @@ export function renderHeader(view: View): string {
       `${kernels.length}`,
       `${noun(kernels.length, "kernel")} for ${plural(units.length, "unit")}, ${plural(calls.length, "call")}`,
     ],
-    [`${stages.length}`, stages.length === 1 ? "stage of the schedule" : "stages of the schedule"],
+    [`${stages.length}`, noun(stages.length, "stage")],
   ];
   const { predictedSeconds } = totals;
   if (profile !== undefined) figures.unshift([formatSeconds(profile.seconds), "measured"]);

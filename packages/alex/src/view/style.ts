@@ -40,7 +40,7 @@ header { position: relative; }
 #theme { position: absolute; right: 0; top: 0; border: 1px solid var(--line); background: var(--card);
   color: var(--soft);
   border-radius: 99px; width: 34px; height: 34px; font-size: 16px; cursor: pointer; }
-.figures { display: flex; flex-wrap: wrap; gap: 18px 44px; margin: 26px 0 0; }
+.figures { display: flex; flex-wrap: wrap; gap: 18px 32px; margin: 26px 0 0; }
 .figures div { display: flex; flex-direction: column-reverse; }
 .figures dd { margin: 0; font-size: 25px; font-weight: 600; letter-spacing: -0.02em;
   font-variant-numeric: tabular-nums; line-height: 1.2; }
