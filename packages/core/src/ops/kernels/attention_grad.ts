@@ -1,5 +1,6 @@
-// attention_grad as loops: a chunk is one key head of one sequence, or a part of the queries of its group where there
-// are few key heads, and adds up their dk and dv in place; those of the parts are added in order by a call of its own.
+// attention_grad as loops: a chunk is a key head of one sequence, some of them one after the other where they are many
+// and small, or a part of the queries of a group where they are few; it adds up their dk and dv in place, and those of
+// the parts are added in order by a call of its own.
 // It packs the keys and values to panels; then blocks of queries go over blocks of the keys that they see: the weights
 // p and the score cotangents ds of a block go to scratch; dq gains the keys by ds; then every key's dk and dv gain the
 // queries by ds and the dO by p. How many parts there are follows from the shapes, so no result depends on the number
@@ -41,8 +42,13 @@ import { multiplyBlock } from "./register_block.ts";
 
 /** Queries and keys of a block: its p and ds, and all that they meet, stay in the first cache. */
 const [QUERIES, KEYS] = [64, 32];
-/** Chunks that are enough to share among threads. */
-const ENOUGH_CHUNKS = 8;
+/** Queries and keys that are one block where there are no more: then every sum is written once, and none is read. */
+const SINGLE = 128;
+/** What follows a row of p or ds, so that the elements of a column do not compete for the same few lines of a cache. */
+const ROW_PAD_BYTES = 64;
+/** Chunks that are enough to share among threads, and to have several small heads in each. */
+const [ENOUGH_CHUNKS, MANY_CHUNKS] = [8, 16];
+const LINE_BYTES = 64;
 /** Elements that a chunk adds up of each part. */
 const SUM_ELEMENTS = 8192;
 
@@ -54,13 +60,22 @@ interface KeyHead {
   readonly type: LoopType;
   readonly mask: AttentionMask;
   readonly keys: LoopValue;
+  readonly values: LoopValue;
   readonly keyPanels: LoopValue;
   readonly valuePanels: LoopValue;
   readonly dk: LoopValue;
   readonly dv: LoopValue;
   readonly p: LoopValue;
   readonly ds: LoopValue;
-  readonly position: LoopValue;
+  /** From a query's p and ds to the next one's. */
+  readonly weightBytes: number;
+  /** Whether a block has all keys, and whether a chunk has one block of queries: then sums are written once. */
+  readonly allKeys: boolean;
+  readonly allQueries: boolean;
+  /** One behind the last key whose dk and dv are to be written. */
+  readonly end: LoopValue;
+  /** Whether the chunk's next head is asked for meanwhile. */
+  readonly asksAhead: boolean;
 }
 
 /** A block of queries of one head; addresses of its first; those of lse and delta step by 4 and `heads` * 4. */
@@ -75,70 +90,51 @@ interface QueryBlock {
   readonly queries: LoopValue;
 }
 
+/** How the work is cut up: parts of a key head's queries, key heads of a chunk, and bytes of dk and dv. */
+interface Cut {
+  readonly dims: AttentionDims;
+  readonly mask: AttentionMask;
+  readonly schedule: AttentionSchedule;
+  readonly type: LoopType;
+  readonly queryBlocks: number;
+  readonly parts: number;
+  readonly together: number;
+  readonly sumBytes: readonly number[];
+}
+
 export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs): void {
   const [q, , v] = context.node.inputs;
   const dims = attentionDims(q!.type, v!.type);
   const mask = attentionMask(attrs, dims);
-  const { batch, time, heads, size, valueSize, capacity, keyHeads, groupSize } = dims;
+  const { batch, time, heads, size, valueSize, capacity, keyHeads } = dims;
   const strides = headStrides(dims);
-  const schedule = chooseAttentionSchedule(dims, context, QUERIES, KEYS, (context.cacheBytes.l1 * 3) / 4);
-  const width = schedule.vectors * context.lanes;
+  const { l1, l2 } = context.cacheBytes;
+  const schedule =
+    Math.max(time, capacity) <= SINGLE
+      ? chooseAttentionSchedule(dims, context, SINGLE, SINGLE, l2 / 2)
+      : chooseAttentionSchedule(dims, context, QUERIES, KEYS, (l1 * 3) / 4);
   const inputs = context.node.inputs.map((_, i) => context.input(i));
   const queryBlocks = Math.ceil(time / schedule.queryBlock);
   const parts = partsOf(dims, queryBlocks);
+  const together = headsOfChunk(dims, l2);
   const sumBytes = [strides.key, strides.value].map((strideBytes) => batch * capacity * strideBytes);
   const sums = sumBytes.map((bytes, i) => (parts === 1 ? context.result(i + 1) : context.temporary(parts * bytes)));
   const buffers = [...inputs, context.result(0), ...sums];
   const work = 2 * batch * heads * time * keysOfQuery(mask) * (3 * size + 2 * valueSize);
-  context.call("attention_grad", batch * keyHeads * parts, work, buffers, (k, bases) => {
-    const [qBase, kBase, vBase, lse, dO, delta, positionAt, dqBase, dkBase, dvBase] = bases as readonly LoopValue[];
+  const cut: Cut = {
+    dims,
+    mask,
+    schedule,
+    type: loopType("f32", context.lanes),
+    queryBlocks,
+    parts,
+    together,
+    sumBytes,
+  };
+  context.call("attention_grad", (batch * keyHeads * parts) / together, work, buffers, (k, bases) => {
     const part = k.rem(k.chunk, k.index(parts));
-    const row = k.div(k.chunk, k.index(parts));
-    const [sequence, keyHead] = [k.div(row, k.index(keyHeads)), k.rem(row, k.index(keyHeads))];
-    const ofKeys = (base: LoopValue): LoopValue => headBase(k, base, sequence, keyHead, capacity, strides.key, size);
-    const ofValues = (base: LoopValue): LoopValue =>
-      headBase(k, base, sequence, keyHead, capacity, strides.value, valueSize);
-    const blockBytes = schedule.queryBlock * schedule.keyBlock * 4;
-    const position = loadPosition(k, positionAt!);
-    const panelsOf = (rows: LoopValue, elements: number): LoopValue => {
-      const keys = { dims, mask, rows, table: undefined, size: elements, width, sequence, keyHead, position };
-      return packHead(k, loopType("f32", context.lanes), keys);
-    };
-    const shared: KeyHead = {
-      dims,
-      schedule,
-      strides,
-      type: loopType("f32", context.lanes),
-      mask,
-      keys: ofKeys(kBase!),
-      keyPanels: panelsOf(kBase!, size),
-      valuePanels: panelsOf(vBase!, valueSize),
-      dk: k.offset(ofKeys(dkBase!), part, sumBytes[0]!),
-      dv: k.offset(ofValues(dvBase!), part, sumBytes[1]!),
-      p: k.allocateScratch(blockBytes),
-      ds: k.allocateScratch(blockBytes),
-      position,
-    };
-    // Of parts, what nobody sees is not read.
-    const cleared = parts === 1 ? capacity : visibleKeysOf(k, dims, shared.position);
-    clearRows(k, shared.dk, cleared, strides.key, size, context.lanes);
-    clearRows(k, shared.dv, cleared, strides.value, valueSize, context.lanes);
-    // The heads of the group one after another, block of queries by block: all parts have some of each length.
-    k.loop(part, groupSize * queryBlocks, parts, (item) => {
-      const head = k.add(k.mul(keyHead, k.index(groupSize)), k.rem(item, k.index(groupSize)));
-      const t = k.mul(k.div(item, k.index(groupSize)), k.index(schedule.queryBlock));
-      const ofQueries = (base: LoopValue): LoopValue => headBase(k, base, sequence, head, time, strides.query, size);
-      const rows = k.add(k.mul(sequence, k.index(heads)), head);
-      queryBlock(k, shared, {
-        q: k.offset(ofQueries(qBase!), t, strides.query),
-        dO: k.offset(headBase(k, dO!, sequence, head, time, strides.output, valueSize), t, strides.output),
-        dq: k.offset(ofQueries(dqBase!), t, strides.query),
-        lse: k.offset(k.offset(lse!, rows, time * 4), t, 4),
-        delta: k.offset(k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4), t, heads * 4),
-        limit: limitOf(k, mask, shared.position, t),
-        queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
-      });
-    });
+    const first = k.mul(k.div(k.chunk, k.index(parts)), k.index(together));
+    k.loop(first, k.add(first, k.index(together)), 1, (row) => addKeyHead(k, cut, bases, row, part));
   });
   if (parts > 1) addParts(context, dims, parts, [context.input(6), ...sums, context.result(1), context.result(2)]);
 }
@@ -147,6 +143,83 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
 function partsOf({ batch, keyHeads, groupSize }: AttentionDims, queryBlocks: number): number {
   const wanted = Math.ceil(ENOUGH_CHUNKS / (batch * keyHeads));
   return Math.max(1, Math.min(wanted, groupSize * queryBlocks));
+}
+
+/**
+ * Key heads of a chunk: several of a sequence where there are many, and so small that one with its queries is soon done
+ * and the next one's, asked for meanwhile, stay in the second cache.
+ */
+function headsOfChunk(dims: AttentionDims, cacheBytes: number): number {
+  const { batch, time, keyHeads, groupSize, capacity, size, valueSize } = dims;
+  if ((groupSize * time + capacity) * (size + valueSize) * 4 > cacheBytes / 4) return 1;
+  let together = Math.min(keyHeads, Math.floor((batch * keyHeads) / MANY_CHUNKS));
+  while (together > 1 && keyHeads % together > 0) together--;
+  return Math.max(1, together);
+}
+
+/** dq of the queries of key head `row` of all, or of a part of them, and what they give to dk and dv. */
+function addKeyHead(k: KernelBuilder, cut: Cut, bases: readonly LoopValue[], row: LoopValue, part: LoopValue): void {
+  const [qBase, kBase, vBase, lse, dO, delta, positionAt, dqBase, dkBase, dvBase] = bases as readonly LoopValue[];
+  const { dims, mask, schedule, type, queryBlocks, parts, together, sumBytes } = cut;
+  const { time, heads, size, valueSize, capacity, keyHeads, groupSize } = dims;
+  const strides = headStrides(dims);
+  const [sequence, keyHead] = [k.div(row, k.index(keyHeads)), k.rem(row, k.index(keyHeads))];
+  const ofKeys = (base: LoopValue): LoopValue => headBase(k, base, sequence, keyHead, capacity, strides.key, size);
+  const ofValues = (base: LoopValue): LoopValue =>
+    headBase(k, base, sequence, keyHead, capacity, strides.value, valueSize);
+  const position = loadPosition(k, positionAt!);
+  const panelsOf = (rows: LoopValue, elements: number): LoopValue => {
+    const width = schedule.vectors * type.lanes;
+    const keys = { dims, mask, rows, table: undefined, size: elements, width, sequence, keyHead, position };
+    return packHead(k, type, keys);
+  };
+  const weightBytes = schedule.keyBlock * 4 + ROW_PAD_BYTES;
+  const shared: KeyHead = {
+    dims,
+    schedule,
+    strides,
+    type,
+    mask,
+    keys: ofKeys(kBase!),
+    values: ofValues(vBase!),
+    keyPanels: panelsOf(kBase!, size),
+    valuePanels: panelsOf(vBase!, valueSize),
+    dk: k.offset(ofKeys(dkBase!), part, sumBytes[0]!),
+    dv: k.offset(ofValues(dvBase!), part, sumBytes[1]!),
+    p: k.allocateScratch(schedule.queryBlock * weightBytes),
+    ds: k.allocateScratch(schedule.queryBlock * weightBytes),
+    weightBytes,
+    allKeys: capacity <= schedule.keyBlock,
+    allQueries: parts === groupSize * queryBlocks,
+    // Of parts, what nobody sees is not read.
+    end: parts === 1 ? k.index(capacity) : visibleKeysOf(k, dims, position),
+    asksAhead: together > 1,
+  };
+  if (!shared.allQueries) clearKeys(k, shared, k.index(0), shared.end);
+  // The heads of the group one after another, block of queries by block: all parts have some of each length.
+  k.loop(part, groupSize * queryBlocks, parts, (item) => {
+    const head = k.add(k.mul(keyHead, k.index(groupSize)), k.rem(item, k.index(groupSize)));
+    const t = k.mul(k.div(item, k.index(groupSize)), k.index(schedule.queryBlock));
+    const ofQueries = (base: LoopValue): LoopValue => headBase(k, base, sequence, head, time, strides.query, size);
+    const rows = k.add(k.mul(sequence, k.index(heads)), head);
+    queryBlock(k, shared, {
+      q: k.offset(ofQueries(qBase!), t, strides.query),
+      dO: k.offset(headBase(k, dO!, sequence, head, time, strides.output, valueSize), t, strides.output),
+      dq: k.offset(ofQueries(dqBase!), t, strides.query),
+      lse: k.offset(k.offset(lse!, rows, time * 4), t, 4),
+      delta: k.offset(k.offset(k.offset(delta!, sequence, heads * time * 4), head, 4), t, heads * 4),
+      limit: limitOf(k, mask, position, t),
+      queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
+    });
+  });
+}
+
+/** Sets dk and dv of the keys from one to before another to zero. */
+function clearKeys(k: KernelBuilder, shared: KeyHead, from: LoopValue, to: LoopValue): void {
+  const { dims, strides, type } = shared;
+  const count = k.sub(to, from);
+  clearRows(k, k.offset(shared.dk, from, strides.key), count, strides.key, dims.size, type.lanes);
+  clearRows(k, k.offset(shared.dv, from, strides.value), count, strides.value, dims.valueSize, type.lanes);
 }
 
 /** Keys that the last query sees. */
@@ -196,9 +269,13 @@ function addParts(context: LowerContext, dims: AttentionDims, parts: number, buf
 
 function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void {
   const { dims, mask, schedule, strides, type } = shared;
-  clearRows(k, block.dq, block.queries, strides.query, dims.size, type.lanes);
   const visible = endOfKeys(k, mask, block.limit, block.queries);
   const start = alignDown(k, firstOfKeys(k, mask, block.limit), schedule.vectors * type.lanes);
+  if (!shared.allKeys) clearRows(k, block.dq, block.queries, strides.query, dims.size, type.lanes);
+  if (shared.allQueries) {
+    if (mask.window !== undefined) clearKeys(k, shared, k.index(0), start);
+    clearKeys(k, shared, visible, shared.end);
+  }
   k.loop(start, visible, schedule.keyBlock, (firstKey) => {
     rowGroups(k, block.queries, dims.time, schedule.rows, (row, rows) => {
       // Queries in front of the block's first key see nothing of it, and dk and dv leave them out, group by group.
@@ -206,6 +283,7 @@ function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void 
       k.if(k.compare("lt", firstKey, end), () => {
         const keys = k.min(k.index(schedule.keyBlock), k.sub(end, firstKey));
         writeWeights(k, shared, block, row, rows, firstKey, keys);
+        if (shared.asksAhead) askForQueries(k, shared, block, row, rows);
         addQueries(k, shared, block, row, rows, firstKey, keys);
         return [];
       });
@@ -213,6 +291,7 @@ function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void 
     const blockEnd = k.min(k.add(firstKey, k.index(schedule.keyBlock)), visible);
     k.loop(firstKey, blockEnd, schedule.rows, (key) => {
       const add = (rows: number) => (): readonly LoopValue[] => {
+        if (shared.asksAhead) askForKeys(k, shared, key, rows);
         addKeys(k, shared, block, firstKey, key, rows);
         return [];
       };
@@ -228,6 +307,41 @@ function queryBlock(k: KernelBuilder, shared: KeyHead, block: QueryBlock): void 
   });
 }
 
+/** Asks for the same rows of the next key head's queries, a few at a time: a processor waits for few lines at once. */
+function askForQueries(k: KernelBuilder, { dims, strides }: KeyHead, block: QueryBlock, row: LoopValue, rows: number) {
+  const { groupSize, size, valueSize } = dims;
+  askForRows(k, k.offset(block.q, row, strides.query), rows, strides.query, groupSize * size * 4, size * 4);
+  askForRows(
+    k,
+    k.offset(block.dO, row, strides.output),
+    rows,
+    strides.output,
+    groupSize * valueSize * 4,
+    valueSize * 4,
+  );
+}
+
+/** Asks for the same rows of the next key head's keys and values. */
+function askForKeys(k: KernelBuilder, { dims, strides, keys, values }: KeyHead, key: LoopValue, rows: number): void {
+  const [keyBytes, valueBytes] = [dims.size * 4, dims.valueSize * 4];
+  askForRows(k, k.offset(keys, key, strides.key), rows, strides.key, keyBytes, keyBytes);
+  askForRows(k, k.offset(values, key, strides.value), rows, strides.value, valueBytes, valueBytes);
+}
+
+/** Asks for rows of so many bytes that lie `ahead` bytes behind these. */
+function askForRows(
+  k: KernelBuilder,
+  at: LoopValue,
+  rows: number,
+  strideBytes: number,
+  aheadBytes: number,
+  rowBytes: number,
+): void {
+  for (let row = 0; row < rows; row++) {
+    for (let line = 0; line < rowBytes; line += LINE_BYTES) k.prefetch(at, row * strideBytes + aheadBytes + line);
+  }
+}
+
 /** Writes p and ds of a group of queries and a block of keys, in panels or halves; a group of keys is in one half. */
 function writeWeights(
   k: KernelBuilder,
@@ -238,10 +352,8 @@ function writeWeights(
   firstKey: LoopValue,
   keys: LoopValue,
 ): void {
-  const { dims, mask, schedule, strides, type } = shared;
-  const { keyBlock } = schedule;
+  const { dims, mask, schedule, strides, type, weightBytes: rowBytes } = shared;
   const width = schedule.vectors * type.lanes;
-  const rowBytes = keyBlock * 4;
   const [q, dO] = [k.offset(block.q, row, strides.query), k.offset(block.dO, row, strides.output)];
   const [lse, delta] = [k.offset(block.lse, row, 4), k.offset(block.delta, row, dims.heads * 4)];
   const [p, ds] = [k.offset(shared.p, row, rowBytes), k.offset(shared.ds, row, rowBytes)];
@@ -304,12 +416,12 @@ function addQueries(
   firstKey: LoopValue,
   keys: LoopValue,
 ): void {
-  const { dims, schedule, strides } = shared;
-  const left = k.offset(shared.ds, row, schedule.keyBlock * 4);
+  const { dims, strides, weightBytes, allKeys } = shared;
+  const left = k.offset(shared.ds, row, weightBytes);
   const right = k.offset(shared.keys, firstKey, strides.key);
   const dq = k.offset(block.dq, row, strides.query);
-  const operands = { left, leftRowBytes: schedule.keyBlock * 4, leftStepBytes: 4, right, rightStepBytes: strides.key };
-  accumulate(k, shared, operands, rows, dims.size, keys, dq, strides.query);
+  const operands = { left, leftRowBytes: weightBytes, leftStepBytes: 4, right, rightStepBytes: strides.key };
+  accumulate(k, shared, operands, rows, keys, { at: dq, size: dims.size, strideBytes: strides.query, isNew: allKeys });
 }
 
 /** dk and dv of `rows` keys from `key` on gain the queries of a block by ds, and the dO by p. */
@@ -321,14 +433,13 @@ function addKeys(
   key: LoopValue,
   rows: number,
 ): void {
-  const { dims, mask, schedule, strides } = shared;
-  const rowBytes = schedule.keyBlock * 4;
+  const { mask, schedule, strides, weightBytes: rowBytes } = shared;
   // The first group of queries of which one sees the first key; those before have written nothing there.
   const before = k.sub(k.max(key, block.limit), block.limit);
   const start = mask.causal ? alignDown(k, before, schedule.rows) : k.index(0);
   const depth = k.sub(block.queries, start);
   const at = k.offset(k.mul(start, k.index(rowBytes)), k.sub(key, firstKey), 4);
-  const add = (weights: LoopValue, from: LoopValue, fromBytes: number, to: LoopValue, toBytes: number): void => {
+  const add = (weights: LoopValue, from: LoopValue, fromBytes: number, sums: LoopValue, strideBytes: number): void => {
     const operands = {
       left: k.add(weights, at),
       leftRowBytes: 4,
@@ -336,29 +447,40 @@ function addKeys(
       right: k.offset(from, start, fromBytes),
       rightStepBytes: fromBytes,
     };
-    accumulate(k, shared, operands, rows, toBytes / 4 / dims.keyHeads, depth, k.offset(to, key, toBytes), toBytes);
+    const size = strideBytes / 4 / shared.dims.keyHeads;
+    const to = { at: k.offset(sums, key, strideBytes), size, strideBytes, isNew: shared.allQueries };
+    accumulate(k, shared, operands, rows, depth, to);
   };
   add(shared.ds, block.q, strides.query, shared.dk, strides.key);
   add(shared.p, block.dO, strides.output, shared.dv, strides.value);
 }
 
-/** Adds a product to `rows` rows of head elements in memory, a few vectors at a time. */
+/** Rows of head elements that are sums. */
+interface Sums {
+  readonly at: LoopValue;
+  readonly size: number;
+  readonly strideBytes: number;
+  /** Whether nothing is there to add to. */
+  readonly isNew: boolean;
+}
+
+/** Adds a product to `rows` rows of sums, a few vectors at a time. */
 function accumulate(
   k: KernelBuilder,
   { schedule, type }: KeyHead,
   operands: BlockOperands,
   rows: number,
-  size: number,
   depth: LoopValue,
-  to: LoopValue,
-  strideBytes: number,
+  to: Sums,
 ): void {
-  for (const piece of rowPieces(size, type.lanes, schedule.vectors)) {
+  for (const piece of rowPieces(to.size, type.lanes, schedule.vectors)) {
     const offsets = pieceOffsets(piece);
-    const at = (i: number): number => Math.floor(i / piece.count) * strideBytes + offsets[i % piece.count]!;
-    const before = Array.from({ length: rows * piece.count }, (_, i) => k.load(piece.type, to, at(i)));
+    const at = (i: number): number => Math.floor(i / piece.count) * to.strideBytes + offsets[i % piece.count]!;
+    const before = Array.from({ length: rows * piece.count }, (_, i) =>
+      to.isNew ? k.constant(piece.type, 0) : k.load(piece.type, to.at, at(i)),
+    );
     const right = k.add(operands.right, k.index(piece.offset));
     const sums = multiplyBlock(k, { ...operands, right }, rows, piece, depth, before);
-    sums.forEach((sum, i) => k.store(sum, to, at(i)));
+    sums.forEach((sum, i) => k.store(sum, to.at, at(i)));
   }
 }
