@@ -19,6 +19,7 @@ const REFUSED: Readonly<Record<DiagnosticCode, readonly string[]>> = {
   FK002: [
     inKernel("@throw x;"),
     inKernel("@x[0];"),
+    inKernel("@x.forEach((v) => { out[0] = v; });"),
     inKernel("@break;"),
     inKernel("@for (const v of x) out[0] = v;"),
     "kernel(@async function k(out: Vector<8>) { out[0] = 1; });",
@@ -154,6 +155,22 @@ test("every mistake of a kernel is reported at once, each of them once", () => {
     ["FK004", 2],
     ["FK004", 3],
   ]);
+});
+
+test("methods that people would call are named, with what to write instead", () => {
+  const called = ["x.forEach((v) => { out[0] = v; });", "console.log(x[0]);", "x.sort();", "f(x[0]);"].map(
+    (body) => diagnosticsOf(inKernel(body))[0]!,
+  );
+  assert.deepEqual(
+    called.map(({ message }) => message),
+    [
+      "x.forEach cannot be called in a kernel",
+      "console.log cannot be called in a kernel",
+      "x.sort cannot be called in a kernel",
+      "the value of this expression is not used",
+    ],
+  );
+  assert.equal(called[0]!.hint, "count: for (let i = 0; i < x.length; i++)");
 });
 
 test("a name that is nearly right is suggested", () => {

@@ -132,7 +132,7 @@ function liftAction(node: EstreeNode): Statement[] {
   if (node.type !== "AssignmentExpression") {
     // A string is a directive such as "use strict" and says nothing here.
     if (node.type === "Literal" && typeof node.value === "string") return [];
-    refuse("FK002", span, "the value of this expression is not used", { hint: "assign it, or remove it" });
+    refuseUnused(node);
   }
   const target = liftExpression(child(node, "left") ?? node);
   const right = liftExpression(child(node, "right") ?? node);
@@ -144,6 +144,25 @@ function liftAction(node: EstreeNode): Statement[] {
   }
   const value: Expression = { kind: "binary", operator: base as BinaryOperator, a: target, b: right, span };
   return [{ kind: "assign", target, value, span }];
+}
+
+/** What people call for what it does, such as `x.forEach(...)` and `console.log(...)`; or a value that nobody takes. */
+function refuseUnused(node: EstreeNode): never {
+  const span = spanOf(node);
+  const callee = node.type === "CallExpression" ? child(node, "callee") : undefined;
+  const [object, method] = ["object", "property"].map((field) => identifierName(callee && child(callee, field)));
+  if (object === undefined || method === undefined) {
+    refuse("FK002", span, "the value of this expression is not used", { hint: "assign it, or remove it" });
+  }
+  const counts = `count: for (let i = 0; i < ${object}.length; i++)`;
+  const hints: Readonly<Record<string, string>> = {
+    forEach: counts,
+    fill: `${counts} ${object}[i] = 0`,
+    set: `${counts} ${object}[i] = other[i]`,
+    log: "call it where the kernel is called: a kernel has nowhere to print",
+  };
+  const hint = Object.hasOwn(hints, method) ? hints[method] : "write to its elements in a loop";
+  refuse("FK002", span, `${object}.${method} cannot be called in a kernel`, { hint });
 }
 
 function badLoop(node: EstreeNode, got: string): never {
