@@ -286,7 +286,7 @@ function readBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkS
     read("k", dv);
     const outers: Outer[] = [{ values: dO, keys: decayed.q }];
     if (e !== undefined) outers.push({ values: e, keys: decayed.a! });
-    updateStates(k, shape, group, product, outers, g, g);
+    updateStates(k, shape, group, product, outers, g, g, asking);
   });
 }
 
