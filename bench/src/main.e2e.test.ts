@@ -21,7 +21,7 @@ test("a file that cannot be written is refused before anything is measured", () 
   const { status, stdout, stderr } = bench("kernels", "--json", "no/such/folder/rows.json");
   assert.equal(status, 1);
   assert.equal(stdout, "");
-  assert.match(stderr, /^FileError: cannot write a file/);
+  assert.match(stderr, /^bench: cannot write a file/);
 });
 
 test("an unknown suite ends with words and without a stack", () => {
@@ -29,7 +29,7 @@ test("an unknown suite ends with words and without a stack", () => {
   assert.equal(status, 1);
   assert.match(
     stderr,
-    /^BenchOptionError: there is no such suite\n {2}expected: training, decode, generation, batches, browser, kernels, compile, memory, barewire, formats, gradbench\n/,
+    /^bench: there is no such suite\n {2}expected: training, decode, generation, batches, browser, kernels, compile, memory, barewire, formats, gradbench\n/,
   );
   assert.doesNotMatch(stderr, /\n\s+at /);
 });

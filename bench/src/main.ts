@@ -100,6 +100,6 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   if (!(error instanceof FidelityError)) throw error;
-  console.error(`${error.name}: ${error.message}`);
+  console.error(`bench: ${error.message}`);
   process.exitCode = 1;
 }

@@ -64,7 +64,10 @@ describe("bad text", { concurrency: 2 }, () => {
   });
 
   test("empty text", async () => {
-    assertRefused(await train("--data", scratch.write("empty.txt", "")), /^fidelity: there is no text to train on\n/);
+    assertRefused(
+      await train("--data", scratch.write("empty.txt", "")),
+      /^fidelity: there is no text in what was given\n/,
+    );
   });
 
   test("text shorter than the context", async () => {
@@ -142,7 +145,10 @@ describe("bad sizes", { concurrency: 2 }, () => {
 describe("bad model files", { concurrency: 2 }, () => {
   test("no such model, and a folder without one", async () => {
     assertRefused(await fidelity("generate", "--model", scratch.at("none.fid")), /there is no such file or folder\n/);
-    assertRefused(await fidelity("generate", "--model", scratch.path), /^fidelity: there is no model in this folder\n/);
+    const folder = scratch.copy(model, "downloads/my model.fid").replace("/my model.fid", "");
+    const named =
+      /^fidelity: there is no model in this folder\n[^]*try: {6}give the file: .*downloads\/my model\.fid\n/;
+    assertRefused(await fidelity("generate", "--model", folder), named);
   });
 
   test("truncated: in its tensors, in its header, in its first bytes", async () => {

@@ -2,6 +2,7 @@
 // the name of a model in the store.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { FileError } from "@fidelity/barewire/node";
 import { isHuggingFaceModel, ModelStore } from "@fidelity/run/node";
 import { RunFolder } from "@fidelity/train";
@@ -29,10 +30,14 @@ export function modelPath(path: string): string {
   const found = [folder.model, folder.best, folder.checkpoint].find((file) => existsSync(file));
   if (found !== undefined) return found;
   const names = readdirSync(path);
+  const model = names.find((name) => /\.(fid|gguf|onnx|bin)$/i.test(name));
   throw new WrongFileError("there is no model in this folder", {
     where: path,
     expected: "a training run's model.fid or checkpoint.fid, or config.json with safetensors",
     got: names.length === 0 ? "an empty folder" : `${names.slice(0, 5).join(", ")}${names.length > 5 ? ", ..." : ""}`,
-    hint: "train one: fidelity train --data PATH --out FOLDER",
+    hint:
+      model === undefined
+        ? "train one: fidelity train --data PATH --out FOLDER"
+        : `give the file: ${join(path, model)}`,
   });
 }

@@ -39,7 +39,7 @@ export class TextCorpus {
     this.sizeBytes = Math.min(availableBytes, limitBytes);
     if (availableBytes > 0) return;
     const names = files.map((file) => file.path);
-    throw new EmptyTextError("there is no text to train on", {
+    throw new EmptyTextError("there is no text in what was given", {
       where: names.slice(0, 3).join(", ") + (names.length > 3 ? ", ..." : ""),
       expected: "at least one file that is not empty",
       got: `${files.length} file${files.length === 1 ? "" : "s"} of 0 bytes`,
