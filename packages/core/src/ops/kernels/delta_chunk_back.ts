@@ -1,8 +1,8 @@
 // A chunk of the generalised delta rule backwards (delta_chunk.ts): the cotangents of its keys and decays, which are
 // sums over the rows of states. With S the states before the chunk and G the cotangents of those after it, what q and
 // a read gives S^T do and S^T e, what k and b wrote gives G^T v and G^T u, times the decays between, and each step the
-// keys of the others, weighed by the products of their values. These run over the rows of S and G, which therefore lie
-// as [rows, keys] here.
+// keys of the others, weighed by the products of their values. These run over the rows of S and G, which are therefore
+// turned to [rows, keys] here, a few keys at a time, so that what is turned stays in the first cache.
 //
 // The cotangent of the logarithm of step t's decay is what goes through it: all that a later step reads of what an
 // earlier one wrote. It is summed up as that, and not as the difference of what is read and what is written.
@@ -12,10 +12,12 @@ import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { ChunkKeys, ChunkScratch, ChunkShape, ReaderWeights } from "./delta_chunk.ts";
 import type { Asking } from "./delta_chunk_rows.ts";
-import { BLOCK, loadDecay, storeDots, VECTORS } from "./delta_chunk.ts";
-import { asksOf } from "./delta_chunk_rows.ts";
+import { BLOCK, loadDecay, storeDots } from "./delta_chunk.ts";
 import { transposeSquare } from "./lanes.ts";
-import { multiplyBlock } from "./register_block.ts";
+import { multiplyBlock, UNROLL } from "./register_block.ts";
+
+/** Vectors of keys whose states are turned at once: a register block with all steps of a chunk. */
+const TURNED = 2;
 
 /** Products of values of a chunk's steps, laid out as the weights of its keys: of do and of e, with v and with u. */
 export interface ValueWeights {
@@ -42,13 +44,15 @@ export interface KeyCotangents extends ChunkKeys {
 export interface BackScratch {
   readonly weights: ValueWeights;
   readonly sums: KeyCotangents;
-  /** S and G as [rows, keys]. */
+  /** S and G of a few vectors of keys, as [rows, these keys]. */
   readonly states: LoopValue;
   readonly cotangents: LoopValue;
+  /** Sums over rows of their products, [keys]. */
+  readonly through: LoopValue;
 }
 
 export function allocateBack(k: KernelBuilder, shape: ChunkShape): BackScratch {
-  const { dims, steps, keyBytes, rows, weights } = shape;
+  const { dims, lanes, steps, keyBytes, rows, weights } = shape;
   const square = (): LoopValue => k.allocateScratch(steps * weights * 4);
   const weigh = (): ReaderWeights => ({ k: square(), b: dims.erases ? square() : undefined });
   const row = (): LoopValue => k.allocateScratch(steps * keyBytes);
@@ -56,29 +60,49 @@ export function allocateBack(k: KernelBuilder, shape: ChunkShape): BackScratch {
   return {
     weights: { q: weigh(), a: dims.erases ? weigh() : undefined },
     sums: { q, k: key, decay, a: dims.erases ? row() : undefined, b: dims.erases ? row() : undefined },
-    states: k.allocateScratch(rows * keyBytes),
-    cotangents: k.allocateScratch(rows * keyBytes),
+    states: k.allocateScratch(rows * TURNED * lanes * 4),
+    cotangents: k.allocateScratch(rows * TURNED * lanes * 4),
+    through: k.allocateScratch(keyBytes),
   };
 }
 
-/** States [keys, rows] as [rows, keys], all in scratch. */
-export function turnStates(
+/** Some vectors of keys, whose first has a byte offset in a row of keys, and the number of those before it. */
+interface KeyGroup {
+  readonly count: number;
+  readonly at: LoopValue;
+  readonly number: LoopValue;
+}
+
+/** Takes all keys, a few vectors at a time, so that what is turned of states stays near. */
+function eachKeyGroup(k: KernelBuilder, { keyBytes, lanes }: ChunkShape, use: (group: KeyGroup) => void): void {
+  const bytes = TURNED * lanes * 4;
+  const whole = keyBytes - (keyBytes % bytes);
+  if (whole > 0) k.loop(0, whole, bytes, (at) => use({ count: TURNED, at, number: k.div(at, k.index(bytes)) }));
+  if (whole < keyBytes) {
+    const [at, number] = [whole, whole / bytes].map((value) => k.index(value)) as [LoopValue, LoopValue];
+    use({ count: (keyBytes - whole) / (lanes * 4), at, number });
+  }
+}
+
+/** States [keys, rows] of some keys as [rows, these keys], all in scratch. */
+function turnStates(
   k: KernelBuilder,
-  { lanes, keys, keyBytes, rows, rowBytes }: ChunkShape,
+  { lanes, rows, rowBytes }: ChunkShape,
+  { count, at }: KeyGroup,
   from: LoopValue,
   to: LoopValue,
 ): void {
   const type = loopType("f32", lanes);
-  k.loop(0, keys, lanes, (key) => {
+  const turnedBytes = count * lanes * 4;
+  const start = k.offset(from, k.div(at, k.index(4)), rowBytes);
+  for (let v = 0; v < count; v++) {
     k.loop(0, rows, lanes, (row) => {
-      const [source, target] = [
-        k.offset(k.offset(from, key, rowBytes), row, 4),
-        k.offset(k.offset(to, row, keyBytes), key, 4),
-      ];
+      const source = k.add(k.offset(start, row, 4), k.index(v * lanes * rowBytes));
+      const target = k.add(k.offset(to, row, turnedBytes), k.index(v * lanes * 4));
       const square = Array.from({ length: lanes }, (_, i) => k.load(type, source, i * rowBytes));
-      transposeSquare(k, square).forEach((vector, i) => k.store(vector, target, i * keyBytes));
+      transposeSquare(k, square).forEach((vector, i) => k.store(vector, target, i * turnedBytes));
     });
-  });
+  }
 }
 
 /** The products of what readers give and of what was written, by steps: entry (t, s) for s up to t, or before it. */
@@ -101,40 +125,60 @@ export function weighValues(k: KernelBuilder, shape: ChunkShape, values: KeyValu
   }
 }
 
-/** Rows of values of all steps times states [rows, keys]: rows of keys. */
+/**
+ * What the borders of a chunk give to the cotangents of its keys: rows of values of all steps times the states before
+ * it, or times the cotangents of those after it, [keys, rows]; and the sums over rows of the products of these two.
+ */
 export function multiplyStates(
   k: KernelBuilder,
-  { lanes, steps, keyBytes, rows, rowBytes }: ChunkShape,
-  values: LoopValue,
+  shape: ChunkShape,
+  values: KeyValues,
   states: LoopValue,
-  to: LoopValue,
+  cotangents: LoopValue,
+  back: BackScratch,
   asking: Asking,
 ): void {
+  const { lanes, steps, keyBytes, rows, rowBytes } = shape;
   const type = loopType("f32", lanes);
-  const vectors = keyBytes / 4 / lanes;
-  const some = (count: number, at: LoopValue, asks: Pick<Parameters<typeof multiplyBlock>[1], "eachTurn">[]): void => {
-    for (let first = 0, place = 0; first < steps; first += BLOCK, place++) {
-      const height = Math.min(BLOCK, steps - first);
+  const turns = Math.max(1, Math.floor(rows / UNROLL));
+  const groups = Math.ceil(keyBytes / (TURNED * lanes * 4));
+  const products = (["q", "k", "a", "b"] as const).flatMap((name) => {
+    const [of, to] = [values[name], back.sums[name]];
+    const right = name === "q" || name === "a" ? back.states : back.cotangents;
+    return of === undefined || to === undefined ? [] : [{ of, to, right, ask: asking.next(k, groups * turns) }];
+  });
+  eachKeyGroup(k, shape, (group) => {
+    const { count, at, number } = group;
+    const turnedBytes = count * lanes * 4;
+    turnStates(k, shape, group, states, back.states);
+    turnStates(k, shape, group, cotangents, back.cotangents);
+    for (const { of, to, right, ask } of products) {
       const operands = {
-        ...asks[place],
-        left: k.add(values, k.index(first * rowBytes)),
+        left: of,
         leftRowBytes: rowBytes,
         leftStepBytes: 4,
-        right: k.add(states, at),
-        rightStepBytes: keyBytes,
+        right,
+        rightStepBytes: turnedBytes,
+        eachTurn: (turn: LoopValue) => ask(k.offset(turn, number, turns)),
       };
-      const none = Array.from({ length: height * count }, () => k.constant(type, 0));
-      const sums = multiplyBlock(k, operands, height, { type, count }, rows, none);
+      const none = Array.from({ length: steps * count }, () => k.constant(type, 0));
+      const sums = multiplyBlock(k, operands, steps, { type, count }, rows, none);
       sums.forEach((sum, i) => {
-        const offset = (first + Math.floor(i / count)) * keyBytes + (i % count) * lanes * 4;
-        k.store(sum, k.add(to, at), offset);
+        k.store(sum, k.add(to, at), Math.floor(i / count) * keyBytes + (i % count) * lanes * 4);
       });
     }
-  };
-  const asks = Array.from({ length: Math.ceil(steps / BLOCK) }, () => asksOf(k, asking, rows));
-  const whole = vectors - (vectors % VECTORS);
-  if (whole > 0) k.loop(0, whole * lanes * 4, VECTORS * lanes * 4, (at) => some(VECTORS, at, asks));
-  if (whole < vectors) some(vectors - whole, k.index(whole * lanes * 4), whole > 0 ? [] : asks);
+    const none = Array.from({ length: BLOCK * count }, () => k.constant(type, 0));
+    const parts = k.for(0, rows * turnedBytes, BLOCK * turnedBytes, none, (row, partial) => {
+      const [state, cotangent] = [back.states, back.cotangents].map((base) => k.add(base, row));
+      return partial.map((sum, i) =>
+        k.fma(k.load(type, state!, i * lanes * 4), k.load(type, cotangent!, i * lanes * 4), sum),
+      );
+    });
+    for (let v = 0; v < count; v++) {
+      const all = parts.filter((_part, i) => i % count === v).reduce((sum, part) => k.add(sum, part));
+      k.store(all, k.add(back.through, at), v * lanes * 4);
+    }
+  });
 }
 
 /**
@@ -260,18 +304,8 @@ class KeyVector {
   /** Stores what goes through each step's decays: also from steps, and from the start, to the chunk's end. */
   storeDecays(): void {
     const k = this.#k;
-    const { states, cotangents, sums } = this.#back;
-    const { rows, keyBytes } = this.#shape;
-    const type = loopType("f32", this.#shape.lanes);
-    const none = Array.from({ length: BLOCK }, () => this.#constant(0));
-    const all = k.for(0, rows * keyBytes, BLOCK * keyBytes, none, (row, partial) => {
-      const [state, cotangent] = [states, cotangents].map((base) => k.add(k.add(base, this.#at), row));
-      return partial.map((sum, i) =>
-        k.fma(k.load(type, state!, i * keyBytes), k.load(type, cotangent!, i * keyBytes), sum),
-      );
-    });
-    const through = all.reduce((sum, part) => k.add(sum, part));
-    let ends = k.mul(through, this.#load(this.#chunk.product, 0));
+    const { through, sums } = this.#back;
+    let ends = k.mul(this.#load(through, 0), this.#load(this.#chunk.product, 0));
     this.#through.forEach((value, t) => {
       this.#store(k.add(value, ends), sums.decay, t);
       ends = k.add(ends, this.#beyond[t]!);

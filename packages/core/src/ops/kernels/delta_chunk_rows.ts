@@ -58,16 +58,16 @@ function askTurn(k: KernelBuilder, parts: readonly AskPart[], turn: LoopValue, t
 }
 
 /**
- * Shares what is asked for among the loops that may ask, of which there are `places`: half of the rows of one array and
- * of its neighbour, then their other halves.
+ * Shares what is asked for among the loops that may ask, of which there are `places`: if `halves`, half of the rows of
+ * one array and of its neighbour, then their other halves; else array by array.
  */
 export class Asking {
   readonly #parts: readonly AskPart[];
   readonly #places: number;
   #place = 0;
 
-  constructor(asks: readonly Ask[], steps: number, places: number) {
-    const half = Math.ceil(steps / 2);
+  constructor(asks: readonly Ask[], steps: number, places: number, halves = true) {
+    const half = halves ? Math.ceil(steps / 2) : steps;
     const parts: AskPart[] = [];
     for (let i = 0; i < asks.length; i += 2) {
       const pair = asks.slice(i, i + 2);

@@ -37,7 +37,7 @@ import {
   storeValues,
 } from "./delta_chunk_rows.ts";
 import type { BackScratch } from "./delta_chunk_back.ts";
-import { allocateBack, finishKeys, multiplyStates, turnStates, weighValues } from "./delta_chunk_back.ts";
+import { allocateBack, finishKeys, multiplyStates, weighValues } from "./delta_chunk_back.ts";
 import { advanceRows, headRow, headStart } from "./generalized_delta_rule.ts";
 import type { RowBlocks } from "./row_states.ts";
 import { eachBlock, eachElement, forthAndBack, spanOf, sumRow } from "./row_states.ts";
@@ -234,19 +234,15 @@ function goBack(k: KernelBuilder, own: GradBlock, number: LoopValue, before: Loo
   const range = stepsOf(k, shape, number);
   const { chunk, v, u } = spanChunk(k, own, step);
   stageValues(k, shape, range, own.dO, rows.dO);
-  const places = Math.ceil(shape.steps / BLOCK) * (shape.dims.erases ? 6 : 3) + 1;
-  const asking = new Asking(asksBack(k, own, range), shape.steps, places);
-  turnStates(k, shape, before, back.states);
-  turnStates(k, shape, g, back.cotangents);
+  const reads = shape.dims.erases ? 2 : 1;
+  const places = Math.ceil(shape.steps / BLOCK) * reads + 2 * reads + 1;
+  const asking = new Asking(asksBack(k, own, range), shape.steps, places, false);
   readBack(k, own, chunk, asking);
   storeValues(k, shape, range, rows.dv, own.dv);
   const values = { q: rows.dO, k: v, a: rows.e, b: u };
   weighValues(k, shape, values, back.weights);
-  for (const name of ["q", "k", "a", "b"] as const) {
-    const [of, to] = [values[name], back.sums[name]];
-    if (of === undefined || to === undefined) continue;
-    multiplyStates(k, shape, of, name === "q" || name === "a" ? back.states : back.cotangents, to, asking);
-  }
+  multiplyStates(k, shape, values, before, g, back, asking);
+  stepBack(k, own, chunk, asking);
   finishKeys(k, shape, chunk, back);
   storeSums(k, own, range);
 }
@@ -271,9 +267,9 @@ function asksBack(k: KernelBuilder, own: GradBlock, range: StepRange): Ask[] {
   return read.flatMap((ask, i) => [ask, ...written.slice(i, i + 1)]);
 }
 
-/** e and dv of a chunk, and the cotangents of the states before it. */
+/** e and dv of a chunk. */
 function readBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkScratch, asking: Asking): void {
-  const { decayed, product, weights } = chunk;
+  const { decayed, weights } = chunk;
   const { dO, dv, e } = rows;
   eachGroup(k, shape, (group) => {
     const read = (written: "k" | "b", to: LoopValue): void => {
@@ -284,10 +280,15 @@ function readBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkS
     };
     if (e !== undefined) read("b", e);
     read("k", dv);
-    const outers: Outer[] = [{ values: dO, keys: decayed.q }];
-    if (e !== undefined) outers.push({ values: e, keys: decayed.a! });
-    updateStates(k, shape, group, product, outers, g, g, asking);
   });
+}
+
+/** The cotangents of the states before a chunk from those after it. */
+function stepBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkScratch, asking: Asking): void {
+  const { decayed, product } = chunk;
+  const outers: Outer[] = [{ values: rows.dO, keys: decayed.q }];
+  if (rows.e !== undefined) outers.push({ values: rows.e, keys: decayed.a! });
+  eachGroup(k, shape, (group) => updateStates(k, shape, group, product, outers, g, g, asking));
 }
 
 /** Writes the cotangents of a chunk's keys and decays to the steps that there are. */
