@@ -1,7 +1,8 @@
 // causal_convolution as loops: a chunk is some steps of one sequence, and a step is one row of all channels, so that
-// memory is read and written in long runs; the rows of the steps before are in the cache. The weight is turned once to
-// [size, channels]. The first steps see rows of the state, which are laid before the first rows of x in scratch. The
-// state after is written by a call of its own: it may lie where the one before does.
+// memory is read and written in long runs. A few steps are computed together, which reads the rows that they share, and
+// the taps, once. The weight is turned once to [size, channels]. The first steps see rows of the state, which are laid
+// before the first rows of x in scratch. The state after is written by a call of its own: it may lie where the one
+// before does.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { F32, loopType } from "../../loop/ir.ts";
@@ -16,10 +17,14 @@ import { eachElement } from "./row_states.ts";
 const CHUNK_ELEMENTS = 32768;
 /** Taps that are taken one after the other in code; more of them run in a loop. */
 const UNROLLED_TAPS = 8;
+/** Steps that are computed together: they read the taps, and the rows that they share, once. */
+const TOGETHER = 4;
+/** Steps whose rows are asked for ahead: processors follow so many short runs at once too late by themselves. */
+const STEPS_AHEAD = 8;
 
 /** How many steps a chunk has, and how many chunks a sequence. */
 export function cutSteps({ time, channels }: ConvolutionDims): { readonly steps: number; readonly blocks: number } {
-  const steps = Math.min(time, Math.max(1, Math.floor(CHUNK_ELEMENTS / channels)));
+  const steps = Math.min(time, Math.max(1, Math.floor(CHUNK_ELEMENTS / channels / TOGETHER)) * TOGETHER);
   return { steps, blocks: Math.ceil(time / steps) };
 }
 
@@ -67,43 +72,67 @@ function turnTaps(
   }
 }
 
-/** One row of results: the sum of `size` rows from `rows` on, each times its taps; those may be taken from the last. */
-export function convolveRow(
+/** What rows of results are computed from. */
+export interface ConvolvedRows {
+  /** The first of the rows that the first result is a sum of; the next result begins one row later. */
+  readonly rows: LoopValue;
+  readonly taps: LoopValue;
+  readonly to: LoopValue;
+  /** Takes the taps from the last on. */
+  readonly reversed?: boolean;
+  /** Rows that are added. */
+  readonly plus?: LoopValue;
+}
+
+/**
+ * `count` rows of results side by side, each the sum of `size` rows times their taps. Many taps are taken in a loop, for
+ * one row only.
+ */
+export function convolveRows(
   k: KernelBuilder,
   { channels, size }: ConvolutionDims,
   lanes: number,
-  {
-    rows,
-    taps,
-    to,
-    reversed = false,
-    plus,
-  }: {
-    readonly rows: LoopValue;
-    readonly taps: LoopValue;
-    readonly to: LoopValue;
-    readonly reversed?: boolean;
-    /** A row that is added. */
-    readonly plus?: LoopValue;
-  },
+  { rows, taps, to, reversed = false, plus }: ConvolvedRows,
+  count: number,
 ): void {
+  const rowBytes = channels * 4;
   eachElement(k, channels, lanes, (type, at) => {
-    const [inputs, weights] = [k.add(rows, at), k.add(taps, at)];
-    let sum = plus === undefined ? k.constant(type, 0) : k.load(type, k.add(plus, at));
+    const [inputs, weights, target] = [k.add(rows, at), k.add(taps, at), k.add(to, at)];
+    const before = plus && k.add(plus, at);
+    let sums = Array.from({ length: count }, (_, i) =>
+      before === undefined ? k.constant(type, 0) : k.load(type, before, i * rowBytes),
+    );
     if (size <= UNROLLED_TAPS) {
+      if (count > 1) sums.forEach((_, i) => k.prefetch(inputs, (STEPS_AHEAD + size - 1 + i) * rowBytes));
+      const read = Array.from({ length: size + count - 1 }, (_, i) => k.load(type, inputs, i * rowBytes));
       for (let j = 0; j < size; j++) {
-        const tap = reversed ? size - 1 - j : j;
-        sum = k.fma(k.load(type, inputs, j * channels * 4), k.load(type, weights, tap * channels * 4), sum);
+        const tap = k.load(type, weights, (reversed ? size - 1 - j : j) * rowBytes);
+        sums = sums.map((sum, i) => k.fma(read[i + j]!, tap, sum));
       }
     } else {
-      [sum] = k.for(0, size, 1, [sum], (j, [so]) => {
+      sums = k.for(0, size, 1, sums, (j, [so]) => {
         const tap = reversed ? k.sub(k.index(size - 1), j) : j;
-        const [x, w] = [k.offset(inputs, j, channels * 4), k.offset(weights, tap, channels * 4)];
-        return [k.fma(k.load(type, x), k.load(type, w), so!)];
-      }) as [LoopValue];
+        return [
+          k.fma(k.load(type, k.offset(inputs, j, rowBytes)), k.load(type, k.offset(weights, tap, rowBytes)), so!),
+        ];
+      }) as LoopValue[];
     }
-    k.store(sum, k.add(to, at));
+    sums.forEach((sum, i) => k.store(sum, target, i * rowBytes));
   });
+}
+
+/** Steps from `start` to `end`, as many together as `convolveRows` takes at once, and then one by one. */
+export function eachSteps(
+  k: KernelBuilder,
+  { size }: ConvolutionDims,
+  start: LoopValue,
+  end: LoopValue,
+  use: (t: LoopValue, count: number) => void,
+): void {
+  const count = size <= UNROLLED_TAPS ? TOGETHER : 1;
+  const whole = k.sub(end, k.rem(k.sub(k.max(end, start), start), k.index(count)));
+  k.loop(start, whole, count, (t) => use(t, count));
+  if (count > 1) k.loop(k.max(start, whole), end, 1, (t) => use(t, 1));
 }
 
 /** Copies elements that lie side by side, from the first to the last; zeros where there is nothing to copy from. */
@@ -152,16 +181,18 @@ export function lowerCausalConvolution(context: LowerContext): void {
     const [xAt, yAt] = [xBase!, yBase!].map((base) => k.offset(base, sequence, time * channels * 4));
     const start = k.mul(block, k.index(steps));
     const end = k.min(k.add(start, k.index(steps)), k.index(time));
-    const row = (rows: LoopValue, t: LoopValue): void =>
-      convolveRow(k, dims, lanes, { rows, taps: tapsAt!, to: k.offset(yAt!, t, channels * 4) });
+    const compute = (rows: LoopValue, t: LoopValue, count: number): void =>
+      convolveRows(k, dims, lanes, { rows, taps: tapsAt!, to: k.offset(yAt!, t, channels * 4) }, count);
     const first = k.index(Math.min(time, size - 1));
     k.if(k.compare("lt", start, first), () => {
       const state = k.offset(stateBase!, sequence, (size - 1) * channels * 4);
       const rows = firstRows(k, dims, lanes, state, xAt!);
-      k.loop(start, k.min(first, end), 1, (t) => row(k.offset(rows, t, channels * 4), t));
+      k.loop(start, k.min(first, end), 1, (t) => compute(k.offset(rows, t, channels * 4), t, 1));
       return [];
     });
-    k.loop(k.max(start, first), end, 1, (t) => row(k.offset(xAt!, k.sub(t, k.index(size - 1)), channels * 4), t));
+    eachSteps(k, dims, k.max(start, first), end, (t, count) =>
+      compute(k.offset(xAt!, k.sub(t, k.index(size - 1)), channels * 4), t, count),
+    );
   });
   writeState(context, dims);
 }

@@ -8,7 +8,7 @@ import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { ConvolutionDims } from "../causal_convolution.ts";
 import { convolutionDims } from "../causal_convolution.ts";
-import { convolveRow, copyElements, cutSteps, firstRows, prepareTaps } from "./causal_convolution.ts";
+import { convolveRows, copyElements, cutSteps, eachSteps, firstRows, prepareTaps } from "./causal_convolution.ts";
 import { laneWidths } from "./lanes.ts";
 import { askRow, STEPS_AHEAD } from "./row_states.ts";
 
@@ -28,19 +28,19 @@ export function lowerCausalConvolutionTranspose(context: LowerContext): void {
     const [dyAt, dxAt] = [dyBase!, dxBase!].map((base) => k.offset(base, sequence, time * rowBytes));
     const start = k.mul(block, k.index(steps));
     const end = k.min(k.add(start, k.index(steps)), k.index(time));
-    const row = (rows: LoopValue, t: LoopValue, plus?: LoopValue): void => {
+    const compute = (rows: LoopValue, t: LoopValue, count: number, plus?: LoopValue): void => {
       const to = k.offset(dxAt!, t, rowBytes);
-      convolveRow(k, dims, lanes, { rows, taps: tapsAt!, to, reversed: true, ...(plus && { plus }) });
+      convolveRows(k, dims, lanes, { rows, taps: tapsAt!, to, reversed: true, ...(plus && { plus }) }, count);
     };
     // Steps from here on see what is behind the last one.
     const late = Math.max(0, time - size + 1);
-    k.loop(start, k.min(end, k.index(late)), 1, (t) => row(k.offset(dyAt!, t, rowBytes), t));
+    eachSteps(k, dims, start, k.min(end, k.index(late)), (t, count) => compute(k.offset(dyAt!, t, rowBytes), t, count));
     k.if(k.compare("gt", end, k.index(late)), () => {
       const rows = lastRows(k, dims, lanes, dyAt!);
       const dLast = k.offset(dLastBase!, sequence, (size - 1) * rowBytes);
       k.loop(k.max(start, k.index(late)), end, 1, (t) => {
         const behind = k.sub(k.add(t, k.index(size - 1)), k.index(time));
-        row(k.offset(rows, behind, rowBytes), t, k.offset(dLast, behind, rowBytes));
+        compute(k.offset(rows, behind, rowBytes), t, 1, k.offset(dLast, behind, rowBytes));
       });
       return [];
     });
@@ -53,7 +53,7 @@ export function lowerCausalConvolutionTranspose(context: LowerContext): void {
     const row = (p: LoopValue, plus?: LoopValue): void => {
       const to = k.offset(dState!, p, rowBytes);
       const at = { rows: k.offset(rows, p, rowBytes), taps: tapsAt!, to, reversed: true, ...(plus && { plus }) };
-      convolveRow(k, dims, lanes, at);
+      convolveRows(k, dims, lanes, at, 1);
     };
     const own = Math.min(time, size - 1);
     k.loop(0, own, 1, (p) => row(p));

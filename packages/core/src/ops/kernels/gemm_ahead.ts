@@ -8,9 +8,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { PanelStrides } from "./gemm_pack.ts";
 import { UNROLL } from "./register_block.ts";
-
-/** Bytes that come with one request. */
-const LINE_BYTES = 64;
+import { askRow } from "./row_states.ts";
 
 /** What each turn of a block's loop asks for, by its number. */
 export type Ask = (turn: LoopValue) => void;
@@ -58,5 +56,5 @@ export function askColumns(
 
 /** Asks for bytes that lie side by side. */
 export function askRun(k: KernelBuilder, from: LoopValue, sizeBytes: number): void {
-  for (let offset = 0; offset < sizeBytes; offset += LINE_BYTES) k.prefetch(from, offset);
+  askRow(k, from, 0, sizeBytes / 4);
 }
