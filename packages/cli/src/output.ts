@@ -5,6 +5,7 @@
 import { once } from "node:events";
 import { toFileError } from "@fidelity/barewire/node";
 import { describeFailure, EXIT_FAILURE, EXIT_OK } from "./errors.ts";
+import { columnsOf, wrapDetails } from "./text-width.ts";
 
 export interface Output {
   readonly isJson: boolean;
@@ -34,9 +35,9 @@ export async function writeText(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, "drain");
 }
 
-/** A remark on standard error, whatever the output is. */
+/** A remark on standard error, whatever the output is; details of an error within the columns of a terminal. */
 export function remark(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${wrapDetails(text, columnsOf(process.stderr))}\n`);
 }
 
 /**

@@ -25,7 +25,7 @@ import { trainCommand } from "./commands/train.ts";
 import { tuneCommand } from "./commands/tune.ts";
 import { describeFailure, EXIT_OK, usageErrorFrom } from "./errors.ts";
 import { remark } from "./output.ts";
-import { columnsOf, refill, wrapDetails } from "./text-width.ts";
+import { refill } from "./text-width.ts";
 
 /** What commander takes where there is no terminal. */
 const HELP_COLUMNS = 80;
@@ -71,7 +71,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === EXIT_OK) return EXIT_OK; // help and version
     const failure = describeFailure(error, Number(process.env.FIDELITY_DEBUG) > 0);
-    remark(wrapDetails(failure.text, columnsOf(process.stderr)));
+    remark(failure.text);
     return failure.exitCode;
   }
 }
