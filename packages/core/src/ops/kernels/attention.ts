@@ -1,9 +1,9 @@
 // attention as loops, after FlashAttention-2 (Dao 2023, arXiv 2307.08691): a chunk is a block of queries of one head of
-// one sequence. It goes over the visible keys block by block; a few queries at a time multiply the keys, packed before,
-// by a call of its own where several chunks need them, into scores in scratch, and add the values by their exponentials
-// to the output. The largest score so far and the sum of exponentials of each query are kept beside, and the output is
-// scaled when a larger score turns up. Blocks of keys that nobody sees are never read. Few queries have kernels of
-// their own: attention_decode.ts.
+// one sequence, or several small heads one after the other. It goes over the visible keys block by block; a few queries
+// at a time multiply the keys, packed before, by a call of its own where several chunks need them, into scores in
+// scratch, and add the values by their exponentials to the output. The largest score so far and the sum of exponentials
+// of each query are kept beside, and the output is scaled when a larger score turns up. Blocks of keys that nobody sees
+// are never read. Few queries have kernels of their own: attention_decode.ts.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, loopType } from "../../loop/ir.ts";
@@ -16,12 +16,14 @@ import { cellBytes } from "../cells.ts";
 import { pagedDims } from "../paged_attention.ts";
 import type { AttentionSchedule, HeadPanels } from "./attention_blocks.ts";
 import {
+  askForRows,
   cacheCells,
   chooseAttentionSchedule,
   clearRows,
   eachPanel,
   firstRow,
   headBase,
+  headsOfChunk,
   headStrides,
   packHead,
   packHeads,
@@ -75,6 +77,8 @@ interface QueryBlock {
   readonly largest: LoopValue;
   readonly totals: LoopValue;
   readonly factors: LoopValue;
+  /** Where key 0 lies, if the next head is the chunk's, and asked for meanwhile. */
+  readonly keys?: LoopValue;
 }
 
 /** A few queries of a block. */
@@ -118,43 +122,67 @@ export function lowerAttention(context: LowerContext, attrs: AttentionAttrs): vo
   const keys = panels?.buffer ?? context.input(1);
   const buffers = [context.input(0), context.input(2), keys, context.result(0), context.result(1), ...places];
   const work = 2 * batch * heads * time * keysOfQuery(mask) * (size + valueSize);
-  context.call("attention", batch * heads * blocks, work, buffers, (k, bases) => {
-    const [qBase, vBase, keysBase, oBase, lseBase, positionAt, tableAt] = bases as readonly LoopValue[];
+  const single = alone && table === undefined && dims.capacity <= schedule.keyBlock;
+  const together = single ? headsOfChunk(dims, context.cacheBytes.l2) : 1;
+  const perBlock = (batch * heads) / together;
+  const type = loopType("f32", context.lanes);
+  const cut: Cut = { dims, mask, schedule, type, panels, width, together };
+  context.call("attention", perBlock * blocks, work, buffers, (k, bases) => {
     // Later queries see more keys: their blocks come first, so that none is left to one thread at the end.
-    const t = k.mul(k.sub(k.index(blocks - 1), k.div(k.chunk, k.index(batch * heads))), k.index(schedule.queryBlock));
-    const row = k.rem(k.chunk, k.index(batch * heads));
-    const [sequence, head] = [k.div(row, k.index(heads)), k.rem(row, k.index(heads))];
-    const keyHead = k.div(head, k.index(groupSize));
-    const strides = headStrides(dims);
-    const stateBytes = Math.ceil(schedule.queryBlock / schedule.rows) * context.lanes * 4;
-    const ofQueries = (base: LoopValue, strideBytes: number, elements: number): LoopValue =>
-      k.offset(headBase(k, base, sequence, head, time, strideBytes, elements), t, strideBytes);
-    const type = loopType("f32", context.lanes);
-    const position = positionOf(k, dims, positionAt!, sequence);
-    const headKeys = { dims, mask, rows: keysBase!, table: tableAt, size, width, sequence, keyHead, position };
-    attendBlock(k, {
-      dims,
-      schedule,
-      type,
-      mask,
-      q: ofQueries(qBase!, strides.query, size),
-      panels:
-        panels === undefined
-          ? packHead(k, type, headKeys)
-          : panelsOfHead(k, keysBase!, panels, dims, sequence, keyHead),
-      values: (key) => {
-        const base = k.offset(vBase!, firstRow(k, dims, tableAt, sequence, key), strides.value);
-        return k.offset(base, keyHead, valueSize * cellBytes(dims.cache));
-      },
-      o: ofQueries(oBase!, strides.output, valueSize),
-      lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
-      limit: limitOf(k, mask, position, t),
-      queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
-      scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
-      largest: k.allocateScratch(stateBytes),
-      totals: k.allocateScratch(stateBytes),
-      factors: k.allocateScratch(stateBytes),
-    });
+    const t = k.mul(k.sub(k.index(blocks - 1), k.div(k.chunk, k.index(perBlock))), k.index(schedule.queryBlock));
+    const first = k.mul(k.rem(k.chunk, k.index(perBlock)), k.index(together));
+    if (together === 1) attendHead(k, cut, bases, first, t);
+    else k.loop(first, k.add(first, k.index(together)), 1, (row) => attendHead(k, cut, bases, row, t));
+  });
+}
+
+/** How the work is cut up. */
+interface Cut {
+  readonly dims: AttentionDims;
+  readonly mask: AttentionMask;
+  readonly schedule: AttentionSchedule;
+  readonly type: LoopType;
+  /** Where keys are packed, unless the chunk does so; keys of a panel, and heads of a chunk. */
+  readonly panels: HeadPanels | undefined;
+  readonly width: number;
+  readonly together: number;
+}
+
+/** The block of queries from `t` on of head `row` of all. */
+function attendHead(k: KernelBuilder, cut: Cut, bases: readonly LoopValue[], row: LoopValue, t: LoopValue): void {
+  const [qBase, vBase, keysBase, oBase, lseBase, positionAt, table] = bases as readonly LoopValue[];
+  const { dims, mask, schedule, type, panels, width, together } = cut;
+  const { time, heads, size, valueSize, groupSize } = dims;
+  const [sequence, head] = [k.div(row, k.index(heads)), k.rem(row, k.index(heads))];
+  const keyHead = k.div(head, k.index(groupSize));
+  const strides = headStrides(dims);
+  const bytes = cellBytes(dims.cache);
+  const stateBytes = Math.ceil(schedule.queryBlock / schedule.rows) * type.lanes * 4;
+  const ofQueries = (base: LoopValue, strideBytes: number, elements: number): LoopValue =>
+    k.offset(headBase(k, base, sequence, head, time, strideBytes, elements), t, strideBytes);
+  const ofKeys = (base: LoopValue, strideBytes: number, elements: number, key: LoopValue): LoopValue =>
+    k.offset(k.offset(base, firstRow(k, dims, table, sequence, key), strideBytes), keyHead, elements * bytes);
+  const position = positionOf(k, dims, positionAt!, sequence);
+  const headKeys = { dims, mask, rows: keysBase!, table, size, width, sequence, keyHead, position };
+  const values = (key: LoopValue): LoopValue => ofKeys(vBase!, strides.value, valueSize, key);
+  attendBlock(k, {
+    dims,
+    schedule,
+    type,
+    mask,
+    q: ofQueries(qBase!, strides.query, size),
+    panels:
+      panels === undefined ? packHead(k, type, headKeys) : panelsOfHead(k, keysBase!, panels, dims, sequence, keyHead),
+    values,
+    o: ofQueries(oBase!, strides.output, valueSize),
+    lse: k.offset(k.offset(lseBase!, row, time * 4), t, 4),
+    limit: limitOf(k, mask, position, t),
+    queries: k.min(k.index(schedule.queryBlock), k.sub(k.index(time), t)),
+    scores: k.allocateScratch(schedule.rows * schedule.keyBlock * 4),
+    largest: k.allocateScratch(stateBytes),
+    totals: k.allocateScratch(stateBytes),
+    factors: k.allocateScratch(stateBytes),
+    ...(together > 1 && { keys: ofKeys(keysBase!, strides.key, size, k.index(0)) }),
   });
 }
 
@@ -218,8 +246,25 @@ function attendKeys(k: KernelBuilder, group: QueryGroup, firstKey: LoopValue): v
     const largest = reduceEach(k, maxima, (a, b) => largerOf(k, a, b));
     exponentials(k, group, keys, largest);
     if (isSingle(block)) invertTotals(k, group);
+    askForNext(k, group);
     addValues(k, group, firstKey, keys);
     return [];
+  });
+}
+
+/** Asks for what the next head has in the rows of a group, and for as large a part of its keys and values. */
+function askForNext(k: KernelBuilder, { block, rows, q, state }: QueryGroup): void {
+  const { dims, schedule, type, keys } = block;
+  if (keys === undefined) return;
+  const { time, capacity, size, valueSize } = dims;
+  const [strides, bytes] = [headStrides(dims), cellBytes(dims.cache)];
+  askForRows(k, q, rows, strides.query, size * 4, size * 4);
+  const share = Math.ceil(capacity / Math.ceil(time / schedule.rows));
+  const first = k.mul(k.div(state, k.index(type.lanes * 4)), k.index(share));
+  k.loop(first, k.min(k.add(first, k.index(share)), k.index(capacity)), 1, (key) => {
+    askForRows(k, k.offset(keys, key, strides.key), 1, strides.key, size * bytes, size * bytes);
+    const values = k.offset(block.values(k.index(0)), key, strides.value);
+    askForRows(k, values, 1, strides.value, valueSize * bytes, valueSize * bytes);
   });
 }
 

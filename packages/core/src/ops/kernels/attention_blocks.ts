@@ -1,5 +1,6 @@
 // What the kernels of attention and of its reverse pass share: where heads lie, how large blocks are, and the packing
-// of keys and values into panels [size][keys of a panel], from which scores of several keys come in one vector.
+// of keys and values into panels [size][keys of a panel], from which scores of several keys come in one vector, and
+// small heads that share a chunk.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { I32, INDEX, loopType } from "../../loop/ir.ts";
@@ -277,4 +278,34 @@ export function rowGroups(
   const whole = k.sub(count, k.rem(count, k.index(rows)));
   k.loop(0, whole, rows, (row) => body(row, rows));
   if (total % rows > 0) k.loop(whole, count, rows, (row) => body(row, total % rows));
+}
+
+/** Chunks that are enough for several small heads in each. */
+const MANY_CHUNKS = 16;
+const LINE_BYTES = 64;
+
+/**
+ * Key heads of a chunk: several of a sequence where there are many, and so small that one with its queries is soon done
+ * and the next one's, asked for meanwhile, stay in the second cache.
+ */
+export function headsOfChunk(dims: AttentionDims, cacheBytes: number): number {
+  const { batch, time, keyHeads, groupSize, capacity, size, valueSize } = dims;
+  if ((groupSize * time + capacity) * (size + valueSize) * 4 > cacheBytes / 4) return 1;
+  let together = Math.min(keyHeads, Math.floor((batch * keyHeads) / MANY_CHUNKS));
+  while (together > 1 && keyHeads % together > 0) together--;
+  return Math.max(1, together);
+}
+
+/** Asks for rows of so many bytes that lie `ahead` bytes behind these. */
+export function askForRows(
+  k: KernelBuilder,
+  at: LoopValue,
+  rows: number,
+  strideBytes: number,
+  aheadBytes: number,
+  rowBytes: number,
+): void {
+  for (let row = 0; row < rows; row++) {
+    for (let line = 0; line < rowBytes; line += LINE_BYTES) k.prefetch(at, row * strideBytes + aheadBytes + line);
+  }
 }

@@ -15,10 +15,12 @@ import type { AttentionAttrs, AttentionDims } from "../attention.ts";
 import { attentionDims } from "../attention.ts";
 import type { AttentionSchedule, HeadStrides } from "./attention_blocks.ts";
 import {
+  askForRows,
   chooseAttentionSchedule,
   clearRows,
   eachPanel,
   headBase,
+  headsOfChunk,
   headStrides,
   loadPosition,
   packHead,
@@ -46,9 +48,8 @@ const [QUERIES, KEYS] = [64, 32];
 const SINGLE = 128;
 /** What follows a row of p or ds, so that the elements of a column do not compete for the same few lines of a cache. */
 const ROW_PAD_BYTES = 64;
-/** Chunks that are enough to share among threads, and to have several small heads in each. */
-const [ENOUGH_CHUNKS, MANY_CHUNKS] = [8, 16];
-const LINE_BYTES = 64;
+/** Chunks that are enough to share among threads. */
+const ENOUGH_CHUNKS = 8;
 /** Elements that a chunk adds up of each part. */
 const SUM_ELEMENTS = 8192;
 
@@ -143,18 +144,6 @@ export function lowerAttentionGrad(context: LowerContext, attrs: AttentionAttrs)
 function partsOf({ batch, keyHeads, groupSize }: AttentionDims, queryBlocks: number): number {
   const wanted = Math.ceil(ENOUGH_CHUNKS / (batch * keyHeads));
   return Math.max(1, Math.min(wanted, groupSize * queryBlocks));
-}
-
-/**
- * Key heads of a chunk: several of a sequence where there are many, and so small that one with its queries is soon done
- * and the next one's, asked for meanwhile, stay in the second cache.
- */
-function headsOfChunk(dims: AttentionDims, cacheBytes: number): number {
-  const { batch, time, keyHeads, groupSize, capacity, size, valueSize } = dims;
-  if ((groupSize * time + capacity) * (size + valueSize) * 4 > cacheBytes / 4) return 1;
-  let together = Math.min(keyHeads, Math.floor((batch * keyHeads) / MANY_CHUNKS));
-  while (together > 1 && keyHeads % together > 0) together--;
-  return Math.max(1, together);
 }
 
 /** dq of the queries of key head `row` of all, or of a part of them, and what they give to dk and dv. */
@@ -326,20 +315,6 @@ function askForKeys(k: KernelBuilder, { dims, strides, keys, values }: KeyHead, 
   const [keyBytes, valueBytes] = [dims.size * 4, dims.valueSize * 4];
   askForRows(k, k.offset(keys, key, strides.key), rows, strides.key, keyBytes, keyBytes);
   askForRows(k, k.offset(values, key, strides.value), rows, strides.value, valueBytes, valueBytes);
-}
-
-/** Asks for rows of so many bytes that lie `ahead` bytes behind these. */
-function askForRows(
-  k: KernelBuilder,
-  at: LoopValue,
-  rows: number,
-  strideBytes: number,
-  aheadBytes: number,
-  rowBytes: number,
-): void {
-  for (let row = 0; row < rows; row++) {
-    for (let line = 0; line < rowBytes; line += LINE_BYTES) k.prefetch(at, row * strideBytes + aheadBytes + line);
-  }
 }
 
 /** Writes p and ds of a group of queries and a block of keys, in panels or halves; a group of keys is in one half. */
