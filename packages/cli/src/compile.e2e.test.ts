@@ -66,7 +66,7 @@ describe("stages", { concurrency: 2 }, () => {
 
   test("of a model: kernels say which unit they are for; JSON has the lines", async () => {
     const loops = await printed(...TINY, "--emit", "loops");
-    assert.match(loops, /^\/\/ ternary_linear_packed, for blocks\.0: ternary_linear; /m);
+    assert.match(loops, /^\/\/ ternary_linear_row, for blocks\.0: ternary_linear; /m);
     interface Result {
       readonly stage: string;
       readonly programs: readonly {

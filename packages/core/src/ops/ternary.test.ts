@@ -179,9 +179,14 @@ void test("dequantize: codes times scales", () => {
   }
 });
 
-/** Rows for the packed path and for the other, with more rows than a chunk; outputs and inputs around the block sizes. */
+/**
+ * Rows for the packed paths and for the other, with more rows than a chunk; outputs and inputs around the block sizes,
+ * and blocks for two places with one left over and without.
+ */
 const LINEAR_SHAPES = [
   [1, 16, 16],
+  [1, 37, 100],
+  [1, 64, 33],
   [4, 33, 50],
   [5, 32, 16],
   [7, 15, 33],

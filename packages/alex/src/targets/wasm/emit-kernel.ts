@@ -198,7 +198,8 @@ class KernelEmitter implements OperandStack {
   }
 
   #pure(inst: PureInst): void {
-    if (this.#uses.isSingleUse(inst.result)) {
+    // Sums of products are made in their order: as operands of each other they would keep those of all in registers.
+    if (this.#uses.isSingleUse(inst.result) && inst.op !== "dot4") {
       this.#pending.set(inst.result, inst);
       return;
     }

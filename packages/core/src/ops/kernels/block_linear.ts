@@ -16,6 +16,7 @@ import type { BlockLayout, Q8Layout } from "../../storage.ts";
 import { BAND_ROWS, blockLayout, GROUP_COLUMNS, LINE_BYTES, q8Layout } from "../../storage.ts";
 import { codeWords, GROUP_WORDS } from "./blocks.ts";
 import { storeUpTo } from "./lanes.ts";
+import { eachBlock, placesAtOnce, placesOf } from "./places.ts";
 
 /** Rows of activations of a chunk. */
 const CHUNK_ROWS = 128;
@@ -54,28 +55,29 @@ interface BlockProduct {
 export function lowerBlockLinear(context: LowerContext): void {
   const product = productOf(context);
   const { w, count, rows, vectors, quads } = product;
-  const bands = Math.ceil(w.rows / BAND_ROWS);
   const { least, most } = CHUNK_WEIGHTS;
   const chunkWeights = Math.min(Math.max((w.rows * w.columns) / 8, least), most) / Math.min(count, CHUNK_ROWS);
-  const perChunk = Math.max(1, Math.floor(chunkWeights / (BAND_ROWS * w.columns)));
-  const [rowChunks, bandChunks] = [Math.ceil(count / CHUNK_ROWS), Math.ceil(bands / perChunk)];
+  const atOnce = count === 1 ? placesAtOnce(context) : 1;
+  const places = placesOf(Math.ceil(w.rows / BAND_ROWS), atOnce, chunkWeights / (BAND_ROWS * w.columns));
+  const rowChunks = Math.ceil(count / CHUNK_ROWS);
   const buffers = [context.input(0), context.input(1), context.result(0)];
   const work = 2 * count * w.rows * w.columns;
-  context.call("block_linear", rowChunks * bandChunks, work, buffers, (k, [x, weights, y]) => {
-    const firstBand = k.mul(k.rem(k.chunk, k.index(bandChunks)), k.index(perChunk));
-    const lastBand = k.min(k.add(firstBand, k.index(perChunk)), k.index(bands));
-    const first = k.mul(k.div(k.chunk, k.index(bandChunks)), k.index(CHUNK_ROWS));
+  context.call("block_linear", rowChunks * places.chunks, work, buffers, (k, [x, weights, y]) => {
+    const first = k.mul(k.div(k.chunk, k.index(places.chunks)), k.index(CHUNK_ROWS));
     const end = k.min(k.add(first, k.index(CHUNK_ROWS)), k.index(count));
     const corrections = correctRows(k, product, x!, first, k.sub(end, first));
     const rest = count % rows;
     const whole = k.sub(end, k.rem(k.sub(end, first), k.index(rows)));
-    k.loop(firstBand, lastBand, 1, (band) => {
+    eachBlock(k, places, k.rem(k.chunk, k.index(places.chunks)), (band, of) => {
       const block = (row: LoopValue, height: number): void => {
         for (let quad = 0; quad < quads; quad += vectors) {
           const ofRow = k.offset(corrections, k.sub(row, first), product.scaleBytes);
-          const place = { x: x!, band: k.offset(weights!, band, w.bandBytes), row, quad, corrections: ofRow };
+          const bands = Array.from({ length: of }, (_, place) => k.add(band, k.index(place * places.length)));
+          const bases = bands.map((one) => k.offset(weights!, one, w.bandBytes));
+          const place = { x: x!, bands: bases, row, quad, corrections: ofRow };
           const sums = bandSums(k, { ...product, rows: height }, place);
-          storeSums(k, product, y!, row, band, quad, sums);
+          const each = sums.length / of;
+          bands.forEach((one, i) => storeSums(k, product, y!, row, one, quad, sums.slice(i * each, (i + 1) * each)));
         }
       };
       k.loop(first, whole, rows, (row) => block(row, rows));
@@ -138,10 +140,10 @@ function correctRows(
   return to;
 }
 
-/** The first row of a register block with its corrections, its band and the first vector of that. */
+/** The first row of a register block with its corrections, its bands and the first vector of those. */
 interface BlockPlace {
   readonly x: LoopValue;
-  readonly band: LoopValue;
+  readonly bands: readonly LoopValue[];
   readonly row: LoopValue;
   readonly quad: number;
   readonly corrections: LoopValue;
@@ -156,26 +158,27 @@ interface RecordPlace {
   readonly quad: number;
 }
 
-/** The results of a register block: [row][vector]. */
+/** The results of a register block: [band][row][vector]. */
 function bandSums(k: KernelBuilder, product: BlockProduct, at: BlockPlace): readonly LoopValue[] {
-  const { x, band, row, quad } = at;
+  const { x, bands, row, quad } = at;
   const { w, rows, vectors, floats, codeBytes, scaleBytes } = product;
   const codes = k.offset(x, row, codeBytes);
   const scales = k.add(k.offset(x, row, scaleBytes), k.index(product.x.scalesOffset));
-  const zeros = Array.from({ length: rows * vectors }, () => k.constant(floats, 0));
+  const zeros = Array.from({ length: bands.length * rows * vectors }, () => k.constant(floats, 0));
   const add = w.nested ? addNestedRecord : addRecord;
-  const record = (number: LoopValue, groups: number, carried: readonly LoopValue[]): readonly LoopValue[] => {
-    const ofScales = (w.recordColumns / w.scaleColumns) * 4;
-    const place: RecordPlace = {
-      codes: k.offset(codes, number, w.recordColumns),
-      scales: k.offset(scales, number, ofScales),
-      corrections: k.offset(at.corrections, number, ofScales),
-      record: k.offset(band, number, w.recordBytes),
-      quad,
-    };
-    if (product.prefetches) prefetchLines(k, place.record, 0, w.codesOffset / LINE_BYTES);
-    return add(k, product, place, groups, carried);
-  };
+  const record = (number: LoopValue, groups: number, carried: readonly LoopValue[]): readonly LoopValue[] =>
+    bands.flatMap((band, i) => {
+      const ofScales = (w.recordColumns / w.scaleColumns) * 4;
+      const place: RecordPlace = {
+        codes: k.offset(codes, number, w.recordColumns),
+        scales: k.offset(scales, number, ofScales),
+        corrections: k.offset(at.corrections, number, ofScales),
+        record: k.offset(band, number, w.recordBytes),
+        quad,
+      };
+      if (product.prefetches) prefetchLines(k, place.record, 0, w.codesOffset / LINE_BYTES);
+      return add(k, product, place, groups, carried.slice(i * rows * vectors, (i + 1) * rows * vectors));
+    });
   const perRecord = w.recordColumns / GROUP_COLUMNS;
   const whole = Math.floor(w.groups / perRecord);
   const rest = w.groups % perRecord;

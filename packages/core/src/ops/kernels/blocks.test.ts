@@ -37,7 +37,7 @@ for (const dtype of BLOCK_DTYPES) {
   for (const lanes of [4, 8, 16]) {
     test(`${dtype}: products, rows and values are those of the reference with ${lanes} lanes`, () => {
       for (const [m, n, blocks] of [
-        [1, 19, 1],
+        [1, 35, 1],
         [3, 16, 3],
         [10, 5, 1],
       ] as const) {

@@ -80,7 +80,7 @@ function ofBytes(decode: (k: KernelBuilder, bytes: LoopValue) => Iterable<LoopVa
 
 const MASKED = ofScales([1, 4, 1, 4], function* (k, word) {
   const field = (value: LoopValue, scale: number): LoopValue =>
-    k.binary("and", value, k.splat(k.i32(0x03030303 * scale), word.type.lanes));
+    k.binary("and", value, k.constant(word.type, 0x03030303 * scale));
   yield field(word, 1);
   yield field(word, 4);
   const upper = k.shift("shr_u", word, 4);

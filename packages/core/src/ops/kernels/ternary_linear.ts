@@ -13,6 +13,7 @@ import { BLOCK_ROWS } from "./ternary_codes.ts";
 import type { TernaryShapes } from "./ternary_codes.ts";
 import { fitsPacked, lowerPacked } from "./ternary_packed.ts";
 import { lowerPanels } from "./ternary_panel.ts";
+import { fitsRow, lowerRow } from "./ternary_row.ts";
 import { lowerTiles } from "./ternary_tiles.ts";
 
 export function lowerTernaryLinear(context: LowerContext): void {
@@ -21,7 +22,8 @@ export function lowerTernaryLinear(context: LowerContext): void {
   const lanes = Math.min(context.lanes, BLOCK_ROWS);
   const layouts = { x: q8Layout(x!.shape), w: ternaryLayout(w!.shape, w!.dtype) };
   const shapes: TernaryShapes = { context, ...layouts, lanes, quads: BLOCK_ROWS / lanes };
-  if (fitsPacked(shapes)) lowerPacked(shapes);
+  if (fitsRow(shapes)) lowerRow(shapes);
+  else if (fitsPacked(shapes)) lowerPacked(shapes);
   else if (context.tiles) lowerTiles(shapes);
   else lowerPanels(shapes);
 }

@@ -4,6 +4,7 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
+import type { TernaryLayout } from "../../storage.ts";
 import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, halfMost, sumGroups } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { productDecoding } from "./ternary_decoding.ts";
@@ -64,12 +65,16 @@ function scheduleOf(shapes: TernaryShapes): Schedule {
   return { decoding, rows, sumOf };
 }
 
+/** How many weights a chunk takes, about. */
+export function weightsPerChunk({ rows, columns }: TernaryLayout): number {
+  const { least, most } = CHUNK_WEIGHTS;
+  return Math.min(Math.max((rows * columns) / 8, least), most);
+}
+
 export function lowerPacked(shapes: TernaryShapes): void {
   const { context, x, w, quads } = shapes;
   const schedule = scheduleOf(shapes);
-  const { least, most } = CHUNK_WEIGHTS;
-  const chunkWeights = Math.min(Math.max((w.rows * w.columns) / 8, least), most);
-  const blocksPerChunk = Math.max(1, Math.floor(chunkWeights / (BLOCK_ROWS * x.columns)));
+  const blocksPerChunk = Math.max(1, Math.floor(weightsPerChunk(w) / (BLOCK_ROWS * x.columns)));
   const chunks = Math.ceil(w.blocks / blocksPerChunk);
   const buffers = [context.input(0), context.input(1), context.result(0)];
   const work = x.rows * w.rows * w.columns;
