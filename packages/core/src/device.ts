@@ -23,8 +23,27 @@ export interface DeviceTensor {
   free(): void;
 }
 
+/**
+ * What a graph is traced from, where a few texts say all of it: by it a program that was compiled before is found
+ * without tracing the graph again.
+ */
+export interface Recipe {
+  /** The folder of the modules that trace the graph, as a URL: when one of them has changed, nothing is found. */
+  readonly source: string;
+  /** All else that the graph depends on, and how it is compiled. */
+  readonly key: readonly string[];
+}
+
+/** A program that was found by its recipe, and the donations that it was compiled with. */
+export interface RecalledProgram {
+  readonly executable: Executable;
+  readonly donations: NonNullable<CompileOptions["donations"]>;
+}
+
 export interface CompileOptions {
   readonly name?: string;
+  /** Where the program may be recalled by, later and by other processes. */
+  readonly recipe?: Recipe;
   /** Pairs of parameter and result that share memory: the program updates that parameter in place. */
   readonly donations?: readonly { readonly parameter: number; readonly result: number }[];
 }
@@ -53,6 +72,8 @@ export interface Device {
   /** Zeroed memory for a tensor (scales of packed dtypes are 0, too). */
   tensor(type: TensorType): DeviceTensor;
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
+  /** The program of a recipe, where it is kept. `parameterTypes` are those of its graph. */
+  recall?(recipe: Recipe, parameterTypes: readonly TensorType[]): Promise<RecalledProgram | undefined>;
   /** Ends the team and frees the memory. */
   close(): Promise<void>;
 }

@@ -92,7 +92,7 @@ export type { NonFiniteOrigin } from "./non_finite.ts";
 export { ArgumentError, jit } from "./jit.ts";
 export type { CompiledFunction, HostArguments, HostLeaf, HostResults } from "./jit.ts";
 export { ProgramMissingError } from "./device.ts";
-export type { CompileOptions, Device, DeviceTensor, Executable } from "./device.ts";
+export type { CompileOptions, Device, DeviceTensor, Executable, RecalledProgram, Recipe } from "./device.ts";
 
 // Differentiation and batching: what furnace builds on.
 export { BatchError, batchTensors, everyExample, moveAxis } from "./derive/batch.ts";

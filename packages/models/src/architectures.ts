@@ -14,6 +14,7 @@ import { createMamba } from "./mamba.ts";
 import { createMamba2 } from "./mamba2.ts";
 import { createMatmulFree } from "./matmul_free.ts";
 import { createMega } from "./mega.ts";
+import { madeOfConfig } from "./model.ts";
 import type { Model } from "./model.ts";
 import { nearestName } from "./nearest.ts";
 import { createQwen2 } from "./qwen2.ts";
@@ -131,7 +132,7 @@ export function createModel(config: unknown): Model {
       hint: `add architecture: "${known[0]}"`,
     });
   }
-  if (known.includes(name)) return architectures[name].create(config);
+  if (known.includes(name)) return madeOfConfig(architectures[name].create(config));
   throw new ArchitectureError("unknown architecture", {
     where,
     expected: known.join(", "),

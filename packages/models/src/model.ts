@@ -2,7 +2,7 @@
 // evaluation trace it over whole sequences, decoding over one token and the state that the tokens before it left.
 // There is one definition for all of them, and the same one runs on float32 and on packed parameters.
 
-import type { CacheDtype, Tensor, TensorType, Tree } from "@fidelity/core";
+import type { CacheDtype, Recipe, Tensor, TensorType, Tree } from "@fidelity/core";
 import { splat } from "@fidelity/core";
 import { FidelityError, formatBytes } from "@fidelity/units";
 import type { Shape } from "@fidelity/units";
@@ -116,6 +116,25 @@ export function requireCausal(model: Model, purpose: string): void {
     hint: "use `fidelity embed` for its vectors, or another model",
   });
 }
+
+const ofConfig = new WeakSet<Model>();
+
+/** Notes of a model that its configuration says all of it, `forward` included, as those of `createModel`; gives it. */
+export function madeOfConfig(model: Model): Model {
+  ofConfig.add(model);
+  return model;
+}
+
+/**
+ * What programs of a model are recalled by (`Recipe` of core), but for their shapes; undefined where its configuration
+ * does not say all of it.
+ */
+export function recipeOf(model: Model): Recipe | undefined {
+  return ofConfig.has(model) ? { source: SOURCE, key: [JSON.stringify(model.config)] } : undefined;
+}
+
+/** The folder of all models; nowhere where modules have no places, as in bundles. */
+const SOURCE = URL.canParse(".", import.meta.url) ? new URL(".", import.meta.url).href : "";
 
 /** The most bytes that the parameters of a model may have in float32. */
 export const PARAMETER_LIMIT_BYTES = 2 ** 36;

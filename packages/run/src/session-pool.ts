@@ -4,6 +4,7 @@
 // common; a recurrent state is of use only where all that it has read begins the prompt.
 
 import type { CacheDtype, CompileOptions, Device, DeviceTensor, Executable, Graph, TensorType } from "@fidelity/core";
+import type { RecalledProgram, Recipe } from "@fidelity/core";
 import { openSession } from "@fidelity/models";
 import type { DeviceParameters, Model, Session } from "@fidelity/models";
 import { FidelityError } from "@fidelity/units";
@@ -74,6 +75,13 @@ class TimedCompiler implements Device {
     const executable = await this.#device.compile(graph, options);
     this.seconds += (performance.now() - started) / 1000;
     return executable;
+  }
+
+  async recall(recipe: Recipe, parameterTypes: readonly TensorType[]): Promise<RecalledProgram | undefined> {
+    const started = performance.now();
+    const recalled = await this.#device.recall?.(recipe, parameterTypes);
+    this.seconds += (performance.now() - started) / 1000;
+    return recalled;
   }
 
   close(): Promise<void> {

@@ -7,7 +7,7 @@
 import { MEMORY32_BYTES_MAX, OutOfMemoryError, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import type { Allocation, Region } from "@fidelity/barewire";
 import { formatType, storageBytes, topologicalOrder } from "@fidelity/core";
-import type { CompileOptions, Device, Graph, Program, TensorType } from "@fidelity/core";
+import type { CompileOptions, Device, Graph, Program, RecalledProgram, Recipe, TensorType } from "@fidelity/core";
 import { ADDRESS_BYTES } from "../targets/team.ts";
 import { scratchStrideBytes } from "../targets/wasm/index.ts";
 import { checkDonations } from "./binding.ts";
@@ -147,6 +147,7 @@ export class CpuDevice implements Device {
         const size = `${found.outline.kernels} kernels, ${this.target} ${found.compiled.sizeBytes} B`;
         this.#debug.line(`${name}: found compiled in ${ms(performance.now() - started)}, ${size}`);
       }
+      this.#remember(found.store, options, found, signature, Infinity);
       return this.#open(found.outline, signature, this.#wholeOrItems(found));
     }
     const program = this.#compileGraph(graph, options);
@@ -158,9 +159,29 @@ export class CpuDevice implements Device {
     const [{ compiled }] = pieces;
     if (code !== undefined && pieces.every((piece) => piece.compiled === compiled)) {
       const timeMs = performance.now() - started;
-      for (const store of this.#stores) store.keep(code, this.#maximumPages, { outline, compiled }, timeMs);
+      for (const store of this.#stores) {
+        store.keep(code, this.#maximumPages, { outline, compiled }, timeMs);
+        this.#remember(store, options, { outline, compiled }, signature, timeMs);
+      }
     }
     return this.#open(outline, signature, pieces);
+  }
+
+  /** Throws `OutOfMemoryError`. */
+  async recall(recipe: Recipe, parameterTypes: readonly TensorType[]): Promise<RecalledProgram | undefined> {
+    this.#checkOpen();
+    const started = performance.now();
+    for (const store of this.#debug.level >= 3 ? [] : this.#stores) {
+      const found = await store.recall?.(recipe, this.#maximumPages);
+      if (found === undefined) continue;
+      const { program, results } = found;
+      const { name } = program.outline;
+      if (this.#debug.level >= 1) this.#debug.line(`${name}: recalled in ${ms(performance.now() - started)}`);
+      const pieces = this.#wholeOrItems(program);
+      const executable = await this.#open(program.outline, { parameterTypes, ...results }, pieces);
+      return { executable, donations: results.donations };
+    }
+    return undefined;
   }
 
   /**
@@ -195,13 +216,23 @@ export class CpuDevice implements Device {
   }
 
   /** The program of a graph in one of the stores, if it is of use: what reports show must be in it. */
-  async #find(code: GraphCode): Promise<ReadyProgram | undefined> {
+  async #find(code: GraphCode): Promise<(ReadyProgram & { readonly store: ProgramStore }) | undefined> {
     if (this.#debug.level >= 4) return undefined;
     for (const store of this.#stores) {
       const found = await store.find(code, this.#maximumPages);
-      if (found !== undefined && (this.#debug.level < 3 || startsItems(found.outline))) return found;
+      if (found !== undefined && (this.#debug.level < 3 || startsItems(found.outline))) return { ...found, store };
     }
     return undefined;
+  }
+
+  #remember(
+    store: ProgramStore,
+    { recipe }: CompileOptions,
+    program: ReadyProgram,
+    results: Signature,
+    timeMs: number,
+  ): void {
+    if (recipe !== undefined) store.remember?.(recipe, this.#maximumPages, { program, results }, timeMs);
   }
 
   /** Compiles a program: as one, or where items are to be timed and one cannot start at each, one for each item. */

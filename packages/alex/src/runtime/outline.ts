@@ -2,8 +2,9 @@
 // and profiles look at it. It is small, and so is its message, which is kept beside the code (store.ts).
 
 import { bare } from "@fidelity/barewire";
-import type { Program, ScheduleItem } from "@fidelity/core";
+import type { Program, ScheduleItem, TensorType } from "@fidelity/core";
 import { invariant } from "@fidelity/units";
+import type { Signature } from "./binding.ts";
 import { itemLabel, scheduleItemCount } from "./debug.ts";
 
 /** An item of the schedule that is not inside of another. */
@@ -80,6 +81,28 @@ export function decodeKept(bytes: Uint8Array): KeptProgram {
     },
     code,
   };
+}
+
+/** What a graph says of its results: all that recalling a program without it needs beside what was kept. */
+export type KeptResults = Pick<Signature, "resultTypes" | "donations">;
+
+const RECALLED = bare.compile(
+  bare.struct({
+    resultTypes: bare.list(bare.struct({ dtype: bare.str, shape: bare.list(bare.uintSafe) })),
+    donations: bare.list(bare.struct({ parameter: bare.uintSafe, result: bare.uintSafe })),
+    kept: bare.data,
+  }),
+);
+
+export function encodeRecalled({ resultTypes, donations }: KeptResults, program: KeptProgram): Uint8Array {
+  const types = resultTypes.map(({ dtype, shape }) => ({ dtype, shape: [...shape] }));
+  return RECALLED.encode({ resultTypes: types, donations: [...donations], kept: encodeKept(program) });
+}
+
+/** The results, and the message of the program. Throws `BareError` when the bytes are no such message. */
+export function decodeRecalled(bytes: Uint8Array): { readonly results: KeptResults; readonly kept: Uint8Array } {
+  const { resultTypes, donations, kept } = RECALLED.decode(bytes);
+  return { results: { resultTypes: resultTypes as TensorType[], donations }, kept };
 }
 
 /** `starts` are the stages at which runs of single items start, where the code has that. */

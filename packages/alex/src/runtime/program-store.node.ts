@@ -2,16 +2,16 @@
 // WebAssembly the module, for native code the key of a library, which has a file of its own. A message that is damaged,
 // cut short or of another compiler is as good as none (targets/native/cache.node.ts).
 
+import { fileURLToPath } from "node:url";
 import { BareError } from "@fidelity/barewire";
 import { FileError } from "@fidelity/barewire/node";
-import type { VectorTarget } from "@fidelity/core";
+import type { Recipe, VectorTarget } from "@fidelity/core";
 import { LibraryCache, cacheKey } from "../targets/native/cache.node.ts";
 import type { ScheduleBook } from "../tune/schedule-book.ts";
-import { compilerFingerprint } from "./compiler-version.node.ts";
+import { compilerFingerprint, fingerprintOf } from "./compiler-version.node.ts";
 import type { GraphCode } from "./graph-code.ts";
-import { decodeKept, encodeKept } from "./outline.ts";
-import type { KeptProgram } from "./outline.ts";
-import type { ProgramStore, ReadyProgram } from "./store.ts";
+import { decodeKept, decodeRecalled, encodeKept, encodeRecalled } from "./outline.ts";
+import type { ProgramOfRecipe, ProgramStore, ReadyProgram } from "./store.ts";
 import type { CpuTarget } from "./target.ts";
 
 /** The suffix of the files. */
@@ -36,6 +36,8 @@ export class KeptPrograms implements ProgramStore {
   readonly #start: readonly (string | Uint8Array)[];
   readonly #files: LibraryCache;
   readonly #leastMs: number;
+  /** Of the folders of recipes, looked at once a device as well. */
+  readonly #fingerprints = new Map<string, string>();
 
   constructor({ directory, target, vectors, schedules, leastMs }: KeptProgramsOptions) {
     this.#target = target;
@@ -52,16 +54,53 @@ export class KeptPrograms implements ProgramStore {
 
   keep(code: GraphCode, maximumPages: number, { outline, compiled }: ReadyProgram, timeMs: number): void {
     if (timeMs < this.#leastMs) return;
+    this.#tryKeep(this.#key(code, maximumPages), encodeKept({ outline, code: compiled.kept }));
+  }
+
+  async recall(recipe: Recipe, maximumPages: number): Promise<ProgramOfRecipe | undefined> {
+    const code = this.#codeOf(recipe);
+    const file = code && this.#files.find(this.#key(code, maximumPages));
+    const found = file && tryDecode(() => decodeRecalled(file.bytes));
+    const program = found && (await restoreProgram(this.#target, found.kept));
+    return program && { program, results: found.results };
+  }
+
+  remember(recipe: Recipe, maximumPages: number, { program, results }: ProgramOfRecipe, timeMs: number): void {
+    const code = timeMs < this.#leastMs ? undefined : this.#codeOf(recipe);
+    if (code === undefined) return;
+    const { outline, compiled } = program;
+    this.#tryKeep(this.#key(code, maximumPages), encodeRecalled(results, { outline, code: compiled.kept }));
+  }
+
+  #tryKeep(key: string, bytes: Uint8Array): void {
     try {
-      this.#files.keep(this.#key(code, maximumPages), encodeKept({ outline, code: compiled.kept }));
+      this.#files.keep(key, bytes);
     } catch (error) {
       // A disk that is full or read-only costs the next start its time, and nothing else.
       if (!(error instanceof FileError) && !isSystemError(error)) throw error;
     }
   }
 
+  /** A recipe as the code of a graph that nobody has; undefined where its modules are no files. */
+  #codeOf({ source, key }: Recipe): GraphCode | undefined {
+    const fingerprint = this.#fingerprints.get(source) ?? folderFingerprint(source);
+    this.#fingerprints.set(source, fingerprint);
+    return fingerprint === "" ? undefined : ["recipe", fingerprint, ...key];
+  }
+
   #key(code: GraphCode, maximumPages: number): string {
     return cacheKey([...this.#start, `${maximumPages}`, ...code]);
+  }
+}
+
+/** The fingerprint of the files of a folder; "" where there are none that can be looked at. */
+function folderFingerprint(url: string): string {
+  if (!url.startsWith("file:")) return "";
+  try {
+    return fingerprintOf([fileURLToPath(url)]);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    return "";
   }
 }
 
@@ -70,14 +109,14 @@ export async function restoreProgram(
   target: Pick<CpuTarget, "restore">,
   bytes: Uint8Array,
 ): Promise<ReadyProgram | undefined> {
-  const kept = tryDecode(bytes);
+  const kept = tryDecode(() => decodeKept(bytes));
   const restored = kept && (await target.restore(kept.code));
   return restored && { outline: kept.outline, compiled: restored };
 }
 
-function tryDecode(bytes: Uint8Array): KeptProgram | undefined {
+function tryDecode<T>(decode: () => T): T | undefined {
   try {
-    return decodeKept(bytes);
+    return decode();
   } catch (error) {
     if (error instanceof BareError) return undefined;
     throw error;

@@ -1,10 +1,11 @@
 // Programs that are kept: found by another device without a compiler, made again when anything differs or is damaged.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { add, constant, matmul, softmax, tensorType, trace } from "@fidelity/core";
 import type { CompileOptions, Graph } from "@fidelity/core";
 import { compileGraph } from "../compile.ts";
@@ -13,7 +14,7 @@ import { createNativeTarget } from "../targets/native/index.node.ts";
 import { whyNoNative } from "../targets/native/testing.node.ts";
 import { ScheduleBook } from "../tune/schedule-book.ts";
 import { CpuDevice } from "./device.ts";
-import { decodeKept, encodeKept } from "./outline.ts";
+import { decodeKept, decodeRecalled, encodeKept, encodeRecalled } from "./outline.ts";
 import { KeptPrograms } from "./program-store.node.ts";
 import { wasmTarget } from "./target.ts";
 import type { CpuTarget } from "./target.ts";
@@ -26,10 +27,11 @@ const freshFolder = (): string => path.join(base, `${folders++}`);
 
 const VECTORS = { lanes: 4, joinsVectors: false };
 
+const exampleTypes = [tensorType("f32", [4, 8]), tensorType("f32", [8, 3])] as const;
+
 /** softmax(x w) + 1, 2, 3: with a product, a row program and a constant. */
 function example(): Graph {
-  const types = [tensorType("f32", [4, 8]), tensorType("f32", [8, 3])] as const;
-  return trace("example", (x, w) => add(softmax(matmul(x, w)), constant([1, 2, 3], [3])), types).graph;
+  return trace("example", (x, w) => add(softmax(matmul(x, w)), constant([1, 2, 3], [3])), exampleTypes).graph;
 }
 
 interface Way {
@@ -40,7 +42,10 @@ interface Way {
   readonly maximumBytes?: number;
 }
 
-/** Compiles and runs the example on a device of its own; gives its results, and how often the compiler ran. */
+/**
+ * Compiles and runs the example on a device of its own, or recalls it where it can; gives its results, and how often the
+ * compiler ran and whether it was recalled.
+ */
 async function run({ directory, target, leastMs = 0, options = {}, maximumBytes = 2 ** 22 }: Way) {
   let compiled = 0;
   const device = new CpuDevice({
@@ -54,7 +59,10 @@ async function run({ directory, target, leastMs = 0, options = {}, maximumBytes 
     stores: [new KeptPrograms({ directory, target, vectors: VECTORS, schedules: new ScheduleBook(), leastMs })],
     spawn: spawnWorkerThread,
   });
-  const executable = await device.compile(example(), options);
+  const { recipe } = options;
+  const recalled = recipe && (await device.recall(recipe, exampleTypes));
+  if (recalled !== undefined) assert.deepEqual(recalled.donations, options.donations ?? []);
+  const executable = recalled?.executable ?? (await device.compile(example(), options));
   const [x, w] = executable.parameterTypes.map((type) => device.tensor(type));
   const y = device.tensor(executable.resultTypes[0]);
   [x, w].forEach((tensor) => tensor.f32().forEach((_, i, all) => (all[i] = Math.sin(i))));
@@ -62,7 +70,7 @@ async function run({ directory, target, leastMs = 0, options = {}, maximumBytes 
   executable.run();
   const results = [...y.f32()];
   await device.close();
-  return { results, compiled };
+  return { results, compiled, ...(recipe && { isRecalled: recalled !== undefined }) };
 }
 
 async function keepAndFind(way: Way): Promise<void> {
@@ -84,6 +92,32 @@ test("a native program is compiled once, and found after that", { skip: whyNoNat
   for (const name of readdirSync(directory)) if (name.endsWith(".so")) rmSync(path.join(directory, name));
   assert.equal((await run({ directory, target })).compiled, 1, "a program without its library is made again");
   assert.equal(target.statistics.made, made + 1);
+});
+
+test("a program is recalled by its recipe, without its graph, until something of the recipe differs", async () => {
+  const modules = freshFolder();
+  mkdirSync(modules);
+  writeFileSync(path.join(modules, "model.ts"), "1");
+  const directory = freshFolder();
+  const recipe = { source: pathToFileURL(`${modules}/`).href, key: ["example", "1"] };
+  const way = { directory, target: wasmTarget, options: { recipe } };
+  const { results } = await run(way);
+  assert.deepEqual(await run(way), { results, compiled: 0, isRecalled: true });
+  const other = { ...way, options: { recipe: { ...recipe, key: ["example1"] } } };
+  // Its graph is known, so it is found by that, and then by the recipe, too.
+  assert.deepEqual(await run(other), { results, compiled: 0, isRecalled: false });
+  assert.deepEqual(await run(other), { results, compiled: 0, isRecalled: true });
+  writeFileSync(path.join(modules, "model.ts"), "12");
+  assert.deepEqual(await run(way), { results, compiled: 0, isRecalled: false });
+  assert.deepEqual(await run(way), { results, compiled: 0, isRecalled: true });
+  for (const name of readdirSync(directory)) {
+    if (name.endsWith(".program")) writeFileSync(path.join(directory, name), "damaged");
+  }
+  assert.deepEqual(await run(way), { results, compiled: 1, isRecalled: false });
+  for (const source of ["https://example.org/models/", `${recipe.source}none/`, ""]) {
+    const elsewhere = { ...way, options: { recipe: { ...recipe, source } } };
+    for (const _ of [1, 2]) assert.deepEqual(await run(elsewhere), { results, compiled: 0, isRecalled: false });
+  }
 });
 
 test("another memory is another program, for WebAssembly has its size in the code", async () => {
@@ -141,4 +175,9 @@ test("a kept program is read as it was written", () => {
   };
   const kept = { outline, code: Uint8Array.of(5, 6) };
   assert.deepEqual(decodeKept(encodeKept(kept)), kept);
+  const results = {
+    resultTypes: [tensorType("f32", []), tensorType("ternary5", [16, 20])],
+    donations: [{ parameter: 2, result: 1 }],
+  };
+  assert.deepEqual(decodeRecalled(encodeRecalled(results, kept)), { results, kept: encodeKept(kept) });
 });

@@ -1,12 +1,15 @@
 // A model's forward pass as a program that is bound to memory: tokens and positions go in, the state is updated where
-// it lies, and logits come out if they are wanted.
+// it lies, and logits come out if they are wanted. Tracing it takes as long as everything else of finding a program
+// that was compiled before, so the configuration of a model is a recipe for it (core/src/device.ts).
 
-import type { CacheDtype, Device, DeviceTensor, Executable, Tensor, TensorType, Tree } from "@fidelity/core";
-import { flattenTree, isTensorType, trace } from "@fidelity/core";
+import type { CacheDtype, Device, DeviceTensor, Executable, RecalledProgram, Recipe } from "@fidelity/core";
+import type { Tensor, TensorType, Tree } from "@fidelity/core";
+import { flattenTree, formatType, isTensorType, trace } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
 import type { DeviceParameters } from "../device_parameters.ts";
 import { orderedParameters } from "../device_parameters.ts";
+import { recipeOf } from "../model.ts";
 import type { Model } from "../model.ts";
 import { mapParameters } from "../parameters.ts";
 
@@ -58,11 +61,74 @@ export async function compileForward(
   state: BoundState,
   shape: ForwardShape,
 ): Promise<ForwardProgram> {
-  const { batch, length, withLogits, pagesPerSequence } = shape;
+  const weights = orderedParameters(model, parameters);
+  const { tokens: tokensType, places: placeTypes } = integersOf(shape);
+  const stateTypes = state.tensors.map(({ type }) => type);
+  const [position, ...pages] = placeTypes;
+  const types = [...weights.map(({ type }) => type), tokensType, ...stateTypes, position, ...pages];
+  const recipe = forwardRecipe(model, weights, stateTypes, shape);
+  const recalled = recipe && (await device.recall?.(recipe, types));
+  const { executable, donations } = recalled ?? (await traceForward(model, parameters, device, state, shape, recipe));
+  const owned: { free(): void }[] = [executable];
+  const free = (): void => {
+    for (const each of owned.splice(0).reverse()) each.free();
+  };
+  try {
+    const allocate = (type: TensorType): DeviceTensor => {
+      const tensor = device.tensor(type);
+      owned.push(tensor);
+      return tensor;
+    };
+    const tokens = allocate(tokensType);
+    const [position, table, rows] = placeTypes.map(allocate);
+    const inputs = [...weights, tokens, ...state.tensors, position];
+    if (table !== undefined) inputs.push(table, rows);
+    const given = new Map(donations.map(({ parameter, result }) => [result, inputs[parameter]]));
+    const results = executable.resultTypes.map((type, result) => given.get(result) ?? allocate(type));
+    const logits = results.find((_tensor, result) => !given.has(result));
+    executable.bind(inputs, results);
+    return { shape, executable, tokens, position, table, rows, logits, free };
+  } catch (error) {
+    free();
+    throw error;
+  }
+}
+
+/** The types of tokens, and of positions, tables and rows. */
+function integersOf({ batch, length, pagesPerSequence }: ForwardShape) {
   const integers = (...dims: number[]): TensorType => ({ dtype: "i32", shape: dims });
-  const tokensType = integers(batch, length);
+  const tokens = integers(batch, length);
   const places = [pagesPerSequence === undefined ? integers() : integers(batch)];
-  if (pagesPerSequence) places.push(integers(batch, pagesPerSequence), tokensType);
+  if (pagesPerSequence) places.push(integers(batch, pagesPerSequence), tokens);
+  return { tokens, places };
+}
+
+/** All that a program depends on; shapes of parameters follow from the configuration. */
+function forwardRecipe(
+  model: Model,
+  weights: readonly DeviceTensor[],
+  stateTypes: readonly TensorType[],
+  shape: ForwardShape,
+): Recipe | undefined {
+  const recipe = recipeOf(model);
+  if (recipe === undefined) return undefined;
+  const { batch, length, withLogits, pagesPerSequence = "one run" } = shape;
+  const dtypes = weights.map(({ type }) => type.dtype).join();
+  const states = stateTypes.map(formatType).join();
+  return { ...recipe, key: [...recipe.key, [batch, length, withLogits, pagesPerSequence].join(), dtypes, states] };
+}
+
+/** Traces and compiles it; each tensor of the state's results lies where that of the inputs does. */
+async function traceForward(
+  model: Model,
+  parameters: DeviceParameters,
+  device: Device,
+  state: BoundState,
+  shape: ForwardShape,
+  recipe: Recipe | undefined,
+): Promise<RecalledProgram> {
+  const { batch, length, withLogits, pagesPerSequence } = shape;
+  const { tokens: tokensType, places } = integersOf(shape);
   const name = length === 1 ? "step" : `prefill ${length}`;
   const types = mapParameters(model.parameters, (_spec, path) => parameters.get(path)!.type);
   // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
@@ -85,35 +151,7 @@ export async function compileForward(
     invariant(parameter >= 0, `the state of a ${model.architecture} model has no ${path}`);
     return [{ parameter, result }];
   });
-  const executable = await device.compile(traced.graph, { donations });
-  const owned: { free(): void }[] = [executable];
-  const free = (): void => {
-    for (const each of owned.splice(0).reverse()) each.free();
-  };
-  try {
-    const allocate = (type: TensorType): DeviceTensor => {
-      const tensor = device.tensor(type);
-      owned.push(tensor);
-      return tensor;
-    };
-    const tokens = allocate(tokensType);
-    const [position, table, rows] = places.map(allocate);
-    const logitsAt = traced.resultPaths.indexOf("logits");
-    const logits = logitsAt < 0 ? undefined : allocate(traced.graph.results[logitsAt].type);
-    const inputs = [...orderedParameters(model, parameters), tokens, ...state.tensors, position];
-    if (table !== undefined) inputs.push(table, rows);
-    const results = traced.resultPaths.map((path, result) => {
-      const donation = donations.find((candidate) => candidate.result === result);
-      const tensor = donation === undefined ? logits : inputs[donation.parameter];
-      invariant(tensor !== undefined, `the result ${path} has no tensor`);
-      return tensor;
-    });
-    executable.bind(inputs, results);
-    return { shape, executable, tokens, position, table, rows, logits, free };
-  } catch (error) {
-    free();
-    throw error;
-  }
+  return { executable: await device.compile(traced.graph, { donations, recipe }), donations };
 }
 
 /** What a leaf of a model's state holds: rows of a cache, one a token, or a state that does not grow; [batch, ...]. */
