@@ -146,7 +146,8 @@ export function advanceStates(
 function lowerOneStep(context: LowerContext, dims: ScanDims): void {
   const { batch, channels, states } = dims;
   const { lanes } = context;
-  const width = Math.max(1, Math.floor(context.chunkElements / states));
+  // An exponential is more than simple work: smaller chunks, which come out even among threads.
+  const width = Math.max(1, Math.floor(context.chunkElements / (2 * states)));
   const blocks = Math.ceil(channels / width);
   const buffers = [0, 1, 2, 3, 4, 5].map((i) => context.input(i));
   const results = [context.result(0), context.result(1)];
