@@ -55,6 +55,7 @@ describe("show", { concurrency: 2 }, () => {
     assert.match(stdout, /^\|-- blocks\.0 +blocks +10 tensors/m);
     assert.match(stdout, /^\|   \|-- mixer\.forget\.weight +ternary, ternary2x16 +\[16, 16\] +256 +\d+ B/m);
     assert.match(stdout, /^model\.dim +16$/m);
+    assert.match(stdout, /\nNext:\n {2}fidelity generate .*\n$/, "no program of others has such models");
   });
 
   test("a checkpoint: the optimiser's tensors as well, all float32", async () => {

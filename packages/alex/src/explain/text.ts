@@ -33,8 +33,8 @@ function summary({ name, target, graph, units, kernels, totals, memory, calls }:
   const { lanes, registers } = target;
   const lines = [
     `${name}, for vectors of ${lanes} float32 and ${registers} registers`,
-    `${graph.tracedOps} ops traced, ${graph.ops} after expansion, ${units.length} units, ${calls.length} calls of ` +
-      `${kernels.length} kernels`,
+    `${plural(graph.tracedOps, "op")} traced, ${graph.ops} after expansion, ${plural(units.length, "unit")}, ` +
+      `${plural(calls.length, "call")} of ${plural(kernels.length, "kernel")}`,
     `moves ${formatBytes(totals.bytes)}, computes ${formatOperations(totals.operations)}, needs ` +
       `${formatBytes(memory.arenaBytes)} for intermediate values`,
   ];
@@ -98,8 +98,12 @@ function formatSchedule({ stages, calls }: Explanation): string {
     return times.every((time) => time !== undefined) ? formatSeconds(times.reduce((a, b) => a + b, 0)) : "";
   };
   return table([
-    [`${parallel.length} stages for all members`, `${callsOf(parallel)} calls`, seconds(parallel)],
-    [`${serial.length} stages on one member, too small to share`, `${callsOf(serial)} calls`, seconds(serial)],
+    [`${plural(parallel.length, "stage")} for all members`, plural(callsOf(parallel), "call"), seconds(parallel)],
+    [
+      `${plural(serial.length, "stage")} on one member, too small to share`,
+      plural(callsOf(serial), "call"),
+      seconds(serial),
+    ],
   ]);
 }
 
@@ -188,6 +192,16 @@ function formatCeilings({ ceilings }: Explanation): string {
   ];
   const rows = threads === 1 ? rates.map((row) => row.slice(0, 2)) : rates;
   return table([["", "1 thread", ...(threads === 1 ? [] : [`${threads} threads`])], ...rows]);
+}
+
+/** `op` of one, `ops` of any other number. */
+export function noun(count: number, word: string): string {
+  return count === 1 ? word : `${word}s`;
+}
+
+/** `1 op`, `2 ops`. */
+export function plural(count: number, word: string): string {
+  return `${count} ${noun(count, word)}`;
 }
 
 /** `12.3 GB/s`. */

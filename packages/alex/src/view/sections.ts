@@ -4,7 +4,7 @@ import { formatBytes } from "@fidelity/units";
 import type { UnitExplanation } from "../explain/explanation.ts";
 import { foldUnits } from "../explain/sequences.ts";
 import type { UnitBlock } from "../explain/sequences.ts";
-import { formatOperations, formatSeconds } from "../explain/text.ts";
+import { formatOperations, formatSeconds, noun, plural } from "../explain/text.ts";
 import { CATEGORIES } from "./category.ts";
 import type { View, ViewKernel } from "./data.ts";
 import { element, escapeHtml, round } from "./html.ts";
@@ -43,14 +43,6 @@ export function renderHeader(view: View): string {
 
 function percent(share: number): string {
   return `${Math.round(100 * share)} %`;
-}
-
-function noun(count: number, word: string): string {
-  return count === 1 ? word : `${word}s`;
-}
-
-function plural(count: number, word: string): string {
-  return `${count} ${noun(count, word)}`;
 }
 
 /** A table row; the first cell is its head. Cells are HTML. */

@@ -1,6 +1,7 @@
 // What a file says of its model in rows of name and value: the card, the tokenizer, the configuration; and what can be
 // done with it next.
 
+import { namings } from "@fidelity/models";
 import type { FileDescription } from "../describe-file.ts";
 import { formatPlain, plural } from "../table.ts";
 
@@ -48,5 +49,7 @@ export function nextSteps({ path, format, architecture, tokenizer, problem }: Fi
   const use = generates
     ? `fidelity generate --model ${file}${vocabulary} --prompt "Once upon a time"`
     : `fidelity logits ${file} --tokens tokens.json --out vectors.f32`;
-  return [use, `fidelity convert ${file} ${format.startsWith("GGUF") ? "model.fid" : "model.gguf"}`];
+  if (format.startsWith("GGUF")) return [use, `fidelity convert ${file} model.fid`];
+  const isWritten = namings[architecture.name]?.gguf?.metadata !== undefined;
+  return isWritten ? [use, `fidelity convert ${file} model.gguf`] : [use];
 }
