@@ -13,6 +13,7 @@ import { cellBytes, elementSize, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
+import { askRow } from "./row_states.ts";
 
 /**
  * Most outputs of a row that one step computes together: as many rows of B are read side by side. Of narrow rows there
@@ -20,6 +21,8 @@ import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
  */
 const OUTPUTS = 4;
 const NARROW_SUMS = 4;
+/** Bytes that narrow rows are asked for ahead: one stream alone is followed too late. Several need no help. */
+const NARROW_AHEAD_BYTES = 16384;
 /** Rows of a plain B of 4-byte elements, times rows of x, that are scaled and added in one pass over the sums. */
 const SCALED_ROWS = 8;
 /** Bytes of a row of a strip, at most. */
@@ -140,6 +143,7 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
     const [xAt, bAt] = [k.offset(x, l, xBytes), k.offset(rows, l, bBytes)];
+    if (bBytes < bytes) askRow(k, bAt, NARROW_AHEAD_BYTES / 4, (step * bBytes) / 4);
     const left = Array.from({ length: m * unroll }, (_, i) => {
       const offset = (i % m) * xRowBytes + Math.floor(i / m) * vector.lanes * xBytes;
       return loadElement(k, product.xType, vector.lanes, xAt, offset);
