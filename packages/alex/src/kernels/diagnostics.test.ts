@@ -183,6 +183,11 @@ test("an error of kernels holds its diagnostics", () => {
   const error = new KernelError(diagnostics);
   assert.equal(error.diagnostics, diagnostics);
   assert.match(error.message, /^src\/k\.ts:2:10 FK004 y is not known/);
+  const lines = (count: number): string => Array.from({ length: count }, () => "out[0] = y;").join("\n");
+  const shown = (count: number): string => new KernelError(diagnosticsOf(inKernel(lines(count)))).message;
+  assert.match(shown(3), /:2:10 FK004[^]*\n\nsrc\/k\.ts:3:10 FK004[^]*\n\nsrc\/k\.ts:4:10 FK004/);
+  assert.match(shown(11), /:9:10 FK004[^]*\n\nand 3 more$/);
+  assert.doesNotMatch(shown(11), /:10:10/);
 });
 
 test("positions count from 1, and frames of long lines are cut", () => {

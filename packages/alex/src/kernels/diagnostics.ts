@@ -63,14 +63,20 @@ export interface Diagnostic extends Problem {
   readonly frame: string;
 }
 
-/** A kernel that cannot be compiled. `diagnostics` has every problem that was found, in the order of the text. */
+/** What a message tells of many problems. */
+const SHOWN_MAX = 8;
+
+/**
+ * A kernel that cannot be compiled. `diagnostics` has every problem that was found, in the order of the text; the
+ * message shows the first ones.
+ */
 export class KernelError extends FidelityError {
   readonly diagnostics: readonly Diagnostic[];
 
   constructor(diagnostics: readonly Diagnostic[]) {
-    const [first] = diagnostics;
-    const more = diagnostics.length > 1 ? `\n\nand ${diagnostics.length - 1} more` : "";
-    super(first === undefined ? "a kernel cannot be compiled" : formatDiagnostic(first) + more);
+    const shown = diagnostics.slice(0, SHOWN_MAX).map(formatDiagnostic);
+    if (diagnostics.length > SHOWN_MAX) shown.push(`and ${diagnostics.length - SHOWN_MAX} more`);
+    super(shown.length === 0 ? "a kernel cannot be compiled" : shown.join("\n\n"));
     this.diagnostics = diagnostics;
   }
 }

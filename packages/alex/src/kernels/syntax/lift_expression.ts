@@ -23,7 +23,7 @@ const INSTEAD: Readonly<Record<string, string>> = {
   AwaitExpression: "kernels compute; wait for data before calling them",
   AssignmentExpression: "make the assignment a statement of its own",
   UpdateExpression: "make it a statement of its own",
-  SequenceExpression: "write one statement for each",
+  SequenceExpression: "an element of a matrix is a[i][j]; several statements are written one by one",
   TemplateLiteral: "kernels have no text",
 };
 
