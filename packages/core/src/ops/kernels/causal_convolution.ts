@@ -85,8 +85,8 @@ export interface ConvolvedRows {
 }
 
 /**
- * `count` rows of results side by side, each the sum of `size` rows times their taps. Many taps are taken in a loop, for
- * one row only.
+ * `count` rows of results side by side, each the sum of `size` rows times their taps. Many taps are taken in a loop,
+ * for one row only.
  */
 export function convolveRows(
   k: KernelBuilder,
