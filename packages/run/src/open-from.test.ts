@@ -93,7 +93,7 @@ test("what is missing, or is no model, is refused by name", async () => {
 });
 
 test("what has no room is refused before a tensor is fetched", async () => {
-  const sizes = { contextLength: 2 ** 24, layerCount: 32 }; // 1 KiB a token
+  const sizes = { contextLength: 2 ** 24, layerCount: 256 }; // 8 KiB a token, 128 GiB in all
   await saveModel(path("long.fid"), { ...tinyModel(device, "llama", sizes), packed: false });
   await convertModel(path("long.fid"), path("long.gguf"), { format: "gguf" });
   const refused = /needs [^]*, have [^]*weights[^]*try: /;
@@ -101,7 +101,7 @@ test("what has no room is refused before a tensor is fetched", async () => {
     const context = sizes.contextLength;
     await assert.rejects(openFrom(distant(name), { device, context }), refused);
     await assert.rejects(open(path(name), { device, context }), refused);
-    const many = open(path(name), { device, context: 2 ** 14, parallel: 1000 });
+    const many = open(path(name), { device, context: 2 ** 20, parallel: 1000 });
     await assert.rejects(many, /needs [^]*1000 generations at a time[^]*parallel: 1/);
   }
   const source = distant("long.fid");
