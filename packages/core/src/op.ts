@@ -71,6 +71,8 @@ export interface VectorTarget {
   readonly registers?: number;
   /** Entries of the largest table of bytes that one instruction looks up (`lookup` in loop/ir.ts); 16 unless said. */
   readonly lookupEntries?: number;
+  /** Whether `permute` of a vector of i16 is one instruction, of which as many start as of `dot4`; not unless said. */
+  readonly permutes?: boolean;
   /** Whether `dot4` is one instruction, or takes no longer than `dot2` and an addition; unless said, it is. */
   readonly dot4?: boolean;
   /** Whether there are matrix registers (`TileInst` in loop/ir.ts); not unless said. */
@@ -118,6 +120,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
   return {
     registers: DEFAULT_REGISTERS,
     lookupEntries: DEFAULT_LOOKUP_ENTRIES,
+    permutes: false,
     dot4: true,
     tiles: false,
     halves: false,

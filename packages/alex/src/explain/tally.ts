@@ -181,6 +181,9 @@ class Tally {
       own[SLOT.int8]! += 8 * inst.result.type.lanes;
     } else if (inst.op === "dot2") {
       own[SLOT.int8]! += 4 * inst.result.type.lanes;
+    } else if (inst.op === "permute") {
+      // Each lane looks up the sum of three products of bytes: ternary_triples.ts of core.
+      own[SLOT.int8]! += 6 * inst.result.type.lanes;
     } else if (inst.op === "tile_multiply") {
       own[SLOT.int8]! += 2 * TILE.rows * (TILE.rowBytes / 4) * TILE.rowBytes;
     } else if ("result" in inst) {

@@ -332,6 +332,7 @@ class NodeContext implements LowerContext {
   readonly joinsVectors: boolean;
   readonly registers: number;
   readonly lookupEntries: number;
+  readonly permutes: boolean;
   readonly dot4: boolean;
   readonly tiles: boolean;
   readonly halves: boolean;
@@ -354,6 +355,7 @@ class NodeContext implements LowerContext {
     this.joinsVectors = joinsVectors;
     this.registers = registers;
     this.lookupEntries = lookupEntries;
+    this.permutes = target.permutes;
     this.dot4 = dot4;
     this.tiles = tiles;
     this.halves = target.halves;

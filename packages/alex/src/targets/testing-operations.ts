@@ -36,6 +36,7 @@ export function operationCases(vectorBytes: VectorBytes): OperationCases {
   maker.widths();
   maker.cells();
   maker.lookups();
+  maker.permutes();
   return { cases: maker.cases, inputs: maker.inputs, bufferBytes: maker.bufferBytes };
 }
 
@@ -335,6 +336,13 @@ class CaseMaker {
         this.#keep(k, k.lookup(k.binary("xor", bytes, k.constant(bytes.type, 0x5a)), table), output, 1);
       });
     }
+  }
+
+  permutes(): void {
+    this.#add("lanes permuted by indices of which the high bits do not count", "permute", (k, input, output) => {
+      const type = this.#vector.i16;
+      this.#operands(k, type, input).forEach(([a, b], i) => this.#keep(k, k.permute(a, b), output, i));
+    });
   }
 
   cells(): void {

@@ -190,6 +190,11 @@ export class KernelBuilder {
     return this.#push({ op: "lookup", a, table, result: this.#fresh(a.type) });
   }
 
+  /** The lanes of `table` that `indices` name, modulo the number of lanes: both vectors of i16. */
+  permute(table: LoopValue, indices: LoopValue): LoopValue {
+    return this.#push({ op: "permute", a: table, b: indices, result: this.#fresh(table.type) });
+  }
+
   narrow(a: LoopValue, b: LoopValue): LoopValue {
     const kind = a.type.kind === "f64" ? "f32" : a.type.kind === "i32" ? "i16" : "i8";
     return this.#push({ op: "narrow", a, b, result: this.#fresh(loopType(kind, a.type.lanes * 2)) });

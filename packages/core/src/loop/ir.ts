@@ -151,6 +151,8 @@ export type LoopInst =
       readonly table: readonly number[];
       readonly result: LoopValue;
     }
+  /** i16 lane i: lane b[i] of a, b[i] modulo the number of lanes, a power of two. */
+  | { readonly op: "permute"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** i32 pairs to i16, or i16 pairs to i8, saturating, or f64 pairs to f32: lanes of a, then of b. */
   | { readonly op: "narrow"; readonly a: LoopValue; readonly b: LoopValue; readonly result: LoopValue }
   /** The low or high half of the lanes, twice as wide: i8 to i16, i16 to i32, f32 to f64. */

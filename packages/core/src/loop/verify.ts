@@ -238,6 +238,11 @@ class KernelVerifier {
         );
         this.#checkType(inst.a, loopType(type.kind === "i16" ? "i8" : "i16", type.lanes * 2));
         return this.#checkType(inst.b, inst.a.type);
+      case "permute":
+        this.#check(type.kind === "i16" && type.lanes > 1, "permute gives a vector of i16");
+        this.#check(Number.isInteger(Math.log2(type.lanes)), "permute is of a power of two of lanes");
+        this.#checkType(inst.a, type);
+        return this.#checkType(inst.b, type);
       case "lookup":
         this.#checkType(inst.a, type);
         return this.#table(type, inst.table);

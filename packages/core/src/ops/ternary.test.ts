@@ -216,6 +216,32 @@ void test("ternary_linear: integer sums times both scales", () => {
   }
 });
 
+/** Where look-ups of three weights take the place of products: with rows, vectors, lines and strips left over. */
+void test("ternary_linear: sums that are looked up", () => {
+  const target: VectorTarget = { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 128, permutes: true };
+  const op = ternaryLinearOp as unknown as OpDef;
+  for (const [[m, n, k], dtype] of [
+    [[66, 1056, 269], "ternary5"],
+    [[65, 1024, 252], "ternary"],
+  ] as const) {
+    const random = seededRandom(n + k);
+    const x = randomHost({ dtype: "q8", shape: [m, k] }, random);
+    const w = randomHost({ dtype, shape: [n, k] }, random);
+    // One row and one column have the longest sums that there are.
+    x.data.fill(-128, 0, k);
+    w.data.fill(1, 0, k);
+    const [y] = runKernels(op, [x, w], {}, target.lanes, target);
+    for (let row = 0; row < m; row++) {
+      for (let output = 0; output < n; output += row < 2 ? 1 : 29) {
+        let sum = 0;
+        for (let i = 0; i < k; i++) sum += x.data[row * k + i]! * w.data[output * k + i]!;
+        const scale = Math.fround(Math.fround(x.scales![row]!) * Math.fround(w.scales![0]!));
+        assert.equal(y!.data[row * n + output], Math.fround(sum * scale), `${row} ${output} of ${m} ${n} ${k}`);
+      }
+    }
+  }
+});
+
 void test("ternary_linear: the most negative code and the longest sums are exact", () => {
   const k = 512;
   const x: HostTensor = {

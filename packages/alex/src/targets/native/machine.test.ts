@@ -13,7 +13,10 @@ const NEHALEM = "flags\t\t: fpu sse sse2 ssse3 sse4_1 sse4_2\n";
 
 test("a processor's flags give the best machine that it is", () => {
   const nameOf = (architecture: string, cpuInfo: string): string => machineFromCpuInfo(architecture, cpuInfo).name;
-  assert.equal(nameOf("x64", EPYC), "x86-64-v4+avx512vnni+avx512vbmi+avx512bf16+gfni");
+  const name = "x86-64-v4+avx512vnni+avx512vbmi+avx512bf16+gfni";
+  assert.equal(nameOf("x64", EPYC), name);
+  assert.equal(nameOf("x64", `vendor_id\t: AuthenticAMD\n${EPYC}`), `${name}+fast-variable-crosslane-shuffle`);
+  assert.equal(nameOf("x64", `vendor_id\t: AuthenticAMD\n${HASWELL}`), "x86-64-v3");
   assert.equal(nameOf("x64", HASWELL), "x86-64-v3");
   assert.equal(nameOf("x64", NEHALEM), "x86-64+ssse3+sse4.1");
   assert.equal(nameOf("x64", ""), "x86-64");

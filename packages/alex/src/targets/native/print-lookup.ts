@@ -8,6 +8,7 @@ import type { CodeMachine } from "./machine.ts";
 import type { Printer } from "./print-operation.ts";
 import { constantAttribute, mlirType } from "./print-type.ts";
 
+type Permute = Extract<LoopInst, { readonly op: "permute" }>;
 type Lookup = Extract<LoopInst, { readonly op: "lookup" }>;
 
 /** The bytes of one instruction's table at an index whose high bits do not count; names in, name out. */
@@ -130,6 +131,32 @@ function printByLane(out: Printer, lanes: number, index: string, table: readonly
     const wide = out.define(`arith.extui ${at} : i8 to i32`);
     const byte = out.define(`vector.extractelement ${entries}[${wide} : i32] : ${bytes}`);
     whole = out.define(`vector.insert ${byte}, ${whole} [${lane}] : i8 into vector<${lanes}xi8>`);
+  }
+  return whole;
+}
+
+/** Names of vpermw by the number of lanes. */
+const VPERMW: Readonly<Record<number, string>> = {
+  8: "llvm.x86.avx512.permvar.hi.128",
+  16: "llvm.x86.avx512.permvar.hi.256",
+  32: "llvm.x86.avx512.permvar.hi.512",
+};
+
+/** Lanes of one vector that another's lanes name: vpermw (AVX-512), elsewhere lane by lane. */
+export function printPermute({ a, b, result }: Permute, out: Printer): string {
+  const { lanes } = result.type;
+  const [table, indices] = [out.name(a), out.name(b)];
+  const type = mlirType(result.type);
+  const name = VPERMW[lanes];
+  if (out.machine.features.has("avx512bw") && name !== undefined) return intrinsic(out, name, [table, indices], type);
+  const mask = out.define(`arith.constant ${constantAttribute(result.type, lanes - 1)}`);
+  const low = out.define(`arith.andi ${indices}, ${mask} : ${type}`);
+  let whole = table;
+  for (let lane = 0; lane < lanes; lane++) {
+    const at = out.define(`vector.extract ${low}[${lane}] : i16 from ${type}`);
+    const wide = out.define(`arith.extui ${at} : i16 to i32`);
+    const value = out.define(`vector.extractelement ${table}[${wide} : i32] : ${type}`);
+    whole = out.define(`vector.insert ${value}, ${whole} [${lane}] : i16 into ${type}`);
   }
   return whole;
 }

@@ -8,7 +8,7 @@ import type { BinaryOp, LoopInst, LoopType, LoopValue, MemoryKind } from "@fidel
 import type { PureInst } from "../uses.ts";
 import { printDot2, printDot4 } from "./dot4.ts";
 import { NativeTargetError } from "./errors.ts";
-import { printLookup } from "./print-lookup.ts";
+import { printLookup, printPermute } from "./print-lookup.ts";
 import type { CodeMachine } from "./machine.ts";
 import { LANE_BITS, constantAttribute, isFloat, isWide, mlirType, vectorOf } from "./print-type.ts";
 
@@ -77,6 +77,8 @@ export function printOperation(inst: PureInst, out: Printer): string {
       return printDot2(inst, out);
     case "lookup":
       return printLookup(inst, out);
+    case "permute":
+      return printPermute(inst, out);
     case "narrow":
       return printNarrow(inst, out);
     case "widen":

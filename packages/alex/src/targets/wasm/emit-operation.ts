@@ -108,6 +108,8 @@ export function emitOperation(inst: PureInst | StoreInst, stack: OperandStack, b
       return emitDot(inst, stack);
     case "lookup":
       return emitLookup(inst, stack);
+    case "permute":
+      return emitPermute(inst, stack);
     case "narrow":
       return emitNarrow(inst, stack);
     case "widen":
@@ -314,6 +316,22 @@ function emitLookup({ a, table }: Inst<"lookup">, stack: OperandStack): void {
     body.op(table.length === 16 ? SIMD.i8x16RelaxedSwizzle : SIMD.swizzle);
     if (part > 0) body.op(SIMD.or);
   }
+}
+
+/** A swizzle of bytes: lane n is the bytes 2n and 2n + 1. */
+function emitPermute({ a, b }: Inst<"permute">, stack: OperandStack): void {
+  const { body } = stack;
+  if (vectorShape(a.type) !== "i16x8") throw new WasmTargetError("lanes are permuted in vectors of 8 i16");
+  const pushRepeated = (low: number, high: number): void =>
+    stack.pushBytes(Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? low : high)));
+  stack.push(a);
+  stack.push(b);
+  pushRepeated(7, 0);
+  body.op(SIMD.and);
+  pushRepeated(2, 2);
+  body.op(BINARY.i16x8.mul);
+  pushRepeated(0, 1);
+  body.op(BINARY.i16x8.add).op(SIMD.swizzle);
 }
 
 function emitNarrow(inst: Inst<"narrow">, stack: OperandStack): void {

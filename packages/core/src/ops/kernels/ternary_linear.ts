@@ -3,7 +3,8 @@
 //
 // Few rows of activations (decoding) use codes as they come, straight from memory: ternary_packed.ts. Many rows share
 // blocks of codes that are unpacked to bytes in scratch: ternary_panel.ts with vectors, ternary_tiles.ts with matrix
-// registers. Sums are exact in int32, so that all ways give the same bits.
+// registers; where vectors are permuted quickly, sums of three are looked up instead: ternary_triples.ts. Sums are exact
+// in int32, so that all ways give the same bits.
 
 import type { LowerContext } from "../../op.ts";
 import { isTernary } from "../../dtype.ts";
@@ -15,6 +16,7 @@ import { fitsPacked, lowerPacked } from "./ternary_packed.ts";
 import { lowerPanels } from "./ternary_panel.ts";
 import { fitsRow, lowerRow } from "./ternary_row.ts";
 import { lowerTiles } from "./ternary_tiles.ts";
+import { fitsTriples, lowerTriples } from "./ternary_triples.ts";
 
 export function lowerTernaryLinear(context: LowerContext): void {
   const [x, w] = context.node.inputs;
@@ -25,5 +27,6 @@ export function lowerTernaryLinear(context: LowerContext): void {
   if (fitsRow(shapes)) lowerRow(shapes);
   else if (fitsPacked(shapes)) lowerPacked(shapes);
   else if (context.tiles) lowerTiles(shapes);
+  else if (fitsTriples(shapes)) lowerTriples(shapes);
   else lowerPanels(shapes);
 }
