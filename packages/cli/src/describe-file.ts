@@ -3,16 +3,9 @@
 // file, which has no list of them, are counted off over mapped pages that nobody touches.
 
 import { bestTarget } from "@fidelity/alex/node";
-import {
-  changedComponents,
-  containerMap,
-  ContainerReader,
-  openHttpSource,
-  SharedArena,
-  WASM_PAGE_BYTES,
-} from "@fidelity/barewire";
+import { changedComponents, containerMap, ContainerReader, openHttpSource } from "@fidelity/barewire";
 import type { ContainerHeader, MemoryMap } from "@fidelity/barewire";
-import { mapFile, readContainerVersions } from "@fidelity/barewire/node";
+import { readContainerVersions } from "@fidelity/barewire/node";
 import { readLlama2c } from "@fidelity/formats";
 import type { GgufSource, SourceTensor, TensorSource } from "@fidelity/formats";
 import { openOnnx, openSafetensors, openSafetensorsIndex } from "@fidelity/formats/node";
@@ -27,6 +20,7 @@ import {
   fidelityInfo,
   memoryFit,
   openForeignModel,
+  withMappedFile,
 } from "@fidelity/run/node";
 import type { AboutModel, CardValue, MemoryFit, ModelInfo, VocabularyInfo } from "@fidelity/run/node";
 import { FidelityError } from "@fidelity/units";
@@ -227,10 +221,7 @@ function describeVersion(header: ContainerHeader, before: ContainerHeader | unde
 }
 
 function describeLlama2c({ path, sizeBytes }: IdentifiedFile): FileDescription {
-  const maximumBytes = WASM_PAGE_BYTES * (Math.ceil(sizeBytes / WASM_PAGE_BYTES) + 2);
-  using arena = SharedArena.create({ initialBytes: WASM_PAGE_BYTES, maximumBytes });
-  using file = mapFile(path, arena);
-  const { config, tensors } = readLlama2c(file.region.u8() as Uint8Array, path);
+  const { config, tensors } = withMappedFile(path, ({ region }) => readLlama2c(region.u8() as Uint8Array, path));
   const components = componentsOf(tensors);
   return {
     path,

@@ -18,7 +18,7 @@ export { describeForeign, describeModel, fidelityInfo, OpenModel, openModel, sav
 export type { ModelInfo, OpenModelOptions, SaveModelInput, TensorInfo } from "./model-file.node.ts";
 export { languageModelOf, open } from "./open.node.ts";
 export type { OpenOptions } from "./open.node.ts";
-export { copyTensor, withContainer } from "./parameter-file.node.ts";
+export { copyTensor, withContainer, withMappedFile } from "./parameter-file.node.ts";
 export { componentsOf, OPTIMIZER_PREFIX, tensorInput } from "./stored-model.ts";
 export { versions } from "./versions.node.ts";
 export type { Versions } from "./versions.node.ts";

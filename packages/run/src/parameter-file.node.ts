@@ -1,7 +1,7 @@
 // Containers with parameters on disk: model files and checkpoints.
 
 import { statSync } from "node:fs";
-import { SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
+import { MEMORY64_BYTES_MAX, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import { mapFile, openContainer, toFileError } from "@fidelity/barewire/node";
 import type { MappedFile, OpenContainer } from "@fidelity/barewire/node";
 import { formatType, storageBytes } from "@fidelity/core";
@@ -30,8 +30,10 @@ export function arenaFor(path: string): SharedArena {
   } catch (error) {
     throw toFileError(error, "read", path);
   }
-  // A page for what comes before the first allocation, and one for the alignment of the file's.
-  return SharedArena.create({ initialBytes: 0, maximumBytes: sizeBytes + 3 * WASM_PAGE_BYTES });
+  // A page for what comes before the first allocation, and one for the alignment of the file's; mappings of 2 MiB and
+  // more lie at multiples of that, and so take up to three times their size of what is only addresses.
+  const maximumBytes = Math.min(3 * (sizeBytes + WASM_PAGE_BYTES), MEMORY64_BYTES_MAX);
+  return SharedArena.create({ initialBytes: 0, maximumBytes });
 }
 
 /** Copies a stored tensor to a device's. Both have the same type. */

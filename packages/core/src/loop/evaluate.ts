@@ -190,10 +190,8 @@ class KernelEvaluator {
       }
       case "lookup":
         return this.#get(inst.a).map((index) => wrap(inst.table[index & (inst.table.length - 1)]));
-      case "permute": {
-        const table = this.#get(inst.a);
-        return this.#get(inst.b).map((index) => table[index & (table.length - 1)]);
-      }
+      case "permute":
+        return this.#get(inst.b).map((index) => this.#get(inst.a)[index & (type.lanes - 1)]);
       case "narrow":
         return [...this.#get(inst.a), ...this.#get(inst.b)].map((lane) => saturateLane(type.kind, lane));
       case "widen": {

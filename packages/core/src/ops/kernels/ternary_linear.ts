@@ -3,8 +3,8 @@
 //
 // Few rows of activations (decoding) use codes as they come, straight from memory: ternary_packed.ts. Many rows share
 // blocks of codes that are unpacked to bytes in scratch: ternary_panel.ts with vectors, ternary_tiles.ts with matrix
-// registers; where vectors are permuted quickly, sums of three are looked up instead: ternary_triples.ts. Sums are exact
-// in int32, so that all ways give the same bits.
+// registers; where vectors are permuted quickly, sums of three are looked up: ternary_triples.ts. Sums are exact in
+// int32, so that all ways give the same bits.
 
 import type { LowerContext } from "../../op.ts";
 import { isTernary } from "../../dtype.ts";
