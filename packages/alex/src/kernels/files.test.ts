@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { KernelError, precompileKernel } from "./index.compile.ts";
 import { matrix, precompiledKernel, ternary, vector } from "./index.ts";
 import { kernelsPlugin, loadKernels } from "./index.node.ts";
@@ -98,9 +99,9 @@ test("the plugin points bundlers at what is wrong", () => {
 test("for esbuild, the plugin loads files and gives errors with their place", async () => {
   const loads: ((args: { path: string }) => Promise<unknown>)[] = [];
   kernelsPlugin().setup({ onLoad: (_options, load) => void loads.push(load) });
-  const path = new URL("../../../../examples/ternary-accumulate.ts", import.meta.url).pathname;
+  const path = fileURLToPath(new URL("../../../../examples/ternary-accumulate.ts", import.meta.url));
   const loaded = (await loads[0]!({ path })) as { contents: string; loader: string };
   assert.equal(loaded.loader, "ts");
   assert.match(loaded.contents, /\$precompiled\(kernel\(function ternaryAccumulate/);
-  assert.equal(await loads[0]!({ path: new URL("kernel.ts", import.meta.url).pathname }), undefined);
+  assert.equal(await loads[0]!({ path: fileURLToPath(new URL("kernel.ts", import.meta.url)) }), undefined);
 });
