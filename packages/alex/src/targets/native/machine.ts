@@ -42,7 +42,8 @@ const X86_V4 = [...X86_V3, "avx512f", "avx512bw", "avx512dq", "avx512vl"];
 
 /**
  * LLVM's name for processors on which permutations of a vector by another cost what simple operations cost. None says
- * so of itself: AMD's with AVX-512 start two vpermw a cycle (measured), as many as vpdpbusd; Intel's start one.
+ * so of itself: AMD's Zen 5 starts two vpermw a cycle (measured), as many as vpdpbusd, and of those with AVX-512 before
+ * it the same is taken to hold; Intel's start one.
  */
 const FAST_PERMUTES = "fast-variable-crosslane-shuffle";
 

@@ -153,7 +153,7 @@ function stepsOf({ context, quads }: TernaryShapes): readonly (readonly number[]
 }
 
 /** Four activations of a row and a plane of a group of columns, repeated in each word. */
-function activationsOf(
+export function activationsOf(
   k: KernelBuilder,
   { quads, lanes, x, w }: TernaryShapes,
   group: LoopValue,

@@ -16,7 +16,7 @@ import type { Places } from "./places.ts";
 import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { productDecoding } from "./ternary_decoding.ts";
-import { weightsPerChunk } from "./ternary_packed.ts";
+import { activationsOf, weightsPerChunk } from "./ternary_packed.ts";
 
 /** Vectors whose products meet the same activations; those that an engine joins count as one. */
 const VECTORS = 4;
@@ -92,12 +92,7 @@ function blockSums(
     const sums = [...carried];
     const codes = k.offset(x, group, w.groupColumns);
     const at = k.offset(block, group, GROUP_BYTES);
-    const loaded = new Map<number, LoopValue>();
-    const activations = (plane: number): LoopValue => {
-      const four = loaded.get(plane) ?? k.loadSplat(words, codes, 4 * plane);
-      loaded.set(plane, four);
-      return four;
-    };
+    const activations = activationsOf(k, shapes, codes);
     for (let first = 0; first < count; first += joined) {
       const step = Array.from({ length: joined }, (_, i) => first + i);
       const decoded = step.map((vector) => {
@@ -108,8 +103,8 @@ function blockSums(
       for (const { plane, weight } of terms) {
         const of = decoded.map((one) => one.next().value!);
         for (const [i, vector] of step.entries()) {
-          if (weight === 1) larger[i] = dotWords(k, activations(plane), of[i]!, larger[i]!);
-          else sums[vector] = dotWords(k, activations(plane), of[i]!, sums[vector]!);
+          if (weight === 1) larger[i] = dotWords(k, activations(0, plane), of[i]!, larger[i]!);
+          else sums[vector] = dotWords(k, activations(0, plane), of[i]!, sums[vector]!);
         }
       }
       for (const [i, vector] of step.entries()) {

@@ -1,10 +1,10 @@
 // Ternary weights times many rows of activations where a vector of 16-bit lanes is permuted as fast as bytes are
 // multiplied. Three codes are one of 27 cases. For three columns of a row of activations a vector, the table, holds the
 // sum q0 t0 + q1 t1 + q2 t2 of each case; the cases of 32 rows of weights are 32 indices into it. So a permutation and
-// an addition do 96 multiply-adds, where dot4 does 64, and additions start beside what is permuted: on Zen 5 the inner
-// loop does 1140 GOP/s, where the peak of dot4 is 964. Look-ups in place of products are the idea of T-MAC (Wei et al.
-// 2024, arXiv 2407.00088), whose tables have 16 bytes and are rounded; these have 32 entries of 16 bits, and sums stay
-// exact.
+// an addition do 96 multiply-adds, where dot4 does 64, and additions start beside what is permuted: on Zen 5 a product
+// with 128 rows does 976 GOP/s, all included, where the peak of dot4 is 975. Look-ups in place of products are the idea
+// of T-MAC (Wei et al. 2024, arXiv 2407.00088), whose tables have 16 bytes and are rounded; these have 32 entries of 16
+// bits, and sums stay exact.
 //
 // Weights become indices once a call: a step is three lines of four columns (ternary_codes.ts: a line is a group's
 // plane), so four triples, column j of each line; a word of 16 bits holds the indices of two, of which a permutation
