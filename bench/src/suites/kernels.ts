@@ -24,13 +24,10 @@ import { fileURLToPath } from "node:url";
 import { createDevice } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import {
-  attention,
   crossEntropy,
-  emit,
   linearRecurrence,
   matmul,
   mul,
-  OPS,
   quantizeActivations,
   rmsNorm,
   silu,
@@ -40,7 +37,7 @@ import {
   ternaryLinear,
   trace,
 } from "@fidelity/core";
-import type { Graph, Tensor, TernaryDtype } from "@fidelity/core";
+import type { CompileOptions, Graph, Tensor, TernaryDtype } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { ceilingName, ceilingSource, hasTiles } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
@@ -51,6 +48,7 @@ import type { BlasProduct } from "../peers/openblas.ts";
 import { randomTensor } from "../random-tensor.ts";
 import { makeRow } from "../row.ts";
 import type { RowPlan } from "../row.ts";
+import { attentionCases } from "./attention-cases.ts";
 import { narrowProducts } from "./narrow-products.ts";
 import { stateRecurrences } from "./state-recurrences.ts";
 
@@ -66,6 +64,8 @@ export interface KernelCase {
   readonly position?: number;
   /** Bounds of the values of inputs, one after the other; 0 and 1 unless said. */
   readonly ranges?: readonly (readonly [low: number, high: number])[];
+  /** Results that are computed in place, in the tensors of parameters. */
+  readonly donations?: CompileOptions["donations"];
   /** A product that OpenBLAS computes on the same operands. */
   readonly product?: BlasProduct;
   /** Another case of the group that it is compared with. */
@@ -161,10 +161,13 @@ function peerOf(name: string): string {
 
 /** A source of the case and, for a product where OpenBLAS is installed, one of that. */
 async function caseSources(bench: Bench, device: CpuDevice, kernelCase: KernelCase): Promise<Source[]> {
-  const { name, graph, work, product, position = 0, ranges = [] } = kernelCase;
-  const executable = await device.compile(graph);
+  const { name, graph, work, product, position = 0, ranges = [], donations = [] } = kernelCase;
+  const executable = await device.compile(graph, { donations });
   const parameters = executable.parameterTypes.map((type, i) => randomTensor(device, type, i, position, ranges[i]));
-  const results = executable.resultTypes.map((type) => device.tensor(type));
+  const results = executable.resultTypes.map((type, i) => {
+    const place = donations.find(({ result }) => result === i);
+    return place === undefined ? device.tensor(type) : parameters[place.parameter];
+  });
   executable.bind(parameters, results);
   const own = repeated(name, work, bench.sampleMs, () => executable.run());
   const blas = product && openBlas();
@@ -289,99 +292,13 @@ function rowProduct(n: number, k: number, transposeB: boolean): KernelCase {
   return { name, graph, work: 4 * n * k, ceiling: { kind: "read", sizeBytes: 4 * n * k } };
 }
 
-interface AttentionShape {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly size: number;
-  readonly capacity: number;
-  readonly keyHeads: number;
-}
-
-/** The training suite's, a long sequence, and a token over a cache; the rows of the loss. */
-function attentions(quick: boolean): KernelCase[] {
-  const training = { batch: 16, time: 128, heads: 4, size: 32, capacity: 128, keyHeads: 4 };
-  const long = { batch: 1, time: quick ? 256 : 1024, heads: 8, size: 64, capacity: quick ? 256 : 1024, keyHeads: 4 };
-  const token = { batch: 1, time: 1, heads: 20, size: 128, capacity: quick ? 512 : 8192, keyHeads: 5 };
-  return [
-    ...[training, long].flatMap((shape) => [attentionCase(shape), attentionGradCase(shape)]),
-    tokenCase(token),
-    ...(quick ? [] : [tokenCase({ ...token, capacity: 32768 })]),
-    rowProduct(quick ? 1024 : 8192, 2560, true),
-    rowProduct(quick ? 1024 : 8192, 2560, false),
-    lossCase(1024, 256),
-  ];
-}
-
-const namesOf = ({ batch, time, heads, size, capacity }: AttentionShape): string =>
-  `${batch}x${time}x${heads}x${size} over ${capacity}`;
-
-/** Pairs of queries and keys that they see, the last query being at the cache's end. */
-function pairsOf({ batch, time, heads, capacity }: AttentionShape): number {
-  return batch * heads * (time * (capacity - time) + (time * (time + 1)) / 2);
-}
-
-/** Operations of a pair besides those of the products; see above. */
-const [PAIR_OPERATIONS, PAIR_GRAD_OPERATIONS] = [32, 32];
+/** Operations of a number, besides those of products; see above. */
 const [SOFTMAX_OPERATIONS, LOSS_OPERATIONS, SILU_MUL_OPERATIONS] = [34, 36, 36];
 
-function attentionTypes({ batch, time, heads, size, capacity, keyHeads }: AttentionShape) {
-  return {
-    q: tensorType("f32", [batch, time, heads, size]),
-    kv: tensorType("f32", [batch, capacity, keyHeads, size]),
-    lse: tensorType("f32", [batch, heads, time]),
-    delta: tensorType("f32", [batch, time, heads]),
-    position: tensorType("i32", []),
-  };
-}
-
-function attentionGraph(shape: AttentionShape): Graph {
-  const { q, kv, position } = attentionTypes(shape);
-  const run = (query: F32, keys: F32, values: F32, at: Tensor<readonly [], "i32">): Tensor[] => {
-    const { output, logSumExp } = attention(query, keys, values, at);
-    return [output, logSumExp];
-  };
-  return trace("attention", run, [q, kv, kv, position]).graph;
-}
-
-function attentionCase(shape: AttentionShape): KernelCase {
-  const work = pairsOf(shape) * (4 * shape.size + PAIR_OPERATIONS);
-  return {
-    name: `attention ${namesOf(shape)}`,
-    graph: attentionGraph(shape),
-    work,
-    ceiling: PEAK,
-    position: shape.capacity - shape.time,
-  };
-}
-
-/** One query reads all keys and values once. */
-function tokenCase(shape: AttentionShape): KernelCase {
-  const cacheBytes = 2 * shape.capacity * shape.keyHeads * shape.size * 4;
-  return {
-    name: `attention ${namesOf(shape)}`,
-    graph: attentionGraph(shape),
-    work: cacheBytes,
-    ceiling: { kind: "read", sizeBytes: cacheBytes },
-    position: shape.capacity - 1,
-  };
-}
-
-function attentionGradCase(shape: AttentionShape): KernelCase {
-  const { q, kv, lse, delta, position } = attentionTypes(shape);
-  const attrs = { scale: 1 / Math.sqrt(shape.size) };
-  const { graph } = trace(
-    "attention_grad",
-    (inputs: readonly Tensor[]) => [...emit(OPS.attention_grad, inputs, attrs)],
-    [[q, kv, kv, lse, q, delta, position]],
-  );
-  return {
-    name: `attention_grad ${namesOf(shape)}`,
-    graph,
-    work: pairsOf(shape) * (10 * shape.size + PAIR_GRAD_OPERATIONS),
-    ceiling: PEAK,
-    position: shape.capacity - shape.time,
-  };
+/** Attention; rows of activations times a dense weight; the rows of the loss. */
+function attentions(quick: boolean): KernelCase[] {
+  const rows = quick ? 1024 : 8192;
+  return [...attentionCases(quick), rowProduct(rows, 2560, true), rowProduct(rows, 2560, false), lossCase(1024, 256)];
 }
 
 function lossCase(rows: number, classes: number): KernelCase {

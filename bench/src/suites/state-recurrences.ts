@@ -8,7 +8,9 @@
 // The delta rule is counted step by step; its kernels take chunks of steps as products of matrices, which need fewer
 // operations (a tenth to a quarter, at this size), so that more than all of the ceiling is possible.
 // A token passes over the state once: a selective scan computes (its exponentials), a delta rule reads and writes.
-// Short convolutions are bound by memory.
+// Short convolutions are bound by memory. States of tokens are updated in place, as decoding does it. A token is bound by
+// memory where the states of a model's layers, read and written in turn
+// with its weights in between, fit in no cache: `x N states`.
 
 import { emit, OPS, storageBytes, tensorType, trace } from "@fidelity/core";
 import type { OpDef, Tensor, TensorType } from "@fidelity/core";
@@ -28,6 +30,7 @@ export function stateRecurrences(quick: boolean): KernelCase[] {
   return [
     ...selectiveScans(time, scan, 16),
     ...rules.flatMap((rule) => deltaRules(rule, time, heads)),
+    ...(quick ? [] : rules.map((rule) => manyStates(rule, heads))),
     ...convolutions(time, scan, 4),
   ];
 }
@@ -69,14 +72,18 @@ interface Rule {
 }
 
 const SIZE = 64;
+/** In no cache. */
+const FAR_BYTES = 192 * 2 ** 20;
 
-function deltaRules({ name, decays, erases }: Rule, time: number, heads: number): KernelCase[] {
-  const inputs = (steps: number): TensorType[] => {
-    const rows = f32(1, steps, heads, SIZE);
-    return [rows, rows, rows, f32(1, steps, heads, decays), f32(1, heads, SIZE, SIZE), ...(erases ? [rows, rows] : [])];
-  };
+function deltaInputs({ decays, erases }: Rule, steps: number, heads: number): TensorType[] {
+  const rows = f32(1, steps, heads, SIZE);
+  return [rows, rows, rows, f32(1, steps, heads, decays), f32(1, heads, SIZE, SIZE), ...(erases ? [rows, rows] : [])];
+}
+
+function deltaRules(rule: Rule, time: number, heads: number): KernelCase[] {
+  const { name, erases } = rule;
   const elements = heads * SIZE * SIZE;
-  const [long, token] = [inputs(time), inputs(1)];
+  const [long, token] = [deltaInputs(rule, time, heads), deltaInputs(rule, 1, heads)];
   const [forth, back] = erases ? [5, 18] : [3, 10];
   const shape = `${heads}x${SIZE}x${SIZE} ${name}`;
   const bytes = 2 * storageBytes(token[4]);
@@ -88,18 +95,46 @@ function deltaRules({ name, decays, erases }: Rule, time: number, heads: number)
       [...long, long[2], long[4]],
       2 * back * time * elements,
     ),
-    opCase(OPS.generalized_delta_rule, `token ${shape}`, token, bytes, 2 ** 20),
+    {
+      ...opCase(OPS.generalized_delta_rule, `token ${shape}`, token, bytes, 2 ** 20),
+      donations: [{ parameter: 4, result: 1 }],
+    },
   ];
+}
+
+/** A token of many layers, each with a state of its own. */
+function manyStates(rule: Rule, heads: number): KernelCase {
+  const inputs = deltaInputs(rule, 1, heads);
+  const state = inputs[4];
+  const count = Math.round(FAR_BYTES / (2 * storageBytes(state)));
+  const op = OPS.generalized_delta_rule;
+  const { graph } = trace(
+    op.name,
+    (tensors: readonly Tensor[], states: readonly Tensor[]) =>
+      states.flatMap((own) => [...emit(op, [...tensors.slice(0, 4), own, ...tensors.slice(4)], {})]),
+    [inputs.toSpliced(4, 1), Array.from({ length: count }, () => state)],
+  );
+  return {
+    name: `${op.name} token ${heads}x${SIZE}x${SIZE} ${rule.name} x ${count} states`,
+    graph,
+    work: count * 2 * storageBytes(state),
+    ceiling: { kind: "triad", sizeBytes: FAR_BYTES },
+    donations: Array.from({ length: count }, (_, i) => ({ parameter: inputs.length - 1 + i, result: 2 * i + 1 })),
+    ranges: [
+      ...RULE_RANGES.slice(0, 4),
+      ...RULE_RANGES.slice(5, inputs.length),
+      ...Array.from({ length: count }, () => SMALL),
+    ],
+  };
 }
 
 /** Each reads one sequence, or two, and writes one, or sums; `size` taps cost less than the memory. */
 function convolutions(time: number, channels: number, size: number): KernelCase[] {
   const [sequence, weight, state] = [f32(1, time, channels), f32(channels, size), f32(1, size - 1, channels)];
   const [name, bytes] = [`${time}x${channels}x${size}`, 2 * storageBytes(sequence)];
-  const far = 192 * 2 ** 20;
   return [
-    opCase(OPS.causal_convolution, name, [sequence, weight, state], bytes, far),
-    opCase(OPS.causal_convolution_transpose, name, [sequence, weight, state], bytes, far),
-    opCase(OPS.causal_convolution_weights, name, [sequence, sequence, state], bytes, far),
+    opCase(OPS.causal_convolution, name, [sequence, weight, state], bytes, FAR_BYTES),
+    opCase(OPS.causal_convolution_transpose, name, [sequence, weight, state], bytes, FAR_BYTES),
+    opCase(OPS.causal_convolution_weights, name, [sequence, sequence, state], bytes, FAR_BYTES),
   ];
 }
