@@ -8,9 +8,9 @@
 // The delta rule is counted step by step; its kernels take chunks of steps as products of matrices, which need fewer
 // operations (a tenth to a quarter, at this size), so that more than all of the ceiling is possible.
 // A token passes over the state once: a selective scan computes (its exponentials), a delta rule reads and writes.
-// Short convolutions are bound by memory. States of tokens are updated in place, as decoding does it. A token is bound by
-// memory where the states of a model's layers, read and written in turn
-// with its weights in between, fit in no cache: `x N states`.
+// States of many layers in turn, `x N states`, are what decoding meets: no wake-up of the team for each, and where they
+// fit in no cache, memory is what binds them. States of delta rules and of layers are updated in place, as it does it.
+// Short convolutions are bound by memory.
 
 import { emit, OPS, storageBytes, tensorType, trace } from "@fidelity/core";
 import type { OpDef, Tensor, TensorType } from "@fidelity/core";
@@ -28,7 +28,7 @@ export function stateRecurrences(quick: boolean): KernelCase[] {
     { name: "decays and erasing", decays: 64, erases: true },
   ];
   return [
-    ...selectiveScans(time, scan, 16),
+    ...selectiveScans(time, scan, 16, quick ? 4 : 64),
     ...rules.flatMap((rule) => deltaRules(rule, time, heads)),
     ...(quick ? [] : rules.map((rule) => manyStates(rule, heads))),
     ...convolutions(time, scan, 4),
@@ -43,14 +43,15 @@ const SCAN_RANGES = [
 const SMALL = [-0.2, 0.2] as const;
 const RULE_RANGES = [SMALL, SMALL, SMALL, [-0.1, 0], SMALL, SMALL, SMALL] as const;
 
+const rangesOf = ({ name }: OpDef) => (name.startsWith("selective_scan") ? SCAN_RANGES : RULE_RANGES);
+
 function opCase(op: OpDef, name: string, inputs: readonly TensorType[], work: number, bytes?: number): KernelCase {
   const { graph } = trace(op.name, (tensors: readonly Tensor[]) => [...emit(op, tensors, {})], [inputs]);
   const ceiling = bytes === undefined ? ({ kind: "f32" } as const) : ({ kind: "triad", sizeBytes: bytes } as const);
-  const ranges = op.name.startsWith("selective_scan") ? SCAN_RANGES : RULE_RANGES;
-  return { name: `${op.name} ${name}`, graph, work, ceiling, ranges };
+  return { name: `${op.name} ${name}`, graph, work, ceiling, ranges: rangesOf(op) };
 }
 
-function selectiveScans(time: number, channels: number, states: number): KernelCase[] {
+function selectiveScans(time: number, channels: number, states: number, layerCount: number): KernelCase[] {
   const inputs = (steps: number): TensorType[] => {
     const [sequence, gates] = [f32(1, steps, channels), f32(1, steps, states)];
     return [sequence, f32(channels, states), gates, gates, sequence, f32(1, channels, states)];
@@ -62,6 +63,11 @@ function selectiveScans(time: number, channels: number, states: number): KernelC
     opCase(OPS.selective_scan, name, long, 2 * 16 * time * elements),
     opCase(OPS.selective_scan_grad, name, [...long, long[4], long[5]], 2 * 38 * time * elements),
     opCase(OPS.selective_scan, `token ${channels}x${states}`, token, 2 * 16 * elements),
+    {
+      ...layers(OPS.selective_scan, `${channels}x${states}`, token, 5, layerCount),
+      work: 2 * 16 * elements * layerCount,
+      ceiling: { kind: "f32" },
+    },
   ];
 }
 
@@ -102,29 +108,33 @@ function deltaRules(rule: Rule, time: number, heads: number): KernelCase[] {
   ];
 }
 
-/** A token of many layers, each with a state of its own. */
-function manyStates(rule: Rule, heads: number): KernelCase {
-  const inputs = deltaInputs(rule, 1, heads);
-  const state = inputs[4];
-  const count = Math.round(FAR_BYTES / (2 * storageBytes(state)));
-  const op = OPS.generalized_delta_rule;
+/** A token of `count` layers, each with a state of its own that follows the shared inputs `before` it. */
+function layers(op: OpDef, name: string, inputs: readonly TensorType[], before: number, count: number) {
+  const state = inputs[before];
   const { graph } = trace(
     op.name,
     (tensors: readonly Tensor[], states: readonly Tensor[]) =>
-      states.flatMap((own) => [...emit(op, [...tensors.slice(0, 4), own, ...tensors.slice(4)], {})]),
-    [inputs.toSpliced(4, 1), Array.from({ length: count }, () => state)],
+      states.flatMap((own) => [...emit(op, tensors.toSpliced(before, 0, own), {})]),
+    [inputs.toSpliced(before, 1), Array.from({ length: count }, () => state)],
   );
+  const ranges = rangesOf(op).slice(0, inputs.length).toSpliced(before, 1);
   return {
-    name: `${op.name} token ${heads}x${SIZE}x${SIZE} ${rule.name} x ${count} states`,
+    name: `${op.name} token ${name} x ${count} states`,
     graph,
-    work: count * 2 * storageBytes(state),
-    ceiling: { kind: "triad", sizeBytes: FAR_BYTES },
     donations: Array.from({ length: count }, (_, i) => ({ parameter: inputs.length - 1 + i, result: 2 * i + 1 })),
-    ranges: [
-      ...RULE_RANGES.slice(0, 4),
-      ...RULE_RANGES.slice(5, inputs.length),
-      ...Array.from({ length: count }, () => SMALL),
-    ],
+    ranges: [...ranges, ...Array.from({ length: count }, () => SMALL)],
+  };
+}
+
+/** Delta rules of layers whose states fit in no cache. */
+function manyStates(rule: Rule, heads: number): KernelCase {
+  const inputs = deltaInputs(rule, 1, heads);
+  const stateBytes = storageBytes(inputs[4]);
+  const count = Math.round(FAR_BYTES / (2 * stateBytes));
+  return {
+    ...layers(OPS.generalized_delta_rule, `${heads}x${SIZE}x${SIZE} ${rule.name}`, inputs, 4, count),
+    work: count * 2 * stateBytes,
+    ceiling: { kind: "triad", sizeBytes: FAR_BYTES },
   };
 }
 
