@@ -27,6 +27,7 @@ import type { ContainerInput } from "./container/write.ts";
 
 const WRITE_BYTES_MAX = 2 ** 30; // one system call takes less than 2 GiB
 const BLOCK_BYTES = 2 ** 21; // a huge page
+const WAITING_BYTES_MIN = 2 ** 14;
 
 /** A file could not be read or written. `code` is the system's name for the reason, such as "ENOSPC". */
 export class FileError extends FidelityError {
@@ -230,8 +231,8 @@ function replaceFile(path: string, pieces: Iterable<Uint8Array>): number {
  */
 export class BlockWriter {
   readonly #descriptor: number;
-  /** The last bytes that were given, up to `position`, and how many of them there are. */
-  readonly #waiting = new Uint8Array(BLOCK_BYTES);
+  /** The last bytes that were given, up to `position`, and how many of them there are: grows up to a block. */
+  #waiting = new Uint8Array(WAITING_BYTES_MIN);
   #waitingBytes = 0;
   #position: number;
 
@@ -257,8 +258,7 @@ export class BlockWriter {
         at += whole;
       } else {
         const taken = Math.min(left, room);
-        this.#waiting.set(piece.subarray(at, at + taken), this.#waitingBytes);
-        this.#waitingBytes += taken;
+        this.#keep(piece.subarray(at, at + taken));
         this.#position += taken;
         at += taken;
         if (taken === room) this.flush();
@@ -270,6 +270,15 @@ export class BlockWriter {
   flush(): void {
     writeAll(this.#descriptor, this.#waiting.subarray(0, this.#waitingBytes), this.#position - this.#waitingBytes);
     this.#waitingBytes = 0;
+  }
+
+  #keep(bytes: Uint8Array): void {
+    const neededBytes = this.#waitingBytes + bytes.length;
+    if (neededBytes > this.#waiting.length) {
+      this.#waiting = new Uint8Array(this.#waiting.buffer.transfer(Math.min(BLOCK_BYTES, 2 * neededBytes)));
+    }
+    this.#waiting.set(bytes, this.#waitingBytes);
+    this.#waitingBytes = neededBytes;
   }
 }
 

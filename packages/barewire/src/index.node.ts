@@ -3,6 +3,7 @@
 export { loadFfi } from "./ffi.node.ts";
 export type { Ffi, FfiResult } from "./ffi.node.ts";
 export {
+  BlockWriter,
   FileError,
   makeFolder,
   toFileError,

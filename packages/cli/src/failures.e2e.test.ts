@@ -35,9 +35,9 @@ function train(...args: string[]): Promise<Ended> {
   return fidelity("train", "--out", scratch.at(`out${outCount++}`), ...TINY, "--steps", "2", ...args);
 }
 
-function assertRefused({ code, stdout, stderr }: Ended, message: RegExp): void {
+function assertRefused({ code, stdout, stderr }: Ended, message: RegExp, exitCode = 1): void {
   assert.match(stderr, message);
-  assert.equal(code, 1, stderr);
+  assert.equal(code, exitCode, stderr);
   assert.match(stderr, /^fidelity: .*(\n {2}(where|expected|got|try): .*)+\n$/s);
   assert.doesNotMatch(stderr, /\n {4}at |bug/);
   assert.doesNotMatch(stdout, /undefined|NaN/);
@@ -51,6 +51,17 @@ function flipped(name: string, byteOffset: number): string {
   writeSync(descriptor, Uint8Array.of(byte ^ 0x10), 0, 1, byteOffset);
   closeSync(descriptor);
   return path;
+}
+
+/** A copy of the model that says other things of itself. */
+function withConfig(name: string, changes: Readonly<Record<string, unknown>>): string {
+  const bytes = readFileSync(model);
+  const { config, components, tensors } = readHeader(bytes);
+  const whole = tensors.map((entry) => {
+    return { ...entry, bytes: bytes.subarray(entry.offset, entry.offset + entry.sizeBytes) };
+  });
+  const changed = { ...(config as object), ...changes };
+  return scratch.write(name, containerToBytes({ config: changed, components, tensors: whole }));
 }
 
 describe("bad text", { concurrency: 2 }, () => {
@@ -201,16 +212,18 @@ describe("bad model files", { concurrency: 2 }, () => {
     assertRefused(await fidelity("generate", "--model", path), message);
   });
 
+  test("a model without its tokenizer", async () => {
+    const path = withConfig("wordless.fid", { tokenizer: null });
+    assertRefused(
+      await fidelity("generate", "--model", path),
+      /^fidelity: this model needs its tokenizer\n.*wordless\.fid\n {2}expected: --tokenizer FILE/,
+      2,
+    );
+  });
+
   test("a model whose tensors are another architecture's", async () => {
-    const { header, bytes } = { header: readHeader(readFileSync(model)), bytes: readFileSync(model) };
-    const config = {
-      ...(header.config as object),
-      model: { architecture: "llama", dim: 16, headCount: 2, layerCount: 1, vocabSize: 256, contextLength: 8 },
-    };
-    const tensors = header.tensors.map((entry) => {
-      return { ...entry, bytes: bytes.subarray(entry.offset, entry.offset + entry.sizeBytes) };
-    });
-    const path = scratch.write("mixed.fid", containerToBytes({ config, components: header.components, tensors }));
+    const llama = { architecture: "llama", dim: 16, headCount: 2, layerCount: 1, vocabSize: 256, contextLength: 8 };
+    const path = withConfig("mixed.fid", { model: llama });
     assertRefused(
       await fidelity("generate", "--model", path),
       /^fidelity: a tensor of the model is missing\n.*mixed\.fid\n/,

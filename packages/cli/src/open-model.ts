@@ -87,10 +87,11 @@ export async function withModel<T>(
   try {
     const opened = await openTrained(path, device, { tokenizer: options.tokenizer, onProgress: showImport });
     if (opened.tokenizer === undefined) {
+      opened.close();
       throw new UsageError("this model needs its tokenizer", {
         where: path,
         expected: "--tokenizer FILE, the vocabulary that the model was trained with",
-        hint: "it lies beside the model and is called tokenizer.bin or tok512.bin",
+        hint: "it lies beside the model and is called tokenizer.bin, tok512.bin or tokenizer.json",
       });
     }
     const loadSeconds = (performance.now() - started) / 1000;

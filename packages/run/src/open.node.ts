@@ -72,5 +72,10 @@ export function languageModelOf(
   const { loadSeconds } = options;
   const chatTemplate = () => chatTemplateOf(info);
   const parts = { model, tokenizer, parameters, device, chatTemplate, loadSeconds, freeBytes, release };
-  return new LanguageModel(parts, options);
+  try {
+    return new LanguageModel(parts, options);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
 }

@@ -3,11 +3,11 @@
 // the digest gets the file's name. A server's bytes that do not fit are thrown away once, then refused.
 
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { constants, createReadStream } from "node:fs";
+import { open, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { toFileError } from "@fidelity/barewire/node";
+import { BlockWriter, makeFolder, toFileError } from "@fidelity/barewire/node";
 import { formatBytes } from "@fidelity/units";
 import { ChecksumError, HubError, TransientHubError } from "./errors.ts";
 import type { Digest, Hub, HubFile, HubListing } from "./hub.node.ts";
@@ -47,19 +47,20 @@ export async function downloadFile(
   const part = join(parts, file.digest.hex);
   let mayStartOver = true;
   try {
-    await mkdir(parts, { recursive: true });
-    await mkdir(dirname(target), { recursive: true });
+    makeFolder(parts);
+    makeFolder(dirname(target));
     for (;;) {
       await fetchMissing(hub, origin, file, part, options);
       if ((await digestOf(part, file, options.signal)) === file.digest.hex) break;
-      await rm(part, { force: true });
       const mismatch = checksumMismatch(origin.repository, file);
       if (!mayStartOver) throw mismatch;
       mayStartOver = false;
+      await rm(part, { force: true });
       options.onRetry?.(mismatch, 0);
     }
     await rename(part, target);
   } catch (error) {
+    if (error instanceof ChecksumError) await rm(part, { force: true });
     throw toFileError(error, "write", part);
   }
 }
@@ -93,7 +94,7 @@ async function sizeOf(path: string): Promise<number> {
   return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
-/** One request for what the part lacks. */
+/** One request for what the part lacks, which is written by blocks; what has arrived is in it also when this throws. */
 async function fetchRest(
   hub: Hub,
   origin: Omit<HubListing, "files">,
@@ -101,44 +102,40 @@ async function fetchRest(
   part: string,
   { signal, onBytes, stallMs = 30_000 }: DownloadOptions,
 ): Promise<void> {
-  await using handle = await open(part, "a+");
-  let doneBytes = (await handle.stat()).size;
-  onBytes(doneBytes);
-  if (doneBytes === file.sizeBytes) return;
+  await using handle = await open(part, constants.O_RDWR | constants.O_CREAT);
+  const hereBytes = (await handle.stat()).size;
+  onBytes(hereBytes);
+  if (hereBytes === file.sizeBytes) return;
   const stall = new AbortController();
   const timer = setTimeout(
     () => stall.abort(new TransientHubError("the hub sends nothing", { where: file.path })),
     stallMs,
   );
+  let blocks = new BlockWriter(handle.fd, hereBytes);
   try {
-    const response = await hub.bytes(origin, file.path, doneBytes, AbortSignal.any([signal, stall.signal]));
-    const start = firstByte(response, doneBytes);
-    if (start !== doneBytes) await handle.truncate(0); // the server does not know ranges
-    doneBytes = start;
+    const response = await hub.bytes(origin, file.path, hereBytes, AbortSignal.any([signal, stall.signal]));
+    if (firstByte(response, hereBytes) !== hereBytes) {
+      await handle.truncate(0); // the server does not know ranges
+      blocks = new BlockWriter(handle.fd);
+    }
     for await (const chunk of response.body ?? []) {
       timer.refresh();
-      doneBytes += chunk.byteLength;
-      if (doneBytes > file.sizeBytes) {
-        await handle.truncate(0);
-        throw new ChecksumError("the server sends more bytes than it announced", {
-          where: `${origin.repository}: ${file.path}`,
-          expected: `${file.sizeBytes} bytes`,
-        });
-      }
-      await handle.appendFile(chunk);
-      onBytes(doneBytes);
+      if (blocks.position + chunk.byteLength > file.sizeBytes) throw tooManyBytes(origin.repository, file);
+      blocks.write(chunk);
+      onBytes(blocks.position);
     }
-    await handle.sync();
   } catch (error) {
     signal.throwIfAborted();
     if (stall.signal.aborted) throw stall.signal.reason;
     const isOfDisk = error instanceof Error && "errno" in error; // those of `fetch` have it in their cause
     if (error instanceof HubError || isOfDisk) throw error;
-    throw endedEarly(origin.repository, file, doneBytes, error);
+    throw endedEarly(origin.repository, file, blocks.position, error);
   } finally {
     clearTimeout(timer);
+    blocks.flush();
   }
-  if (doneBytes < file.sizeBytes) throw endedEarly(origin.repository, file, doneBytes);
+  await handle.sync();
+  if (blocks.position < file.sizeBytes) throw endedEarly(origin.repository, file, blocks.position);
 }
 
 /** Where the bytes of a response begin. Throws `TransientHubError` for another range than was asked for. */
@@ -149,6 +146,13 @@ function firstByte(response: Response, asked: number): number {
   throw new TransientHubError("the server gives another range than it was asked for", {
     expected: `bytes from ${asked} on`,
     got: response.headers.get("content-range") ?? "no Content-Range",
+  });
+}
+
+function tooManyBytes(repository: string, file: HubFile): ChecksumError {
+  return new ChecksumError("the server sends more bytes than it announced", {
+    where: `${repository}: ${file.path}`,
+    expected: `${file.sizeBytes} bytes`,
   });
 }
 

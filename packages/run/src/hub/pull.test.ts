@@ -84,6 +84,15 @@ describe("pull", () => {
     assert.ok(starts[1] > 0 && starts[3] > starts[1] && starts[3] < WEIGHTS.length, starts.join(" "));
   });
 
+  test("a file of several blocks is whole after a death within one of them, and is not fetched twice", async () => {
+    const large = Uint8Array.from({ length: 5 * 2 ** 20 + 3 }, (_, index) => (index * 7919) >>> 7);
+    server.add("me/gguf", { "m-Q8_0.gguf": large });
+    server.mishaps.push({ kind: "dies", after: 3_000_001 });
+    const model = await pull("me/gguf:Q8_0");
+    assert.ok(readFileSync(model.path).equals(large));
+    assert.deepEqual(server.requests, ["m-Q8_0.gguf 0", "m-Q8_0.gguf 3000001"]);
+  });
+
   test("attempts are bounded, the part stays, and another pull goes on from it", async () => {
     for (let i = 0; i < 3; i++) server.mishaps.push({ kind: "dies", after: 40_000 });
     await assert.rejects(
