@@ -42,29 +42,44 @@ export interface BenchOptions {
   readonly loaded: boolean;
 }
 
-export const USAGE = `Usage: npm run bench -- [suite...] [--json FILE] [--threads 1,2] [--target wasm] [--quick]
+/** For terminals of 80 columns. */
+export const USAGE = `Usage: npm run bench -- [suite...] [options]
 
-Measures Fidelity on this machine, beside the ceilings of its processor and memory and beside PyTorch where it is
-installed (tools/setup.sh bench), in rounds, so that drift of the machine hits all sides alike.
+Measures Fidelity on this machine, beside the ceilings of its processor and
+memory and beside PyTorch where it is installed (tools/setup.sh bench), in
+rounds, so that drift of the machine hits all sides alike.
 
 Suites, all by default:
-  training   tokens a second of a training step: MatMul-free LM and transformer, against PyTorch
-  decode     tokens a second and bytes read a token, packed weights against float32
-  batches    tokens a second of steps of 1 to 8 sequences of different lengths, against one
-  generation prompts read and tokens written a second by models of 125M and 2.4B parameters, against llama.cpp
-  browser    tokens a second of a model in Chromium, against Node
-  kernels    single ops against the ceilings
-  compile    where the time goes from a 12-layer training step to code that runs, and when it was kept
-  memory     the most memory that a training step of 12 layers takes, against PyTorch
-  barewire   messages, records read in place, and channels, against their peers
-  formats    model files of others: opening, decoding and encoding, against llama.cpp and @huggingface/gguf
-  gradbench  derivatives against TensorFlow.js, floretta and PyTorch, by GradBench's evaluators (GRADBENCH_DIR)
+  training    tokens a second of a training step: MatMul-free LM and
+              transformer, against PyTorch
+  decode      tokens a second and bytes read a token, packed weights against
+              float32
+  generation  prompts read and tokens written a second by models of 125M and
+              2.4B parameters, against llama.cpp
+  batches     tokens a second of steps of 1 to 8 sequences of different
+              lengths, against one
+  browser     tokens a second of a model in Chromium, against Node
+  kernels     single ops against the ceilings
+  compile     where the time goes from a 12-layer training step to code that
+              runs, and when it was kept
+  memory      the most memory that a training step of 12 layers takes, against
+              PyTorch
+  barewire    messages, records read in place, and channels, against their
+              peers
+  formats     model files of others: opening, decoding and encoding, against
+              llama.cpp and @huggingface/gguf
+  gradbench   derivatives against TensorFlow.js, floretta and PyTorch, by
+              GradBench's evaluators (GRADBENCH_DIR)
 
 Options:
-  --json FILE      also write the rows to a file, as JSON; README.md of bench says how to read a row
-  --threads 1,2    numbers of threads; by default 1 and as many as the machine runs at once, 2 at most
-  --target wasm    wasm, the default, or native: what all but barewire are compiled to
-  --quick          fewer and shorter samples and smaller sizes: to see that all works, not to quote
+  --json FILE      also write the rows to a file, as JSON; README.md of bench
+                   says how to read a row
+  --threads 1,2    numbers of threads; by default 1 and as many as the machine
+                   runs at once, 2 at most
+  --target wasm    wasm, the default, or native: what all but barewire are
+                   compiled to
+  --quick          fewer and shorter samples and smaller sizes: to see that all
+                   works, not to quote
   --loaded         kernels also beside a busy process on every processor
   --help           this text`;
 

@@ -150,6 +150,7 @@ describe("mistakes", { concurrency: 2 }, () => {
       /wrong\.ts:6:/,
       1,
     ],
+    [[scratch.write("notes.txt", "a text"), "--emit", "graph"], /expected: a TypeScript file with kernels, a model/, 1],
     [[scratch.write("empty.ts", "export {};\n"), "--emit", "loops"], /the file has no kernels/, 2],
   ];
   for (const [args, said, expected] of cases) {

@@ -19,8 +19,9 @@ export interface IdentifiedFile {
 /**
  * Identifies a model file. Throws `FileError` where it cannot be read, and `WrongFileError`, which names what was seen,
  * where it is no model.
+ * @param others what else the command would have read, for the error
  */
-export function identifyFile(path: string): IdentifiedFile {
+export function identifyFile(path: string, others = ""): IdentifiedFile {
   if (isFolder(path) && isHuggingFaceModel(path)) return { path, format: "safetensors-folder", sizeBytes: 0 };
   const { head, sizeBytes } = readHead(path);
   if (path.endsWith(".safetensors.index.json")) return { path, format: "safetensors-index", sizeBytes };
@@ -28,10 +29,9 @@ export function identifyFile(path: string): IdentifiedFile {
   if (format !== "unknown") return { path, format, sizeBytes };
   throw new WrongFileError("this is not a model that Fidelity reads", {
     where: path,
-    expected:
-      "a model or checkpoint that Fidelity saved, a GGUF, safetensors or ONNX file, or a llama2.c version 0 checkpoint",
+    expected: `${others}a model that Fidelity saved, a GGUF, safetensors or ONNX file, or a llama2.c version 0 checkpoint`,
     got: seen,
-    hint: "fidelity train makes a model of a text; other formats come with later versions",
+    hint: "make one of a text: fidelity train --data PATH --out FOLDER",
   });
 }
 

@@ -29,7 +29,7 @@ export function modelPath(path: string): string {
   const folder = new RunFolder(path);
   const found = [folder.model, folder.best, folder.checkpoint].find((file) => existsSync(file));
   if (found !== undefined) return found;
-  const names = readdirSync(path);
+  const names = readdirSync(path).filter((name) => !name.startsWith("."));
   const model = names.find((name) => /\.(fid|gguf|onnx|bin)$/i.test(name));
   throw new WrongFileError("there is no model in this folder", {
     where: path,

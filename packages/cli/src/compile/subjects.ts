@@ -27,6 +27,7 @@ import { Option } from "commander";
 import { nullDevice, recordingDevice } from "../capture.ts";
 import type { Captured } from "../capture.ts";
 import { UsageError } from "../errors.ts";
+import { identifyFile } from "../identify.ts";
 import { choiceOption, integerOption } from "../options.ts";
 import { modelPath } from "../run-folder.ts";
 import { ARCHITECTURES, modelOfSizes } from "../training.ts";
@@ -169,6 +170,7 @@ function randomTensors({ traced, compilation }: CompiledStages): Subject["withTe
 }
 
 async function fileSubject(path: string, options: SubjectOptions, lower: LowerOptions): Promise<Subject> {
+  identifyFile(path, "a TypeScript file with kernels, ");
   const { model, tensors } = describeModel(path);
   const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   // Of the targets, those with instructions for f16 keep it.
