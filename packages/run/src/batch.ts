@@ -153,11 +153,11 @@ export class Batch {
    */
   ask(seat: Seat, tokens: readonly number[], isReading = false): Promise<Float32Array> {
     if (this.#isClosed) return Promise.reject(closedError());
+    if (seat.sequence !== undefined) this.#pool!.append(seat.sequence, ...tokens);
+    else if (seat.entry !== undefined) seat.entry = { ...seat.entry, tokens: [...seat.entry.tokens, ...tokens] };
     seat.isReading = isReading;
     seat.ask = Promise.withResolvers();
     seat.turn = ++this.#clock;
-    if (seat.sequence !== undefined) this.#pool!.append(seat.sequence, ...tokens);
-    else if (seat.entry !== undefined) seat.entry = { ...seat.entry, tokens: [...seat.entry.tokens, ...tokens] };
     this.#work ??= this.#serve();
     return seat.ask.promise;
   }
@@ -296,7 +296,7 @@ export class Batch {
 
   /** Opens a pool for the longest text that is in the making; whoever waits for it fails where it cannot be. */
   #open(): void {
-    this.#opening ??= this.#openNext();
+    if (this.#next === undefined) this.#opening ??= this.#openNext();
   }
 
   async #openNext(): Promise<void> {

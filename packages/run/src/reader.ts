@@ -35,7 +35,7 @@ export class Reader implements TokenReader {
   /** One of both: a session, or a seat; a seat without a sequence or an entry still has the session. */
   #lane: Lane | undefined;
   #seat: Seat | undefined;
-  /** What its session compiled. */
+  /** What sessions that it gave back compiled for it. */
   #compiledSeconds = 0;
 
   /** Takes a session, or a seat. Throws `ModelClosedError`. */
@@ -66,9 +66,8 @@ export class Reader implements TokenReader {
 
   /** How long compiling took, as far as this generation waited for it. */
   get compileSeconds(): number {
-    const lane = this.#lane;
-    const compiled = lane === undefined ? this.#compiledSeconds : lane.compiler.seconds - lane.compileSeconds;
-    return compiled + (this.#seat?.compileSeconds ?? 0);
+    const here = this.#lane === undefined ? 0 : compiledBy(this.#lane);
+    return this.#compiledSeconds + here + (this.#seat?.compileSeconds ?? 0);
   }
 
   /** The session of one that is alone. */
@@ -170,7 +169,7 @@ export class Reader implements TokenReader {
   #giveBack(release: (lane: Lane) => void): void {
     const lane = this.#lane;
     if (lane === undefined) return;
-    this.#compiledSeconds = this.compileSeconds - (this.#seat?.compileSeconds ?? 0);
+    this.#compiledSeconds += compiledBy(lane);
     this.#lane = undefined;
     release(lane);
   }
@@ -193,4 +192,9 @@ export class Reader implements TokenReader {
   #requireGoingOn(): void {
     if (this.#request.signal?.aborted === true) throw new Interrupted();
   }
+}
+
+/** What a session has compiled since it was taken. */
+function compiledBy({ compiler, compileSeconds }: Lane): number {
+  return compiler.seconds - compileSeconds;
 }

@@ -64,8 +64,7 @@ export async function compileForward(
   const weights = orderedParameters(model, parameters);
   const { tokens: tokensType, places: placeTypes } = integersOf(shape);
   const stateTypes = state.tensors.map(({ type }) => type);
-  const [position, ...pages] = placeTypes;
-  const types = [...weights.map(({ type }) => type), tokensType, ...stateTypes, position, ...pages];
+  const types = [...weights.map(({ type }) => type), tokensType, ...stateTypes, ...placeTypes];
   const recipe = forwardRecipe(model, weights, stateTypes, shape);
   const recalled = recipe && (await device.recall?.(recipe, types));
   const { executable, donations } = recalled ?? (await traceForward(model, parameters, device, state, shape, recipe));
