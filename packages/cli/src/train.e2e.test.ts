@@ -108,18 +108,20 @@ describe("train", { concurrency: 2 }, () => {
     assert.match(planned.stdout, /^arena: \d+ bytes for \d+ bytes in \d+ buffers\n/);
   });
 
-  test("the second Ctrl-C quits at once", async () => {
-    const script = scratch.write(
-      "interrupted.ts",
-      `import { Interrupt } from ${JSON.stringify(new URL("interrupt.ts", import.meta.url).href)};
-       const interrupt = new Interrupt(() => console.log("first"));
-       setInterval(() => console.log(interrupt.signal.aborted), 10);`,
-    );
-    const running = start(process.execPath, [script]);
-    await running.shows("false");
-    running.child.kill("SIGINT");
-    await running.shows("first\ntrue");
-    running.child.kill("SIGINT");
-    assert.equal((await running.ended).code, 130);
+  test("the second Ctrl-C quits at once, of which people are told where they wait", async () => {
+    for (const onFirst of ['() => console.log("first")', ""]) {
+      const script = scratch.write(
+        "interrupted.ts",
+        `import { Interrupt } from ${JSON.stringify(new URL("interrupt.ts", import.meta.url).href)};
+         const interrupt = new Interrupt(${onFirst});
+         setInterval(() => console.log(interrupt.signal.aborted), 10);`,
+      );
+      const running = start(process.execPath, [script]);
+      await running.shows("false");
+      running.child.kill("SIGINT");
+      await running.shows(onFirst === "" ? "press Ctrl-C again" : "first\ntrue");
+      running.child.kill("SIGINT");
+      assert.equal((await running.ended).code, 130);
+    }
   });
 });
