@@ -158,7 +158,7 @@ describe("bad model files", { concurrency: 2 }, () => {
     assertRefused(await fidelity("generate", "--model", scratch.at("none.fid")), /there is no such file or folder\n/);
     const folder = scratch.copy(model, "downloads/my model.fid").replace("/my model.fid", "");
     const named =
-      /^fidelity: there is no model in this folder\n[^]*try: {6}give the file: .*downloads\/my model\.fid\n/;
+      /^fidelity: there is no model in this folder\n[^]*try: {6}give its path: .*downloads\/my model\.fid\n/;
     assertRefused(await fidelity("generate", "--model", folder), named);
   });
 

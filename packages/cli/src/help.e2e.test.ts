@@ -51,6 +51,7 @@ describe("help", { concurrency: 2 }, () => {
 
   const mistakes: [args: string[], summary: string, hint: string][] = [
     [["trian"], "unknown command 'trian'", "train, or see fidelity --help"],
+    [["help", "trian"], "unknown command 'trian'", "train, or see fidelity --help"],
     [["generate", "--modle", "x"], "unknown option '--modle'", "--model, or see fidelity generate --help"],
     [["run", "m", "--max-tokens", "5"], "unknown option '--max-tokens'", "--tokens, or see fidelity run --help"],
     [["show", "a", "b"], "too many arguments for 'show'. Expected 1 argument but got 2: a, b.", "fidelity show --help"],
@@ -70,8 +71,8 @@ describe("help", { concurrency: 2 }, () => {
     [["train", "--steps", "0"], "--steps", "a whole number from 1 to 1000000000"],
     [["train", "--layers", "2.5"], "--layers", "a whole number from 1 to 4096"],
     [["train", "--learning-rate", "fast"], "--learning-rate", "a number from 0 up to 100"],
-    [["train", "--architecture", "rnn"], "--architecture", "matmul-free or llama or qwen2"],
-    [["train", "--emit-after", "magic"], "--emit-after", "trace or expand or canonicalise"],
+    [["train", "--architecture", "rnn"], "--architecture", "matmul-free, llama, qwen2"],
+    [["train", "--emit-after", "magic"], "--emit-after", "trace, expand, canonicalise"],
     [["generate", "--threads", "1000"], "--threads", "a whole number from 1 to 256"],
   ];
   for (const [args, flag, expected] of values) {

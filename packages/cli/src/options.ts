@@ -46,9 +46,10 @@ export function numberOption(flags: string, description: string, range: NumberRa
 
 /** One of a few words. */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
-  return new Option(flags, `${description}: ${choices.join(" or ")}`).argParser((text) => {
+  const any = [choices.slice(0, -1).join(", "), ...choices.slice(-1)].join(" or ");
+  return new Option(flags, `${description}: ${any}`).argParser((text) => {
     if (choices.includes(text)) return text;
-    throw wrongValue(flags, choices.join(" or "), text);
+    throw wrongValue(flags, any, text);
   });
 }
 

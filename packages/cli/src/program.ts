@@ -66,7 +66,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     exitCode = code;
   });
   try {
-    await program.parseAsync(args.length === 0 ? ["--help"] : [...args], { from: "user" });
+    await program.parseAsync(commandWords(program, args), { from: "user" });
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === EXIT_OK) return EXIT_OK; // help and version
@@ -74,6 +74,14 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     remark(failure.text);
     return failure.exitCode;
   }
+}
+
+/** The words for commander, which for a command that there is not explains all commands and gives no error. */
+function commandWords({ commands }: Command, args: readonly string[]): string[] {
+  if (args.length === 0) return ["--help"];
+  const words = args[0] === "help" && args.length > 1 ? [...args.slice(1), "--help"] : [...args];
+  const names = ["help", ...commands.flatMap((command) => [command.name(), ...command.aliases()])];
+  return words[0].startsWith("-") || names.includes(words[0]) ? words : [words[0]];
 }
 
 function createProgram(done: (exitCode: number) => void): Command {

@@ -30,14 +30,16 @@ export function modelPath(path: string): string {
   const found = [folder.model, folder.best, folder.checkpoint].find((file) => existsSync(file));
   if (found !== undefined) return found;
   const names = readdirSync(path).filter((name) => !name.startsWith("."));
-  const model = names.find((name) => /\.(fid|gguf|onnx|bin)$/i.test(name));
+  const model = names.map((name) => join(path, name)).find(isModel);
   throw new WrongFileError("there is no model in this folder", {
     where: path,
     expected: "a training run's model.fid or checkpoint.fid, or config.json with safetensors",
     got: names.length === 0 ? "an empty folder" : `${names.slice(0, 5).join(", ")}${names.length > 5 ? ", ..." : ""}`,
-    hint:
-      model === undefined
-        ? "train one: fidelity train --data PATH --out FOLDER"
-        : `give the file: ${join(path, model)}`,
+    hint: model === undefined ? "train one: fidelity train --data PATH --out FOLDER" : `give its path: ${model}`,
   });
+}
+
+/** Whether a path is likely to be what somebody meant by the folder around it. */
+function isModel(path: string): boolean {
+  return /\.(fid|gguf|onnx|bin)$/i.test(path) || existsSync(new RunFolder(path).model);
 }

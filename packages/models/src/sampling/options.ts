@@ -91,7 +91,7 @@ export function samplerOptions(options: SamplerOptions): Required<SamplerOptions
       where: `sampling option ${name}`,
       expected: rule.range,
       got: String(value),
-      hint: `leave ${name} out for its default, ${rule.fallback}`,
+      hint: `leave ${name} out for its default`,
     });
   };
   return {
