@@ -24,21 +24,22 @@ import { storageBytes } from "../../storage.ts";
 import type { DeltaDims } from "../generalized_delta_rule_parts.ts";
 import type { Asking } from "./delta_chunk_rows.ts";
 import { asksOf } from "./delta_chunk_rows.ts";
-import { sumEach } from "./lanes.ts";
+import type { Reader, Weights } from "./delta_chunk_weights.ts";
+import { BLOCK, weightAt, weightBytes } from "./delta_chunk_weights.ts";
 import { multiplyBlock } from "./register_block.ts";
 import type { RowBlocks } from "./row_states.ts";
 import { cutRows } from "./row_states.ts";
 
 /** Steps of a chunk, where there are as many: more of them weigh each other more, fewer read the state more often. */
 const STEPS_MAX = 8;
-/** The same where vectors have four lanes and nothing goes back: products of keys are dearer then. */
-export const NARROW_STEPS = 4;
+/** The same where weights are dear and nothing goes back: with decays of each key, or vectors of four lanes. */
+const FEW_STEPS = 4;
 /** Rows of a state that go through a chunk together, so that they share what is computed of the keys. */
 const ROWS_MAX = 64;
 /** Operations of a step of an element of the state, about. */
 const [OPERATIONS, ERASING_OPERATIONS] = [5, 9];
-/** A register block: so many steps or keys, times vectors of rows. */
-export const [BLOCK, VECTORS] = [4, 4];
+/** Vectors of rows of a register block, for as many steps or keys as a block of weights has steps. */
+export const VECTORS = 4;
 
 /** Sizes of a chunk. */
 export interface ChunkShape {
@@ -50,8 +51,6 @@ export interface ChunkShape {
   readonly keyBytes: number;
   readonly rows: number;
   readonly rowBytes: number;
-  /** Elements of a row of weights. */
-  readonly weights: number;
   /** Whether results go past the caches. */
   readonly pastCaches: boolean;
 }
@@ -68,15 +67,16 @@ export function stepOperations({ batch, heads, keySize, valueSize, erases }: Del
   return (erases ? ERASING_OPERATIONS : OPERATIONS) * batch * heads * keySize * valueSize;
 }
 
-/** Sizes for blocks of `rows` rows and chunks of at most `stepsMax` steps. */
+/** Sizes for blocks of `rows` rows, of states that only go forward, or back, too. */
 export function chunkShape(
   { node, lanes }: LowerContext,
   dims: DeltaDims,
   rows: number,
-  stepsMax = STEPS_MAX,
+  goesBack: boolean,
 ): ChunkShape {
   const whole = (count: number): number => Math.ceil(count / lanes) * lanes;
-  const steps = Math.min(stepsMax, dims.time);
+  const isDear = !goesBack && (dims.decays > 1 || lanes < 8);
+  const steps = Math.min(isDear ? FEW_STEPS : STEPS_MAX, dims.time);
   const [keys, padded] = [whole(dims.keySize), whole(rows)];
   return {
     dims,
@@ -86,7 +86,6 @@ export function chunkShape(
     keyBytes: keys * 4,
     rows: padded,
     rowBytes: padded * 4,
-    weights: whole(steps),
     pastCaches: goesPastCaches(node, dims, lanes),
   };
 }
@@ -127,13 +126,6 @@ export interface KeyRows {
   readonly b: StepRows | undefined;
 }
 
-/** What one reader of states (q, of those after a step, or a, of those before it) weighs: [steps, weights]. */
-export interface ReaderWeights {
-  /** What k and b wrote. */
-  readonly k: LoopValue;
-  readonly b: LoopValue | undefined;
-}
-
 /** What a chunk knows of its keys, in scratch. */
 export interface ChunkScratch {
   /** As they are, if they are staged. */
@@ -142,49 +134,47 @@ export interface ChunkScratch {
   readonly decays: LoopValue;
   /** Times the decays from the chunk's start to what q and a read, or from what k and b wrote to the chunk's end. */
   readonly decayed: ChunkKeys;
-  /** The decays of all steps, [keys]. */
+  /** The decays of all steps, and of those of a block, [keys]. */
   readonly product: LoopValue;
-  readonly weights: { readonly q: ReaderWeights; readonly a: ReaderWeights | undefined };
+  readonly blockProduct: LoopValue;
+  readonly weights: Weights;
 }
 
 /** Scratch of `count` chunks; zeros, since what is beyond the ends of rows stays as it is. */
 export function allocateChunks(k: KernelBuilder, shape: ChunkShape, count = 1): ChunkScratch {
-  const { dims, lanes, steps, keyBytes, weights } = shape;
+  const { dims, lanes, steps, keyBytes } = shape;
   const rows = (): LoopValue => zeros(k, count * steps * keyBytes, lanes);
   const keys = (): ChunkKeys => {
     const [q, key] = [rows(), rows()];
     return { q, k: key, a: dims.erases ? rows() : undefined, b: dims.erases ? rows() : undefined };
   };
-  const weigh = (): ReaderWeights => {
-    const square = (): LoopValue => k.allocateScratch(count * steps * weights * 4);
-    return { k: square(), b: dims.erases ? square() : undefined };
-  };
+  const weights = (): LoopValue => k.allocateScratch(count * weightBytes(shape));
   return {
     own: keys(),
     decays: rows(),
     decayed: keys(),
     product: k.allocateScratch(count * keyBytes),
-    weights: { q: weigh(), a: dims.erases ? weigh() : undefined },
+    blockProduct: k.allocateScratch(keyBytes),
+    weights: { k: weights(), b: dims.erases ? weights() : undefined },
   };
 }
 
 /** Chunk `number` of several in scratch. */
 export function chunkAt(k: KernelBuilder, shape: ChunkShape, all: ChunkScratch, number: LoopValue): ChunkScratch {
-  const { steps, keyBytes, weights } = shape;
+  const { steps, keyBytes } = shape;
   const at = (base: LoopValue, sizeBytes: number): LoopValue => k.offset(base, number, sizeBytes);
   const rows = (base: LoopValue): LoopValue => at(base, steps * keyBytes);
-  const square = (base: LoopValue): LoopValue => at(base, steps * weights * 4);
+  const weights = (base: LoopValue): LoopValue => at(base, weightBytes(shape));
   const keys = ({ q, k: key, a, b }: ChunkKeys): ChunkKeys => {
     return { q: rows(q), k: rows(key), a: a && rows(a), b: b && rows(b) };
   };
-  const weigh = ({ k: key, b }: ReaderWeights): ReaderWeights => ({ k: square(key), b: b && square(b) });
-  const { q, a } = all.weights;
   return {
     own: keys(all.own),
     decays: rows(all.decays),
     decayed: keys(all.decayed),
     product: at(all.product, keyBytes),
-    weights: { q: weigh(q), a: a && weigh(a) },
+    blockProduct: all.blockProduct,
+    weights: { k: weights(all.weights.k), b: all.weights.b && weights(all.weights.b) },
   };
 }
 
@@ -198,101 +188,6 @@ export function zeros(k: KernelBuilder, sizeBytes: number, lanes: number): LoopV
 function fill(k: KernelBuilder, at: LoopValue, sizeBytes: number, lanes: number, value: number): void {
   const type = loopType("f32", lanes);
   k.loop(0, sizeBytes, lanes * 4, (offset) => k.store(k.constant(type, value), k.add(at, offset)));
-}
-
-/** One of the places where a chunk writes: k, or b. */
-type Written = "k" | "b";
-
-/**
- * Decays the keys of a chunk, and weighs what the readers read: entry (t, s) is the product of reader t with what was
- * written in step s, times the decays between. Without `outputs`, q is left out.
- */
-export function weighKeys(
-  k: KernelBuilder,
-  shape: ChunkShape,
-  chunk: ChunkScratch,
-  keys: KeyRows,
-  outputs = true,
-): void {
-  const { lanes, steps, keyBytes } = shape;
-  const type = loopType("f32", lanes);
-  fill(k, chunk.product, keyBytes, lanes, 1);
-  for (let t = 0; t < steps; t++) {
-    weighStep(k, shape, chunk, keys, t, "k", outputs);
-    if (keys.b !== undefined) weighStep(k, shape, chunk, keys, t, "b", outputs);
-    k.loop(0, keyBytes, lanes * 4, (at) => {
-      const before = k.load(type, k.add(chunk.product, at));
-      const after = k.mul(before, loadDecay(k, shape, chunk, t, at));
-      const scale = (reader: "q" | "a", factor: LoopValue): void => {
-        const [from, to] = [keys[reader], chunk.decayed[reader]];
-        if (from === undefined || to === undefined) return;
-        const row = k.load(type, k.add(from.at, at), t * from.strideBytes);
-        k.store(k.mul(factor, row), k.add(to, at), t * keyBytes);
-      };
-      scale("a", before);
-      if (outputs) scale("q", after);
-      k.store(after, k.add(chunk.product, at));
-    });
-  }
-}
-
-/** The decays of step t for the keys at a byte offset. */
-export function loadDecay(
-  k: KernelBuilder,
-  { dims, lanes, keyBytes }: ChunkShape,
-  { decays }: ChunkScratch,
-  t: number,
-  at: LoopValue,
-): LoopValue {
-  const type = loopType("f32", lanes);
-  return dims.decays === 1 ? k.loadSplat(type, decays, t * 4) : k.load(type, k.add(decays, at), t * keyBytes);
-}
-
-/** What step t reads of what was written at k, or b, before and in it; takes that through the step's decays. */
-function weighStep(
-  k: KernelBuilder,
-  shape: ChunkShape,
-  chunk: ChunkScratch,
-  rows: KeyRows,
-  t: number,
-  written: Written,
-  outputs: boolean,
-): void {
-  const { lanes, keyBytes, weights } = shape;
-  const type = loopType("f32", lanes);
-  const kept = chunk.decayed[written]!;
-  const [before, after] = [rows.a === undefined ? 0 : t, outputs ? t + 1 : 0];
-  const none = Array.from({ length: before + after }, () => k.constant(type, 0));
-  const sums = k.for(0, keyBytes, lanes * 4, none, (at, carried) => {
-    const own = (of: StepRows): LoopValue => k.load(type, k.add(of.at, at), t * of.strideBytes);
-    const next = [...carried];
-    const a = before > 0 ? own(rows.a!) : undefined;
-    const q = outputs ? own(rows.q) : undefined;
-    const decay = loadDecay(k, shape, chunk, t, at);
-    for (let s = 0; s <= t; s++) {
-      let key = s < t ? k.load(type, k.add(kept, at), s * keyBytes) : own(rows[written]!);
-      if (s < t) {
-        if (a !== undefined) next[s] = k.fma(a, key, next[s]!);
-        key = k.mul(key, decay);
-      }
-      k.store(key, k.add(kept, at), s * keyBytes);
-      if (q !== undefined) next[before + s] = k.fma(q, key, next[before + s]!);
-    }
-    return next;
-  });
-  const store = (reader: "q" | "a", dots: readonly LoopValue[]): void => {
-    if (dots.length > 0) storeDots(k, dots, chunk.weights[reader]![written]!, t * weights * 4);
-  };
-  store("a", sums.slice(0, before));
-  store("q", sums.slice(before));
-}
-
-/** Stores the sums over the lanes of each of some vectors side by side. */
-export function storeDots(k: KernelBuilder, vectors: readonly LoopValue[], to: LoopValue, offset: number): void {
-  const { lanes } = vectors[0]!.type;
-  for (let first = 0; first < vectors.length; first += lanes) {
-    k.store(sumEach(k, vectors.slice(first, first + lanes)), to, offset + first * 4);
-  }
 }
 
 /** Some vectors of rows, whose first has a byte offset in a row of values. */
@@ -312,12 +207,11 @@ export function eachGroup(k: KernelBuilder, { rows, lanes }: ChunkShape, use: (g
   if (whole < vectors) use({ type, count: vectors - whole, at: k.index(whole * bytes) });
 }
 
-/** What is written to the states of a chunk by its steps: rows [steps, rows], and their weights for the reader. */
+/** What is written to the states of a chunk by its steps: rows [steps, rows], and their weights for a reader. */
 export interface Source {
   readonly values: LoopValue;
   readonly weights: LoopValue;
-  /** Whether a step reads what it writes itself. */
-  readonly inclusive: boolean;
+  readonly reader: Reader;
 }
 
 /** Reads of the states of a chunk, of all its steps. */
@@ -342,7 +236,7 @@ export function readChunk(
   reads: ChunkReads,
   asking?: Asking,
 ): void {
-  const { dims, steps, keyBytes, rowBytes, weights } = shape;
+  const { dims, steps, keyBytes, rowBytes } = shape;
   const { type, count, at } = group;
   const { readers, sources, to, solves, backward } = reads;
   const place = (turn: number): number => (backward ? steps - 1 - turn : turn);
@@ -365,17 +259,17 @@ export function readChunk(
       vectors.forEach((offset, v) => k.store(sums[sumOf(turn, v)]!, k.add(to, at), place(turn) * rowBytes + offset));
     };
     for (let source = 0; source < last; source++) {
-      sources.forEach(({ values, weights: square, inclusive }, number) => {
+      sources.forEach(({ values, weights, reader }, number) => {
         const solved = solves && number === sources.length - 1 && source >= first;
         if (solved) finish(source);
-        const from = Math.max(first, inclusive ? source : source + 1);
+        const from = Math.max(first, reader === "q" ? source : source + 1);
         if (from >= last) return;
         const written = vectors.map((offset, v) => {
           return solved ? sums[sumOf(source, v)]! : k.load(type, k.add(values, at), place(source) * rowBytes + offset);
         });
         for (let turn = from; turn < last; turn++) {
           const [later, earlier] = backward ? [place(source), place(turn)] : [turn, source];
-          const weight = k.loadSplat(type, square, (later * weights + earlier) * 4);
+          const weight = k.loadSplat(type, weights, weightAt(shape, reader, later, earlier));
           written.forEach((value, v) => {
             sums[sumOf(turn, v)] = k.fma(weight, value, sums[sumOf(turn, v)]!);
           });

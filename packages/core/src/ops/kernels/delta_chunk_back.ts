@@ -10,20 +10,15 @@
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
-import type { ChunkKeys, ChunkScratch, ChunkShape, ReaderWeights } from "./delta_chunk.ts";
+import type { ChunkKeys, ChunkScratch, ChunkShape } from "./delta_chunk.ts";
 import type { Asking } from "./delta_chunk_rows.ts";
-import { BLOCK, loadDecay, storeDots } from "./delta_chunk.ts";
+import type { Reader, Weights, Written } from "./delta_chunk_weights.ts";
+import { BLOCK, loadDecay, weightAt, weightBytes } from "./delta_chunk_weights.ts";
 import { transposeSquare } from "./lanes.ts";
 import { multiplyBlock, UNROLL } from "./register_block.ts";
 
 /** Vectors of keys whose states are turned at once: a register block with all steps of a chunk. */
 const TURNED = 2;
-
-/** Products of values of a chunk's steps, laid out as the weights of its keys: of do and of e, with v and with u. */
-export interface ValueWeights {
-  readonly q: ReaderWeights;
-  readonly a: ReaderWeights | undefined;
-}
 
 /** Rows of values of a chunk, [steps, rows]: what goes with each of its keys. */
 export interface KeyValues {
@@ -42,7 +37,8 @@ export interface KeyCotangents extends ChunkKeys {
 
 /** Scratch of a chunk on its way back. */
 export interface BackScratch {
-  readonly weights: ValueWeights;
+  /** Products of values of a chunk's steps, laid out as the weights of its keys: of do and of e, with v and with u. */
+  readonly weights: Weights;
   readonly sums: KeyCotangents;
   /** S and G of a few vectors of keys, as [rows, these keys]. */
   readonly states: LoopValue;
@@ -52,13 +48,12 @@ export interface BackScratch {
 }
 
 export function allocateBack(k: KernelBuilder, shape: ChunkShape): BackScratch {
-  const { dims, lanes, steps, keyBytes, rows, weights } = shape;
-  const square = (): LoopValue => k.allocateScratch(steps * weights * 4);
-  const weigh = (): ReaderWeights => ({ k: square(), b: dims.erases ? square() : undefined });
+  const { dims, lanes, steps, keyBytes, rows } = shape;
+  const weights = (): LoopValue => k.allocateScratch(weightBytes(shape));
   const row = (): LoopValue => k.allocateScratch(steps * keyBytes);
   const [q, key, decay] = [row(), row(), row()];
   return {
-    weights: { q: weigh(), a: dims.erases ? weigh() : undefined },
+    weights: { k: weights(), b: dims.erases ? weights() : undefined },
     sums: { q, k: key, decay, a: dims.erases ? row() : undefined, b: dims.erases ? row() : undefined },
     states: k.allocateScratch(rows * TURNED * lanes * 4),
     cotangents: k.allocateScratch(rows * TURNED * lanes * 4),
@@ -102,26 +97,6 @@ function turnStates(
       const square = Array.from({ length: lanes }, (_, i) => k.load(type, source, i * rowBytes));
       transposeSquare(k, square).forEach((vector, i) => k.store(vector, target, i * turnedBytes));
     });
-  }
-}
-
-/** The products of what readers give and of what was written, by steps: entry (t, s) for s up to t, or before it. */
-export function weighValues(k: KernelBuilder, shape: ChunkShape, values: KeyValues, to: ValueWeights): void {
-  const { lanes, steps, rowBytes, weights } = shape;
-  const type = loopType("f32", lanes);
-  for (const reader of ["q", "a"] as const) {
-    for (const written of ["k", "b"] as const) {
-      const [of, at, square] = [values[reader], values[written], to[reader]?.[written]];
-      if (of === undefined || at === undefined || square === undefined) continue;
-      for (let t = reader === "q" ? 0 : 1; t < steps; t++) {
-        const none = Array.from({ length: reader === "q" ? t + 1 : t }, () => k.constant(type, 0));
-        const sums = k.for(0, rowBytes, lanes * 4, none, (row, so) => {
-          const read = k.load(type, k.add(of, row), t * rowBytes);
-          return so.map((sum, s) => k.fma(read, k.load(type, k.add(at, row), s * rowBytes), sum));
-        });
-        storeDots(k, sums, square, t * weights * 4);
-      }
-    }
   }
 }
 
@@ -232,9 +207,9 @@ class KeyVector {
   }
 
   /** The product of values of steps `t` and `s`, repeated. */
-  #weight(reader: "q" | "a", written: "k" | "b", t: number, s: number): LoopValue {
-    const square = this.#back.weights[reader]![written]!;
-    return this.#k.loadSplat(loopType("f32", this.#shape.lanes), square, (t * this.#shape.weights + s) * 4);
+  #weight(reader: Reader, written: Written, t: number, s: number): LoopValue {
+    const type = loopType("f32", this.#shape.lanes);
+    return this.#k.loadSplat(type, this.#back.weights[written]!, weightAt(this.#shape, reader, t, s));
   }
 
   /** Cotangents of what reads, from the first step to the last, past whom the keys decay. */
@@ -242,10 +217,10 @@ class KeyVector {
     const k = this.#k;
     const { own } = this.#chunk;
     const { sums } = this.#back;
-    const kept: { readonly written: "k" | "b"; readonly vectors: LoopValue[] }[] = [{ written: "k", vectors: [] }];
+    const kept: { readonly written: Written; readonly vectors: LoopValue[] }[] = [{ written: "k", vectors: [] }];
     if (own.b !== undefined) kept.push({ written: "b", vectors: [] });
     let decayed = this.#constant(1);
-    const read = (reader: "q" | "a", t: number, count: number): void => {
+    const read = (reader: Reader, t: number, count: number): void => {
       const key = this.#load(own[reader]!, t);
       let sum = k.mul(decayed, this.#load(sums[reader]!, t));
       // What goes through the decays of step s was there before it: of steps before s, and of the chunk's start.
@@ -272,7 +247,7 @@ class KeyVector {
     const { own } = this.#chunk;
     const { sums } = this.#back;
     const { steps } = this.#shape;
-    const readers: { readonly reader: "q" | "a"; readonly vectors: (LoopValue | undefined)[] }[] = [
+    const readers: { readonly reader: Reader; readonly vectors: (LoopValue | undefined)[] }[] = [
       { reader: "q", vectors: [] },
     ];
     if (own.a !== undefined) readers.push({ reader: "a", vectors: [] });

@@ -50,6 +50,12 @@ test("heads whose values fill some blocks and a part of one", () => {
   check({ ...DIMS, time: 9, groups: 2, groupSize: 1, keySize: 16, decays: 16, valueSize: 70 }, 16);
 });
 
+test("chunks of a block of weights and a part of one", () => {
+  check({ ...DIMS, time: 7 }, 16);
+  check({ ...DIMS, time: 5, decays: 1 }, 8);
+  check({ ...DIMS, time: 6, erases: false }, 4);
+});
+
 test("whole chunks of whole vectors, whose rows are read where they lie", () => {
   check({ ...DIMS, time: 24, keySize: 16, decays: 16, valueSize: 24 }, 8);
   check({ ...DIMS, time: 16, groups: 2, groupSize: 1, keySize: 8, decays: 1, valueSize: 20, erases: false }, 8);

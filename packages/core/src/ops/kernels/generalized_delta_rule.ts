@@ -12,17 +12,15 @@ import { deltaDims } from "../generalized_delta_rule_parts.ts";
 import type { ChunkReads, ChunkScratch, ChunkShape, HeadKeys, Outer, RowGroup, Source } from "./delta_chunk.ts";
 import {
   allocateChunks,
-  BLOCK,
   chunkShape,
   cutChunks,
   eachGroup,
-  NARROW_STEPS,
   readChunk,
   stepOperations,
   updateStates,
-  weighKeys,
   zeros,
 } from "./delta_chunk.ts";
+import { BLOCK, weighKeys } from "./delta_chunk_weights.ts";
 import {
   askKeys,
   askValues,
@@ -94,10 +92,10 @@ export function advanceRows(
   { outputs, asking }: { readonly outputs?: LoopValue; readonly asking?: Asking } = {},
 ): void {
   const read = (reader: "q" | "a", to: LoopValue): void => {
-    const [inclusive, { k: ofK, b: ofB }] = [reader === "q", weights[reader]!];
-    const sources: Source[] = [{ values: v, weights: ofK, inclusive }];
-    if (u !== undefined && ofB !== undefined) sources.push({ values: u, weights: ofB, inclusive });
-    const reads: ChunkReads = { states, readers: decayed[reader]!, sources, to, solves: !inclusive, backward: false };
+    const sources: Source[] = [{ values: v, weights: weights.k, reader }];
+    if (u !== undefined && weights.b !== undefined) sources.push({ values: u, weights: weights.b, reader });
+    const way = { solves: reader === "a", backward: false };
+    const reads: ChunkReads = { states, readers: decayed[reader]!, sources, to, ...way };
     readChunk(k, shape, group, reads, asking);
   };
   if (u !== undefined) read("a", u);
@@ -126,7 +124,7 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length) as readonly LoopValue[];
     const [o, last] = bases.slice(inputs.length) as readonly LoopValue[];
     eachBlock(k, cut, ({ rows, matrix, first: row }) => {
-      const shape = chunkShape(context, dims, rows, lanes < 8 ? NARROW_STEPS : undefined);
+      const shape = chunkShape(context, dims, rows, false);
       const { steps, keys, rowBytes } = shape;
       const chunk = allocateChunks(k, shape);
       const states = zeros(k, keys * rowBytes, lanes);

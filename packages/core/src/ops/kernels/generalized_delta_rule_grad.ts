@@ -14,7 +14,6 @@ import type { ChunkScratch, ChunkShape, HeadKeys, Outer, Source } from "./delta_
 import type { Ask, StepRange, ValueRows } from "./delta_chunk_rows.ts";
 import {
   allocateChunks,
-  BLOCK,
   chunkAt,
   chunkShape,
   cutChunks,
@@ -22,9 +21,9 @@ import {
   readChunk,
   stepOperations,
   updateStates,
-  weighKeys,
   zeros,
 } from "./delta_chunk.ts";
+import { BLOCK, weighKeys, weighValues } from "./delta_chunk_weights.ts";
 import {
   askKeys,
   askValues,
@@ -37,7 +36,7 @@ import {
   storeValues,
 } from "./delta_chunk_rows.ts";
 import type { BackScratch } from "./delta_chunk_back.ts";
-import { allocateBack, finishKeys, multiplyStates, weighValues } from "./delta_chunk_back.ts";
+import { allocateBack, finishKeys, multiplyStates } from "./delta_chunk_back.ts";
 import { advanceRows, headRow, headStart } from "./generalized_delta_rule.ts";
 import type { RowBlocks } from "./row_states.ts";
 import { eachBlock, eachElement, forthAndBack, spanOf, sumRow } from "./row_states.ts";
@@ -117,7 +116,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
     const [q, key, v, logDecay, first, a, b] = bases.slice(0, inputs.length - 2) as readonly LoopValue[];
     const [dO, dLast, dv, dFirst, ...sums] = bases.slice(inputs.length - 2) as readonly LoopValue[];
     eachBlock(k, cut, ({ rows, matrix, block, first: row }) => {
-      const shape = chunkShape(context, dims, rows);
+      const shape = chunkShape(context, dims, rows, true);
       const chunks = Math.ceil(time / shape.steps);
       const stateBytes = shape.keys * shape.rowBytes;
       const span = spanOf(chunks);
@@ -273,8 +272,8 @@ function readBack(k: KernelBuilder, { shape, g, rows }: GradBlock, chunk: ChunkS
   const { dO, dv, e } = rows;
   eachGroup(k, shape, (group) => {
     const read = (written: "k" | "b", to: LoopValue): void => {
-      const sources: Source[] = [{ values: dO, weights: weights.q[written]!, inclusive: true }];
-      if (e !== undefined) sources.push({ values: e, weights: weights.a![written]!, inclusive: false });
+      const sources: Source[] = [{ values: dO, weights: weights[written]!, reader: "q" }];
+      if (e !== undefined) sources.push({ values: e, weights: weights[written]!, reader: "a" });
       const way = { readers: decayed[written]!, solves: written === "b", backward: true };
       readChunk(k, shape, group, { states: g, sources, to, ...way }, asking);
     };
