@@ -39,6 +39,11 @@ export function modelPath(path: string): string {
   });
 }
 
+/** A path as a shell takes it, in commands that are suggested. */
+export function shellWord(path: string): string {
+  return /[^\w./-]/.test(path) ? `'${path.replaceAll("'", "'\\''")}'` : path;
+}
+
 /** Whether a path is likely to be what somebody meant by the folder around it. */
 function isModel(path: string): boolean {
   return /\.(fid|gguf|onnx|bin)$/i.test(path) || existsSync(new RunFolder(path).model);

@@ -27,6 +27,7 @@ import { dataOption, integerOption, jsonOption, targetOption } from "../options.
 import type { Target } from "../options.ts";
 import { createOutput } from "../output.ts";
 import type { Output } from "../output.ts";
+import { shellWord } from "../run-folder.ts";
 import { formatCount, formatDuration, formatRate, formatSize, formatTable, plural } from "../table.ts";
 import { modelOfSizes, runTraining, saveFinished, vocabularyOf } from "../training.ts";
 import type { ModelSizes, RunPlan } from "../training.ts";
@@ -91,7 +92,7 @@ async function quickstart(options: QuickstartOptions): Promise<number> {
     output.line(`\n${formatMeasured(measured, options.threads)}\n`);
     output.line(`saved as ${plan.folder.model}; curves in ${plan.folder.page}\n`);
     const { generation, interruptCode } = await writeSample(plan, measured.packedParameters, output);
-    output.line(`\nmore: fidelity generate --model ${options.out} --prompt "interface "`);
+    output.line(`\nmore: fidelity generate --model ${shellWord(options.out)} --prompt "interface "`);
     const { packedParameters: _, ...numbers } = measured;
     const resumedFrom = result.resumedFrom ?? null;
     output.result({

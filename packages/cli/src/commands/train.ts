@@ -23,6 +23,7 @@ import { openDevice } from "../open-model.ts";
 import { required } from "../options.ts";
 import { createOutput } from "../output.ts";
 import type { Output } from "../output.ts";
+import { shellWord } from "../run-folder.ts";
 import { formatCount, formatDuration, formatRate, formatSize, plural } from "../table.ts";
 import { addTrainOptions, recallOptions, rememberOptions } from "../train-options.ts";
 import type { TrainCommandOptions } from "../train-options.ts";
@@ -170,7 +171,7 @@ function requireTernary(model: Model, { estimator, architecture }: TrainCommandO
 function folderInUse(out: string): UsageError {
   return new UsageError("the run folder holds a run already", {
     where: out,
-    hint: `fidelity train --resume --out ${out} to go on with it, or give another --out`,
+    hint: `fidelity train --resume --out ${shellWord(out)} to go on with it, or give another --out`,
   });
 }
 
@@ -191,7 +192,7 @@ function report(
 ): void {
   if (modelSizeBytes === undefined) {
     output.line(`stopped after step ${result.step} of ${result.steps}; the checkpoint is whole: ${folder.checkpoint}`);
-    output.line(`go on:    fidelity train --resume --out ${out}`);
+    output.line(`go on:    fidelity train --resume --out ${shellWord(out)}`);
   } else {
     const loss = result.validationLoss === undefined ? "" : `, validation loss ${formatLoss(result.validationLoss)}`;
     const speed = result.tokensPerSecond > 0 ? `, ${formatRate(result.tokensPerSecond)} tokens/s` : "";
@@ -200,8 +201,8 @@ function report(
     output.line(`curves:   ${folder.page}`);
     output.line(
       task === "text"
-        ? `generate: fidelity generate --model ${out}`
-        : `measure:  fidelity eval --model ${out} --task ${task}`,
+        ? `generate: fidelity generate --model ${shellWord(out)}`
+        : `measure:  fidelity eval --model ${shellWord(out)} --task ${task}`,
     );
   }
   const model = modelSizeBytes === undefined ? undefined : { path: folder.model, sizeBytes: modelSizeBytes };

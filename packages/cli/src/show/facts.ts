@@ -3,6 +3,7 @@
 
 import { namings } from "@fidelity/models";
 import type { FileDescription } from "../describe-file.ts";
+import { shellWord } from "../run-folder.ts";
 import { formatPlain, plural } from "../table.ts";
 
 /** Lists of more values are told by their length. */
@@ -43,7 +44,7 @@ function plainEntries(value: unknown, prefix = ""): [string, string][] {
 /** Commands that make sense with the file; none for a model that cannot be opened, or is not on this machine. */
 export function nextSteps({ path, format, architecture, tokenizer, problem }: FileDescription): string[] {
   if (architecture === undefined || problem !== undefined || /^https?:/.test(path)) return [];
-  const file = /[^\w./-]/.test(path) ? `'${path.replaceAll("'", "'\\''")}'` : path;
+  const file = shellWord(path);
   const generates = architecture.name !== "bert";
   const vocabulary = tokenizer === undefined && !format.startsWith("llama2.c") ? " --tokenizer tokenizer.json" : "";
   const use = generates
