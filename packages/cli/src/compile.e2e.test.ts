@@ -9,7 +9,7 @@ import { searchTools } from "@fidelity/alex/node";
 import type { Explanation } from "@fidelity/alex/node";
 import binaryen from "binaryen";
 import { chromium } from "playwright-core";
-import { Scratch, fidelity } from "./testing.ts";
+import { Scratch, fidelity, writeTinyLlama2c } from "./testing.ts";
 
 const scratch = new Scratch();
 after(() => scratch[Symbol.dispose]());
@@ -163,6 +163,12 @@ describe("mistakes", { concurrency: 2 }, () => {
 });
 
 describe("the page", () => {
+  test("of a model's file has a profile, for which the file stays open", async () => {
+    const page = scratch.at("of-file.html");
+    await printed(writeTinyLlama2c(scratch).model, "--view", page, "--threads", "1");
+    assert.match(readFileSync(page, "utf8"), /class="kernels"/);
+  });
+
   test(
     "in a browser a click lights up the counterparts",
     { skip: !existsSync(CHROMIUM) && `no ${CHROMIUM}` },

@@ -50,7 +50,7 @@ async function embed(model: string, given: readonly string[], options: EmbedOpti
   const output = createOutput(options.json === true);
   const texts = given.length > 0 ? given : await linesOfInput();
   using interrupt = new Interrupt();
-  return withModel(modelPath(model), options, async (loaded) => {
+  return await withModel(modelPath(model), options, async (loaded) => {
     const pooling = options.pooling ?? loaded.model.encoder?.pooling;
     const results: { text: string; tokens: number; vector: number[] }[] = [];
     for (const text of texts) {

@@ -178,7 +178,7 @@ async function fileSubject(path: string, options: SubjectOptions, lower: LowerOp
   const types = typesOf(model, (leaf, name) => loadedDtype(leaf, stored.get(name), target));
   const load = async <T>(device: Device, use: (parameters: DeviceParameters) => Promise<T>): Promise<T> => {
     using opened = await openModel(path, device);
-    return use(opened.parameters);
+    return await use(opened.parameters); // which is to end before the model is closed
   };
   return modelSubject(model, types, load, options, lower);
 }
