@@ -84,7 +84,7 @@ async function expandedLogits(path: string): Promise<number[]> {
     parameterTypes(source.model.parameters, { packed: false }),
     (to, at) => to.f32().set(source.parameters.get(at)!.values()),
   );
-  return logits(interpreter, source.model, parameters);
+  return await logits(interpreter, source.model, parameters);
 }
 
 function matrixTypes(parameters: DeviceParameters): string[] {

@@ -45,7 +45,7 @@ export const memory: Suite = {
       same(readValue(layout, region), { ...drawing, samples: Float32Array.of(10, 2, 3, 4) });
       holds(view.samples.array().buffer === arena.memory.buffer, "numbers lie in the arena's memory");
       arena.free(region);
-      return refused(() => viewOf(layout).over(region), RegionError);
+      return await refused(() => viewOf(layout).over(region), RegionError);
     },
     "views stay valid when the memory grows": () => {
       using arena = SharedArena.create({ initialBytes: 2 ** 16, maximumBytes: 2 ** 25 });
@@ -84,7 +84,7 @@ export const memory: Suite = {
         assertNoCopies(() => viewOf(layoutOf(bare.struct({ first: bare.u8 }))).over(shared).first),
         7,
       );
-      return refused(() => assertNoCopies(() => copyRegion(own, shared, "hot path")), CopyError);
+      return await refused(() => assertNoCopies(() => copyRegion(own, shared, "hot path")), CopyError);
     },
     "a worker sees the arena": async ({ crew }) => {
       using arena = SharedArena.create();
