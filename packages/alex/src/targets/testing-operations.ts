@@ -152,6 +152,7 @@ class CaseMaker {
     const [numbers, floats, integers] = [this.#numbers, this.#floats, this.#integers];
     const table: readonly [readonly BinaryOp[], readonly LoopType[]][] = [
       [["add", "sub", "min", "max", "eq", "ne", "lt", "le", "gt", "ge"], numbers],
+      [["add_sat"], [this.#vector.i16]],
       [["mul"], numbers.filter((type) => type !== this.#vector.i8)],
       [["div"], [...floats, INDEX]],
       [["rem"], [INDEX]],

@@ -142,6 +142,10 @@ function printBinary(inst: BinaryInst, out: Printer): string {
   const { type } = inst.a;
   if (inst.op === "shl" || inst.op === "shr_s" || inst.op === "shr_u") return printShift(inst, inst.op, out);
   if (inst.op === "scale") return printScale(inst, out);
+  if (inst.op === "add_sat") {
+    const t = mlirType(type);
+    return out.define(`llvm.intr.sadd.sat(${out.name(inst.a)}, ${out.name(inst.b)}) : (${t}, ${t}) -> ${t}`);
+  }
   if (!isFloat(type) && (inst.op === "div" || inst.op === "rem")) return printDivision(inst, inst.op, out);
   const unsigned = type.kind === "index" ? 1 : 0;
   const name = isFloat(type) ? FLOAT_BINARY[inst.op] : INTEGER_BINARY[inst.op]?.[unsigned];

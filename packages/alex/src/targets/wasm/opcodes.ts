@@ -195,6 +195,7 @@ export const BINARY: Readonly<Record<string, Readonly<Record<string, number>>>> 
     shr_s: simd(0x8c),
     shr_u: simd(0x8d),
     add: simd(0x8e),
+    add_sat: simd(0x8f),
     sub: simd(0x91),
     mul: simd(0x95),
     min: simd(0x96),

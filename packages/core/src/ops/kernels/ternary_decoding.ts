@@ -10,7 +10,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { TernaryShapes } from "./ternary_codes.ts";
-import { TABLE_SCALES, TRITS, remainders, tritsByComparison, tritsByTables } from "./trits.ts";
+import { TABLE_SCALES, TRITS, remainders, tritOf, tritsByComparison, tritsByTables } from "./trits.ts";
 
 /** What products with one vector count for. */
 export interface Term {
@@ -56,6 +56,11 @@ export function codePlanes(k: KernelBuilder, shapes: TernaryShapes, word: LoopVa
     planes[plane] = k.shift("shr_u", vector, shift - Math.log2(weight));
   }
   return planes;
+}
+
+/** The code of a plane in a byte of packed weights that have so many planes. */
+export function codeOfByte(byte: number, plane: number, planes: number): number {
+  return planes === TRITS ? tritOf(byte, plane) : (byte >> (2 * plane)) & 3;
 }
 
 function hasTables({ context, lanes }: TernaryShapes): boolean {

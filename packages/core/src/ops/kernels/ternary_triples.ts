@@ -1,14 +1,16 @@
 // Ternary weights times many rows of activations where a vector of 16-bit lanes is permuted as fast as bytes are
 // multiplied. Three codes are one of 27 cases. For three columns of a row of activations a vector, the table, holds the
 // sum q0 t0 + q1 t1 + q2 t2 of each case; the cases of 32 rows of weights are 32 indices into it. So a permutation and
-// an addition do 96 multiply-adds, where dot4 does 64, and additions start beside what is permuted: on Zen 5 a product
-// with 128 rows does 976 GOP/s, all included, where the peak of dot4 is 975. Look-ups in place of products are the idea
-// of T-MAC (Wei et al. 2024, arXiv 2407.00088), whose tables have 16 bytes and are rounded; these have 32 entries of 16
-// bits, and sums stay exact.
+// an addition do 96 multiply-adds, where dot4 does 64. Look-ups in place of products are the idea of T-MAC (Wei et al.
+// 2024, arXiv 2407.00088), whose tables have 16 bytes and are rounded; these have 32 entries of 16 bits, and sums stay
+// exact. On Zen 5 permutations have two of the four vector units. Plain additions take all four, and so delay
+// permutations; saturating ones take the other two: a product with 128 rows does 1070 GOP/s, all included, where the
+// peak of dot4 is 975.
 //
 // Weights become indices once a call: a step is three lines of four columns (ternary_codes.ts: a line is a group's
 // plane), so four triples, column j of each line; a word of 16 bits holds the indices of two, of which a permutation
-// takes the low five bits. Halves of 32-bit lanes: row r of a block below, row r of the next block above.
+// takes the low five bits. The upper ones are loaded as they lie, from a byte further on: loads have units of their
+// own, shifts do not. Halves of 32-bit lanes: row r of a block below, row r of the next block above.
 //
 // Sums of 16 bits hold a strip of 84 triples, and are then added to words in the result's own memory, which the last
 // strip makes float32.
@@ -19,7 +21,7 @@ import type { LoopValue } from "../../loop/ir.ts";
 import type { BufferHandle } from "../../op.ts";
 import { BLOCK_ROWS, GROUP_BYTES } from "./ternary_codes.ts";
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
-import { codePlanes } from "./ternary_decoding.ts";
+import { codeOfByte } from "./ternary_decoding.ts";
 
 /** Lines of a step, and triples in it. */
 const STEP = { lines: 3, triples: 4, columns: 12 } as const;
@@ -51,7 +53,7 @@ const BYTES = loopType("i8", 64);
 
 /** Whether look-ups are the way. */
 export function fitsTriples({ context, x, w, lanes }: TernaryShapes): boolean {
-  const wide = lanes === BLOCK_ROWS && context.permutes && !context.tiles;
+  const wide = lanes === BLOCK_ROWS && context.permutes && context.lookupEntries >= 128 && !context.tiles;
   return wide && x.rows >= ROWS_MIN && w.rows % (2 * BLOCK_ROWS) === 0 && w.rows >= 2 * BLOCK_ROWS * VECTORS_MIN;
 }
 
@@ -133,7 +135,8 @@ function tileOffset(k: KernelBuilder, cut: Cut, strip: LoopValue, steps: LoopVal
 function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
   const { context, w } = shapes;
   const { vectors, steps } = cut;
-  const sizeBytes = vectors * steps * STEP_BYTES;
+  // The last upper indices are loaded with a byte that lies behind them.
+  const sizeBytes = vectors * steps * STEP_BYTES + VECTOR_BYTES;
   return context.prepare("ternary_indices", 1, sizeBytes, vectors, w.rows * w.columns, (k, [wBase, to]) => {
     const tile = k.div(k.chunk, k.index(TILE.vectors));
     const width = k.min(k.index(TILE.vectors), k.sub(k.index(vectors), k.mul(tile, k.index(TILE.vectors))));
@@ -145,10 +148,8 @@ function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
       for (const block of [0, w.blockBytes]) {
         for (let group = 0; group < groups; group++) k.prefetch(at, block + group * GROUP_BYTES + PREFETCH_BYTES);
       }
-      const lines = [0, w.blockBytes].map((block) =>
-        Array.from({ length: groups }, (_, group) =>
-          codePlanes(k, shapes, k.load(WORDS, at, block + group * GROUP_BYTES)),
-        ).flat(),
+      const blocks = [0, w.blockBytes].map((block) =>
+        Array.from({ length: groups }, (_, group) => k.load(BYTES, at, block + group * GROUP_BYTES)),
       );
       for (let i = 0; i < count; i++) {
         const step = k.add(k.mul(turn, k.index(w.planes)), k.index(i));
@@ -157,7 +158,7 @@ function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
         const offset = tileOffset(k, cut, strip, stepsOf(k, cut, strip), tile);
         const out = k.add(k.add(to!, offset), k.mul(k.mul(inStrip, width), k.index(STEP_BYTES)));
         const place = k.offset(out, vector, VECTOR_BYTES);
-        const [low, high] = lines.map((of) => casesOf(k, of.slice(STEP.lines * i, STEP.lines * (i + 1))));
+        const [low, high] = blocks.map((bytes) => casesOf(k, bytes, w.planes, i));
         const mask = k.constant(WORDS, 0xffff);
         k.store(k.binary("or", k.binary("and", low!, mask), k.shift("shl", high!, 16)), place);
         const upper = k.binary("and", high!, k.unary("not", mask));
@@ -171,10 +172,22 @@ function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
   });
 }
 
-/** t0 + 3 t1 + 9 t2 of lines of codes, byte by byte; lines that there are not count for nothing. */
-function casesOf(k: KernelBuilder, lines: readonly LoopValue[]): LoopValue {
-  const bytes = lines.map((line) => k.bitcast(BYTES, line));
-  const sum = bytes.reduceRight((total, line) => k.add(k.add(k.add(total, total), total), line));
+/**
+ * t0 + 3 t1 + 9 t2 of a step's lines, byte by byte, from groups whose lines follow each other. A look-up for each group
+ * that the step has lines of tells what they add; lines that there are not add nothing.
+ */
+function casesOf(k: KernelBuilder, groups: readonly LoopValue[], planes: number, step: number): LoopValue {
+  const terms = groups.flatMap((bytes, group) => {
+    const places = Array.from({ length: STEP.lines }, (_, place) => place);
+    const planeOf = (place: number): number => STEP.lines * step + place - planes * group;
+    const own = places.filter((place) => planeOf(place) >= 0 && planeOf(place) < planes);
+    if (own.length === 0) return [];
+    const table = Array.from({ length: 256 }, (_, byte) =>
+      own.reduce((sum, place) => sum + codeOfByte(byte, planeOf(place), planes) * 3 ** place, 0),
+    );
+    return [k.lookup(bytes, table)];
+  });
+  const sum = terms.reduce((total, term) => k.add(total, term));
   return k.bitcast(WORDS, sum);
 }
 
@@ -278,12 +291,12 @@ function tileSums(
       return k.load(SHORTS, words, v * VECTOR_BYTES);
     });
     for (let half = 0; half < 2; half++) {
-      if (half === 1) cases = cases.map((value) => k.shift("shr_u", value, 8));
+      if (half === 1) cases = cases.map((_, v) => k.load(SHORTS, words, v * VECTOR_BYTES + 1));
       for (let row = 0; row < height; row++) {
         const sums = k.load(SHORTS, table, (half * height + row) * VECTOR_BYTES);
         cases.forEach((value, v) => {
           const at = row * width + v;
-          out[at] = k.add(out[at]!, k.permute(sums, value));
+          out[at] = k.binary("add_sat", out[at]!, k.permute(sums, value));
         });
       }
     }

@@ -13,7 +13,7 @@ export const TRITS = 5;
 const BYTES = 256;
 
 /** Code `place` of a byte. */
-const tritOf = (byte: number, place: number): number => Math.floor(tritsValue(byte) / 3 ** place) % 3;
+export const tritOf = (byte: number, place: number): number => Math.floor(tritsValue(byte) / 3 ** place) % 3;
 
 /** Three times a vector of bytes, modulo 256. */
 function triple(k: KernelBuilder, bytes: LoopValue): LoopValue {
