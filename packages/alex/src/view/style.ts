@@ -166,6 +166,7 @@ tbody tr + tr > * { border-top: 1px solid color-mix(in srgb, var(--line) 55%, tr
 .card p { margin: 0; color: var(--soft); font-size: 13px; }
 .card p.value { color: var(--ink); }
 .layouts { max-width: 900px; }
+.layouts tbody th { white-space: normal; }
 .empty { color: var(--soft); }
 footer { margin-top: 56px; color: var(--faint); font-size: 13px; }
 @media (max-width: 900px) {
