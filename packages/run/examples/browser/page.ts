@@ -7,7 +7,10 @@ const MAX_TOKENS = 256;
 
 const worker = new Worker(new URL("./model-worker.ts", import.meta.url), { type: "module" });
 worker.addEventListener("message", ({ data }: MessageEvent<Report>) => show(data));
-worker.addEventListener("error", ({ message }) => fail(`The worker failed: ${message}`));
+// Without a message where a module of it cannot be fetched.
+worker.addEventListener("error", ({ message }) =>
+  fail(`The worker failed: ${message || "is the server still there?"}`),
+);
 
 const file = element("file", HTMLInputElement);
 const address = element("address", HTMLInputElement);
