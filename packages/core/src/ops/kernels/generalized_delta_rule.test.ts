@@ -56,6 +56,12 @@ test("chunks of a block of weights and a part of one", () => {
   check({ ...DIMS, time: 6, erases: false }, 4);
 });
 
+test("one step of rows that are several vectors and a rest, four rows at once and one by one", () => {
+  check({ ...DIMS, time: 1, keySize: 29, decays: 29, valueSize: 12 }, 8);
+  check({ ...DIMS, time: 1, keySize: 39, decays: 1, valueSize: 7 }, 16);
+  check({ ...DIMS, time: 1, keySize: 16, decays: 16, valueSize: 8, erases: false }, 4);
+});
+
 test("whole chunks of whole vectors, whose rows are read where they lie", () => {
   check({ ...DIMS, time: 24, keySize: 16, decays: 16, valueSize: 24 }, 8);
   check({ ...DIMS, time: 16, groups: 2, groupSize: 1, keySize: 8, decays: 1, valueSize: 20, erases: false }, 8);

@@ -3,7 +3,7 @@
 // passes over the state as it lies in memory, some rows at a time: once, or where it erases twice, reading and writing.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
-import { F32 } from "../../loop/ir.ts";
+import { loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { expOf } from "../../loop/math.ts";
 import type { LowerContext } from "../../op.ts";
@@ -31,10 +31,12 @@ import {
   stepsOf,
   storeValues,
 } from "./delta_chunk_rows.ts";
-import { eachBlock, eachElement, rowsAtOnce, sharedByRows, sumRows } from "./row_states.ts";
+import { askRow, eachBlock, eachElement, rowsAtOnce, sharedByRows, storeRowSums, sumRows } from "./row_states.ts";
 
 /** Rows of a state that a single step takes at once. */
 const STEP_ROWS = 4;
+/** How far ahead a single step asks for rows: where states are in no cache, sums wait for nothing else. */
+const AHEAD_BYTES = 8192;
 
 /** Row 0 of `size` elements of head `matrix` (of [batch, heads]) in [batch, time, heads, size]. */
 export function headRow(
@@ -186,49 +188,50 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
     const decay = (type: LoopType, at: LoopValue): LoopValue => {
       return decays === 1 ? k.loadSplat(type, factors) : k.load(type, k.add(factors, at));
     };
-    const reader = dims.erases ? readBefore(k, dims, lanes, step, decay) : undefined;
     const rows = rowsAtOnce(valueSize, rowsPerChunk, STEP_ROWS);
+    const read = dims.erases ? readBefore(k, dims, lanes, step, decay, rows) : undefined;
     k.loop(start, end, rows, (i) => {
       const element = k.add(k.mul(matrix, k.index(valueSize)), i);
       const [before, after] = [first!, last!].map((base) => {
         const at = k.offset(base, element, keySize * 4);
         return Array.from({ length: rows }, (_, row) => k.add(at, k.index(row * keySize * 4)));
       }) as [LoopValue[], LoopValue[]];
-      const values = before.map((_row, row) => k.load(F32, k.offset(v!, element, 4), row * 4));
-      const own = reader?.(before, values);
+      askRow(k, before[0]!, AHEAD_BYTES / 4, rows * keySize);
+      const [values, outputs] = [k.offset(v!, element, 4), k.offset(o!, element, 4)];
+      const reads = read?.(before, values, outputs);
+      const full = loopType("f32", lanes);
+      const repeat = (from: LoopValue): ((type: LoopType, row: number) => LoopValue) => {
+        const wide = before.map((_row, row) => k.loadSplat(full, from, row * 4));
+        return (type, row) => (type.lanes === lanes ? wide[row]! : k.loadSplat(type, from, row * 4));
+      };
+      const [value, ofA] = [repeat(values), reads && repeat(reads)];
       const keys = sharedByRows((type, at) => {
         const load = (of: LoopValue): LoopValue => k.load(type, k.add(of, at));
         return { w: decay(type, at), k: load(step.k), b: step.b && load(step.b), q: load(step.q) };
       });
       const advance = (type: LoopType, at: LoopValue, row: number): LoopValue => {
-        const all = (x: LoopValue): LoopValue => k.splat(x, type.lanes);
         const { w, k: key, b } = keys(type, at);
-        const kept = k.fma(w, k.load(type, k.add(before[row]!, at)), k.mul(all(values[row]!), key));
-        const next = own === undefined ? kept : k.fma(all(own.reads[row]!), b!, kept);
+        const kept = k.fma(w, k.load(type, k.add(before[row]!, at)), k.mul(value(type, row), key));
+        const next = ofA === undefined ? kept : k.fma(ofA(type, row), b!, kept);
         k.store(next, k.add(after[row]!, at));
         return next;
       };
-      if (own !== undefined) {
+      if (reads !== undefined) {
         eachElement(k, keySize, lanes, (type, at) => before.forEach((_row, row) => advance(type, at, row)));
+        return;
       }
-      const outputs =
-        own?.outputs ??
-        sumRows(k, keySize, lanes, rows, (type, at, row, sum) => k.fma(advance(type, at, row), keys(type, at).q, sum));
-      outputs.forEach((output, row) => k.store(output, k.offset(o!, element, 4), row * 4));
+      const sums = sumRows(k, keySize, lanes, rows, (type, at, row, sum) =>
+        k.fma(advance(type, at, row), keys(type, at).q, sum),
+      );
+      sums.forEach((sum, row) => k.store(sum, outputs, row * 4));
     });
   });
-}
-
-/** What a token reads of some rows of states: with a, and with q after the step. */
-interface RowReads {
-  readonly reads: readonly LoopValue[];
-  readonly outputs: readonly LoopValue[];
 }
 
 /**
  * Reads rows of states once, before the step: what q reads after it, S q with S = S' w + v k + (S' a) b, is what q
  * times the decays reads of S', and v and S' a times the products of k and b with q. So one sum over lanes does not
- * wait for the other.
+ * wait for the other. Writes what q reads to `outputs`, and says where what a reads of the rows lies.
  */
 function readBefore(
   k: KernelBuilder,
@@ -236,20 +239,25 @@ function readBefore(
   lanes: number,
   { q, k: key, a, b }: HeadKeys,
   decay: (type: LoopType, at: LoopValue) => LoopValue,
-): (states: readonly LoopValue[], values: readonly LoopValue[]) => RowReads {
+  rows: number,
+): (states: readonly LoopValue[], values: LoopValue, outputs: LoopValue) => LoopValue {
   const load = (type: LoopType, from: LoopValue, at: LoopValue): LoopValue => k.load(type, k.add(from, at));
   const decayed = k.allocateScratch(keySize * 4);
   eachElement(k, keySize, lanes, (type, at) => k.store(k.mul(decay(type, at), load(type, q, at)), k.add(decayed, at)));
   const [ofKey, ofB] = sumRows(k, keySize, lanes, 2, (type, at, row, sum) =>
     k.fma(load(type, row === 0 ? key : b!, at), load(type, q, at), sum),
   ) as [LoopValue, LoopValue];
-  return (states, values) => {
-    const count = states.length;
-    const sums = sumRows(k, keySize, lanes, 2 * count, (type, at, row, sum) =>
-      k.fma(load(type, states[row % count]!, at), load(type, row < count ? a! : decayed, at), sum),
-    );
-    const reads = sums.slice(0, count);
-    const outputs = reads.map((read, row) => k.fma(read, ofB, k.fma(values[row]!, ofKey, sums[count + row]!)));
-    return { reads, outputs };
+  const sums = k.allocateScratch((2 * rows + lanes) * 4);
+  const narrow = loopType("f32", Math.min(rows, lanes));
+  const [perValue, perRead] = [ofKey, ofB].map((x) => k.splat(x, narrow.lanes)) as [LoopValue, LoopValue];
+  return (states, values, outputs) => {
+    const add = (type: LoopType, at: LoopValue, row: number, sum: LoopValue): LoopValue =>
+      k.fma(load(type, states[row % rows]!, at), load(type, row < rows ? a! : decayed, at), sum);
+    storeRowSums(k, keySize, lanes, 2 * rows, add, sums);
+    for (let at = 0; at < rows * 4; at += narrow.lanes * 4) {
+      const ofValues = k.fma(k.load(narrow, values, at), perValue, k.load(narrow, sums, rows * 4 + at));
+      k.store(k.fma(k.load(narrow, sums, at), perRead, ofValues), outputs, at);
+    }
+    return sums;
   };
 }

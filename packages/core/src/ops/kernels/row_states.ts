@@ -292,17 +292,48 @@ export function sumRows(
   const sums: (readonly LoopValue[])[] = [];
   let done = 0;
   for (const width of laneWidths(lanes)) {
-    const type = loopType("f32", width);
     const end = count - ((count - done) % width);
     if (end === done) continue;
-    const zeros = Array.from({ length: rows }, () => k.constant(type, 0));
-    const totals = k.for(done * 4, end * 4, width * 4, zeros, (at, so) =>
-      so.map((total, row) => add(type, at, row, total)),
-    );
-    sums.push(sumLanes(k, totals));
+    sums.push(sumLanes(k, totalRows(k, loopType("f32", width), done, end, rows, add)));
     done = end;
   }
   return sums.reduce((p, q) => p.map((sum, row) => k.add(sum, q[row]!)));
+}
+
+/** The same, stored side by side, so that all lanes can load one: `to` has room for a vector beyond. */
+export function storeRowSums(
+  k: KernelBuilder,
+  count: number,
+  lanes: number,
+  rows: number,
+  add: (type: LoopType, at: LoopValue, row: number, sum: LoopValue) => LoopValue,
+  to: LoopValue,
+): void {
+  let done = 0;
+  for (const width of laneWidths(lanes)) {
+    const end = count - ((count - done) % width);
+    if (end === done) continue;
+    const totals = totalRows(k, loopType("f32", width), done, end, rows, add);
+    for (let first = 0; first < rows; first += width) {
+      const sums = sumEach(k, totals.slice(first, first + width));
+      const before = done === 0 ? undefined : k.load(sums.type, to, first * 4);
+      k.store(before === undefined ? sums : k.add(before, sums), to, first * 4);
+    }
+    done = end;
+  }
+}
+
+/** For each of some rows, a sum over the vectors of its elements from `start` to `end`. */
+function totalRows(
+  k: KernelBuilder,
+  type: LoopType,
+  start: number,
+  end: number,
+  rows: number,
+  add: (type: LoopType, at: LoopValue, row: number, sum: LoopValue) => LoopValue,
+): readonly LoopValue[] {
+  const none = Array.from({ length: rows }, () => k.constant(type, 0));
+  return k.for(start * 4, end * 4, type.lanes * 4, none, (at, so) => so.map((sum, row) => add(type, at, row, sum)));
 }
 
 /** The sum over the lanes of each of some vectors: of many together, since of few each for itself is there sooner. */
