@@ -44,7 +44,7 @@ const TARGETS: readonly VectorTarget[] = [
   { lanes: 4, joinsVectors: true, dot4Unsigned: true },
   { lanes: 4, joinsVectors: true, dot4: false },
   { lanes: 8, joinsVectors: false, dot4: false },
-  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 128 },
+  { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 128, dot4Unsigned: true },
   { lanes: 16, joinsVectors: false, registers: 32, lookupEntries: 16, dot4Unsigned: true, tiles: true },
 ];
 
@@ -244,12 +244,12 @@ void test("ternary_linear: sums that are looked up", () => {
 
 void test("ternary_linear: the most negative code and the longest sums are exact", () => {
   const k = 512;
-  const x: HostTensor = {
-    type: { dtype: "q8", shape: [6, k] },
-    data: new Float64Array(6 * k).fill(-128),
-    scales: new Float64Array(6).fill(1),
-  };
-  for (const dtype of DTYPES) {
+  for (const [m, dtype] of [1, 6].flatMap((rows) => DTYPES.map((of) => [rows, of] as const))) {
+    const x: HostTensor = {
+      type: { dtype: "q8", shape: [m, k] },
+      data: new Float64Array(m * k).fill(-128),
+      scales: new Float64Array(m).fill(1),
+    };
     const w: HostTensor = {
       type: { dtype, shape: [16, k] },
       data: new Float64Array(16 * k).fill(1),

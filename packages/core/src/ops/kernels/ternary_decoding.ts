@@ -3,14 +3,16 @@
 // products need no codes. With the remainders of trits.ts, 256 t_p = 3 b_p - b'_p for the remainders before and after
 // code p, so that with q_p the activations of plane p
 //   256 sum q_p t_p = 3 sum q_p b_p - sum q_p b'_p:
-// ten products of remainders, which additions give, instead of five of codes, which take five operations each.
+// ten products of remainders, which additions give, instead of five of codes, which take five operations each. Or two,
+// where a table tells the four codes that its bytes have room for.
 
 import { invariant } from "@fidelity/units";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { TernaryShapes } from "./ternary_codes.ts";
-import { TABLE_SCALES, TRITS, remainders, tritOf, tritsByComparison, tritsByTables } from "./trits.ts";
+import { ONE_TABLE_SCALES, TABLE_SCALES, TRITS } from "./trits.ts";
+import { remainders, remaindersAndTable, tritOf, tritsByComparison, tritsByTables } from "./trits.ts";
 
 /** What products with one vector count for. */
 export interface Term {
@@ -33,11 +35,13 @@ export interface Decoding {
 
 /** How products with activations come out of a vector of words soonest. */
 export function productDecoding(shapes: TernaryShapes): Decoding {
-  const { context, w } = shapes;
+  const { context, x, w } = shapes;
   // 256 times the result is a word.
   const fits = 256 * 2 * 128 * w.columns < 2 ** 31;
-  const additions = w.planes === TRITS && context.dot4 && context.dot4Unsigned && fits && !hasTables(shapes);
-  return additions ? BY_REMAINDERS : planeDecoding(shapes);
+  if (w.planes !== TRITS || !context.dot4 || !context.dot4Unsigned || !fits) return planeDecoding(shapes);
+  if (!hasTables(shapes)) return BY_REMAINDERS;
+  // Rows share look-ups, and would each have a product more.
+  return x.rows === 1 ? BY_ONE_TABLE : BY_TABLES;
 }
 
 /** How a vector of words becomes planes of codes. */
@@ -103,6 +107,18 @@ const BY_COMPARISON: Decoding = {
   shift: 0,
   spread: 1,
   vectors: ofBytes(tritsByComparison),
+};
+
+/** Two remainders are the last code, 256 t = 3 b - b': a product and additions instead of a second look-up. */
+const BY_ONE_TABLE: Decoding = {
+  terms: [
+    { plane: TRITS - 1, weight: 3, most: 255 },
+    { plane: TRITS - 1, weight: -1, most: 255 },
+    ...ONE_TABLE_SCALES.map((scale, plane) => ({ plane, weight: 256 / scale, most: 2 * scale })),
+  ],
+  shift: 8,
+  spread: 1,
+  vectors: ofBytes(remaindersAndTable),
 };
 
 /** A remainder is what one code left behind, and what the next is part of: it meets both codes' activations at once. */

@@ -1,7 +1,8 @@
 // Bytes of five ternary codes (`ternary5` of storage.ts) taken apart and put together. A byte is a fraction: its
 // remainders b, 3b, 9b, ... modulo 256 say one code after another, the last column's first, in what passes 256:
 //   256 t = 3 b - b',   b' = 3 b mod 256.
-// Written to be read by additions of bytes; where tables of bytes have 128 entries, two look-ups tell all five codes.
+// Written to be read by additions of bytes; where tables of bytes have 128 entries, two look-ups tell all five codes,
+// and one tells all but the last.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopValue } from "../../loop/ir.ts";
@@ -44,17 +45,32 @@ export const TABLE_SCALES: readonly number[] = [1, 4, 16, 1, 4];
 
 /** The codes of a vector of bytes times their scales, from the first to the last: fields of two bits, by two tables. */
 export function* tritsByTables(k: KernelBuilder, bytes: LoopValue): Generator<LoopValue> {
-  const fields = (places: readonly number[]): LoopValue =>
-    k.lookup(
-      bytes,
-      Array.from({ length: BYTES }, (_, byte) =>
-        places.reduce((sum, place) => sum + tritOf(byte, place) * TABLE_SCALES[place]!, 0),
-      ),
-    );
-  const [lower, upper] = [fields([0, 1, 2]), fields([3, 4])];
-  for (const [place, scale] of TABLE_SCALES.entries()) {
-    yield k.binary("and", place < 3 ? lower : upper, k.constant(bytes.type, 3 * scale));
-  }
+  yield* fieldsByTable(k, bytes, 0, TABLE_SCALES.slice(0, 3));
+  yield* fieldsByTable(k, bytes, 3, TABLE_SCALES.slice(3));
+}
+
+/** The scales of the codes that `remaindersAndTable` gives, from the first on: a table's bytes have room for four. */
+export const ONE_TABLE_SCALES: readonly number[] = [1, 4, 16, 64];
+
+/** A vector of bytes, what their last codes leave behind, and the other codes times their scales, from the first on. */
+export function* remaindersAndTable(k: KernelBuilder, bytes: LoopValue): Generator<LoopValue> {
+  yield bytes;
+  yield triple(k, bytes);
+  yield* fieldsByTable(k, bytes, 0, ONE_TABLE_SCALES);
+}
+
+/** Codes of a vector of bytes from place `first` on, times their scales: a table tells them as fields of two bits. */
+function* fieldsByTable(
+  k: KernelBuilder,
+  bytes: LoopValue,
+  first: number,
+  scales: readonly number[],
+): Generator<LoopValue> {
+  const table = Array.from({ length: BYTES }, (_, byte) =>
+    scales.reduce((sum, scale, i) => sum + tritOf(byte, first + i) * scale, 0),
+  );
+  const fields = k.lookup(bytes, table);
+  for (const scale of scales) yield k.binary("and", fields, k.constant(bytes.type, 3 * scale));
 }
 
 /** The five codes of the byte in each lane of a vector of words. */
