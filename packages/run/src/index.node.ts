@@ -12,6 +12,7 @@ export type { StoredParameter, StoredValues } from "./convert/values.node.ts";
 export { CONVERT_FORMATS, convertModel } from "./convert/convert.node.ts";
 export type { ConvertedTensor, ConvertFormat, ConvertOptions, ConvertReport } from "./convert/convert.node.ts";
 export { chatTemplateOf } from "./chat-template.node.ts";
+export { freeBytes } from "./free-memory.ts";
 export { describeFit, memoryFit, requireRoomFor } from "./memory-fit.ts";
 export type { MemoryFit, StateTensor } from "./memory-fit.ts";
 export { describeForeign, describeModel, fidelityInfo, OpenModel, openModel, saveModel } from "./model-file.node.ts";

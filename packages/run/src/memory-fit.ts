@@ -8,6 +8,7 @@ import type { Model } from "@fidelity/models";
 import { formatBytes } from "@fidelity/units";
 import { batchSettings } from "./batch.ts";
 import { OutOfRoomError } from "./errors.ts";
+import { freeBytes } from "./free-memory.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
 import { CAPACITY_MIN } from "./session-pool.ts";
 import { loadedDtype } from "./foreign-parameters.ts";
@@ -45,12 +46,6 @@ export interface StoredModel {
   readonly model: Model;
   /** How each parameter is stored. */
   readonly tensors: readonly (StoredAs & { readonly name: string })[];
-}
-
-/** What is free on this machine, as far as that can be known: a browser does not say. */
-export function freeBytes(): number {
-  const { process: node } = globalThis as { readonly process?: { availableMemory?(): number } };
-  return node?.availableMemory?.() ?? Infinity;
 }
 
 /** What one sequence of a model takes on a target. Nothing is allocated. */

@@ -32,9 +32,10 @@ import { foreignFile, ggufParts } from "./foreign-file.ts";
 import type { ForeignParts } from "./foreign-file.ts";
 import { makeParameter } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
+import { freeBytes } from "./free-memory.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
-import { freeBytes, requirePlan } from "./memory-fit.ts";
+import { requirePlan } from "./memory-fit.ts";
 import { checkVocabulary, storedModel } from "./stored-model.ts";
 
 export interface OpenFromOptions extends LanguageModelOptions, ImportOptions {

@@ -5,9 +5,10 @@ import type { DeviceTarget } from "@fidelity/alex/node";
 import type { Device } from "@fidelity/core";
 import { chatTemplateOf } from "./chat-template.node.ts";
 import { ModelFileError } from "./errors.ts";
+import { freeBytes } from "./free-memory.ts";
 import { LanguageModel } from "./language-model.ts";
 import type { LanguageModelOptions } from "./language-model.ts";
-import { freeBytes, requirePlan } from "./memory-fit.ts";
+import { requirePlan } from "./memory-fit.ts";
 import { describeModel, openModel } from "./model-file.node.ts";
 import type { OpenModel, OpenModelOptions } from "./model-file.node.ts";
 

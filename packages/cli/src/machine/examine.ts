@@ -2,11 +2,12 @@
 // more, and what it can be compared with. A check that fails says what is lost and what to do.
 
 import { existsSync } from "node:fs";
-import { availableParallelism, cpus, freemem, totalmem } from "node:os";
+import { availableParallelism, cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import { cudaMachineOf, hostMachine, openCudaDriver, searchTools } from "@fidelity/alex/node";
 import { MEMORY32_BYTES_MAX, SharedArena, WASM_PAGE_BYTES } from "@fidelity/barewire";
 import { loadFfi, mapFile } from "@fidelity/barewire/node";
+import { freeBytes } from "@fidelity/run/node";
 import { FidelityError } from "@fidelity/units";
 import { formatSize } from "../table.ts";
 import { ask, findProgram } from "./find-program.ts";
@@ -103,11 +104,10 @@ function checkMemory(): Check {
   // In a container the limit may be below what the machine has; 0 means that there is none.
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-  const free = limit > 0 ? Math.min(process.availableMemory(), freemem()) : freemem();
   return {
     name: "memory",
     ok: total >= 2 ** 30,
-    found: `${formatSize(total)}, ${formatSize(free)} of it free`,
+    found: `${formatSize(total)}, ${formatSize(freeBytes())} of it free`,
     needed: false,
     brings: "room for training; the quickstart takes about 300 MiB",
     fix: "close other programs, or train with a smaller --width and --batch",
