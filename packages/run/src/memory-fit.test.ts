@@ -7,6 +7,7 @@ import { createModel, namedParameters } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
 import { OutOfRoomError } from "./index.ts";
 import { memoryFit, requireRoomFor } from "./index.node.ts";
+import { requireExpandedRoom } from "./memory-fit.ts";
 
 function llama(dim: number, layerCount: number, contextLength: number) {
   const sizes = { dim, hiddenDim: dim, layerCount, headCount: 8, keyValueHeadCount: 8, vocabSize: 256, contextLength };
@@ -61,4 +62,15 @@ test("what a target reaches is what its devices have", async () => {
 
 test("weights that have no room are refused whatever the context", () => {
   assert.throws(() => requireRoomFor(llama(16384, 8, 64), "wasm", 16), /the model needs more memory than there is/);
+});
+
+test("weights in blocks that have no room in float32 are refused before they are expanded, with what has room", () => {
+  const { tensors, ...info } = llama(4096, 12, 64);
+  const stored = { ...info, tensors: tensors.map((tensor) => ({ ...tensor, dtype: "q4_0" })) };
+  assert.ok(memoryFit(stored, "wasm").parameterBytes < 2 ** 30);
+  assert.throws(
+    () => requireExpandedRoom(stored, "wasm"),
+    (error) => error instanceof OutOfRoomError && /in float32\n {2}try: .*--rounded-activations/.test(error.message),
+  );
+  requireExpandedRoom(llama(64, 1, 64), "wasm"); // which has none in blocks
 });

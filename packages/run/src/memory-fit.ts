@@ -2,7 +2,7 @@
 
 import { memoryReachBytes } from "@fidelity/alex";
 import type { CacheDtype } from "@fidelity/core";
-import { flattenTree, isTensorType, storageBytes } from "@fidelity/core";
+import { flattenTree, isBlocked, isTensorType, storageBytes } from "@fidelity/core";
 import { namedParameters, poolBytes } from "@fidelity/models";
 import type { Model } from "@fidelity/models";
 import { formatBytes } from "@fidelity/units";
@@ -106,6 +106,25 @@ export function requireRoom(info: StoredModel, target: string): void {
       reaches && target === "wasm"
         ? `use --target native, which reaches ${formatBytes(nativeBytes)}, or a file with narrower weights`
         : "take a smaller model, or a file with weights in ternary, q4_0, q4_k or q8_0, which stay as they are",
+  });
+}
+
+/**
+ * Throws `OutOfRoomError` where weights in blocks have no room for the same numbers in float32 beside them, which is
+ * what `exactActivations` takes.
+ */
+export function requireExpandedRoom(info: StoredModel, target: string): void {
+  const { parameterBytes, availableBytes } = memoryFit(info, target);
+  const stored = new Map(info.tensors.map((tensor) => [tensor.name, tensor]));
+  const expandedBytes = namedParameters(info.model.parameters)
+    .filter(({ path, leaf }) => isBlocked(loadedDtype(leaf, stored.get(path), target)))
+    .reduce((sum, { leaf }) => sum + storageBytes({ dtype: "f32", shape: leaf.shape }), 0);
+  if (parameterBytes + expandedBytes <= availableBytes) return;
+  throw new OutOfRoomError("the weights in float32 need more memory than there is", {
+    where: info.path,
+    expected: `at most ${formatBytes(availableBytes)}`,
+    got: `${formatBytes(parameterBytes)} as they are, ${formatBytes(expandedBytes)} more in float32`,
+    hint: "let products round activations: exactActivations: false, or --rounded-activations",
   });
 }
 

@@ -26,7 +26,7 @@ import { huggingFaceTokenizer, isHuggingFaceModel, openForeignModel } from "./fo
 import type { ForeignFile } from "./foreign-file.ts";
 import { importParameters } from "./foreign-parameters.ts";
 import type { ImportOptions } from "./foreign-parameters.ts";
-import { requireRoom } from "./memory-fit.ts";
+import { requireExpandedRoom, requireRoom } from "./memory-fit.ts";
 import { expandBlocks } from "./narrow-parameters.ts";
 import { isWorthKeeping, openRepacked } from "./repacked.node.ts";
 import { copyTensor, withContainer, withMappedFile } from "./parameter-file.node.ts";
@@ -153,13 +153,14 @@ export class OpenModel implements Disposable {
 
 /**
  * Opens a model file, a checkpoint, or a llama2.c model. Throws `FileError` when it cannot be read, subclasses of
- * `ContainerError` when it is damaged, `ModelFileError` when it is something else or does not fit its architecture, and
- * `FormatError` for a damaged llama2.c file.
+ * `ContainerError` when it is damaged, `ModelFileError` when it is something else or does not fit its architecture,
+ * `FormatError` for a damaged llama2.c file, and `OutOfRoomError` where there is no memory for it.
  */
 export async function openModel(path: string, device: Device, options: OpenModelOptions = {}): Promise<OpenModel> {
   device.prepare?.();
+  if (options.exactActivations !== true) return await openAsStored(path, device, options);
+  requireExpandedRoom(describeModel(path, options), device.target);
   const opened = await openAsStored(path, device, options);
-  if (options.exactActivations !== true) return opened;
   try {
     const expanded = expandBlocks(device, opened.parameters);
     const parameters = new Map([...opened.parameters, ...expanded]);
