@@ -82,6 +82,15 @@ export interface ChunkValues {
   readonly u: LoopValue | undefined;
 }
 
+/** What else a chunk does to some rows. */
+interface RowWork {
+  /** Where what q reads goes. */
+  readonly outputs?: LoopValue;
+  readonly asking?: Asking;
+  /** Whether u is not there yet; it is not, unless this says so. */
+  readonly solves?: LoopValue;
+}
+
 /** For some rows: u of a chunk's steps, what q reads if `outputs` is there, and the states after the chunk. */
 export function advanceRows(
   k: KernelBuilder,
@@ -91,7 +100,7 @@ export function advanceRows(
   { v, u }: ChunkValues,
   states: LoopValue,
   next: LoopValue,
-  { outputs, asking }: { readonly outputs?: LoopValue; readonly asking?: Asking } = {},
+  { outputs, asking, solves }: RowWork = {},
 ): void {
   const read = (reader: "q" | "a", to: LoopValue): void => {
     const sources: Source[] = [{ values: v, weights: weights.k, reader }];
@@ -100,7 +109,14 @@ export function advanceRows(
     const reads: ChunkReads = { states, readers: decayed[reader]!, sources, to, ...way };
     readChunk(k, shape, group, reads, asking);
   };
-  if (u !== undefined) read("a", u);
+  if (u !== undefined) {
+    const solve = (): readonly LoopValue[] => {
+      read("a", u);
+      return [];
+    };
+    if (solves === undefined) solve();
+    else k.if(solves, solve);
+  }
   if (outputs !== undefined) read("q", outputs);
   const outers: Outer[] = [{ values: v, keys: decayed.k }];
   if (u !== undefined && decayed.b !== undefined) outers.push({ values: u, keys: decayed.b });

@@ -87,7 +87,9 @@ interface GradBlock {
   readonly back: BackScratch;
   /** Cotangents of the states, [keys, rows]. */
   readonly g: LoopValue;
-  /** Rows of values of a chunk's steps, and of v and u for all chunks of a span; u and e where something is erased. */
+  /** The chunks before these went forward once, and have left their u. */
+  readonly solved: number;
+  /** Rows of values of a chunk's steps, of v for all of a span, and of u for all; u and e where something is erased. */
   readonly rows: {
     readonly v: LoopValue;
     readonly dO: LoopValue;
@@ -136,7 +138,8 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
         chunks: allocateChunks(k, shape, span),
         back: allocateBack(k, shape),
         g: zeros(k, stateBytes, lanes),
-        rows: allocateRows(k, shape, span),
+        solved: span * (Math.ceil(chunks / span) - 1),
+        rows: allocateRows(k, shape, span, chunks),
       };
       const h = zeros(k, stateBytes, lanes);
       exchangeStates(k, shape, ofState(first!), h, rows, "in");
@@ -158,10 +161,16 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
   if (buffer !== undefined) addUp(context, dims, cut, plan, buffer);
 }
 
-function allocateRows(k: KernelBuilder, { dims, steps, rowBytes, lanes }: ChunkShape, span: number): GradBlock["rows"] {
-  const rows = (chunks = 1): LoopValue => zeros(k, chunks * steps * rowBytes, lanes);
+function allocateRows(
+  k: KernelBuilder,
+  { dims, steps, rowBytes, lanes }: ChunkShape,
+  span: number,
+  chunks: number,
+): GradBlock["rows"] {
+  const rows = (count = 1): LoopValue => zeros(k, count * steps * rowBytes, lanes);
   const [v, dO, dv] = [rows(span), rows(), rows()];
-  return { v, dO, dv, u: dims.erases ? rows(span) : undefined, e: dims.erases ? rows() : undefined };
+  const u = dims.erases ? k.allocateScratch(chunks * steps * rowBytes) : undefined;
+  return { v, dO, dv, u, e: dims.erases ? rows() : undefined };
 }
 
 /** Where this block's sums go; `bases` are the results that get theirs, and then what is left for later. */
@@ -195,13 +204,18 @@ interface SpanChunk {
   readonly u: LoopValue | undefined;
 }
 
-function spanChunk(k: KernelBuilder, { shape, chunks, rows }: GradBlock, step: LoopValue): SpanChunk {
-  const rowsAt = (base: LoopValue): LoopValue => k.offset(base, step, shape.steps * shape.rowBytes);
-  return { chunk: chunkAt(k, shape, chunks, step), v: rowsAt(rows.v), u: rows.u && rowsAt(rows.u) };
+function spanChunk(
+  k: KernelBuilder,
+  { shape, chunks, rows }: GradBlock,
+  number: LoopValue,
+  step: LoopValue,
+): SpanChunk {
+  const rowsAt = (base: LoopValue, at: LoopValue): LoopValue => k.offset(base, at, shape.steps * shape.rowBytes);
+  return { chunk: chunkAt(k, shape, chunks, step), v: rowsAt(rows.v, step), u: rows.u && rowsAt(rows.u, number) };
 }
 
 /**
- * The states after a chunk, from those before it. With its place in a span, all that its keys give is kept there, and
+ * The states after a chunk, from those before it, and its u, unless that was left there before. With its place in a span, all that its keys give is kept there, and
  * it was asked for when time ran back through the span after it.
  */
 function advance(
@@ -215,7 +229,7 @@ function advance(
   const { shape, from, values } = own;
   const range = stepsOf(k, shape, number);
   const isKept = step !== undefined;
-  const { chunk, v, u } = spanChunk(k, own, step ?? k.index(0));
+  const { chunk, v, u } = spanChunk(k, own, number, step ?? k.index(0));
   const keyRows = stageKeys(k, shape, range, from, chunk, { outputs: isKept, keeps: isKept });
   stageValues(k, shape, range, values, v);
   weighKeys(k, shape, chunk, keyRows, isKept);
@@ -223,7 +237,8 @@ function advance(
   const asks = isKept ? [] : [...askKeys(k, shape, from, further, false), askValues(k, shape, values, further)];
   eachGroup(k, shape, (group) => {
     const asking = new Asking(asks, shape.steps, (shape.dims.erases ? Math.ceil(shape.steps / BLOCK) : 0) + 1);
-    advanceRows(k, shape, group, chunk, { v, u }, states, next, { asking });
+    const solves = isKept && u !== undefined ? k.compare("ge", number, k.index(own.solved)) : undefined;
+    advanceRows(k, shape, group, chunk, { v, u }, states, next, { asking, solves });
   });
 }
 
@@ -231,7 +246,7 @@ function advance(
 function goBack(k: KernelBuilder, own: GradBlock, number: LoopValue, before: LoopValue, step: LoopValue): void {
   const { shape, back, g, rows } = own;
   const range = stepsOf(k, shape, number);
-  const { chunk, v, u } = spanChunk(k, own, step);
+  const { chunk, v, u } = spanChunk(k, own, number, step);
   stageValues(k, shape, range, own.dO, rows.dO);
   const reads = shape.dims.erases ? 2 : 1;
   const places = Math.ceil(shape.steps / BLOCK) * reads + 2 * reads + 1;
