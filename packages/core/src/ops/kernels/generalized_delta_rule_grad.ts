@@ -215,8 +215,8 @@ function spanChunk(
 }
 
 /**
- * The states after a chunk, from those before it, and its u, unless that was left there before. With its place in a span, all that its keys give is kept there, and
- * it was asked for when time ran back through the span after it.
+ * The states after a chunk, from those before it, and its u, unless that was left there before. With its place in a
+ * span, all that its keys give is kept there, and it was asked for when time ran back through the span after it.
  */
 function advance(
   k: KernelBuilder,
