@@ -69,6 +69,7 @@ const LONG: readonly Sizes[] = [
   { B: 1, T: 1, H: 2, D: 5, S: 700, G: 1, position: 620, options: { window: 300 } },
   { B: 1, T: 3, H: 1, D: 5, S: 800, G: 1, position: 511, E: 17, options: { window: 2, softcap: 1 } },
   { B: 1, T: 2, H: 4, D: 9, S: 600, G: 2, position: 254, options: { causal: false } },
+  { B: 1, T: 3, H: 10, D: 18, S: 330, G: 2, position: 300, E: 20 },
   // Long enough for longer blocks, the last one cut off.
   { B: 1, T: 1, H: 3, D: 5, S: 8200, G: 1, position: 8195, options: { window: 8100 } },
 ];

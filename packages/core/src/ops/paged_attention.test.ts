@@ -10,7 +10,7 @@ import { interpret } from "../interpreter.ts";
 import type { OpDef } from "../op.ts";
 import { IndexRangeError, ShapeMismatchError } from "../op.ts";
 import { graphOf, randomHost, relativeError, seededRandom } from "../testing.ts";
-import type { AttentionAttrs } from "./attention.ts";
+import type { AttentionAttrs, CacheDtype } from "./attention.ts";
 import { attentionOp } from "./attention.ts";
 import { runKernels } from "./kernels/testing.ts";
 import { pagedAttentionOp } from "./paged_attention.ts";
@@ -34,6 +34,7 @@ interface Case {
   /** Rows of the table, as many entries each. */
   readonly table: readonly (readonly number[])[];
   readonly attrs?: Partial<AttentionAttrs>;
+  readonly cache?: CacheDtype;
 }
 
 const TABLE = [
@@ -41,6 +42,11 @@ const TABLE = [
   [4, 3, 5, 5, 5],
   [2, 7, 0, 1, 3],
 ];
+/** Sequences of one position, a page less one, a page, and a page and one; room enough for heads to take turns. */
+const EDGES = {
+  ...{ heads: 10, keyHeads: 2, size: 18, valueSize: 36, pageSize: 64, positions: [0, 62, 63, 64] },
+  table: [...TABLE, [7, 6, 5, 4, 3]],
+};
 const base = { heads: 2, keyHeads: 1, size: 5, valueSize: 3, pageSize: 32, table: TABLE };
 /** One query and many, positions in every page and at their borders, windows, capped scores, long pages. */
 const CASES: readonly Case[] = [
@@ -53,6 +59,17 @@ const CASES: readonly Case[] = [
   { ...base, time: 9, positions: [1, 64, 140], attrs: { window: 50 } },
   { ...base, time: 1, positions: [7, 200, 319], pageSize: 64 },
   { ...base, time: 9, positions: [7, 120, 290], pageSize: 64, heads: 1 },
+  { ...EDGES, time: 1 },
+  { ...EDGES, time: 1, heads: 5, keyHeads: 1, cache: "f16" },
+  {
+    ...EDGES,
+    time: 2,
+    heads: 4,
+    cache: "bf16",
+    positions: [62, 64],
+    table: TABLE.slice(0, 2),
+    attrs: { softcap: 1.5 },
+  },
 ];
 
 /** The keys or values of a sequence, in order. */
@@ -60,18 +77,19 @@ function gathered(pages: HostTensor, row: readonly number[]): HostTensor {
   const [, pageSize, heads, size] = pages.type.shape as [number, number, number, number];
   const count = pageSize * heads * size;
   const data = row.flatMap((page) => [...pages.data.subarray(page * count, (page + 1) * count)]);
-  return { type: type(1, row.length * pageSize, heads, size), data: Float64Array.from(data) };
+  return { type: { ...pages.type, shape: [1, row.length * pageSize, heads, size] }, data: Float64Array.from(data) };
 }
 
 for (const [i, one] of CASES.entries()) {
   const { time, heads, keyHeads, size, valueSize, pageSize, positions, table } = one;
   const attrs = { scale: 0.7, ...one.attrs };
+  const kept = (last: number): TensorType => ({ dtype: one.cache ?? "f32", shape: [8, pageSize, keyHeads, last] });
   test(`case ${i}: each sequence is what attention over its keys in a row gives, in kernels too`, () => {
     const random = seededRandom(i + 1);
     const q = randomHost(type(positions.length, time, heads, size), random);
-    const k = randomHost(type(8, pageSize, keyHeads, size), random);
-    const v = randomHost(type(8, pageSize, keyHeads, valueSize), random);
-    const inputs = [q, k, v, integers([positions.length], positions), integers([3, 5], table.flat())];
+    const k = randomHost(kept(size), random);
+    const v = randomHost(kept(valueSize), random);
+    const inputs = [q, k, v, integers([positions.length], positions), integers([table.length, 5], table.flat())];
     const graph = graphOf(
       paged,
       inputs.map((input) => input.type),

@@ -5,6 +5,7 @@ import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import type { LowerContext } from "../../op.ts";
+import { roundUp } from "../../storage.ts";
 import type { AttentionDims } from "../attention.ts";
 import { headStrides, keysWithinPage } from "./attention_blocks.ts";
 import type { AttentionMask } from "./attention_mask.ts";
@@ -14,6 +15,16 @@ import { endOfKeys, firstOfKeys, limitOf } from "./attention_mask.ts";
 const HEADS = 4;
 /** Bytes of all keys of a tile, about, where several sets of heads or queries read it; the least positions of one. */
 const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
+/** Positions of a tile whose keys are read in the order in which they lie, whatever reads them: scores take little. */
+const ORDERED_TILE = 64;
+/**
+ * How far ahead of its use something is asked for: in the order of memory so many bytes, up to the next page; else keys
+ * by so many bytes, and values by so many rows of a head.
+ */
+const ORDERED_BYTES = 10240;
+const [AHEAD_BYTES, ROWS_AHEAD] = [65536, 32];
+/** Positions at most whose values a head adds before others take turns: of about as many bytes as are asked for. */
+const TURN_MAX = 8;
 /** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
 const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
 /** Positions of a block of a cache that is long enough for so many blocks of them. */
@@ -39,6 +50,13 @@ export interface Cut {
   readonly tile: number;
   readonly block: number;
   readonly blocks: number;
+  /** Whether all heads take turns at a few positions at a time: memory is read in the order of its addresses. */
+  readonly inOrder: boolean;
+  /** Positions whose values a turn adds: all of a tile where heads do not take turns. */
+  readonly turn: number;
+  /** How many positions ahead keys and values are asked for. */
+  readonly keysAhead: number;
+  readonly valuesAhead: number;
 }
 
 export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
@@ -48,15 +66,42 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
   const lastHeight = groupSize - (sets - 1) * height;
   const keys = lanes / 2 ** Math.ceil(Math.log2(height));
   const positions = Math.max(BLOCK, Math.min(BLOCK_MAX, 2 ** Math.floor(Math.log2(capacity / BLOCKS_OF_LONG))));
+  const least = Math.max(positions, BLOCK_PER_HEAD * groupSize);
+  // The one block of a short cache is read by each key head on its own; in a window, queries begin at different keys.
+  const inOrder = mask.window === undefined && capacity > roundUp(least, ORDERED_TILE);
+  const { key, value } = headStrides(dims);
   // What is read once need not stay near: then fewer tiles are better, as each begins with what nobody has asked for.
-  const fitting = sets * time === 1 ? positions : 2 ** Math.floor(Math.log2(TILE_BYTES / headStrides(dims).key));
+  const once = sets * time === 1 ? positions : 2 ** Math.floor(Math.log2(TILE_BYTES / key));
+  const fitting = inOrder ? ORDERED_TILE : once;
   const tile = keysWithinPage(dims, Math.max(TILE_MIN, Math.min(fitting, positions)), TILE_MIN);
-  const block = Math.ceil(Math.max(positions, BLOCK_PER_HEAD * groupSize) / tile) * tile;
+  const block = roundUp(least, tile);
   const blocks = Math.ceil(capacity / block);
   const type = loopType("f32", lanes);
   const accumulators = registers / 2;
   const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
-  return { dims, type, mask, sets, height, lastHeight, keys, accumulators, together, tile, block, blocks };
+  const step = keys * together;
+  const turn = inOrder ? 2 ** Math.floor(Math.log2(Math.min(TURN_MAX, Math.max(1, ORDERED_BYTES / value)))) : tile;
+  const keyBytes = inOrder ? Math.min(ORDERED_BYTES, tile * key) : AHEAD_BYTES;
+  const keysAhead = Math.ceil(keyBytes / (step * key)) * step;
+  const valuesAhead = inOrder ? Math.min(tile, Math.ceil(ORDERED_BYTES / value)) : ROWS_AHEAD;
+  const ahead = { keysAhead, valuesAhead };
+  return {
+    dims,
+    type,
+    mask,
+    sets,
+    height,
+    lastHeight,
+    keys,
+    accumulators,
+    together,
+    tile,
+    block,
+    blocks,
+    inOrder,
+    turn,
+    ...ahead,
+  };
 }
 
 /** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
