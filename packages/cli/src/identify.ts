@@ -29,7 +29,7 @@ export function identifyFile(path: string, others = ""): IdentifiedFile {
   if (format !== "unknown") return { path, format, sizeBytes };
   throw new WrongFileError("this is not a model that Fidelity reads", {
     where: path,
-    expected: `${others}a model that Fidelity saved, a GGUF, safetensors or ONNX file, or a llama2.c version 0 checkpoint`,
+    expected: `${others}a model that Fidelity saved, a GGUF, safetensors or ONNX file, or a llama2.c checkpoint`,
     got: seen,
     hint: "make one of a text: fidelity train --data PATH --out FOLDER",
   });

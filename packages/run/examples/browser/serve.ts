@@ -12,12 +12,13 @@ import { fileURLToPath } from "node:url";
 
 const server = fileURLToPath(new URL("../../../../tools/serve.ts", import.meta.url));
 const [model] = process.argv.slice(2);
-if (model !== undefined && statSync(model, { throwIfNoEntry: false })?.isFile() !== true) {
-  console.error(`${model} is no file: give a model's, such as runs/quickstart/model.fid`);
-  process.exit(1);
-}
 const query = model === undefined ? "" : `?model=/files/${encodeURIComponent(basename(model))}`;
 const given = model === undefined ? [] : ["--file", model];
-fork(server, [`packages/run/examples/browser/${query}`, ...given], {
-  execArgv: ["--disable-warning=ExperimentalWarning"],
-});
+if (model !== undefined && statSync(model, { throwIfNoEntry: false })?.isFile() !== true) {
+  console.error(`${model} is no file: give a model's, such as runs/quickstart/model.fid`);
+  process.exitCode = 1;
+} else {
+  fork(server, [`packages/run/examples/browser/${query}`, ...given], {
+    execArgv: ["--disable-warning=ExperimentalWarning"],
+  });
+}
