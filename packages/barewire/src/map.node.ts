@@ -81,7 +81,7 @@ export class MappedFile implements Disposable {
 
 /**
  * Brings a file, or a part of it, into the arena's memory without copying where the system can. The region starts at a
- * multiple of 64 KiB plus `offset` modulo 64 KiB; that of a part of 2 MiB and more does so by 2 MiB. Throws
+ * multiple of 64 KiB plus `offset` modulo 64 KiB; the address of one of 2 MiB and more is `offset` modulo 2 MiB. Throws
  * `FileError`, and `OutOfMemoryError` where the arena is small.
  */
 export function mapFile(path: string, arena: SharedArena, options: MapOptions = {}): MappedFile {
@@ -118,27 +118,41 @@ export function mapDescriptor(
     const got = `${fileSizeBytes} bytes in the file, ${sizeBytes} of them wanted from ${offset} on`;
     throw new FileError("read", path, "TRUNCATED", { got });
   }
-  const alignBytes = sizeBytes < HUGE_PAGE_BYTES ? WASM_PAGE_BYTES : HUGE_PAGE_BYTES;
-  const leadBytes = offset % alignBytes;
+  const mapper = options.how === "read" ? "reading was asked for" : pageMapper(arena.memory);
+  const leadBytes = offset % WASM_PAGE_BYTES;
   const pagesBytes = Math.ceil((leadBytes + sizeBytes) / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
-  const allocation = arena.alloc(pagesBytes, alignBytes, path);
+  const isLarge = sizeBytes >= HUGE_PAGE_BYTES && typeof mapper !== "string";
+  const allocation = arena.alloc(pagesBytes + (isLarge ? HUGE_PAGE_BYTES : 0), WASM_PAGE_BYTES, path);
   try {
-    const region = allocation.asMapped(leadBytes, sizeBytes);
-    const mapper = options.how === "read" ? "reading was asked for" : pageMapper(arena.memory);
-    const range = { byteOffset: allocation.byteOffset, sizeBytes: leadBytes + sizeBytes };
+    const shiftBytes = isLarge ? hugePageShift(mapper.base + BigInt(allocation.byteOffset), offset - leadBytes) : 0;
+    const region = allocation.asMapped(shiftBytes + leadBytes, sizeBytes);
+    const range = { byteOffset: allocation.byteOffset + shiftBytes, sizeBytes: leadBytes + sizeBytes };
     const reason = typeof mapper === "string" ? mapper : mapper.map(range, descriptor, offset - leadBytes);
     if (reason === undefined) {
       adviseHugePages(region);
       const unmap = (): void => (typeof mapper === "string" ? undefined : mapper.unmap(range));
       return new MappedFile(path, region, allocation, undefined, unmap);
     }
-    readInto(path, descriptor, allocation.u8().subarray(leadBytes, leadBytes + sizeBytes), offset);
+    readInto(
+      path,
+      descriptor,
+      allocation
+        .u8()
+        .subarray(shiftBytes + leadBytes)
+        .subarray(0, sizeBytes),
+      offset,
+    );
     recordCopy({ from: "file", to: "mapped", sizeBytes, label: path });
     return new MappedFile(path, region, allocation, reason, () => undefined);
   } catch (error) {
     allocation[Symbol.dispose]();
     throw error;
   }
+}
+
+/** How far behind an address a part of a file is to lie so that huge pages begin in both at the same places. */
+function hugePageShift(address: bigint, fileOffset: number): number {
+  return Number(BigInt.asUintN(64, BigInt(fileOffset) - address) % BigInt(HUGE_PAGE_BYTES));
 }
 
 /** A range that starts at a page. */
@@ -149,6 +163,8 @@ export interface PageRange {
 
 /** Puts pages in the place of others, in the range of a memory. */
 export interface PageMapper {
+  /** The address of the memory's first byte. */
+  readonly base: bigint;
   /** Lays a file's pages over a range of the memory; a reason in words where the system refuses. */
   map(range: PageRange, descriptor: number, fileOffset: number, isWritten?: boolean): string | undefined;
   /** Lays pages of zeros over the range. */
@@ -193,7 +209,7 @@ export function pageMapper(memory: WebAssembly.Memory): PageMapper | string {
     unmap(range); // a refused MAP_FIXED may have taken the old pages away
     return "mmap refused this file";
   };
-  return { map, unmap };
+  return { base, map, unmap };
 }
 
 /** Reads exactly as many bytes as there is room for. Throws `FileError` where the file ends before. */

@@ -18,6 +18,7 @@ import { crc32c } from "./crc32c.ts";
 import { FileError, writeContainerFile } from "./file.node.ts";
 import { openContainer, readContainerHeader } from "./container/open.node.ts";
 import { mapFile } from "./map.node.ts";
+import { addressOf, libc } from "./memory/libc.node.ts";
 import { RegionError } from "./region.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "barewire-map-"));
@@ -136,13 +137,16 @@ test("large parts lie as their pages do in the file, for huge ones to back them"
   writeFileSync(large, bytes);
   using before = arena.alloc(100);
   before.u8().fill(1);
+  const calls = libc();
   for (const [offset, sizeBytes] of [
     [0, bytes.length],
     [4096, 2 ** 21],
     [2 ** 21 + 70_001, bytes.length - 2 ** 21 - 70_001],
   ] as const) {
     using file = mapFile(large, arena, { offset, sizeBytes });
-    assert.equal(file.region.byteOffset % 2 ** 21, offset % 2 ** 21);
+    if (typeof calls !== "string") {
+      assert.equal(Number(addressOf(file.region, calls) % BigInt(2 ** 21)), offset % 2 ** 21);
+    }
     assert.equal(crc32c(file.region.u8()), crc32c(bytes.subarray(offset, offset + sizeBytes)));
   }
   assert.ok(before.u8().every((byte) => byte === 1));

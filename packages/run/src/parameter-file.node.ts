@@ -31,7 +31,7 @@ export function arenaFor(path: string): SharedArena {
     throw toFileError(error, "read", path);
   }
   // A page for what comes before the first allocation, and one for the alignment of the file's; mappings of 2 MiB and
-  // more lie at multiples of that, and so take up to three times their size of what is only addresses.
+  // more take 2 MiB more of what is only addresses, to lie as they do in the file.
   const maximumBytes = Math.min(3 * (sizeBytes + WASM_PAGE_BYTES), MEMORY64_BYTES_MAX);
   return SharedArena.create({ initialBytes: 0, maximumBytes });
 }

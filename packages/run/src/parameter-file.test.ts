@@ -1,4 +1,4 @@
-// Arenas for files: what lies at multiples of 2 MiB has room, however a file is cut.
+// Arenas for files: what huge pages are to back has room, however a file is cut.
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

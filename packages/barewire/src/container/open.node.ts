@@ -19,7 +19,7 @@ import type { TensorEntry } from "./schema.ts";
 import type { ReadOptions } from "./source.ts";
 
 // Larger gaps between tensors are left out of the arena. A mapping rounds up to pages of 64 KiB on both sides, so with
-// this the mappings of a file never take more than the whole file would, but for up to 2 MiB before each large one.
+// this the mappings of a file never take more than the whole file would, but for 2 MiB with each large one.
 const GAP_BYTES_MAX = 2 ** 17;
 const VERIFY_BYTES = 2 ** 24;
 
