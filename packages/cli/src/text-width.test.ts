@@ -1,3 +1,5 @@
+// Lines of a terminal of so many columns: where they break, and what is left as it is.
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { columnsOf, hangingLine, refill, wrapDetails } from "./text-width.ts";

@@ -179,7 +179,7 @@ function checkChromium(): Check {
     ok: program !== undefined,
     found: program ?? "chromium is not on the PATH",
     needed: false,
-    brings: "nothing yet: browsers and WebGPU come with a later version",
+    brings: "the tests and the bench of models in a browser",
     fix: "apt install chromium (Debian)",
   };
 }
@@ -189,7 +189,7 @@ function checkGpu(): Check {
     name: "GPU",
     needed: false,
     brings: "programs on an NVIDIA GPU, --target cuda; what it compiles needs LLVM 19, too",
-    fix: "install NVIDIA's driver where there is such a GPU; other GPUs come with a later version",
+    fix: "install NVIDIA's driver where there is such a GPU",
   };
   const { driver, reason } = openCudaDriver();
   if (driver === undefined) return { ...base, ok: false, found: reason };
