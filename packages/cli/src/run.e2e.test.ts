@@ -71,7 +71,7 @@ describe("run", () => {
     const cases: readonly [readonly string[], RegExp][] = [
       [["no-such"], /there is no such model[\s\S]*fidelity ls/],
       [["no-such", "--cache-type-k", "f16"], /--cache-dtype/],
-      [[gguf, "--cache-dtype", "q8_0"], /f32 or bf16 or f16/],
+      [[gguf, "--cache-dtype", "q8_0"], /f32, bf16 or f16/],
       [["models/mistyped.gguf"], /there is no such model/],
       [["me/nothing"], /the hub has no such model/],
       [[scratch.write("notes.txt", "not a model at all")], /not a model/],
