@@ -43,8 +43,8 @@ const CHUNKS_WANTED = 16;
 const PART_VECTORS_MIN = 64;
 /** What a part's indices of a strip and sums may take of the second-level cache: they come back before long. */
 const PART_CACHE_SHARE = 3;
-/** How far ahead weights and indices are asked for. */
-const PREFETCH_BYTES = 8192;
+/** How far ahead weights are asked for, and indices: half a tile, of which twice and a third are both slower. */
+const [AHEAD_BYTES, INDICES_AHEAD_BYTES] = [8192, 6144];
 
 const SHORTS = loopType("i16", 32);
 const WORDS = loopType("i32", 16);
@@ -146,7 +146,7 @@ function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
     const convert = (turn: LoopValue, groups: number, count: number): void => {
       const at = k.offset(from, turn, STEP.lines * GROUP_BYTES);
       for (const block of [0, w.blockBytes]) {
-        for (let group = 0; group < groups; group++) k.prefetch(at, block + group * GROUP_BYTES + PREFETCH_BYTES);
+        for (let group = 0; group < groups; group++) k.prefetch(at, block + group * GROUP_BYTES + AHEAD_BYTES);
       }
       const blocks = [0, w.blockBytes].map((block) =>
         Array.from({ length: groups }, (_, group) => k.load(BYTES, at, block + group * GROUP_BYTES)),
@@ -287,7 +287,7 @@ function tileSums(
     const words = k.offset(from, turn, width * VECTOR_BYTES);
     const table = k.offset(tables, turn, (STEP.triples / 2) * height * VECTOR_BYTES);
     let cases = Array.from({ length: width }, (_, v) => {
-      k.prefetch(words, v * VECTOR_BYTES + PREFETCH_BYTES);
+      k.prefetch(words, v * VECTOR_BYTES + INDICES_AHEAD_BYTES);
       return k.load(SHORTS, words, v * VECTOR_BYTES);
     });
     for (let half = 0; half < 2; half++) {
