@@ -121,7 +121,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
       const shape = chunkShape(context, dims, rows, true);
       const chunks = Math.ceil(time / shape.steps);
       const stateBytes = shape.keys * shape.rowBytes;
-      const span = spanOf(chunks);
+      const span = chunksOfSpan(shape);
       const ofState = (base: LoopValue): LoopValue =>
         k.offset(base, k.add(k.mul(matrix, k.index(valueSize)), row), keySize * 4);
       const ofValues = (base: LoopValue): ValueRows => {
@@ -148,6 +148,7 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
         piece: { type: loopType("f32", lanes), count: shape.rows / lanes, offset: 0 },
         columns: shape.keys,
         time: chunks,
+        span,
         h,
         borders: k.allocateScratch(Math.ceil(chunks / span) * stateBytes),
         history: k.allocateScratch((span + 1) * stateBytes),
@@ -159,6 +160,13 @@ export function lowerGeneralizedDeltaRuleGrad(context: LowerContext): void {
   });
   const [buffer] = left;
   if (buffer !== undefined) addUp(context, dims, cut, plan, buffer);
+}
+
+/** Chunks of a span: beside the state before it, each keeps rows of keys and their weights, which are to be near. */
+function chunksOfSpan({ dims, steps, keys, keyBytes, rowBytes }: ChunkShape): number {
+  const stateBytes = keys * rowBytes;
+  const keptBytes = steps * ((dims.erases ? 10 : 6) * keyBytes + rowBytes);
+  return spanOf((Math.ceil(dims.time / steps) * stateBytes) / (stateBytes + keptBytes));
 }
 
 function allocateRows(

@@ -178,6 +178,8 @@ export interface SpanWork {
   readonly piece: RowPiece;
   readonly columns: number;
   readonly time: number;
+  /** Steps of a span: what `spanOf` says of `time`, unless they keep more than states. */
+  readonly span?: number;
   /** The first states; then those that went forward. */
   readonly h: LoopValue;
   /** [spans, columns, rows] and [span + 1, columns, rows] in scratch. */
@@ -191,8 +193,7 @@ export interface SpanWork {
 
 /** All steps forwards, keeping states at borders; and span by span from the last: its states again, then backwards. */
 export function forthAndBack(k: KernelBuilder, work: SpanWork): void {
-  const { piece, columns, time, h, borders, history, advance, goBack } = work;
-  const span = spanOf(time);
+  const { piece, columns, time, span = spanOf(time), h, borders, history, advance, goBack } = work;
   const spans = Math.ceil(time / span);
   const stateBytes = columns * rowsOf(piece) * 4;
   k.loop(0, spans - 1, 1, (number) => {
