@@ -12,8 +12,8 @@ import { evaluateKernel } from "../../loop/evaluate.ts";
 import { loopType } from "../../loop/ir.ts";
 import { randomHost, relativeError, seededRandom } from "../../testing.ts";
 import { matmulOp } from "../matmul.ts";
-import type { OpDef } from "../../op.ts";
-import { gemmSchedules } from "./gemm.ts";
+import type { OpDef, VectorTarget } from "../../op.ts";
+import { gemmSchedules } from "./gemm_schedule.ts";
 import { packPanel } from "./gemm_pack.ts";
 import { runKernels } from "./testing.ts";
 
@@ -34,13 +34,13 @@ interface Product {
   readonly transposeB?: boolean;
 }
 
-function check(product: Product, lanes: number): void {
+function check(product: Product, lanes: number, target: Partial<VectorTarget> = {}): void {
   const { m, n, k, dtype = "f32", stored = [dtype, dtype], transposeA = false, transposeB = false } = product;
   const random = seededRandom(m * 7 + n * 3 + k);
   const a = randomHost({ dtype: stored[0], shape: transposeA ? [k, m] : [m, k] }, random);
   const b = randomHost({ dtype: stored[1], shape: transposeB ? [n, k] : [k, n] }, random);
   const attrs = { transposeA, transposeB };
-  const [actual] = runKernels(matmulOp as unknown as OpDef, [a, b], attrs, lanes);
+  const [actual] = runKernels(matmulOp as unknown as OpDef, [a, b], attrs, lanes, target);
   const error = relativeError(hostValues(actual!), reference(a, b, attrs));
   assert.ok(error < 1e-5, `${JSON.stringify({ m, n, k, ...attrs })}, ${lanes} lanes: ${error}`);
 }
@@ -71,6 +71,14 @@ for (const lanes of [4, 16]) {
 test("rows are packed where there are columns enough", () => {
   check({ m: 69, n: 515, k: 9, transposeA: true }, 16);
   check({ m: 3, n: 512, k: 1026 }, 16);
+});
+
+test("gradients of small weights, whose chunks are a panel each", () => {
+  for (const lanes of [4, 16]) {
+    check({ m: 13, n: 70, k: 1025, transposeA: true }, lanes, { registers: 32 });
+    check({ m: 7, n: 21, k: 1061, transposeA: true, transposeB: true }, lanes, { registers: 32 });
+    check({ m: 8, n: 17, k: 1027, stored: ["bf16", "f32"], transposeA: true }, lanes, { registers: 32 });
+  }
 });
 
 for (const [lanes, target] of [

@@ -6,8 +6,7 @@
 // become that as they are packed. What is packed or read next is asked for meanwhile (gemm_ahead.ts). Each element of
 // the result is summed in one order by one chunk, so results do not depend on the number of threads.
 
-import type { BufferHandle, LowerContext, VectorTarget } from "../../op.ts";
-import { DEFAULT_REGISTERS } from "../../op.ts";
+import type { BufferHandle, LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
 import { loopType } from "../../loop/ir.ts";
@@ -22,23 +21,11 @@ import type { Ask } from "./gemm_ahead.ts";
 import { askColumns, askPacked, askRun } from "./gemm_ahead.ts";
 import type { PanelCells, PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
+import type { GemmSchedule } from "./gemm_schedule.ts";
+import { gemmSchedules, innerSteps, roundTo } from "./gemm_schedule.ts";
 import { laneWidths } from "./lanes.ts";
-import { multiplyBlock, registerBlocks } from "./register_block.ts";
+import { multiplyBlock } from "./register_block.ts";
 import { isRowProduct, lowerRowProduct } from "./row_product.ts";
-
-/** The blocking of a product. */
-export type GemmSchedule = {
-  /** Rows and vectors of the register block. */
-  readonly rows: number;
-  readonly vectors: number;
-  /** Rows and columns of a chunk. */
-  readonly chunkRows: number;
-  readonly chunkColumns: number;
-  /** Whether chunks pack their rows of A. */
-  readonly packA: boolean;
-  /** Whether B is packed before all chunks, and not by each of them. */
-  readonly shareB: boolean;
-};
 
 /** An operand of one example: elements of A's panels are rows, those of B's are columns. */
 interface Operand extends PanelStrides {
@@ -49,10 +36,7 @@ interface Operand extends PanelStrides {
 interface Gemm {
   readonly dims: MatmulDims;
   readonly schedule: GemmSchedule;
-  /**
-   * Steps of the inner dimension that are summed by themselves before they are added to the result, and packed at once.
-   * No schedule changes it, for it says in which order numbers are added.
-   */
+  /** Steps of the inner dimension that are summed by themselves before they are added to the result. */
   readonly inner: number;
   readonly vector: LoopType;
   readonly bytes: number;
@@ -62,92 +46,8 @@ interface Gemm {
   readonly isFar: boolean;
 }
 
-/**
- * Chunks that a product is cut into where its size allows it, so that a few threads share the work evenly, and rows of
- * one at least. A transposed A is an activation of a weight's gradient: many tokens by a few rows, and every chunk
- * passes all of B through its cache, so there are fewer and higher ones.
- */
-const CHUNKS = 8;
-const CHUNK_ROWS_MIN = 32;
-const TRANSPOSED_CHUNKS = 4;
-const TRANSPOSED_CHUNK_ROWS_MIN = 64;
-/** Rows of a chunk at most, so that its packed rows stay in the second cache. */
-const CHUNK_ROWS_MAX = 256;
-/**
- * Columns of a chunk at most: rows of A are packed for each chunk of columns, and its results lie in a near cache when
- * the next block of the inner dimension adds to them.
- */
-const CHUNK_COLUMNS_MAX = 2048;
-/** The same of chunks that pack their own columns. So many rows at most pay for packing, all of them in one chunk. */
-const OWN_COLUMNS_MAX = 128;
-const OWN_ROWS_MAX = 512;
-/** Chunks of columns that are enough to share the work without cutting rows. */
-const OWN_CHUNKS_MIN = 4;
-/** Steps of the inner dimension that are summed by themselves: a panel of that depth stays in the first cache. */
-const INNER_STEPS = 256;
 /** Steps that a transposed A is asked for ahead: no processor follows its strides by itself. */
 const TRANSPOSED_AHEAD = 64;
-
-/**
- * Schedules that are worth a try. The first goes by rules that measurements gave (the kernels' bench); the others are
- * blocks of registers with lower and higher chunks, and other places of packing. `narrowA`: A has to be packed.
- */
-export function gemmSchedules(
-  dims: MatmulDims,
-  lanes: number,
-  target: VectorTarget,
-  transposeA: boolean,
-  narrowA = false,
-): readonly GemmSchedule[] {
-  const blocks = registerBlocks(lanes, target);
-  const hasMany = (target.registers ?? DEFAULT_REGISTERS) >= 32;
-  // Both operands of a weight's gradient come from far: the wider block reads less of them for each multiply-add.
-  const usual = transposeA && hasMany ? blocks[1]! : blocks[0]!;
-  const mayShare = dims.batch === 1 && dims.m > 64;
-  // What each chunk packs for itself comes from memory while it multiplies; what is shared is written there and read.
-  const columnChunks = Math.ceil(dims.n / OWN_COLUMNS_MAX);
-  const shares = mayShare && (transposeA || dims.m > OWN_ROWS_MAX || columnChunks < OWN_CHUNKS_MIN);
-  // Packed rows pay where each is read often, and lie far apart in place.
-  const packs = narrowA || (hasMany && dims.n >= 512 && (transposeA || (shares && dims.k >= 1024)));
-  const schedules = [usual, ...blocks].flatMap((block) => {
-    const at = (scale: number, packA: boolean, shareB: boolean): GemmSchedule => ({
-      ...block,
-      ...chunkOf(dims, lanes * block.vectors, block.rows, { transposeA, shareB, scale }),
-      packA,
-      shareB,
-    });
-    const others = [at(1, packs, false), at(2, packs, false), at(1, packs, mayShare)];
-    return [
-      at(1, packs, shares),
-      at(0.5, packs, shares),
-      at(2, packs, shares),
-      at(1, narrowA || !packs, shares),
-      ...others,
-    ];
-  });
-  return [...new Map(schedules.map((schedule) => [JSON.stringify(schedule), schedule])).values()];
-}
-
-/** Rows and columns of a chunk: `scale` times the usual rows. */
-function chunkOf(
-  { m, n, batch }: MatmulDims,
-  width: number,
-  rows: number,
-  { transposeA, shareB, scale }: { transposeA: boolean; shareB: boolean; scale: number },
-): { readonly chunkRows: number; readonly chunkColumns: number } {
-  // With B packed once, chunks may be narrow in rows; otherwise a chunk of few rows spends its time on packing.
-  const [rowsMax, columnsMax] = shareB ? [CHUNK_ROWS_MAX, CHUNK_COLUMNS_MAX] : [OWN_ROWS_MAX, OWN_COLUMNS_MAX];
-  const chunkColumns = Math.min(roundTo(n, width), roundTo(columnsMax, width));
-  const columnChunks = Math.ceil(n / chunkColumns) * batch;
-  const wanted = Math.max(1, Math.ceil((transposeA ? TRANSPOSED_CHUNKS : CHUNKS) / columnChunks));
-  const leastRows = transposeA ? TRANSPOSED_CHUNK_ROWS_MIN : CHUNK_ROWS_MIN;
-  const usual = Math.max(leastRows, Math.min(rowsMax, Math.ceil(m / wanted)));
-  return { chunkRows: roundTo(Math.min(scale * usual, m), rows), chunkColumns };
-}
-
-function roundTo(value: number, step: number): number {
-  return Math.ceil(value / step) * step;
-}
 
 /** Lowers `matmul`. A few rows go through dot products or scaled sums of rows instead. */
 export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
@@ -166,7 +66,7 @@ export function lowerMatmul(context: LowerContext, attrs: MatmulAttrs): void {
   const gemm: Gemm = {
     dims,
     schedule: context.choose(gemmSchedules(dims, lanes, context, attrs.transposeA, isHalf(a!.dtype))),
-    inner: Math.min(dims.k, INNER_STEPS),
+    inner: innerSteps(dims, context, attrs.transposeA),
     bytes,
     vector: elementLoopType(a!.dtype, lanes),
     a: operandOf(a!.dtype, dims.k, dims.m, !attrs.transposeA),
