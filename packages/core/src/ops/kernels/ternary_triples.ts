@@ -160,9 +160,11 @@ function prepareIndices(shapes: TernaryShapes, cut: Cut): BufferHandle {
         const place = k.offset(out, vector, VECTOR_BYTES);
         const [low, high] = blocks.map((bytes) => casesOf(k, bytes, w.planes, i));
         const mask = k.constant(WORDS, 0xffff);
-        k.store(k.binary("or", k.binary("and", low!, mask), k.shift("shl", high!, 16)), place);
+        // Past the caches: threads that fetched what they then write over would wait for each other's memory.
+        k.storeNontemporal(k.binary("or", k.binary("and", low!, mask), k.shift("shl", high!, 16)), place);
         const upper = k.binary("and", high!, k.unary("not", mask));
-        k.store(k.binary("or", k.shift("shr_u", low!, 16), upper), k.add(place, k.mul(width, k.index(VECTOR_BYTES))));
+        const next = k.add(place, k.mul(width, k.index(VECTOR_BYTES)));
+        k.storeNontemporal(k.binary("or", k.shift("shr_u", low!, 16), upper), next);
       }
     };
     const turns = Math.floor(steps / w.planes);
