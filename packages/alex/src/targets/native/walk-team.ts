@@ -108,7 +108,7 @@ function printIdle(pause: string): string {
   llvm.br ^look(%woken_state, %patience : i64, i64)`;
 }
 
-/** Runs a claimed chunk; chunks are claimed in order, so that it is the one before those that nobody has claimed. */
+/** Runs a claimed chunk; claims are counted in order, so that it is the one before those that nobody has made. */
 function printHold(): string {
   return `^chunk(%held: i64):
   %held_high = llvm.lshr %held, %c32 : i64
@@ -118,7 +118,7 @@ function printHold(): string {
   %chunks = llvm.call @stages.chunks(%held_stage) : (i64) -> i64
   %up_to = llvm.sub %chunks, %one : i64
   %index = llvm.sub %up_to, %behind : i64
-  llvm.call @chunk(%env, %held_stage, %index) : (!llvm.ptr, i64, i64) -> ()
+  llvm.call @chunk(%env, %held_stage, %index, %one) : (!llvm.ptr, i64, i64, i64) -> ()
   llvm.br ^finish(%held : i64)
 ^finish(%now: i64):
   %unfinished = llvm.and %now, %low16 : i64

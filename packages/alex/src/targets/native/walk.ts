@@ -146,9 +146,12 @@ function field(name: string, which: keyof typeof ENV): string {
   %${name} = llvm.load %${name}_at : !llvm.ptr -> i64`;
 }
 
-/** One chunk of a stage: the part that it belongs to, found in order. */
+/**
+ * One chunk of a stage: the part that it belongs to, found in order. With `turns` 1 the halves of a part take turns, as
+ * claims of a team do; with 0 its chunks are in order.
+ */
 function printChunk(): string {
-  return `llvm.func internal @chunk(%env: !llvm.ptr, %stage: i64, %index: i64) {
+  return `llvm.func internal @chunk(%env: !llvm.ptr, %stage: i64, %index: i64, %turns: i64) {
   %zero = llvm.mlir.constant(0 : i64) : i64
   %one = llvm.mlir.constant(1 : i64) : i64
   %first = llvm.call @stages.firstPart(%stage) : (i64) -> i64
@@ -169,7 +172,12 @@ function printChunk(): string {
   %call = llvm.call @parts.call(%part) : (i64) -> i64
   %first_chunk = llvm.call @parts.firstChunk(%part) : (i64) -> i64
   %inside = llvm.sub %index, %start : i64
-  %chunk = llvm.add %inside, %first_chunk : i64
+  %half = llvm.call @parts.half(%part) : (i64) -> i64
+  %is_second = llvm.and %inside, %turns : i64
+  %behind = llvm.mul %is_second, %half : i64
+  %in_half = llvm.lshr %inside, %turns : i64
+  %place = llvm.add %behind, %in_half : i64
+  %chunk = llvm.add %place, %first_chunk : i64
   llvm.call @call(%env, %call, %chunk) : (!llvm.ptr, i64, i64) -> ()
   llvm.br ^done
 ^done:
@@ -324,7 +332,7 @@ function printRun(scratchStrideBytes: number, argumentsMax: number): string {
   %chunks = llvm.call @stages.chunks(%stage) : (i64) -> i64
   llvm.br ^chunk(%zero : i64)
 ^chunk(%chunk: i64):
-  llvm.call @chunk(%env, %stage, %chunk) : (!llvm.ptr, i64, i64) -> ()
+  llvm.call @chunk(%env, %stage, %chunk, %zero) : (!llvm.ptr, i64, i64, i64) -> ()
   %next = llvm.add %chunk, %one : i64
   %more = llvm.icmp "ult" %next, %chunks : i64
   llvm.cond_br %more, ^chunk(%next : i64), ^alone(%stage : i64)

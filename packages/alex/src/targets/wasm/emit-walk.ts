@@ -17,7 +17,7 @@ import { CallEmitter, PARAMETER, RUN_PARAMETERS } from "./emit-call.ts";
 import { flattenSchedule } from "../flatten.ts";
 import type { FlatSchedule, Segment, SegmentOp, Stage, StagePart } from "../flatten.ts";
 import { OP } from "./opcodes.ts";
-import { CONTROL, STAGE_ENDED, STAGE_FAILED, chunkBits } from "../team.ts";
+import { CONTROL, STAGE_ENDED, STAGE_FAILED, chunkBits, firstHalf } from "../team.ts";
 
 /**
  * Looks at the word before a member goes to sleep: about 60 us, at the 1.2 ns or so that a look takes on a 3 to 4 GHz
@@ -122,7 +122,7 @@ class WalkEmitter {
   #runChunk(): void {
     this.#switch(this.#stage, this.#flat.stages, ({ parts, chunks }) => {
       if (parts.length === 0) return;
-      // Chunks are claimed in order: the claimed one is in front of the unclaimed ones.
+      // Claims are counted in order: this one is in front of those that nobody has made.
       this.#body.i32(chunks - 1);
       pushUnclaimed(this.#body, this.#state);
       this.#body.op(OP.i32Sub).set(this.#low);
@@ -134,10 +134,12 @@ class WalkEmitter {
   #dispatch(parts: readonly StagePart[], starts: readonly number[], from: number, to: number): void {
     const body = this.#body;
     if (to - from === 1) {
-      const { call, firstChunk } = parts[from];
+      const { call, firstChunk, chunks } = parts[from];
+      // The halves take turns (team.ts).
+      body.get(this.#low).i32(starts[from]).op(OP.i32Sub).set(this.#low);
       this.#calls.call(call, () => {
-        body.get(this.#low);
-        if (starts[from] !== firstChunk) body.i32(starts[from] - firstChunk).op(OP.i32Sub);
+        body.get(this.#low).i32(1).op(OP.i32And).i32(firstHalf(chunks)).op(OP.i32Mul);
+        body.get(this.#low).i32(1).op(OP.i32ShrU).op(OP.i32Add).i32(firstChunk).op(OP.i32Add);
       });
       return;
     }
