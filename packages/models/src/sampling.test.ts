@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { randomPurpose, RandomStream } from "./random.ts";
 import { LogitsError, Sampler } from "./sampling.ts";
 import { topLogprobs } from "./sampling/logprobs.ts";
 import { SamplingOptionError } from "./sampling/options.ts";
@@ -195,6 +196,36 @@ test("every filter agrees with a plain sort over random logits", () => {
       assert.ok(kept.some((candidate) => candidate.token === token));
     }),
   );
+});
+
+test("of a large vocabulary, filters keep and draw what a plain sort does", () => {
+  const logits = new Float32Array(3000);
+  new RandomStream(5, 0).fillNormal(logits, 0, 6);
+  const best = Math.max(...logits);
+  const all = Array.from(logits, (logit, token) => ({ token, weight: Math.exp(logit - best) }));
+  const sorted = all.toSorted((a, b) => b.weight - a.weight || a.token - b.token);
+  const total = all.reduce((sum, { weight }) => sum + weight, 0);
+  const [untilMost, untilHalf] = [0.999, 0.5].map((share) => {
+    let reached = 0;
+    return sorted.filter(({ weight }) => (reached += weight) - weight < share * total);
+  });
+  const cases: readonly (readonly [SamplerOptions, typeof all])[] = [
+    [{ topK: 40 }, sorted.slice(0, 40)],
+    [{ topK: 1500 }, sorted.slice(0, 1500)],
+    [{ topP: 0.999 }, untilMost],
+    [{ topP: 0.5 }, untilHalf],
+    [{ minP: 0.01 }, all.filter(({ weight }) => weight >= 0.01)],
+  ];
+  for (const [options, kept] of cases) {
+    const sampler = new Sampler(logits.length, { ...options, seed: 9 });
+    const random = new RandomStream(9, 0, randomPurpose.sampling);
+    for (let draw = 0; draw < 20; draw++) {
+      random.seek(draw);
+      let left = random.uniform() * kept.reduce((sum, { weight }) => sum + weight, 0);
+      const expected = kept.find(({ weight }) => (left -= weight) < 0);
+      assert.equal(sampler.sample(logits), expected!.token, JSON.stringify(options));
+    }
+  }
 });
 
 test("the penalty divides positive and multiplies negative logits of tokens in the window, once each", () => {

@@ -20,6 +20,9 @@ import { keepTypical } from "./sampling/typical.ts";
 /** The logits cannot be a distribution: NaN, positive infinity, or nothing above negative infinity. */
 export class LogitsError extends FidelityError {}
 
+/** A difference of scores that rounding does not reach, and so decides nothing by itself. */
+const MIN_P_MARGIN = 1e-6;
+
 /** Chooses tokens one after another; holds the window of recent tokens and the count of draws, nothing else. */
 export class Sampler {
   readonly options: Required<SamplerOptions>;
@@ -98,7 +101,10 @@ export class Sampler {
     this.#candidates.probabilities(into);
   }
 
-  /** Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. */
+  /**
+   * Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. What is
+   * drawn from nothing needs no copy.
+   */
   #score(logits: Float32Array, allowed: Uint32Array | undefined): number {
     if (logits.length !== this.vocabSize) {
       throw new LogitsError("the logits do not match the vocabulary", {
@@ -108,6 +114,10 @@ export class Sampler {
       });
     }
     const { scores } = this.#candidates;
+    if (allowed === undefined && this.#biased.length === 0 && this.#penalties.areIdle) {
+      if (this.options.temperature > 0) scores.set(logits);
+      return highest(logits);
+    }
     for (let token = 0; token < logits.length; token++) {
       const score = logits[token];
       if (!(score < Infinity)) throw unusableLogits(`logit ${token} is ${score}`);
@@ -143,8 +153,10 @@ export class Sampler {
     }
     const filters = topK > 0 || typicalP < 1 || topP < 1 || minP > 0;
     if (filters) {
+      // Most tokens of a large vocabulary are left out before anything is computed of them, where a filter lets us.
+      if (topK > 0 && topK < candidates.count) candidates.keepHighest(topK);
+      else if (typicalP === 1 && topP === 1) candidates.keepAbove(bestScore + Math.log(minP) - MIN_P_MARGIN);
       candidates.weigh(bestScore, 1);
-      if (topK > 0 && topK < candidates.count) candidates.keepHeaviest(topK);
       if (typicalP < 1) keepTypical(candidates, typicalP);
       if (topP < 1) candidates.keepUntil(topP * candidates.total());
       if (minP > 0) candidates.keepAtLeast(minP * (typicalP < 1 ? heaviest(candidates) : 1));
@@ -170,6 +182,23 @@ export class Sampler {
 interface Guessed {
   readonly guess: number;
   readonly probabilities: Float64Array;
+}
+
+/** The lowest token of the highest logit: one comparison for each, since this is a part of the time of a token. */
+function highest(logits: Float32Array): number {
+  const { length } = logits;
+  let best = -1;
+  let bestScore = -Infinity;
+  for (let token = 0; token < length; token++) {
+    const score = logits[token];
+    if (!(score <= bestScore)) {
+      if (!(score < Infinity)) throw unusableLogits(`logit ${token} is ${score}`);
+      best = token;
+      bestScore = score;
+    }
+  }
+  if (best < 0) throw unusableLogits("every logit is -Infinity");
+  return best;
 }
 
 /** The largest weight of a candidate. */

@@ -1,6 +1,9 @@
 // The tokens that may still be chosen, with their weights. Filters take candidates from a heap in the order of a key
 // and only as far as they reach, so a small k never sorts the vocabulary. Nothing is allocated after construction.
 
+/** Weights of less than 2^-63 are all as light. */
+const LIGHTEST = 63;
+
 export class Candidates {
   /** [vocabSize]: the logits as biases and penalties left them. */
   readonly scores: Float64Array;
@@ -13,35 +16,83 @@ export class Candidates {
   count = 0;
   /** Whether the candidates stand in the order of falling weights. */
   #isSorted = false;
+  /** The weights as pairs of words, the one with the exponent second, as all that Node and browsers run on has it. */
+  readonly #weightBits: Uint32Array;
+  readonly #exponentSums = new Float64Array(LIGHTEST + 1);
 
   constructor(vocabSize: number) {
     this.scores = new Float64Array(vocabSize);
     this.weights = new Float64Array(vocabSize);
+    this.#weightBits = new Uint32Array(this.weights.buffer);
     this.keys = new Float64Array(vocabSize);
     this.tokens = new Int32Array(vocabSize);
   }
 
   /** All tokens that are not masked, in the order of their ids. */
   begin(): void {
-    this.count = 0;
-    this.#isSorted = false;
-    for (let token = 0; token < this.scores.length; token++) {
-      if (this.scores[token] > -Infinity) this.tokens[this.count++] = token;
+    const { scores, tokens } = this;
+    const { length } = scores;
+    let count = 0;
+    for (let token = 0; token < length; token++) {
+      if (scores[token] > -Infinity) tokens[count++] = token;
     }
+    this.count = count;
+    this.#isSorted = false;
   }
 
   /** Sets the weights of the candidates at a temperature; the likeliest of score `best` weighs 1. */
   weigh(best: number, temperature: number): void {
-    for (let rank = 0; rank < this.count; rank++) {
-      const token = this.tokens[rank];
-      this.weights[token] = Math.exp((this.scores[token] - best) / temperature);
+    const { scores, weights, tokens, count } = this;
+    for (let rank = 0; rank < count; rank++) {
+      const token = tokens[rank];
+      weights[token] = Math.exp((scores[token] - best) / temperature);
     }
+  }
+
+  /** Keeps those of at least a score. */
+  keepAbove(least: number): void {
+    const { scores, tokens, count } = this;
+    let kept = 0;
+    for (let rank = 0; rank < count; rank++) {
+      const token = tokens[rank];
+      if (scores[token] >= least) tokens[kept++] = token;
+    }
+    this.count = kept;
+  }
+
+  /** Keeps the `limit` of the highest scores, highest first; the candidates are in the order of their ids. */
+  keepHighest(limit: number): void {
+    const { scores, tokens, count } = this;
+    // The kept ones are a heap with the lowest on top. Nearly all of a large vocabulary are below it.
+    for (let parent = (limit >> 1) - 1; parent >= 0; parent--) siftDown(tokens, scores, parent, limit, comesAfter);
+    for (let rank = this.#nextAbove(limit); rank < count; rank = this.#nextAbove(rank + 1)) {
+      tokens[0] = tokens[rank];
+      siftDown(tokens, scores, 0, limit, comesAfter);
+    }
+    for (let last = limit - 1; last > 0; last--) {
+      const token = tokens[0];
+      tokens[0] = tokens[last];
+      tokens[last] = token;
+      siftDown(tokens, scores, 0, last, comesAfter);
+    }
+    this.count = limit;
+    this.#isSorted = true;
+  }
+
+  /** The next candidate from `rank` on whose score is above that of the first; `count` where there is none. */
+  #nextAbove(rank: number): number {
+    const { scores, tokens, count } = this;
+    const bound = scores[tokens[0]];
+    let next = rank;
+    while (next < count && scores[tokens[next]] <= bound) next++;
+    return next;
   }
 
   /** The sum of the candidates' weights. */
   total(): number {
+    const { weights, tokens, count } = this;
     let sum = 0;
-    for (let rank = 0; rank < this.count; rank++) sum += this.weights[this.tokens[rank]];
+    for (let rank = 0; rank < count; rank++) sum += weights[tokens[rank]];
     return sum;
   }
 
@@ -60,8 +111,29 @@ export class Candidates {
       this.count = taken;
       return;
     }
+    this.#leaveOutLight(sum);
     this.#keepFirst(this.weights, this.count, sum);
     this.#isSorted = true;
+  }
+
+  /** Leaves out candidates so light that heavier ones reach `sum` without them, told by the exponents of weights. */
+  #leaveOutLight(sum: number): void {
+    const { tokens, weights } = this;
+    const sums = this.#exponentSums.fill(0);
+    for (let rank = 0; rank < this.count; rank++) sums[this.#lightness(tokens[rank])] += weights[tokens[rank]];
+    let [most, reached] = [0, 0];
+    while (most < sums.length - 1 && reached < sum) reached += sums[most++];
+    // One more, since sums are rounded.
+    let kept = 0;
+    for (let rank = 0; rank < this.count; rank++) {
+      if (this.#lightness(tokens[rank]) <= most) tokens[kept++] = tokens[rank];
+    }
+    this.count = kept;
+  }
+
+  /** Halvings from 1 down to a token's weight, up to a number. */
+  #lightness(token: number): number {
+    return Math.min(1023 - ((this.#weightBits[2 * token + 1] >>> 20) & 0x7ff), LIGHTEST);
   }
 
   /** Keeps the fewest of the highest `keys` whose weights reach `sum`, at least one. */
@@ -126,7 +198,7 @@ export class Candidates {
   /** Takes candidates in the order of falling keys until there are `limit` or their weights reach `sum`. */
   #keepFirst(keys: Float64Array, limit: number, sum: number): void {
     const size = this.count;
-    for (let parent = (size >> 1) - 1; parent >= 0; parent--) this.#siftDown(keys, parent, size);
+    for (let parent = (size >> 1) - 1; parent >= 0; parent--) siftDown(this.tokens, keys, parent, size, comesBefore);
     let taken = 0;
     let reached = 0;
     while (taken < size && taken < limit && (taken === 0 || reached < sum)) {
@@ -135,7 +207,7 @@ export class Candidates {
       this.tokens[0] = this.tokens[size - 1 - taken];
       this.tokens[size - 1 - taken] = top;
       taken++;
-      this.#siftDown(keys, 0, size - taken);
+      siftDown(this.tokens, keys, 0, size - taken, comesBefore);
     }
     // What was taken lies at the end, the last one first.
     for (let low = 0, high = size - 1; low < high && low < taken; low++, high--) {
@@ -145,22 +217,29 @@ export class Candidates {
     }
     this.count = taken;
   }
+}
 
-  #siftDown(keys: Float64Array, start: number, size: number): void {
-    const heap = this.tokens;
-    const moved = heap[start];
-    let slot = start;
-    for (let child = 2 * slot + 1; child < size; child = 2 * slot + 1) {
-      if (child + 1 < size && comesBefore(keys, heap[child + 1], heap[child])) child++;
-      if (!comesBefore(keys, heap[child], moved)) break;
-      heap[slot] = heap[child];
-      slot = child;
-    }
-    if (size > 0) heap[slot] = moved;
+type Order = (keys: Float64Array, a: number, b: number) => boolean;
+
+/** Puts the token at `start` in its place of a heap of `size` tokens, the first of an order on top. */
+function siftDown(heap: Int32Array, keys: Float64Array, start: number, size: number, comesFirst: Order): void {
+  const moved = heap[start];
+  let slot = start;
+  for (let child = 2 * slot + 1; child < size; child = 2 * slot + 1) {
+    if (child + 1 < size && comesFirst(keys, heap[child + 1], heap[child])) child++;
+    if (!comesFirst(keys, heap[child], moved)) break;
+    heap[slot] = heap[child];
+    slot = child;
   }
+  if (size > 0) heap[slot] = moved;
 }
 
 /** Falling keys, and rising ids among equals, so that the order never depends on the heap's history. */
 function comesBefore(keys: Float64Array, a: number, b: number): boolean {
   return keys[a] > keys[b] || (keys[a] === keys[b] && a < b);
+}
+
+/** The other way round. */
+function comesAfter(keys: Float64Array, a: number, b: number): boolean {
+  return comesBefore(keys, b, a);
 }

@@ -21,6 +21,12 @@ export class Penalties {
     this.#counts = new Int32Array(vocabSize);
   }
 
+  /** Whether scores stay as they are, whatever was observed. */
+  get areIdle(): boolean {
+    const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#options;
+    return repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0;
+  }
+
   reset(): void {
     this.#observedCount = 0;
     this.#counts.fill(0);
@@ -37,8 +43,8 @@ export class Penalties {
 
   /** Changes `scores` [vocabSize] of the tokens in the window, each once. */
   apply(scores: Float64Array): void {
+    if (this.areIdle) return;
     const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#options;
-    if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return;
     const length = Math.min(this.#observedCount, this.#window.length);
     for (let slot = 0; slot < length; slot++) {
       const token = this.#window[slot];
