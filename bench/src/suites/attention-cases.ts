@@ -2,8 +2,8 @@
 // tokens of decoding over caches, which read. Operations are counted as in kernels.ts.
 //
 // A token's caches are read in two ways. One, again and again, may stay in the last-level cache in part, and so may
-// what its ceiling reads. A model reads those of its layers in turn, with its weights in between: what decoding meets is as
-// many as no last-level cache holds.
+// what its ceiling reads. A model reads those of its layers in turn, with its weights in between: what decoding meets
+// is as many as no last-level cache holds.
 
 import { attention, emit, OPS, tensorType, trace } from "@fidelity/core";
 import type { Graph, Tensor } from "@fidelity/core";
