@@ -45,7 +45,7 @@ function pairsOf({ batch, time, heads, capacity }: AttentionShape): number {
   return batch * heads * (time * (capacity - time) + (time * (time + 1)) / 2);
 }
 
-/** Operations of a pair besides those of the products; see above. */
+/** Operations of a pair besides those of the products: kernels.ts says which. */
 const [PAIR_OPERATIONS, PAIR_GRAD_OPERATIONS] = [32, 32];
 
 function attentionTypes({ batch, time, heads, size, capacity, keyHeads }: AttentionShape) {

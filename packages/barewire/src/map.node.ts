@@ -133,15 +133,8 @@ export function mapDescriptor(
       const unmap = (): void => (typeof mapper === "string" ? undefined : mapper.unmap(range));
       return new MappedFile(path, region, allocation, undefined, unmap);
     }
-    readInto(
-      path,
-      descriptor,
-      allocation
-        .u8()
-        .subarray(shiftBytes + leadBytes)
-        .subarray(0, sizeBytes),
-      offset,
-    );
+    const start = shiftBytes + leadBytes;
+    readInto(path, descriptor, allocation.u8().subarray(start, start + sizeBytes), offset);
     recordCopy({ from: "file", to: "mapped", sizeBytes, label: path });
     return new MappedFile(path, region, allocation, reason, () => undefined);
   } catch (error) {

@@ -102,8 +102,8 @@ export class Sampler {
   }
 
   /**
-   * Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. What is
-   * drawn from nothing needs no copy.
+   * Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. At
+   * temperature 0 nothing is drawn, and where nothing changes the logits either, they are not copied.
    */
   #score(logits: Float32Array, allowed: Uint32Array | undefined): number {
     if (logits.length !== this.vocabSize) {

@@ -84,7 +84,6 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
   const keyBytes = inOrder ? Math.min(ORDERED_BYTES, tile * key) : AHEAD_BYTES;
   const keysAhead = Math.ceil(keyBytes / (step * key)) * step;
   const valuesAhead = inOrder ? Math.min(tile, Math.ceil(ORDERED_BYTES / value)) : ROWS_AHEAD;
-  const ahead = { keysAhead, valuesAhead };
   return {
     dims,
     type,
@@ -100,7 +99,8 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
     blocks,
     inOrder,
     turn,
-    ...ahead,
+    keysAhead,
+    valuesAhead,
   };
 }
 
