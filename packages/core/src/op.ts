@@ -83,6 +83,8 @@ export interface VectorTarget {
   readonly scales?: boolean;
   /** Whether the second operand of `dot4` may be any unsigned bytes, and not only 0..127; not unless said. */
   readonly dot4Unsigned?: boolean;
+  /** The cache that what lies in memory is asked into well ahead of its use; the first one unless said. */
+  readonly prefetchCache?: 1 | 2;
   /** Floats wider than float64 that there are in registers; none unless said. */
   readonly wideFloats?: readonly WideFloat[];
   /** Caches of one core; those of `DEFAULT_CACHE_BYTES` unless said. */
@@ -126,6 +128,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     halves: false,
     scales: false,
     dot4Unsigned: false,
+    prefetchCache: 1,
     wideFloats: [],
     cacheBytes: DEFAULT_CACHE_BYTES,
     chunkElements: DEFAULT_CHUNK_ELEMENTS,

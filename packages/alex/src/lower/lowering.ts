@@ -338,6 +338,7 @@ class NodeContext implements LowerContext {
   readonly halves: boolean;
   readonly scales: boolean;
   readonly dot4Unsigned: boolean;
+  readonly prefetchCache: 1 | 2;
   readonly wideFloats: readonly WideFloat[];
   readonly cacheBytes: CacheBytes;
   readonly chunkElements: number;
@@ -361,6 +362,7 @@ class NodeContext implements LowerContext {
     this.halves = target.halves;
     this.scales = target.scales;
     this.dot4Unsigned = target.dot4Unsigned;
+    this.prefetchCache = target.prefetchCache;
     this.wideFloats = target.wideFloats;
     this.cacheBytes = cacheBytes;
     this.chunkElements = chunkElements;

@@ -128,7 +128,7 @@ class LoopPrinter {
         return `store ${this.#name(inst.value)} to ${this.#address(inst)}${memory}`;
       }
       case "prefetch":
-        return `prefetch ${this.#address(inst)}`;
+        return `prefetch ${this.#address(inst)}${inst.cache === 1 ? "" : " into the second cache"}`;
       case "tile_zero":
         return `tile${inst.tile} = zeros`;
       case "tile_load":

@@ -229,8 +229,8 @@ export class KernelBuilder {
     this.#insts.push({ op: "store", address, offset, nontemporal: true, value });
   }
 
-  prefetch(address: LoopValue, offset = 0): void {
-    this.#insts.push({ op: "prefetch", address, offset });
+  prefetch(address: LoopValue, offset = 0, cache: 1 | 2 = 1): void {
+    this.#insts.push({ op: "prefetch", address, offset, cache });
   }
 
   tileZero(tile: number): void {

@@ -184,8 +184,11 @@ export type LoopInst =
       readonly nontemporal?: true;
       readonly value: LoopValue;
     }
-  /** Asks for the cache line of address + offset; no effect otherwise, and the address may lie outside the memory. */
-  | { readonly op: "prefetch"; readonly address: LoopValue; readonly offset: number }
+  /**
+   * Asks for the cache line of address + offset, into the first or the second cache; no effect otherwise, and the
+   * address may lie outside the memory.
+   */
+  | { readonly op: "prefetch"; readonly address: LoopValue; readonly offset: number; readonly cache: 1 | 2 }
   | TileInst
   /**
    * For iv = low; iv < high; iv += step: `body` has arguments [iv, ...carried] and yields the next carried values;

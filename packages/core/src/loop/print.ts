@@ -119,8 +119,9 @@ function attributesOf(inst: LoopInst): string[] {
         ...(inst.memory === undefined ? [] : [`memory = ${quote(inst.memory)}`]),
         ...(inst.op === "store" && inst.nontemporal === true ? ["nontemporal"] : []),
       ];
-    case "load_splat":
     case "prefetch":
+      return [`offset = ${inst.offset} : i64`, `cache = ${inst.cache} : i64`];
+    case "load_splat":
       return [`offset = ${inst.offset} : i64`];
     case "for":
       return [`step = ${inst.step} : i64`];

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf } from "./machine.ts";
+import { MACHINE_NAMES, UnknownMachineError, machineFromCpuInfo, machineOf, vectorsOf } from "./machine.ts";
 import { hostMachine } from "./machine.node.ts";
 
 const EPYC =
@@ -13,7 +13,7 @@ const NEHALEM = "flags\t\t: fpu sse sse2 ssse3 sse4_1 sse4_2\n";
 
 test("a processor's flags give the best machine that it is", () => {
   const nameOf = (architecture: string, cpuInfo: string): string => machineFromCpuInfo(architecture, cpuInfo).name;
-  const name = "x86-64-v4+avx512vnni+avx512vbmi+avx512bf16+gfni";
+  const name = "x86-64-v4+avx512vnni+avx512vbmi+avx512bf16+gfni+avxvnni";
   assert.equal(nameOf("x64", EPYC), name);
   assert.equal(nameOf("x64", `vendor_id\t: AuthenticAMD\n${EPYC}`), `${name}+fast-variable-crosslane-shuffle`);
   assert.equal(nameOf("x64", `vendor_id\t: AuthenticAMD\n${HASWELL}`), "x86-64-v3");
@@ -23,6 +23,12 @@ test("a processor's flags give the best machine that it is", () => {
   assert.equal(nameOf("arm64", "Features\t: fp asimd atomics asimddp\n"), "aarch64+dotprod");
   assert.equal(nameOf("riscv64", "isa : rv64imafdc\n"), "riscv64");
   assert.throws(() => nameOf("ppc64", ""), UnknownMachineError);
+});
+
+test("AMD's processors with AVX-512 and without AVX-VNNI ask for memory into their second cache", () => {
+  const cacheOf = (cpuInfo: string): number | undefined => vectorsOf(machineFromCpuInfo("x64", cpuInfo)).prefetchCache;
+  const [amd, before] = ["vendor_id\t: AuthenticAMD\n", EPYC.replace(" avx_vnni", "")];
+  assert.deepEqual([cacheOf(amd + before), cacheOf(amd + EPYC), cacheOf(before), cacheOf(amd + HASWELL)], [2, 1, 1, 1]);
 });
 
 test("a name says what a machine has, in whatever order the features are", () => {

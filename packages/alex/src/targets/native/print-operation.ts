@@ -408,8 +408,9 @@ export function printStore(inst: Inst<"store">, out: Printer): void {
   out.line(`llvm.store ${value}, ${pointer} ${attributes} : ${narrow}, ${out.pointerType}`);
 }
 
-/** Adds a request for a cache line, to be read soon and more than once. */
+/** Adds a request for a cache line: LLVM's locality is 3 for all caches, 2 for the second and those behind it. */
 export function printPrefetch(inst: Inst<"prefetch">, out: Printer): void {
   const pointer = out.pointer(inst.address, inst.offset);
-  out.line(`"llvm.intr.prefetch"(${pointer}) {rw = 0 : i32, hint = 3 : i32, cache = 1 : i32} : (!llvm.ptr) -> ()`);
+  const attributes = `{rw = 0 : i32, hint = ${inst.cache === 1 ? 3 : 2} : i32, cache = 1 : i32}`;
+  out.line(`"llvm.intr.prefetch"(${pointer}) ${attributes} : (!llvm.ptr) -> ()`);
 }

@@ -18,13 +18,13 @@ const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
 /** Positions of a tile whose keys are read in the order in which they lie, whatever reads them: scores take little. */
 const ORDERED_TILE = 64;
 /**
- * How far ahead of its use something is asked for: in the order of memory so many bytes, up to the next page; else keys
- * by so many bytes, and values by so many rows of a head.
+ * How far ahead of its use something is asked for: in the order of memory so many bytes, up to the next page, into the
+ * first cache or the second; else keys by so many bytes, and values by so many rows of a head.
  */
-const ORDERED_BYTES = 10240;
+const ORDERED_BYTES = { 1: 10240, 2: 20480 } as const;
 const [AHEAD_BYTES, ROWS_AHEAD] = [65536, 32];
-/** Positions at most whose values a head adds before others take turns: of about as many bytes as are asked for. */
-const TURN_MAX = 8;
+/** Bytes of the positions whose values a head adds before others take turns, and the most of those. */
+const [TURN_BYTES, TURN_MAX] = [10240, 8];
 /** Positions of a block: more where more heads share a key, as each block writes sums for all heads. */
 const [BLOCK, BLOCK_PER_HEAD] = [256, 32];
 /** Positions of a block of a cache that is long enough for so many blocks of them. */
@@ -57,9 +57,12 @@ export interface Cut {
   /** How many positions ahead keys and values are asked for. */
   readonly keysAhead: number;
   readonly valuesAhead: number;
+  /** The cache that they are asked into. */
+  readonly askedCache: 1 | 2;
 }
 
-export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registers, joinsVectors }: LowerContext): Cut {
+export function cutOf(dims: AttentionDims, mask: AttentionMask, context: LowerContext): Cut {
+  const { lanes, registers, joinsVectors, prefetchCache: askedCache } = context;
   const { groupSize, capacity, time } = dims;
   const sets = Math.ceil(groupSize / HEADS);
   const height = Math.ceil(groupSize / sets);
@@ -80,10 +83,10 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
   const accumulators = registers / 2;
   const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
   const step = keys * together;
-  const turn = inOrder ? 2 ** Math.floor(Math.log2(Math.min(TURN_MAX, Math.max(1, ORDERED_BYTES / value)))) : tile;
-  const keyBytes = inOrder ? Math.min(ORDERED_BYTES, tile * key) : AHEAD_BYTES;
+  const turn = inOrder ? 2 ** Math.floor(Math.log2(Math.min(TURN_MAX, Math.max(1, TURN_BYTES / value)))) : tile;
+  const keyBytes = inOrder ? Math.min(ORDERED_BYTES[askedCache], tile * key) : AHEAD_BYTES;
   const keysAhead = Math.ceil(keyBytes / (step * key)) * step;
-  const valuesAhead = inOrder ? Math.min(tile, Math.ceil(ORDERED_BYTES / value)) : ROWS_AHEAD;
+  const valuesAhead = inOrder ? Math.min(tile, Math.ceil(ORDERED_BYTES[askedCache] / value)) : ROWS_AHEAD;
   return {
     dims,
     type,
@@ -101,6 +104,7 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, { lanes, registe
     turn,
     keysAhead,
     valuesAhead,
+    askedCache,
   };
 }
 

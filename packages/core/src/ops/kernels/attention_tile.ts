@@ -157,8 +157,8 @@ function askForNext(k: KernelBuilder, { cut, keys, values, from, end }: Rows): v
   const [keyBytes, valueBytes] = [size * cellBytes(cache), valueSize * cellBytes(cache)];
   k.loop(from, k.min(end, k.add(from, k.index(cut.valuesAhead))), 1, (row) => {
     const [value, key] = [k.offset(values, row, strides.value), k.offset(keys, row, strides.key)];
-    for (let offset = 0; offset < valueBytes; offset += LINE_BYTES) k.prefetch(value, offset);
-    for (let offset = 0; offset < keyBytes; offset += LINE_BYTES) k.prefetch(key, keyBytes + offset);
+    for (let offset = 0; offset < valueBytes; offset += LINE_BYTES) k.prefetch(value, offset, cut.askedCache);
+    for (let offset = 0; offset < keyBytes; offset += LINE_BYTES) k.prefetch(key, keyBytes + offset, cut.askedCache);
   });
 }
 
@@ -227,7 +227,8 @@ function dotRows(
     right.forEach((address, j) => {
       const at = k.add(address.base, there);
       if (offsetThere % LINE_BYTES === 0) {
-        k.prefetch(moved === undefined ? at : k.add(at, moved), address.offset + offsetThere + aheadBytes);
+        const ahead = address.offset + offsetThere + aheadBytes;
+        k.prefetch(moved === undefined ? at : k.add(at, moved), ahead, cut.askedCache);
       }
       const other = loadElement(k, dims.cache, lanes, at, address.offset + offsetThere);
       queries.forEach((query, i) => {
@@ -341,7 +342,7 @@ function addValues(
         loadElement(k, cache, piece.type.lanes, row, at * stride + there(offset)),
       );
       for (let line = 0; line < there(piece.count * piece.type.lanes * 4); line += LINE_BYTES)
-        k.prefetch(aheadOf, (at + valuesAhead) * stride + there(piece.offset) + line);
+        k.prefetch(aheadOf, (at + valuesAhead) * stride + there(piece.offset) + line, cut.askedCache);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
