@@ -18,7 +18,7 @@ import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
 import { matmulDims } from "../matmul.ts";
 import { lowerByteProduct } from "./byte_product.ts";
 import type { Ask } from "./gemm_ahead.ts";
-import { askColumns, askPacked, askRun } from "./gemm_ahead.ts";
+import { askColumns, askPacked, askRows, askRun } from "./gemm_ahead.ts";
 import type { PanelCells, PanelStrides } from "./gemm_pack.ts";
 import { PANEL_SLACK_BYTES, packPanel } from "./gemm_pack.ts";
 import type { GemmSchedule } from "./gemm_schedule.ts";
@@ -272,12 +272,17 @@ function multiplyPanels(k: KernelBuilder, gemm: Gemm, product: PanelsProduct): v
         count: Math.ceil(schedule.chunkRows / schedule.rows),
         depth,
       };
-      const ask =
+      const askRight =
         next !== undefined
           ? askColumns(k, k.offset(next, column, gemm.b.element), gemm.b, width, block)
           : gemm.isFar
             ? askPacked(k, k.add(panel, k.index(panelBytes)), panelBytes, block)
             : undefined;
+      const askLeft = schedule.packA ? undefined : askRows(k, k.offset(a, k.index(rows), gemm.a.element), gemm.a, rows);
+      const ask = (turn: LoopValue): void => {
+        askRight?.(turn);
+        askLeft?.(turn);
+      };
       registerBlock(k, gemm, { a, panel, c, rows, vectors, columns, depth, first: product.first, ask });
     };
     k.loop(0, wholeRows, schedule.rows, (row) => at(row, schedule.rows));
@@ -299,7 +304,7 @@ interface BlockProduct {
   readonly columns: number;
   readonly depth: number;
   readonly first: First;
-  readonly ask: Ask | undefined;
+  readonly ask: Ask;
 }
 
 /** A block of the result, in registers while the inner dimension runs. */
@@ -313,7 +318,7 @@ function registerBlock(k: KernelBuilder, gemm: Gemm, product: BlockProduct): voi
     leftStepBytes: a.depth,
     ...(a.element === bytes && !schedule.packA && { leftAhead: TRANSPOSED_AHEAD }),
     right: product.panel,
-    ...(product.ask && { eachTurn: product.ask }),
+    eachTurn: product.ask,
     rightStepBytes: vectors * vector.lanes * bytes,
   };
   for (let row = 0; row < rows; row++)

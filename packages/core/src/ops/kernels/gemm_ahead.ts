@@ -1,11 +1,12 @@
 // What a block of a matrix product asks for while it multiplies, so that memory works meanwhile: the panel of B after
-// the present one, which lies in a far cache where all of B was packed before, or else what is packed next; and the
-// block of the result that it adds to. Rows of these lie far apart, which processors do not follow by themselves.
-// Products whose operands pass through the caches spent up to a quarter of their time waiting. Left out: A, which is
-// near, and what other threads take.
+// the present one, which lies in a far cache where all of B was packed before, or else what is packed next; the rows
+// of A after the present ones, where they are read in place; and the block of the result that it adds to. Rows of these
+// lie apart, which processors do not follow by themselves. Products whose operands pass through the caches spent up to
+// a quarter of their time waiting. Left out: what other threads take.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopValue } from "../../loop/ir.ts";
+import { LINE_BYTES } from "../../storage.ts";
 import type { PanelStrides } from "./gemm_pack.ts";
 import { UNROLL } from "./register_block.ts";
 import { askRow } from "./row_states.ts";
@@ -51,6 +52,29 @@ export function askColumns(
   return (turn) => {
     const step = k.div(k.mul(turn, k.index(steps)), k.index(turns));
     askRun(k, k.offset(own, step, depth), width * element);
+  };
+}
+
+/** Lines of addresses that differ by a multiple of it share a few places of the first cache. */
+const SET_BYTES = 4096;
+
+/**
+ * Asks for `rows` rows of A, each in one piece: in every turn for as much as it reads of such rows. Undefined where a
+ * row is not in one piece, and where rows lie so that those asked for would push the present ones out.
+ */
+export function askRows(
+  k: KernelBuilder,
+  from: LoopValue,
+  { element, depth }: PanelStrides,
+  rows: number,
+): Ask | undefined {
+  if (element < depth || element % SET_BYTES === 0) return undefined;
+  const turnsOfLine = LINE_BYTES / (UNROLL * depth);
+  const each = Math.ceil(rows / turnsOfLine);
+  return (turn) => {
+    const line = k.offset(from, k.div(turn, k.index(turnsOfLine)), LINE_BYTES);
+    const first = k.offset(line, k.rem(turn, k.index(turnsOfLine)), each * element);
+    for (let row = 0; row < each; row++) k.prefetch(first, row * element);
   };
 }
 
