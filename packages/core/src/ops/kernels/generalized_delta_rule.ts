@@ -183,7 +183,7 @@ function lowerSequence(context: LowerContext, dims: DeltaDims): void {
 /** One step of all heads, as the states lie in memory: a chunk is some rows of one head. */
 function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
   const { batch, heads, keySize, valueSize, decays } = dims;
-  const { lanes } = context;
+  const { lanes, prefetchCache } = context;
   const matrices = batch * heads;
   const rowsPerChunk = Math.min(valueSize, Math.max(1, Math.floor(context.chunkElements / keySize)));
   const blocks = Math.ceil(valueSize / rowsPerChunk);
@@ -212,7 +212,7 @@ function lowerOneStep(context: LowerContext, dims: DeltaDims): void {
         const at = k.offset(base, element, keySize * 4);
         return Array.from({ length: rows }, (_, row) => k.add(at, k.index(row * keySize * 4)));
       }) as [LoopValue[], LoopValue[]];
-      askRow(k, before[0]!, AHEAD_BYTES / 4, rows * keySize);
+      askRow(k, before[0]!, AHEAD_BYTES / 4, rows * keySize, prefetchCache);
       const [values, outputs] = [k.offset(v!, element, 4), k.offset(o!, element, 4)];
       const reads = read?.(before, values, outputs);
       const full = loopType("f32", lanes);

@@ -251,10 +251,10 @@ export class ColumnSums {
   }
 }
 
-/** Asks for the lines of `size` elements, so many elements further on (or back). */
-export function askRow(k: KernelBuilder, row: LoopValue, further: number, size: number): void {
+/** Asks for the lines of `size` elements, so many elements further on (or back), into the first or the second cache. */
+export function askRow(k: KernelBuilder, row: LoopValue, further: number, size: number, cache: 1 | 2 = 1): void {
   const start = further < 0 ? k.sub(row, k.index(-further * 4)) : k.add(row, k.index(further * 4));
-  for (let at = 0; at < size * 4; at += LINE_BYTES) k.prefetch(start, at);
+  for (let at = 0; at < size * 4; at += LINE_BYTES) k.prefetch(start, at, cache);
 }
 
 /** All elements of a row, in vectors and then in narrower ones, by their byte offset. */

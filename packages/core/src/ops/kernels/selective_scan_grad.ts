@@ -40,6 +40,8 @@ const SUM_ELEMENTS = 8192;
  */
 interface GradPiece {
   readonly dims: ScanDims;
+  /** The cache that rows are asked into. */
+  readonly cache: 1 | 2;
   readonly piece: RowPiece;
   /** [time, channels], at the piece's first channel. */
   readonly delta: LoopValue;
@@ -100,6 +102,7 @@ export function lowerSelectiveScanGrad(context: LowerContext): void {
       gatherStates(k, ofState(dStateBase!), scratch.g, width, states);
       const own: GradPiece = {
         dims,
+        cache: context.prefetchCache,
         piece,
         delta: ofChannels(deltaBase!),
         x: ofChannels(xBase!),
@@ -148,7 +151,7 @@ function allocate(k: KernelBuilder, stateBytes: number, time: number): Scratch {
 
 function advance(
   k: KernelBuilder,
-  { dims, piece, delta, x, b, scratch }: GradPiece,
+  { dims, cache, piece, delta, x, b, scratch }: GradPiece,
   t: LoopValue,
   h: LoopValue,
   next: LoopValue,
@@ -157,7 +160,9 @@ function advance(
   const { channels, states } = dims;
   const [deltaAt, xAt] = [delta, x].map((row) => k.offset(row, t, channels * 4)) as [LoopValue, LoopValue];
   // What a span reads again was asked for on the way back through the one after it.
-  if (decays === undefined) for (const row of [deltaAt, xAt]) askRow(k, row, STEPS_AHEAD * channels, rowsOf(piece));
+  if (decays === undefined) {
+    for (const row of [deltaAt, xAt]) askRow(k, row, STEPS_AHEAD * channels, rowsOf(piece), cache);
+  }
   const step = loadStep(k, piece, deltaAt, xAt);
   const inputs = { ...step, b: k.offset(b, t, states * 4), rates: scratch.rates, h, next, ...(decays && { decays }) };
   advanceStates(k, piece, states, inputs, [], (_next, sum) => sum);
@@ -165,19 +170,19 @@ function advance(
 
 /** One step back: what the cotangents of its states give, and those of the states before. */
 function goBack(k: KernelBuilder, own: GradPiece, t: LoopValue, before: LoopValue, decays: LoopValue): void {
-  const { dims, piece, scratch } = own;
+  const { dims, cache, piece, scratch } = own;
   const { channels, states } = dims;
   const { type, count } = piece;
   const rowBytes = rowsOf(piece) * 4;
   const vectors = Array.from({ length: count }, (_, v) => v * type.lanes * 4);
   const at = (base: LoopValue): LoopValue => k.offset(base, t, channels * 4);
   const { delta, drive } = loadStep(k, piece, at(own.delta), at(own.x));
-  for (const row of [own.delta, own.x]) askRow(k, at(row), -spanOf(dims.time) * channels, rowsOf(piece));
-  for (const row of [own.dy, own.dDelta, own.dx]) askRow(k, at(row), -STEPS_AHEAD * channels, rowsOf(piece));
+  for (const row of [own.delta, own.x]) askRow(k, at(row), -spanOf(dims.time) * channels, rowsOf(piece), cache);
+  for (const row of [own.dy, own.dDelta, own.dx]) askRow(k, at(row), -STEPS_AHEAD * channels, rowsOf(piece), cache);
   const dy = vectors.map((offset) => k.load(type, at(own.dy), offset));
   const [b, c] = [own.b, own.c].map((gates) => k.offset(gates, t, states * 4)) as [LoopValue, LoopValue];
   const dGates = k.offset(own.gates, t, own.gateStepBytes);
-  askRow(k, dGates, (-STEPS_AHEAD * own.gateStepBytes) / 4, (2 * own.gateRowBytes) / 4);
+  askRow(k, dGates, (-STEPS_AHEAD * own.gateStepBytes) / 4, (2 * own.gateRowBytes) / 4, cache);
   const dGateRows = [dGates, k.add(dGates, k.index(own.gateRowBytes))] as const;
   const after = k.add(before, k.index(states * rowBytes));
   const zeros = Array.from({ length: 2 * count }, () => k.constant(type, 0));
