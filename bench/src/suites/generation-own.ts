@@ -3,7 +3,7 @@
 import { createDevice } from "@fidelity/alex/node";
 import type { CpuDevice } from "@fidelity/alex/node";
 import { openSession, Sampler } from "@fidelity/models";
-import type { Session, SessionState } from "@fidelity/models";
+import type { Constraint, Session, SessionState } from "@fidelity/models";
 import { openModel } from "@fidelity/run/node";
 import type { OpenModel } from "@fidelity/run/node";
 import type { BenchTarget } from "../options.ts";
@@ -61,6 +61,12 @@ export class OwnModel implements GenerationSource {
     return await this.#generate(prompt, count);
   }
 
+  /** The same where a grammar lets so many tokens of the vocabulary come, anywhere in it. */
+  async decodeAmong(allowed: number, prompt: readonly number[], count: number): Promise<number> {
+    this.session.reset();
+    return await this.#generate(prompt, count, evenlySpread(this.session.model.vocabSize, allowed));
+  }
+
   /** Tokens a second at a position, with the state as it is: of a model whose state has no positions. */
   async decodeAt(position: number, count: number): Promise<number> {
     const state: SessionState = { ...this.session.save(), position };
@@ -68,11 +74,11 @@ export class OwnModel implements GenerationSource {
     return await this.#generate([1], count);
   }
 
-  async #generate(prompt: readonly number[], count: number): Promise<number> {
+  async #generate(prompt: readonly number[], count: number, constraint?: Constraint): Promise<number> {
     const sampler = new Sampler(this.session.model.vocabSize, { temperature: 0 });
     let [tokens, started] = [0, 0];
     // The first token comes with the prompt; the clock runs from there.
-    for await (const _ of this.session.generate(prompt, { sampler, maxTokens: count + 1 })) {
+    for await (const _ of this.session.generate(prompt, { sampler, constraint, maxTokens: count + 1 })) {
       if (tokens++ === 0) started = performance.now();
     }
     return (count * 1000) / (performance.now() - started);
@@ -83,4 +89,22 @@ export class OwnModel implements GenerationSource {
     this.opened.close();
     await this.device.close();
   }
+}
+
+/** A constraint that always lets the same tokens come. */
+function evenlySpread(vocabSize: number, count: number): Constraint {
+  const allowed = new Uint32Array(Math.ceil(vocabSize / 32));
+  for (let i = 0; i < count; i++) {
+    const token = Math.floor((i * vocabSize) / count);
+    allowed[token >>> 5] |= 1 << (token & 31);
+  }
+  const constraint: Constraint = {
+    isComplete: false,
+    isFinished: false,
+    allowed: (mask) => mask.set(allowed),
+    accept: () => undefined,
+    reset: () => undefined,
+    clone: () => constraint,
+  };
+  return constraint;
 }

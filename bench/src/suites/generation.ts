@@ -44,6 +44,8 @@ const PROMPT_TOKENS = 512;
 /** What comes before tokens that are timed, and how many of those there are. */
 const SHORT_PROMPT = [1, 2, 3, 4, 5, 6, 7, 8];
 const DECODED_TOKENS = 16;
+/** Tokens that may come where a text must obey a grammar. */
+const ALLOWED_TOKENS = 64;
 /** A sample of a ceiling lasts as long as tokens do, so that what others take of the processors hits both alike. */
 const CEILING_MS = 200;
 const MAMBA_POSITIONS = [10, 100_000] as const;
@@ -94,6 +96,7 @@ async function besidePeer(
       await ceilingSource(own.device, read, CEILING_MS),
       await ceilingSource(own.device, products, CEILING_MS),
       ...sourcesOf("own", own),
+      { name: "own among", sample: () => own.decodeAmong(ALLOWED_TOKENS, SHORT_PROMPT, DECODED_TOKENS) },
       ...peers.flatMap(([type, , peer]) => sourcesOf(type, peer)),
     ];
     const types = peers.map(([type]) => type);
@@ -115,6 +118,12 @@ async function besidePeer(
         source: "own decode",
         peer: { source: decode.name, ...against },
         ceiling: ofRead(read.sizeBytes),
+      },
+      {
+        id: `${id}/decode-among-${ALLOWED_TOKENS}`,
+        unit: "tokens/s",
+        source: "own among",
+        peer: { source: "own decode", name: "all tokens allowed" },
       },
       ...peers.flatMap(([type, bytes]): RowPlan[] => [
         { id: `${id}/llama.cpp-${type}/prefill-${PROMPT_TOKENS}`, unit: "tokens/s", source: `${type} prefill` },

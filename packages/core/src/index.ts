@@ -126,6 +126,7 @@ export { cast } from "./ops/cast.ts";
 export { causalConvolution } from "./ops/causal_convolution.ts";
 export type { CausalConvolutionResult } from "./ops/causal_convolution.ts";
 export { cholesky } from "./ops/cholesky.ts";
+export { chooseOutputs, chosenEntries, chosenLinear } from "./ops/chosen_linear.ts";
 export { traceOnce } from "./ops/call.ts";
 export { checkpoint } from "./ops/checkpoint.ts";
 export type { CheckpointOptions } from "./ops/checkpoint.ts";

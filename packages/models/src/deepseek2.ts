@@ -16,7 +16,8 @@ import type { LatentAttentionSizes, LatentCache } from "./blocks/latent_attentio
 import { latentAttention, latentAttentionParameters, latentCacheTypes } from "./blocks/latent_attention.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
-import { linear, linearParameters } from "./blocks/linear.ts";
+import { tokenLogits } from "./blocks/head.ts";
+import { linearParameters } from "./blocks/linear.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import { rotationOf } from "./blocks/rotation.ts";
 import type { ConfigRules } from "./config.ts";
@@ -142,7 +143,7 @@ export function createDeepseek2(value: unknown): Model {
     contextLimit: contextLength,
     parameters: parametersOf(config),
     stateTypes: (size) => ({ blocks: Array.from({ length: layerCount }, () => latentCacheTypes(config, size)) }),
-    forward(parameters, tokens, past) {
+    forward(parameters, tokens, past, chosen) {
       const standing = standingOf(past);
       let x: Tensor<Shape, "f32"> = layerEnd(embedTokens(parameters.embedding, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
@@ -158,7 +159,7 @@ export function createDeepseek2(value: unknown): Model {
         x = layerEnd(add(x, channels));
         return state;
       });
-      const logits = linear(parameters.head ?? parameters.embedding, norm(parameters.finalNorm, x, normEpsilon));
+      const logits = tokenLogits(parameters, norm(parameters.finalNorm, x, normEpsilon), chosen);
       return { logits, state: { blocks } };
     },
   });

@@ -12,13 +12,18 @@ export interface GenerateOptions {
   readonly stop?: (token: number) => boolean;
   /** What the text must be. It ends where nothing more may come. Every generation needs one at its start. */
   readonly constraint?: Constraint;
+  /** Whether the sampler looks at logits of tokens that the constraint forbids. They mean nothing unless it is so. */
+  readonly allLogits?: boolean;
 }
 
-/** Reads tokens and gives the logits [vocabulary] after the last one: a view that is good until more is read. */
+/**
+ * Reads tokens and gives the logits [vocabulary] after the last one: a view that is good until more is read. Those of
+ * tokens that are not `allowed` (`Sampler.sample`) may be anything but NaN.
+ */
 export interface TokenReader {
   readonly model: Model;
-  prefill(tokens: ArrayLike<number>): Promise<Float32Array>;
-  step(token: number): Float32Array | Promise<Float32Array>;
+  prefill(tokens: ArrayLike<number>, allowed?: Uint32Array): Promise<Float32Array>;
+  step(token: number, allowed?: Uint32Array): Float32Array | Promise<Float32Array>;
 }
 
 /**
@@ -28,20 +33,24 @@ export interface TokenReader {
 export async function* generateTokens(
   reader: TokenReader,
   prompt: ArrayLike<number>,
-  { sampler, maxTokens, stop, constraint }: GenerateOptions,
+  { sampler, maxTokens, stop, constraint, allLogits = false }: GenerateOptions,
 ): AsyncGenerator<number, void, undefined> {
-  const mask = constraint === undefined ? undefined : new Uint32Array((reader.model.vocabSize + 31) >>> 5);
-  let logits = await reader.prefill(prompt);
+  const mask = constraint && new Uint32Array((reader.model.vocabSize + 31) >>> 5);
+  const isFinished = (): boolean => constraint?.isFinished === true;
+  /** Finds what may come next, and gives which logits to ask for. */
+  const wanted = (): Uint32Array | undefined => {
+    if (mask !== undefined && !isFinished()) constraint?.allowed(mask);
+    return allLogits ? undefined : mask;
+  };
+  let logits = await reader.prefill(prompt, wanted());
   for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
-  for (let count = 0; count < maxTokens; count++) {
-    if (constraint?.isFinished === true) return;
-    if (mask !== undefined) constraint?.allowed(mask);
+  for (let count = 0; count < maxTokens && !isFinished(); count++) {
     const token = sampler.sample(logits, mask);
     constraint?.accept(token);
     if (stop?.(token) === true) return;
     yield token;
-    if (count + 1 >= maxTokens) return;
-    const next = reader.step(token);
+    if (count + 1 >= maxTokens || isFinished()) return;
+    const next = reader.step(token, wanted());
     logits = next instanceof Promise ? await next : next;
   }
 }

@@ -12,7 +12,8 @@ import { BIT_LINEAR_EPSILON, bitLinear, bitLinearParameters } from "./blocks/bit
 import { gatedChannelMixer, gatedChannelMixerParameters } from "./blocks/gated_channel_mixer.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
-import { linear, linearParameters } from "./blocks/linear.ts";
+import { tokenLogits } from "./blocks/head.ts";
+import { linearParameters } from "./blocks/linear.ts";
 import { lowerBoundParameters, lowerBounds, mlgru, mlgruParameters } from "./blocks/mlgru.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { WeightKind } from "./blocks/projection.ts";
@@ -109,7 +110,7 @@ export function createMatmulFree(value: unknown): Model {
         hidden: { dtype: "f32", shape: [batch, dim] } as TensorType,
       })),
     }),
-    forward(parameters, tokens, past) {
+    forward(parameters, tokens, past, chosen) {
       const bounds = lowerBounds(parameters.lowerBounds);
       let x: Tensor<Shape, "f32"> = layerEnd(embedTokens(parameters.embedding, tokens)); // [batch, time, dim]
       const blocks = parameters.blocks.map((block, i) => {
@@ -128,7 +129,7 @@ export function createMatmulFree(value: unknown): Model {
       const final = norm(parameters.finalNorm, x, normEpsilon);
       const logits =
         parameters.ternaryHead === undefined
-          ? linear(parameters.head ?? parameters.embedding, final)
+          ? tokenLogits(parameters, final, chosen)
           : bitLinear(parameters.ternaryHead, final, projectionEpsilon);
       return { logits, state: { blocks } };
     },

@@ -18,6 +18,7 @@ import type { LayerNormParameters } from "./blocks/layer_norm.ts";
 import { layerNorm, layerNormParameters } from "./blocks/layer_norm.ts";
 import type { EmbeddingParameters } from "./blocks/embedding.ts";
 import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import { tokenLogits } from "./blocks/head.ts";
 import type { LinearParameters } from "./blocks/linear.ts";
 import { linear, linearParameters } from "./blocks/linear.ts";
 import type { Floats } from "./blocks/token_mixer.ts";
@@ -162,7 +163,7 @@ export function createMega(value: unknown): Model {
         values: { ...stateType(batch, capacity, 1, valueDim), dtype },
       })),
     }),
-    forward(values, tokens, past) {
+    forward(values, tokens, past, chosen) {
       let x = layerEnd(embedTokens(values.embedding, tokens)); // [batch, time, dim]
       const blocks = values.blocks.map((layer, i) => {
         const before = past && { ...past, state: past.state.blocks[i] };
@@ -171,7 +172,7 @@ export function createMega(value: unknown): Model {
         x = layerEnd(add(mixed.output, linear(layer.down, hidden)) as Floats);
         return mixed.state;
       });
-      const logits = linear(values.head ?? values.embedding, layerNorm(values.finalNorm, x, normEpsilon));
+      const logits = tokenLogits(values, layerNorm(values.finalNorm, x, normEpsilon), chosen);
       return { logits, state: { blocks } };
     },
   });

@@ -92,15 +92,27 @@ export interface Model {
   /**
    * Traces the model over `tokens`, i32 [batch, time]. Without `past` they start the sequence, and the state that comes
    * out has a capacity of `time`.
+   * @param chosen the tokens whose logits are wanted after a single token, as a list of `chooseOutputs` of core; the
+   *   others may come out as anything but NaN
    */
-  forward(parameters: Tree<Tensor>, tokens: Tensor<Shape, "i32">, past?: Past): ForwardResult;
+  forward(
+    parameters: Tree<Tensor>,
+    tokens: Tensor<Shape, "i32">,
+    past?: Past,
+    chosen?: Tensor<Shape, "i32">,
+  ): ForwardResult;
 }
 
 /** A model as its own file writes it, with the structure of its parameters and state in the types. */
 export interface ModelDefinition<P, S> extends Omit<Model, "parameters" | "stateTypes" | "forward"> {
   readonly parameters: P;
   stateTypes(size: StateSize): Tree<TensorType>;
-  forward(parameters: TensorsOf<P>, tokens: Tensor<Shape, "i32">, past: Past<S> | undefined): ForwardResult<S>;
+  forward(
+    parameters: TensorsOf<P>,
+    tokens: Tensor<Shape, "i32">,
+    past: Past<S> | undefined,
+    chosen: Tensor<Shape, "i32"> | undefined,
+  ): ForwardResult<S>;
 }
 
 /** A model that cannot do what it was asked for. */

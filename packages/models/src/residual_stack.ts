@@ -14,8 +14,9 @@ import { hybridAttention } from "./blocks/hybrid_attention.ts";
 import { layerEnd } from "./blocks/layer.ts";
 import type { EmbeddingParameters } from "./blocks/embedding.ts";
 import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
+import { tokenLogits } from "./blocks/head.ts";
 import type { LinearParameters } from "./blocks/linear.ts";
-import { linear, linearParameters } from "./blocks/linear.ts";
+import { linearParameters } from "./blocks/linear.ts";
 import type { NormParameters } from "./blocks/norm.ts";
 import { norm, normParameters } from "./blocks/norm.ts";
 import type { WeightKind } from "./blocks/projection.ts";
@@ -203,7 +204,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
     contextLimit: hasAttention ? config.contextLength : null,
     parameters,
     stateTypes: (size) => ({ blocks: mixers.map((made) => made.stateTypes(size)) }),
-    forward(values, tokens, past) {
+    forward(values, tokens, past, chosen) {
       const scaled = (x: Floats, factor: number): Floats => (factor === 1 ? x : mul(x, factor));
       let x = layerEnd(scaled(embedTokens(values.embedding, tokens), config.embeddingScale)); // [batch, time, dim]
       const blocks = values.blocks.map((block, i) => {
@@ -221,7 +222,7 @@ export function createStack<C extends StackConfig & { readonly architecture: str
         x = layerEnd(x);
         return mixed.state;
       });
-      const logits = linear(values.head ?? values.embedding, norm(values.finalNorm, x, normEpsilon));
+      const logits = tokenLogits(values, norm(values.finalNorm, x, normEpsilon), chosen);
       return { logits: scaled(logits, config.logitScale), state: { blocks } };
     },
   });

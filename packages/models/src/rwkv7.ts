@@ -7,7 +7,8 @@ import { add } from "@fidelity/core";
 import { layerEnd } from "./blocks/layer.ts";
 import { layerNorm, layerNormParameters } from "./blocks/layer_norm.ts";
 import { embeddingParameters, embedTokens } from "./blocks/embedding.ts";
-import { linear, linearParameters } from "./blocks/linear.ts";
+import { tokenLogits } from "./blocks/head.ts";
+import { linearParameters } from "./blocks/linear.ts";
 import type { WeightKind } from "./blocks/projection.ts";
 import {
   channelMixer,
@@ -107,7 +108,7 @@ export function createRwkv7(value: unknown): Model {
       };
       return { blocks: Array.from({ length: layerCount }, () => layer) };
     },
-    forward(parameters, tokens, past) {
+    forward(parameters, tokens, past, chosen) {
       const embedded = embedTokens(parameters.embedding, tokens);
       let x: Floats = layerEnd(layerNorm(parameters.embeddingNorm, embedded, normEpsilon)); // [batch, time, dim]
       let firstValues: Floats | undefined;
@@ -126,7 +127,7 @@ export function createRwkv7(value: unknown): Model {
         x = layerEnd(add(x, channelMixer(block.channel, channelled, before?.channelShift, weights)));
         return { timeShift: lastToken(timed), hidden: mixed.hidden, channelShift: lastToken(channelled) };
       });
-      const logits = linear(parameters.head, layerNorm(parameters.finalNorm, x, normEpsilon));
+      const logits = tokenLogits(parameters, layerNorm(parameters.finalNorm, x, normEpsilon), chosen);
       return { logits, state: { blocks } };
     },
   });

@@ -78,7 +78,7 @@ export class Sampler {
    */
   sample(logits: Float32Array, allowed?: Uint32Array): number {
     const best = this.#score(logits, allowed);
-    const token = this.options.temperature === 0 ? best : this.#draw(best);
+    const token = this.options.temperature === 0 ? best : this.#draw(best, allowed);
     this.#penalties.observe(token);
     return token;
   }
@@ -91,7 +91,7 @@ export class Sampler {
    */
   verify(logits: Float32Array, guess: number, probabilities: Float64Array, allowed?: Uint32Array): number {
     const best = this.#score(logits, allowed);
-    const token = this.options.temperature === 0 ? best : this.#draw(best, { guess, probabilities });
+    const token = this.options.temperature === 0 ? best : this.#draw(best, allowed, { guess, probabilities });
     this.#penalties.observe(token);
     return token;
   }
@@ -118,19 +118,24 @@ export class Sampler {
       if (this.options.temperature > 0) scores.set(logits);
       return highest(logits);
     }
-    for (let token = 0; token < logits.length; token++) {
+    this.#candidates.list(allowed);
+    const { tokens, count } = this.#candidates;
+    scores.fill(-Infinity);
+    for (let rank = 0; rank < count; rank++) {
+      const token = tokens[rank];
       const score = logits[token];
       if (!(score < Infinity)) throw unusableLogits(`logit ${token} is ${score}`);
-      scores[token] = allowed === undefined || (allowed[token >>> 5] >>> (token & 31)) & 1 ? score : -Infinity;
+      scores[token] = score;
     }
     for (let at = 0; at < this.#biased.length; at++) scores[this.#biased[at]] += this.#biases[at];
     this.#penalties.apply(scores);
     let best = -1;
     let bestScore = -Infinity;
-    for (let token = 0; token < scores.length; token++) {
-      if (scores[token] > bestScore) {
-        best = token;
-        bestScore = scores[token];
+    for (let rank = 0; rank < count; rank++) {
+      const score = scores[tokens[rank]];
+      if (score > bestScore) {
+        best = tokens[rank];
+        bestScore = score;
       }
     }
     if (best < 0) throw unusableLogits("every logit is -Infinity");
@@ -138,11 +143,12 @@ export class Sampler {
   }
 
   /** Filters the candidates and draws one of them. */
-  #draw(best: number, guessed?: Guessed): number {
+  #draw(best: number, allowed: Uint32Array | undefined, guessed?: Guessed): number {
     const { temperature, topK, typicalP, topP, minP } = this.options;
     const candidates = this.#candidates;
     const bestScore = candidates.scores[best];
-    candidates.begin();
+    if (allowed === undefined) candidates.begin();
+    else candidates.keepPossible();
     this.#random.seek(this.#drawCount++);
     if (this.#mirostat !== undefined) {
       candidates.weigh(bestScore, temperature);

@@ -3,8 +3,10 @@ import { test } from "node:test";
 import { createInterpreter, encodeTensor } from "@fidelity/core";
 import type { Device } from "@fidelity/core";
 import { createModel } from "./architectures.ts";
+import type { Constraint } from "./constraints/index.ts";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { createParameters, freeParameters, packParameters, ParameterMismatchError } from "./device_parameters.ts";
+import { generateTokens } from "./generate-tokens.ts";
 import type { Model } from "./model.ts";
 import { parameterTypes } from "./parameters.ts";
 import { Sampler } from "./sampling.ts";
@@ -213,6 +215,66 @@ test("generation is the sampler's choice among the logits, token by token", asyn
     session.reset();
     assert.deepEqual(await Array.fromAsync(session.generate([1], { sampler: greedy(), maxTokens: 0 })), []);
   }
+});
+
+test("logits of allowed tokens are those of a whole step, in every architecture, and the next step has all again", async () => {
+  const device = createInterpreter();
+  const vocabSize = 75;
+  for (const architecture of Object.keys(sampleConfigs)) {
+    const model = createModel({ architecture, ...sampleConfigs[architecture], vocabSize });
+    if (model.encoder !== undefined) continue;
+    const parameters = load(device, model, 2);
+    const whole = await openSession(model, parameters, device);
+    const session = await openSession(model, parameters, device);
+    const allowed = Uint32Array.of(0, 1 << 3, 0); // one group of five
+    const [first, second] = [whole.step(4).slice(), whole.step(5).slice()];
+    const limited = await session.prefill([4], allowed);
+    assert.deepEqual(limited.subarray(32, 48), first.subarray(32, 48), architecture);
+    assert.ok(
+      limited.every((logit, token) => token >> 4 === 2 || (logit !== first[token] && !Number.isNaN(logit))),
+      `${architecture} reads what was not asked for`,
+    );
+    assert.deepEqual(session.step(5), second, architecture);
+    whole.close();
+    session.close();
+  }
+});
+
+test("a constraint's tokens are asked for before they are chosen, and all logits where the sampler looks at them", async () => {
+  const asked: (readonly number[] | undefined)[] = [];
+  const logits = new Float32Array(40).fill(1);
+  const note = (allowed?: Uint32Array): Float32Array => {
+    asked.push(allowed && Array.from(allowed));
+    return logits;
+  };
+  const reader = {
+    model: { ...llama, vocabSize: 40 },
+    prefill: async (_tokens: ArrayLike<number>, allowed?: Uint32Array) => note(allowed),
+    step: (_token: number, allowed?: Uint32Array) => note(allowed),
+  };
+  const text = [35, 2, 35];
+  const constraint = (): Constraint => {
+    let at = 0;
+    return {
+      isComplete: false,
+      get isFinished() {
+        return at === text.length;
+      },
+      allowed(mask) {
+        mask.fill(0);
+        mask[text[at] >>> 5] = 1 << (text[at] & 31);
+      },
+      accept: () => void at++,
+      reset: () => void (at = 0),
+      clone: constraint,
+    };
+  };
+  for (const allLogits of [false, true]) {
+    const options = { sampler: new Sampler(40), maxTokens: 9, constraint: constraint(), allLogits };
+    assert.deepEqual(await Array.fromAsync(generateTokens(reader, [1], options)), text);
+  }
+  // Nothing is read once the text is finished.
+  assert.deepEqual(asked, [[0, 8], [4, 0], [0, 8], undefined, undefined, undefined]);
 });
 
 test("a session forgets its last tokens where its state is a cache, and all of them at a reset", async () => {

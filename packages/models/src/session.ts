@@ -7,7 +7,7 @@
 // sequences share, are in sequences/sequence_pool.ts.
 
 import type { CacheDtype, Device, DeviceTensor, TensorType } from "@fidelity/core";
-import { flattenTree, isTensorType } from "@fidelity/core";
+import { chooseOutputs, flattenTree, isTensorType } from "@fidelity/core";
 import { FidelityError, invariant } from "@fidelity/units";
 import type { DeviceParameters } from "./device_parameters.ts";
 import { orderedParameters } from "./device_parameters.ts";
@@ -150,6 +150,8 @@ export class Session {
   /** What `read` compiled, by the number of tokens. */
   readonly #readers = new Map<number, ForwardProgram>();
   #position = 0;
+  /** Whether the last step was asked for some logits only. */
+  #isChosen = false;
   // Views are taken again when the memory under them has moved, which empties them.
   #tokenView: Int32Array;
   #logitsView: Float32Array;
@@ -185,12 +187,15 @@ export class Session {
   /**
    * Reads one token and gives the logits [vocabulary] of the next: a view that the next step overwrites. Throws
    * `ContextLimitError` at the end of the context and `TokenRangeError` for what is no token.
+   * @param allowed a bit for every token that may come next, as `Sampler.sample` takes them: the logits of all others
+   *   mean nothing, and what only they need is not read
    */
-  step(token: number): Float32Array {
+  step(token: number, allowed?: Uint32Array): Float32Array {
     this.#requireRoom(1);
     this.#requireToken(token);
     if (this.#tokenView.length === 0) this.#tokenView = this.#step.tokens.i32();
     this.#tokenView[0] = token;
+    this.#choose(allowed);
     this.#run(this.#step, 1);
     if (this.#logitsView.length === 0) this.#logitsView = this.#step.logits!.f32();
     return this.#logitsView;
@@ -200,7 +205,7 @@ export class Session {
    * Reads a prompt, in chunks where it is long, and gives the logits after its last token as `step` does. Nothing is
    * read if it does not fit or holds what is no token. An empty one throws `TokenRangeError`.
    */
-  async prefill(tokens: ArrayLike<number>): Promise<Float32Array> {
+  async prefill(tokens: ArrayLike<number>, allowed?: Uint32Array): Promise<Float32Array> {
     this.#requirePrompt(tokens);
     const last = tokens.length - 1; // left to `step`, which gives logits
     const chunked = last - leftToSteps(last, this.chunkLengths, this.canRewind);
@@ -213,7 +218,7 @@ export class Session {
       }
     }
     for (; read < last; read++) this.step(tokens[read]);
-    return this.step(tokens[last]);
+    return this.step(tokens[last], allowed);
   }
 
   /**
@@ -346,6 +351,12 @@ export class Session {
   /** Gives the memory of state and programs back; the parameters stay. Harmless when repeated. */
   close(): void {
     this.#programs.free();
+  }
+
+  /** Says which logits are wanted after the next token. */
+  #choose(allowed: Uint32Array | undefined): void {
+    if (allowed !== undefined || this.#isChosen) chooseOutputs(this.#step.chosen!.i32(), allowed);
+    this.#isChosen = allowed !== undefined;
   }
 
   #run(program: ForwardProgram, length: number): void {

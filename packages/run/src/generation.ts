@@ -48,6 +48,8 @@ export interface HeldDrafter extends Disposable {
 export const MAX_TOKENS = 256;
 /** What chooses tokens. */
 type Chooser = Pick<Sampler, "observe" | "sample" | "verify">;
+/** The same with what limits it, and whether it looks at logits beyond that. */
+type Choice = { readonly sampler: Chooser; readonly constraint: Constraint | undefined; readonly allLogits: boolean };
 
 /** A text in the making. Made by `LanguageModel.generate`; read it with `for await`, once, or take its `result`. */
 export class Generation implements AsyncIterable<string> {
@@ -211,8 +213,8 @@ export class Generation implements AsyncIterable<string> {
       if (isStop) endedBy = "stop-token";
       return isStop;
     };
-    const { sampler, constraint } = this.#choice();
-    const tokens = this.#follow(reader, prompt, { sampler, maxTokens: limit, stop, constraint });
+    const choice = this.#choice();
+    const tokens = this.#follow(reader, prompt, { ...choice, maxTokens: limit, stop });
     try {
       for (;;) {
         const { value: token, done = false } = await pool.during(tokens.next());
@@ -232,7 +234,7 @@ export class Generation implements AsyncIterable<string> {
     } finally {
       await tokens.return(); // gives back what guesses took
     }
-    if (constraint?.isFinished === true && endedBy !== "stop-string") endedBy = "complete";
+    if (choice.constraint?.isFinished === true && endedBy !== "stop-string") endedBy = "complete";
     this.#endedBy = endedBy;
     yield* this.#show(stream.end(), true);
   }
@@ -249,9 +251,9 @@ export class Generation implements AsyncIterable<string> {
   }
 
   /** What chooses tokens; it takes notes where they were asked for. */
-  #choice(): { readonly sampler: Chooser; readonly constraint: Constraint | undefined } {
+  #choice(): Choice {
     const [sampler, constraint, count] = [this.#sampler, this.#constraint, this.#options.logprobs];
-    if (count === undefined) return { sampler, constraint };
+    if (count === undefined) return { sampler, constraint, allLogits: false };
     const note = (logits: Float32Array, token: number): number => {
       const top = topLogprobs(logits, count).map((likely) => this.#reportOf(likely.token, likely.logprob));
       this.#reports.push({ ...this.#reportOf(token, logprobOf(logits, token)), top });
@@ -263,7 +265,7 @@ export class Generation implements AsyncIterable<string> {
       verify: (logits, guess, probabilities, allowed) =>
         note(logits, sampler.verify(logits, guess, probabilities, allowed)),
     };
-    return { sampler: noted, constraint };
+    return { sampler: noted, constraint, allLogits: true };
   }
 
   #reportOf(token: number, logprob: number): ReportedToken {

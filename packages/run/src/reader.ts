@@ -93,18 +93,18 @@ export class Reader implements TokenReader {
     return isRead;
   }
 
-  /** Reads what is left of the prompt. Throws as `Batch.ask`. */
-  async prefill(prompt: ArrayLike<number>): Promise<Float32Array> {
+  /** Reads what is left of the prompt. Those that share steps get all logits. Throws as `Batch.ask`. */
+  async prefill(prompt: ArrayLike<number>, allowed?: Uint32Array): Promise<Float32Array> {
     const tokens = Array.from(prompt);
     const read = this.#lane === undefined ? 0 : await this.readAhead(tokens);
     if (this.#isWanted) this.#move();
     this.#requireGoingOn();
-    if (this.#lane === undefined) return await this.#prefillShared(tokens);
-    return await this.#lane.session.prefill(tokens.slice(read));
+    if (this.#lane === undefined) return await this.#prefillShared(tokens, allowed);
+    return await this.#lane.session.prefill(tokens.slice(read), allowed);
   }
 
   /** In a seat, or in a session of its own where the device has no programs for those that share steps. */
-  async #prefillShared(prompt: readonly number[]): Promise<Float32Array> {
+  async #prefillShared(prompt: readonly number[], allowed?: Uint32Array): Promise<Float32Array> {
     const { pool, batch } = this.#home;
     const seat = this.#seat!;
     try {
@@ -115,16 +115,18 @@ export class Reader implements TokenReader {
     batch!.leave(seat);
     this.#seat = undefined;
     this.#lane = await pool.take(prompt, this.#request.need);
-    return await this.prefill(prompt);
+    return await this.prefill(prompt, allowed);
   }
 
   /** Reads the last token of the text. */
-  step(token: number): Float32Array | Promise<Float32Array> {
+  step(token: number, allowed?: Uint32Array): Float32Array | Promise<Float32Array> {
     if (this.#isWanted) {
       this.#move();
       return this.#home.batch!.ask(this.#seat!, []); // the text ends with the token
     }
-    return this.#lane === undefined ? this.#home.batch!.ask(this.#seat!, [token]) : this.#lane.session.step(token);
+    return this.#lane === undefined
+      ? this.#home.batch!.ask(this.#seat!, [token])
+      : this.#lane.session.step(token, allowed);
   }
 
   /** Gives back what it has: a session with what it has read, where that is known. Harmless when repeated. */

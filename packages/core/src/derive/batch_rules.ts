@@ -61,6 +61,7 @@ const TABLE: Readonly<Record<OpName, Batching>> = {
   checkpoint_name: ROWS,
   checkpoint_tangent: EXPAND,
   cholesky: ROWS,
+  chosen_linear: { kind: "refuse", reason: "it takes one row", hint: "use `matmul`" },
   composite_tangent: EXPAND,
   concat: shifted(({ axis }) => ({ axis: Number(axis) + 1 })),
   cond: rules(batchCond),

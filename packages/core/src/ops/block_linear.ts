@@ -94,11 +94,15 @@ export function blockLinear<X extends Shape, W extends Shape>(
   w: Checked<BlockLinearShape<X, W>, Tensor<W, BlockDtype>>,
 ): Tensor<BlockLinearShape<X, W>, "f32"> {
   const weights = w as Tensor<Shape, BlockDtype>;
-  const inner = x.shape[x.rank - 1];
-  const fits = isBlocked(weights.dtype) && weights.rank === 2 && inner === weights.shape[1];
-  requireShape(fits, "block_linear", "takes f32 [..., k] and a matrix of blocks [n, k]", [x.type, weights.type]);
-  const { scaleColumns } = BLOCK_FORMATS[weights.dtype];
-  const blocks = reshape(x as Tensor<Shape, "f32">, [...x.shape.slice(0, -1), inner! / scaleColumns, scaleColumns]);
-  const y = emitOne(blockLinearOp, [quantizeActivations(blocks), weights], {});
+  const y = emitOne(blockLinearOp, [blockActivations(x as Tensor<Shape, "f32">, weights), weights], {});
   return y as unknown as Tensor<BlockLinearShape<X, W>, "f32">;
+}
+
+/** Activations [..., k] as weights of blocks meet them: q8 [..., blocks, columns of a block]. */
+export function blockActivations(x: Tensor<Shape, "f32">, w: Tensor<Shape, BlockDtype>): Tensor<Shape, "q8"> {
+  const inner = x.shape[x.rank - 1];
+  const fits = isBlocked(w.dtype) && w.rank === 2 && inner === w.shape[1];
+  requireShape(fits, "block_linear", "takes f32 [..., k] and a matrix of blocks [n, k]", [x.type, w.type]);
+  const { scaleColumns } = BLOCK_FORMATS[w.dtype];
+  return quantizeActivations(reshape(x, [...x.shape.slice(0, -1), inner! / scaleColumns, scaleColumns]));
 }

@@ -16,6 +16,7 @@ import { causalConvolutionTransposeOp, causalConvolutionWeightsOp } from "./caus
 import { checkpointOp, checkpointTangentOp } from "./checkpoint.ts";
 import { checkpointNameOp } from "./checkpoint_name.ts";
 import { choleskyOp } from "./cholesky.ts";
+import { chosenLinearOp } from "./chosen_linear.ts";
 import { compositeTangentOp } from "./composite_tangent.ts";
 import { concatOp } from "./concat.ts";
 import { condOp } from "./cond.ts";
@@ -120,6 +121,7 @@ const TABLE = {
   checkpoint_name: checkpointNameOp,
   checkpoint_tangent: checkpointTangentOp,
   cholesky: choleskyOp,
+  chosen_linear: chosenLinearOp,
   composite_tangent: compositeTangentOp,
   concat: concatOp,
   cond: condOp,

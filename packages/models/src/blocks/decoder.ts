@@ -17,7 +17,8 @@ import type { GatedFeedForwardSizes } from "./feed_forward.ts";
 import { gatedFeedForward, gatedFeedForwardParameters } from "./feed_forward.ts";
 import { layerEnd } from "./layer.ts";
 import { embeddingParameters, embedTokens } from "./embedding.ts";
-import { linear, linearParameters } from "./linear.ts";
+import { tokenLogits } from "./head.ts";
+import { linearParameters } from "./linear.ts";
 import type { NormParameters } from "./norm.ts";
 import { norm, normParameters } from "./norm.ts";
 
@@ -79,7 +80,7 @@ export function defineDecoder<S>(
     contextLimit: design.contextLimit,
     parameters: parametersOf(design),
     stateTypes: (size) => ({ blocks: layers.map(({ mixer }) => mixer.stateTypes(size)) }),
-    forward(parameters, tokens, past) {
+    forward(parameters, tokens, past, chosen) {
       const standing = standingOf(past);
       const embedded = embedTokens(parameters.embedding, tokens); // [batch, time, dim]
       let x: Tensor<Shape, "f32"> = layerEnd(embeddingScale === undefined ? embedded : mul(embedded, embeddingScale));
@@ -94,7 +95,7 @@ export function defineDecoder<S>(
         x = layerEnd(add(x, normed(block.feedForwardPostNorm, channels)));
         return state;
       });
-      const logits = linear(parameters.head ?? parameters.embedding, normed(parameters.finalNorm, x));
+      const logits = tokenLogits(parameters, normed(parameters.finalNorm, x), chosen);
       return {
         logits: logitSoftcap === undefined ? logits : mul(tanh(mul(logits, 1 / logitSoftcap)), logitSoftcap),
         state: { blocks },

@@ -3,6 +3,8 @@
 
 /** Weights of less than 2^-63 are all as light. */
 const LIGHTEST = 63;
+/** A word of bits that are all set. */
+const ALL = -1;
 
 export class Candidates {
   /** [vocabSize]: the logits as biases and penalties left them. */
@@ -38,6 +40,38 @@ export class Candidates {
     }
     this.count = count;
     this.#isSorted = false;
+  }
+
+  /** All tokens, or those whose bits `allowed` has (`Sampler.sample`), in the order of their ids. */
+  list(allowed: Uint32Array | undefined): void {
+    const { tokens } = this;
+    const { length } = tokens;
+    let count = 0;
+    for (let first = 0; first < length; first += 32) {
+      const word = allowed === undefined ? ALL : allowed[first >>> 5] | 0;
+      const end = Math.min(length, first + 32);
+      if (word === ALL) {
+        for (let token = first; token < end; token++) tokens[count++] = token;
+        continue;
+      }
+      for (let bits = word; bits !== 0; bits &= bits - 1) {
+        const token = first + 31 - Math.clz32(bits & -bits);
+        if (token < end) tokens[count++] = token;
+      }
+    }
+    this.count = count;
+    this.#isSorted = false;
+  }
+
+  /** Leaves out those that are masked. */
+  keepPossible(): void {
+    const { scores, tokens, count } = this;
+    let kept = 0;
+    for (let rank = 0; rank < count; rank++) {
+      const token = tokens[rank];
+      if (scores[token] > -Infinity) tokens[kept++] = token;
+    }
+    this.count = kept;
   }
 
   /** Sets the weights of the candidates at a temperature; the likeliest of score `best` weighs 1. */

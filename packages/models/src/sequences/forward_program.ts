@@ -4,7 +4,7 @@
 
 import type { CacheDtype, Device, DeviceTensor, Executable, RecalledProgram, Recipe } from "@fidelity/core";
 import type { Tensor, TensorType, Tree } from "@fidelity/core";
-import { flattenTree, formatType, isTensorType, trace } from "@fidelity/core";
+import { chooseOutputs, chosenEntries, flattenTree, formatType, isTensorType, mapTree, trace } from "@fidelity/core";
 import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
 import type { DeviceParameters } from "../device_parameters.ts";
@@ -18,7 +18,7 @@ export interface ForwardShape {
   /** Sequences, and tokens of each. */
   readonly batch: number;
   readonly length: number;
-  /** Whether it gives the logits after each token. */
+  /** Whether it gives the logits after each token; of one token it may be asked for some of them only. */
   readonly withLogits: boolean;
   /**
    * For sequences of different lengths, with positions of their own: the pages that the caches of each have, 0 where
@@ -33,15 +33,21 @@ export interface BoundState {
   readonly tensors: readonly DeviceTensor[];
 }
 
+/** Where tokens stand, and which logits are wanted of them. */
+interface Settings<T> {
+  /** i32 [batch], or [] where all are at one position. */
+  readonly position: T;
+  /** i32 [batch, pages a sequence] and [batch, length], where there are pages. */
+  readonly table?: T;
+  readonly rows?: T;
+  /** The list of `chooseOutputs`, where one sequence reads one token: all of them at first. */
+  readonly chosen?: T;
+}
+
 /** The inputs and results of a program that are its own. */
-export interface ForwardTensors {
+export interface ForwardTensors extends Settings<DeviceTensor> {
   /** i32 [batch, length]. */
   readonly tokens: DeviceTensor;
-  /** i32 [batch], or [] where all are at one position. */
-  readonly position: DeviceTensor;
-  /** i32 [batch, pages a sequence] and [batch, length], where there are pages. */
-  readonly table: DeviceTensor | undefined;
-  readonly rows: DeviceTensor | undefined;
   /** [batch, length, vocabulary]. */
   readonly logits: DeviceTensor | undefined;
 }
@@ -62,9 +68,10 @@ export async function compileForward(
   shape: ForwardShape,
 ): Promise<ForwardProgram> {
   const weights = orderedParameters(model, parameters);
-  const { tokens: tokensType, places: placeTypes } = integersOf(shape);
+  const { tokens: tokensType, settings } = integersOf(model, shape);
   const stateTypes = state.tensors.map(({ type }) => type);
-  const types = [...weights.map(({ type }) => type), tokensType, ...stateTypes, ...placeTypes];
+  const settingTypes = Object.values(settings) as TensorType[];
+  const types = [...weights.map(({ type }) => type), tokensType, ...stateTypes, ...settingTypes];
   const recipe = forwardRecipe(model, weights, stateTypes, shape);
   const recalled = recipe && (await device.recall?.(recipe, types));
   const { executable, donations } = recalled ?? (await traceForward(model, parameters, device, state, shape, recipe));
@@ -79,27 +86,31 @@ export async function compileForward(
       return tensor;
     };
     const tokens = allocate(tokensType);
-    const [position, table, rows] = placeTypes.map(allocate);
-    const inputs = [...weights, tokens, ...state.tensors, position];
-    if (table !== undefined) inputs.push(table, rows);
+    const own = mapTree(settings, isTensorType, allocate) as unknown as Settings<DeviceTensor>;
+    if (own.chosen !== undefined) chooseOutputs(own.chosen.i32());
+    const inputs = [...weights, tokens, ...state.tensors, ...(Object.values(own) as DeviceTensor[])];
     const given = new Map(donations.map(({ parameter, result }) => [result, inputs[parameter]]));
     const results = executable.resultTypes.map((type, result) => given.get(result) ?? allocate(type));
     const logits = results.find((_tensor, result) => !given.has(result));
     executable.bind(inputs, results);
-    return { shape, executable, tokens, position, table, rows, logits, free };
+    return { shape, executable, tokens, ...own, logits, free };
   } catch (error) {
     free();
     throw error;
   }
 }
 
-/** The types of tokens, and of positions, tables and rows. */
-function integersOf({ batch, length, pagesPerSequence }: ForwardShape) {
+/** The types of tokens and settings. */
+function integersOf(model: Model, { batch, length, withLogits, pagesPerSequence }: ForwardShape) {
   const integers = (...dims: number[]): TensorType => ({ dtype: "i32", shape: dims });
   const tokens = integers(batch, length);
-  const places = [pagesPerSequence === undefined ? integers() : integers(batch)];
-  if (pagesPerSequence) places.push(integers(batch, pagesPerSequence), tokens);
-  return { tokens, places };
+  const alone = pagesPerSequence === undefined;
+  const settings: Settings<TensorType> = {
+    position: alone ? integers() : integers(batch),
+    ...(pagesPerSequence && { table: integers(batch, pagesPerSequence), rows: tokens }),
+    ...(alone && withLogits && batch * length === 1 && { chosen: integers(chosenEntries(model.vocabSize)) }),
+  };
+  return { tokens, settings };
 }
 
 /** All that a program depends on; shapes of parameters follow from the configuration. */
@@ -127,21 +138,21 @@ async function traceForward(
   recipe: Recipe | undefined,
 ): Promise<RecalledProgram> {
   const { batch, length, withLogits, pagesPerSequence } = shape;
-  const { tokens: tokensType, places } = integersOf(shape);
+  const { tokens: tokensType, settings } = integersOf(model, shape);
   const name = length === 1 ? "step" : `prefill ${length}`;
   const types = mapParameters(model.parameters, (_spec, path) => parameters.get(path)!.type);
   // The structure of a model's trees is not in the types, and needs not be: `trace` finds it in the values.
-  const inputTypes: readonly unknown[] = [types, tokensType, state.types, ...places];
+  const inputTypes: readonly unknown[] = [types, tokensType, state.types, settings];
   const traced = trace(
     pagesPerSequence === undefined ? name : `${name} of ${batch}`,
-    (weights, tokens, before, position, table, rows) => {
-      const at = position as Tensor<Shape, "i32">;
-      const pages = table && { table: table as Tensor<Shape, "i32">, rows: rows as Tensor<Shape, "i32"> };
-      const past = { state: before as Tree<Tensor>, position: at, ...(pages && { pages }) };
-      const result = model.forward(weights as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past);
+    (weights, tokens, before, given) => {
+      const { position, table, rows, chosen } = given as Settings<Tensor<Shape, "i32">>;
+      const pages = table && rows && { table, rows };
+      const past = { state: before as Tree<Tensor>, position, ...(pages && { pages }) };
+      const result = model.forward(weights as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past, chosen);
       return withLogits ? { logits: result.logits, state: result.state } : { state: result.state };
     },
-    inputTypes as readonly [unknown, TensorType, unknown, TensorType, TensorType, TensorType],
+    inputTypes as readonly [unknown, TensorType, unknown, unknown],
   );
   // The state of the results lies in the memory of the state of the inputs: `2.blocks.0.hidden`, `state.blocks.0...`.
   const donations = traced.resultPaths.flatMap((path, result) => {

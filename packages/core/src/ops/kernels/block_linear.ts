@@ -15,6 +15,8 @@ import type { LowerContext } from "../../op.ts";
 import type { BlockLayout, Q8Layout } from "../../storage.ts";
 import { BAND_ROWS, blockLayout, GROUP_COLUMNS, LINE_BYTES, q8Layout } from "../../storage.ts";
 import { codeWords, GROUP_WORDS } from "./blocks.ts";
+import type { ChosenGroups } from "./chosen.ts";
+import { areAllChosen, eachChosen } from "./chosen.ts";
 import { storeUpTo } from "./lanes.ts";
 import { eachBlock, placesAtOnce, placesOf } from "./places.ts";
 
@@ -48,8 +50,8 @@ interface BlockProduct {
   readonly quads: number;
   /** Whether bytes above 127 are multiplied as they are, and not in two parts. */
   readonly wholeBytes: boolean;
-  /** Whether weights come from memory, each of them once. */
-  readonly prefetches: boolean;
+  /** How far ahead weights are asked for, where they come from memory, each of them once; else 0. */
+  readonly aheadBytes: number;
 }
 
 export function lowerBlockLinear(context: LowerContext): void {
@@ -61,29 +63,63 @@ export function lowerBlockLinear(context: LowerContext): void {
   const places = placesOf(Math.ceil(w.rows / BAND_ROWS), atOnce, chunkWeights / (BAND_ROWS * w.columns));
   const rowChunks = Math.ceil(count / CHUNK_ROWS);
   const buffers = [context.input(0), context.input(1), context.result(0)];
+  if (context.node.inputs.length > 2) buffers.push(context.input(2));
   const work = 2 * count * w.rows * w.columns;
-  context.call("block_linear", rowChunks * places.chunks, work, buffers, (k, [x, weights, y]) => {
+  context.call("block_linear", rowChunks * places.chunks, work, buffers, (k, [x, weights, y, list]) => {
     const first = k.mul(k.div(k.chunk, k.index(places.chunks)), k.index(CHUNK_ROWS));
     const end = k.min(k.add(first, k.index(CHUNK_ROWS)), k.index(count));
     const corrections = correctRows(k, product, x!, first, k.sub(end, first));
     const rest = count % rows;
     const whole = k.sub(end, k.rem(k.sub(end, first), k.index(rows)));
-    eachBlock(k, places, k.rem(k.chunk, k.index(places.chunks)), (band, of) => {
+    const multiply = (bands: readonly LoopValue[], jump?: LoopValue): void => {
+      // Where bands are left out, what is asked for ahead lies in the next one that is not.
+      const aheadBytes = jump ? Math.min(product.aheadBytes, w.bandBytes) : product.aheadBytes;
       const block = (row: LoopValue, height: number): void => {
         for (let quad = 0; quad < quads; quad += vectors) {
           const ofRow = k.offset(corrections, k.sub(row, first), product.scaleBytes);
-          const bands = Array.from({ length: of }, (_, place) => k.add(band, k.index(place * places.length)));
           const bases = bands.map((one) => k.offset(weights!, one, w.bandBytes));
-          const place = { x: x!, bands: bases, row, quad, corrections: ofRow };
-          const sums = bandSums(k, { ...product, rows: height }, place);
-          const each = sums.length / of;
+          const place = { x: x!, bands: bases, row, quad, corrections: ofRow, jump };
+          const sums = bandSums(k, { ...product, aheadBytes, rows: height }, place);
+          const each = sums.length / bands.length;
           bands.forEach((one, i) => storeSums(k, product, y!, row, one, quad, sums.slice(i * each, (i + 1) * each)));
         }
       };
       k.loop(first, whole, rows, (row) => block(row, rows));
       if (rest > 0) k.loop(whole, end, rest, (row) => block(row, rest));
-    });
+    };
+    const all = (): LoopValue[] => {
+      eachBlock(k, places, k.rem(k.chunk, k.index(places.chunks)), (band, of) => {
+        multiply(Array.from({ length: of }, (_, place) => k.add(band, k.index(place * places.length))));
+      });
+      return [];
+    };
+    if (list === undefined) all();
+    else {
+      const groups = { list, groups: places.blocks, chunks: places.chunks, atOnce };
+      // Mostly all are wanted, and then addresses of neighbours are known before.
+      k.if(areAllChosen(k, groups), all, () => multiplyChosen(k, product, y!, groups, multiply));
+    }
   });
+}
+
+/** Multiplies the bands that are wanted of one row (chosen_linear.ts). */
+function multiplyChosen(
+  k: KernelBuilder,
+  product: BlockProduct,
+  y: LoopValue,
+  groups: ChosenGroups,
+  multiply: (bands: readonly LoopValue[], jump?: LoopValue) => void,
+): LoopValue[] {
+  const nothing = Array.from({ length: product.quads }, () => k.constant(product.floats, -Infinity));
+  const take = (bands: readonly LoopValue[], next: readonly LoopValue[]): void => {
+    const between = k.sub(k.sub(next[0]!, bands[0]!), k.index(1));
+    multiply(bands, bands.length > 1 ? undefined : k.mul(between, k.index(product.w.bandBytes)));
+  };
+  const leaveOut = (from: LoopValue, to: LoopValue): void => {
+    k.loop(from, to, 1, (band) => storeSums(k, product, y, k.index(0), band, 0, nothing));
+  };
+  eachChosen(k, groups, take, leaveOut);
+  return [];
 }
 
 function productOf(context: LowerContext): BlockProduct {
@@ -111,7 +147,7 @@ function productOf(context: LowerContext): BlockProduct {
     vectors,
     quads,
     wholeBytes: context.dot4Unsigned || !layout.planes.includes(8),
-    prefetches: rows === count,
+    aheadBytes: rows < count ? 0 : PREFETCH_BYTES,
   };
 }
 
@@ -140,13 +176,17 @@ function correctRows(
   return to;
 }
 
-/** The first row of a register block with its corrections, its bands and the first vector of those. */
+/**
+ * The first row of a register block with its corrections, its bands and the first vector of those; and how much further
+ * on the bands that come next are than right behind these, if that is known.
+ */
 interface BlockPlace {
   readonly x: LoopValue;
   readonly bands: readonly LoopValue[];
   readonly row: LoopValue;
   readonly quad: number;
   readonly corrections: LoopValue;
+  readonly jump: LoopValue | undefined;
 }
 
 /** Addresses of a record's first activations, their scales and corrections, and of its weights. */
@@ -156,6 +196,8 @@ interface RecordPlace {
   readonly corrections: LoopValue;
   readonly record: LoopValue;
   readonly quad: number;
+  /** Added to what is asked for ahead. */
+  readonly jump: LoopValue | undefined;
 }
 
 /** The results of a register block: [band][row][vector]. */
@@ -166,6 +208,8 @@ function bandSums(k: KernelBuilder, product: BlockProduct, at: BlockPlace): read
   const scales = k.add(k.offset(x, row, scaleBytes), k.index(product.x.scalesOffset));
   const zeros = Array.from({ length: bands.length * rows * vectors }, () => k.constant(floats, 0));
   const add = w.nested ? addNestedRecord : addRecord;
+  // The first record for which lines of the next band are asked for.
+  const firstBehind = k.index(Math.ceil((w.bandBytes - product.aheadBytes) / w.recordBytes));
   const record = (number: LoopValue, groups: number, carried: readonly LoopValue[]): readonly LoopValue[] =>
     bands.flatMap((band, i) => {
       const ofScales = (w.recordColumns / w.scaleColumns) * 4;
@@ -175,8 +219,9 @@ function bandSums(k: KernelBuilder, product: BlockProduct, at: BlockPlace): read
         corrections: k.offset(at.corrections, number, ofScales),
         record: k.offset(band, number, w.recordBytes),
         quad,
+        jump: at.jump && k.select(k.compare("ge", number, firstBehind), at.jump, k.index(0)),
       };
-      if (product.prefetches) prefetchLines(k, place.record, 0, w.codesOffset / LINE_BYTES);
+      prefetchLines(k, product, ahead(k, place.record, place), 0, w.codesOffset / LINE_BYTES);
       return add(k, product, place, groups, carried.slice(i * rows * vectors, (i + 1) * rows * vectors));
     });
   const perRecord = w.recordColumns / GROUP_COLUMNS;
@@ -244,6 +289,7 @@ interface GroupPlace {
   readonly scales: LoopValue;
   readonly corrections: LoopValue;
   readonly lines: LoopValue;
+  readonly jump: LoopValue | undefined;
 }
 
 function groupPlace(k: KernelBuilder, { w, words }: BlockProduct, place: RecordPlace, group: LoopValue): GroupPlace {
@@ -254,6 +300,7 @@ function groupPlace(k: KernelBuilder, { w, words }: BlockProduct, place: RecordP
     scales: k.offset(place.scales, group, ofScales),
     corrections: k.offset(place.corrections, group, ofScales),
     lines: k.add(lines, k.index(place.quad * words.lanes * 4)),
+    jump: place.jump,
   };
 }
 
@@ -282,7 +329,7 @@ function addGroup(
 
 /** The sums of activations times codes of a group, part by part: [part][row][vector]. */
 function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): readonly LoopValue[][] {
-  const { w, rows, vectors, words, codeBytes, scaleBytes, wholeBytes, prefetches } = product;
+  const { w, rows, vectors, words, codeBytes, scaleBytes, wholeBytes } = product;
   const { codes, lines, corrections } = at;
   const bytes = loopType("i8", 4 * words.lanes);
   const linesEach = w.groupBytes / LINE_BYTES / GROUP_WORDS;
@@ -290,6 +337,7 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
     codeWords(k, w, words, (line) => k.load(words, lines, line * LINE_BYTES + vector * words.lanes * 4)),
   );
   const perPart = w.scaleColumns / 4;
+  const next = ahead(k, lines, at);
   return Array.from({ length: GROUP_WORDS / perPart }, (_, part) => {
     const zero = k.constant(words, 0);
     const first = Array.from({ length: rows }, (_, row) =>
@@ -298,7 +346,7 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
     const lowest = first.flatMap((sum) => Array.from({ length: vectors }, () => sum));
     const sums = wholeBytes ? lowest : lowest.map(() => zero);
     for (let word = 0; word < perPart; word++) {
-      if (prefetches) prefetchLines(k, lines, (part * perPart + word) * linesEach, linesEach);
+      prefetchLines(k, product, next, (part * perPart + word) * linesEach, linesEach);
       const vectorsOfWord = ofVectors.map((generator) => generator.next().value as LoopValue);
       for (let row = 0; row < rows; row++) {
         const four = k.bitcast(bytes, k.loadSplat(words, codes, row * codeBytes + (part * perPart + word) * 4));
@@ -323,10 +371,20 @@ function groupDots(k: KernelBuilder, product: BlockProduct, at: GroupPlace): rea
  * Asks for `count` lines from `first` on, some way ahead; of fractions, those that begin there. A few at a time,
  * between products: where many are asked for at once, they wait for each other, and products for them.
  */
-function prefetchLines(k: KernelBuilder, lines: LoopValue, first: number, count: number): void {
-  for (let line = Math.ceil(first); line < first + count; line++) {
-    k.prefetch(lines, PREFETCH_BYTES + line * LINE_BYTES);
-  }
+function prefetchLines(
+  k: KernelBuilder,
+  { aheadBytes }: BlockProduct,
+  lines: LoopValue,
+  first: number,
+  count: number,
+): void {
+  if (aheadBytes === 0) return;
+  for (let line = Math.ceil(first); line < first + count; line++) k.prefetch(lines, aheadBytes + line * LINE_BYTES);
+}
+
+/** Where lines are that stand for these, as far as they are asked for ahead. */
+function ahead(k: KernelBuilder, lines: LoopValue, { jump }: { readonly jump: LoopValue | undefined }): LoopValue {
+  return jump === undefined ? lines : k.add(lines, jump);
 }
 
 /** Adds the products of the sums of a group's activations with the parts of its minima. */

@@ -7,11 +7,12 @@
 import type { LowerContext } from "../../op.ts";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import type { LoopType, LoopValue } from "../../loop/ir.ts";
-import { loopType } from "../../loop/ir.ts";
+import { F32, loopType } from "../../loop/ir.ts";
 import type { Dtype } from "../../dtype.ts";
 import { cellBytes, elementSize, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
+import { eachChosen, GROUP_OUTPUTS } from "./chosen.ts";
 import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
 import { askRow } from "./row_states.ts";
 
@@ -25,6 +26,8 @@ const NARROW_SUMS = 4;
 const NARROW_AHEAD_BYTES = 16384;
 /** Rows of a plain B of 4-byte elements, times rows of x, that are scaled and added in one pass over the sums. */
 const SCALED_ROWS = 8;
+/** Elements of a transposed B in a chunk, about. */
+const CHUNK_ELEMENTS = 16384;
 /** Bytes of a row of a strip, at most. */
 const STRIP_BYTES = 16384;
 /** Vectors of sums of a step. */
@@ -71,6 +74,29 @@ export function lowerRowProduct(context: LowerContext, dims: MatmulDims, attrs: 
   });
 }
 
+/** Lowers chosen_linear: one row times the rows of a transposed B that are wanted. */
+export function lowerChosenRow(context: LowerContext, dims: MatmulDims): void {
+  const { n, k: inner } = dims;
+  const [xType, bType] = context.node.inputs.map(({ dtype }) => dtype) as [Dtype, Dtype];
+  const shape = rowShape(context, dims, { transposeA: false, transposeB: true }, xType, bType);
+  const groups = Math.ceil(n / GROUP_OUTPUTS);
+  const chunks = Math.ceil(groups / Math.ceil(CHUNK_ELEMENTS / (GROUP_OUTPUTS * inner)));
+  const buffers = [context.input(0), context.input(1), context.input(2), context.result(0)];
+  context.call("row_product", chunks, 2 * n * inner, buffers, (k, [x, b, list, y]) => {
+    const product: RowProduct = { ...shape, x: x!, b: b!, y: y! };
+    const columnOf = (group: LoopValue): LoopValue => k.min(k.mul(group, k.index(GROUP_OUTPUTS)), k.index(n));
+    const multiply = ([group]: readonly LoopValue[]): void => {
+      dotColumns(k, product, columnOf(group!), columnOf(k.add(group!, k.index(1))));
+    };
+    const leaveOut = (from: LoopValue, to: LoopValue): void => {
+      k.loop(columnOf(from), columnOf(to), 1, (column) => {
+        k.store(k.constant(F32, -Infinity), k.offset(y!, column, 4));
+      });
+    };
+    eachChosen(k, { list: list!, groups, chunks, atOnce: 1 }, multiply, leaveOut);
+  });
+}
+
 /** Addresses of the first row of x, of B and of y. */
 export interface RowAddresses {
   readonly x: LoopValue;
@@ -86,34 +112,44 @@ export function rowProductChunk(
   xType: Dtype,
   bType: Dtype,
 ): { readonly count: number; generate(k: KernelBuilder, at: RowAddresses, chunk: LoopValue): void } {
-  const { m, n, k: inner } = dims;
-  const bytes = elementSize(xType);
-  const [xBytes, bBytes] = [cellBytes(xType), cellBytes(bType)];
-  const vector = elementLoopType(xType, (context.lanes * 4) / bytes);
+  const { n, k: inner } = dims;
+  const shape = rowShape(context, dims, { transposeA, transposeB }, xType, bType);
   const columns = transposeB
-    ? Math.max(OUTPUTS, Math.ceil(16384 / inner / OUTPUTS) * OUTPUTS)
-    : stripColumns(n, vector.lanes * SUM_VECTORS, STRIP_BYTES / bBytes);
+    ? Math.max(OUTPUTS, Math.ceil(CHUNK_ELEMENTS / inner / OUTPUTS) * OUTPUTS)
+    : stripColumns(n, shape.vector.lanes * SUM_VECTORS, STRIP_BYTES / shape.bBytes);
   return {
     count: Math.ceil(n / columns),
     generate(k, at, chunk) {
       const first = k.mul(chunk, k.index(columns));
       const end = k.min(k.index(n), k.add(first, k.index(columns)));
-      const product: RowProduct = {
-        ...at,
-        dims,
-        xType,
-        bType,
-        bytes,
-        xBytes,
-        bBytes,
-        vector,
-        accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
-        xRowBytes: transposeA ? xBytes : inner * xBytes,
-        xStepBytes: transposeA ? m * xBytes : xBytes,
-      };
+      const product: RowProduct = { ...shape, ...at };
       if (transposeB) dotColumns(k, product, first, end);
       else addRows(k, product, first, end);
     },
+  };
+}
+
+/** What is the same for all chunks, but for addresses. */
+function rowShape(
+  context: LowerContext,
+  dims: MatmulDims,
+  { transposeA }: MatmulAttrs,
+  xType: Dtype,
+  bType: Dtype,
+): Omit<RowProduct, keyof RowAddresses> {
+  const bytes = elementSize(xType);
+  const [xBytes, bBytes] = [cellBytes(xType), cellBytes(bType)];
+  return {
+    dims,
+    xType,
+    bType,
+    bytes,
+    xBytes,
+    bBytes,
+    vector: elementLoopType(xType, (context.lanes * 4) / bytes),
+    accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
+    xRowBytes: transposeA ? xBytes : dims.k * xBytes,
+    xStepBytes: transposeA ? dims.m * xBytes : xBytes,
   };
 }
 
