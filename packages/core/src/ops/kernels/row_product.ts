@@ -52,6 +52,8 @@ interface RowProduct extends RowAddresses {
   readonly vector: LoopType;
   /** The most accumulators to keep. */
   readonly accumulators: number;
+  /** The cache that B is asked into. */
+  readonly cache: 1 | 2;
   /** Element strides of x are those of [m, k], or of its transpose. */
   readonly xRowBytes: number;
   readonly xStepBytes: number;
@@ -148,6 +150,7 @@ function rowShape(
     bBytes,
     vector: elementLoopType(xType, (context.lanes * 4) / bytes),
     accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
+    cache: context.prefetchCache,
     xRowBytes: transposeA ? xBytes : dims.k * xBytes,
     xStepBytes: transposeA ? dims.m * xBytes : xBytes,
   };
@@ -168,7 +171,7 @@ function dotColumns(k: KernelBuilder, product: RowProduct, first: LoopValue, end
 
 /** Dot products of all rows of x with `count` rows of B [n, k]. */
 function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count: number): void {
-  const { dims, bytes, xBytes, bBytes, vector, accumulators, x, y } = product;
+  const { dims, bytes, xBytes, bBytes, vector, accumulators, cache, x, y } = product;
   const { m } = dims;
   const [xRowBytes, bRowBytes] = [dims.k * xBytes, dims.k * bBytes];
   const rows = k.offset(product.b, column, bRowBytes);
@@ -179,7 +182,7 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
     const [xAt, bAt] = [k.offset(x, l, xBytes), k.offset(rows, l, bBytes)];
-    if (bBytes < bytes) askRow(k, bAt, NARROW_AHEAD_BYTES / 4, (step * bBytes) / 4);
+    if (bBytes < bytes) askRow(k, bAt, NARROW_AHEAD_BYTES / 4, (step * bBytes) / 4, cache);
     const left = Array.from({ length: m * unroll }, (_, i) => {
       const offset = (i % m) * xRowBytes + Math.floor(i / m) * vector.lanes * xBytes;
       return loadElement(k, product.xType, vector.lanes, xAt, offset);
