@@ -22,7 +22,10 @@ import { askRow } from "./row_states.ts";
  */
 const OUTPUTS = 4;
 const NARROW_SUMS = 4;
-/** Bytes that narrow rows are asked for ahead: one stream alone is followed too late. Several need no help. */
+/**
+ * Bytes that narrow rows are asked for ahead: one stream alone is followed too late. Several need no help, but where
+ * the first cache waits for few lines at a time.
+ */
 const NARROW_AHEAD_BYTES = 16384;
 /** Rows of a plain B of 4-byte elements, times rows of x, that are scaled and added in one pass over the sums. */
 const SCALED_ROWS = 8;
@@ -52,8 +55,9 @@ interface RowProduct extends RowAddresses {
   readonly vector: LoopType;
   /** The most accumulators to keep. */
   readonly accumulators: number;
-  /** The cache that B is asked into. */
+  /** The cache that B is asked into, and whether that is done for rows of full width, several of which are read. */
   readonly cache: 1 | 2;
+  readonly asksWide: boolean;
   /** Element strides of x are those of [m, k], or of its transpose. */
   readonly xRowBytes: number;
   readonly xStepBytes: number;
@@ -151,6 +155,8 @@ function rowShape(
     vector: elementLoopType(xType, (context.lanes * 4) / bytes),
     accumulators: context.registers >= 32 || context.joinsVectors ? 16 : 8,
     cache: context.prefetchCache,
+    // What lies near is read faster than it is asked for.
+    asksWide: context.prefetchCache === 2 && dims.n * dims.k * bBytes > context.cacheBytes.l2,
     xRowBytes: transposeA ? xBytes : dims.k * xBytes,
     xStepBytes: transposeA ? dims.m * xBytes : xBytes,
   };
@@ -183,6 +189,11 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
     const [xAt, bAt] = [k.offset(x, l, xBytes), k.offset(rows, l, bBytes)];
     if (bBytes < bytes) askRow(k, bAt, NARROW_AHEAD_BYTES / 4, (step * bBytes) / 4, cache);
+    else if (product.asksWide) {
+      // The next rows, in the order in which they lie.
+      const next = k.add(rows, k.index(count * bRowBytes));
+      askRow(k, k.offset(next, l, count * bBytes), 0, (count * step * bBytes) / 4, cache);
+    }
     const left = Array.from({ length: m * unroll }, (_, i) => {
       const offset = (i % m) * xRowBytes + Math.floor(i / m) * vector.lanes * xBytes;
       return loadElement(k, product.xType, vector.lanes, xAt, offset);
