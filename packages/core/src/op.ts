@@ -73,6 +73,11 @@ export interface VectorTarget {
   readonly lookupEntries?: number;
   /** Whether `permute` of a vector of i16 is one instruction, of which as many start as of `dot4`; not unless said. */
   readonly permutes?: boolean;
+  /**
+   * Whether additions of i16 that saturate run beside `permute`, and others get in its way; elsewhere the others run
+   * beside a few permutations in a row. Not unless said.
+   */
+  readonly saturatesBesidePermutes?: boolean;
   /** Whether `dot4` is one instruction, or takes no longer than `dot2` and an addition; unless said, it is. */
   readonly dot4?: boolean;
   /** Whether there are matrix registers (`TileInst` in loop/ir.ts); not unless said. */
@@ -123,6 +128,7 @@ export function completeTarget(target: VectorTarget): Required<VectorTarget> {
     registers: DEFAULT_REGISTERS,
     lookupEntries: DEFAULT_LOOKUP_ENTRIES,
     permutes: false,
+    saturatesBesidePermutes: false,
     dot4: true,
     tiles: false,
     halves: false,

@@ -333,6 +333,7 @@ class NodeContext implements LowerContext {
   readonly registers: number;
   readonly lookupEntries: number;
   readonly permutes: boolean;
+  readonly saturatesBesidePermutes: boolean;
   readonly dot4: boolean;
   readonly tiles: boolean;
   readonly halves: boolean;
@@ -357,6 +358,7 @@ class NodeContext implements LowerContext {
     this.registers = registers;
     this.lookupEntries = lookupEntries;
     this.permutes = target.permutes;
+    this.saturatesBesidePermutes = target.saturatesBesidePermutes;
     this.dot4 = dot4;
     this.tiles = tiles;
     this.halves = target.halves;

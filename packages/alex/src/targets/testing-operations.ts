@@ -344,6 +344,12 @@ class CaseMaker {
       const type = this.#vector.i16;
       this.#operands(k, type, input).forEach(([a, b], i) => this.#keep(k, k.permute(a, b), output, i));
     });
+    this.#add("permutations in a row, before anything uses one", "permute.row", (k, input, output) => {
+      const operands = this.#operands(k, this.#vector.i16, input);
+      const found = operands.map(([a, b]) => k.permute(a, b));
+      // The last one is not used.
+      found.slice(0, -1).forEach((value, i) => this.#keep(k, k.add(value, found[0]!), output, i));
+    });
   }
 
   cells(): void {

@@ -31,6 +31,13 @@ test("AMD's processors with AVX-512 and without AVX-VNNI ask for memory into the
   assert.deepEqual([cacheOf(amd + before), cacheOf(amd + EPYC), cacheOf(before), cacheOf(amd + HASWELL)], [2, 1, 1, 1]);
 });
 
+test("of AMD's processors with AVX-512 those with AVX-VNNI saturate beside permutations", () => {
+  const machine = (flags: string) => vectorsOf(machineFromCpuInfo("x64", `vendor_id\t: AuthenticAMD\n${flags}`));
+  const before = machine(EPYC.replace(" avx_vnni", ""));
+  assert.deepEqual([before.permutes, before.saturatesBesidePermutes], [true, false]);
+  assert.deepEqual([machine(EPYC).permutes, machine(EPYC).saturatesBesidePermutes], [true, true]);
+});
+
 test("a name says what a machine has, in whatever order the features are", () => {
   const machine = machineOf("x86-64-v4+gfni+avx512vnni");
   assert.equal(machine.name, "x86-64-v4+avx512vnni+gfni");

@@ -109,6 +109,8 @@ export function vectorsOf({ architecture, lanes, registers, features }: NativeMa
     joinsVectors: false,
     lookupEntries: features.has("avx512vbmi") ? 128 : 16,
     permutes: features.has(FAST_PERMUTES),
+    // Of four vector units two permute: on Zen 5 the others saturate, on Zen 4 one of them does and one that permutes.
+    saturatesBesidePermutes: features.has(FAST_PERMUTES) && features.has("avxvnni"),
     tiles: features.has("amx-int8"),
     halves: features.has("f16c") || features.has("neon"),
     scales: features.has("avx512vl"),

@@ -164,7 +164,7 @@ class KernelPrinter implements Printer {
   }
 
   #insts(block: Block): void {
-    for (const inst of block.insts) {
+    for (const [i, inst] of block.insts.entries()) {
       const from = this.#lines.length;
       if (inst.op === "store") printStore(inst, this);
       else if (inst.op === "prefetch") this.#prefetch(inst);
@@ -172,8 +172,27 @@ class KernelPrinter implements Printer {
       else if (inst.op === "if") this.#if(inst);
       else if (!("result" in inst)) printTile(inst, this);
       else if (this.#uses.isUsed(inst.result)) this.#names[inst.result.id] = printOperation(inst, this);
+      if (inst.op === "permute" && block.insts[i + 1]?.op !== "permute") this.#keepTogether(block.insts, i);
       this.#form.listener?.(inst, from, this.#lines.length);
     }
+  }
+
+  /**
+   * Keeps permutations in a row, of which `last` is the last: nothing uses one before all are made, which assembly
+   * without instructions sees to. LLVM would move what uses them in between, and on Zen 4, whose additions then take
+   * units from permutations that wait, look-ups of ternary weights would take a tenth longer.
+   */
+  #keepTogether(insts: readonly LoopInst[], last: number): void {
+    let first = last;
+    while (insts[first - 1]?.op === "permute") first--;
+    const values = insts.slice(first, last + 1).flatMap((inst) => ("result" in inst ? [inst.result] : []));
+    const kept = values.filter((value) => this.#uses.isUsed(value));
+    if (kept.length < 2 || !this.machine.features.has("avx512bw")) return;
+    const types = kept.map(({ type }) => mlirType(type)).join(", ");
+    const constraints = [...kept.map(() => "=v"), ...kept.keys()].join(",");
+    const struct = `!llvm.struct<(${types})>`;
+    const all = this.define(`llvm.inline_asm "", "${constraints}" ${this.#list(kept)} : (${types}) -> ${struct}`);
+    kept.forEach(({ id }, i) => (this.#names[id] = this.define(`llvm.extractvalue ${all}[${i}] : ${struct}`)));
   }
 
   #nested(block: Block): void {

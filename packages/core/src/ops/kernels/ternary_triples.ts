@@ -5,7 +5,8 @@
 // 2024, arXiv 2407.00088), whose tables have 16 bytes and are rounded; these have 32 entries of 16 bits, and sums stay
 // exact. On Zen 5 permutations have two of the four vector units. Plain additions take all four, and so delay
 // permutations; saturating ones take the other two: a product with 128 rows does 1070 GOP/s, all included, where the
-// peak of dot4 is 975.
+// peak of dot4 is 975. On Zen 4 saturating ones take one of those two and one that permutes; plain ones come to the
+// free ones where some permutations in a row are before them: 489 GOP/s, where the peak of dot4 is 467.
 //
 // Weights become indices once a call: a step is three lines of four columns (ternary_codes.ts: a line is a group's
 // plane), so four triples, column j of each line; a word of 16 bits holds the indices of two, of which a permutation
@@ -263,7 +264,7 @@ function lookUp(
     for (let r = 0; r < place.height; r++) {
       for (let line = 0; line < 2 * width; line++) k.prefetch(to, r * shapes.w.rows * 4 + line * VECTOR_BYTES);
     }
-    finishTile(k, shapes, cut, operands, place, to, tileSums(k, place, from, tables, width));
+    finishTile(k, shapes, cut, operands, place, to, tileSums(k, shapes, place, from, tables, width));
   };
   const end = k.add(part.first, k.index(part.count));
   k.loop(part.first, k.min(end, k.index(whole)), 1, (number) => tile(number, TILE.vectors));
@@ -278,6 +279,7 @@ function lookUp(
 /** Sums of 16 bits: [row][vector]. A turn takes one word of indices: more, and sums wait for registers. */
 function tileSums(
   k: KernelBuilder,
+  { context }: TernaryShapes,
   { height, steps }: Place,
   from: LoopValue,
   tables: LoopValue,
@@ -296,10 +298,13 @@ function tileSums(
       if (half === 1) cases = cases.map((_, v) => k.load(SHORTS, words, v * VECTOR_BYTES + 1));
       for (let row = 0; row < height; row++) {
         const sums = k.load(SHORTS, table, (half * height + row) * VECTOR_BYTES);
-        cases.forEach((value, v) => {
-          const at = row * width + v;
-          out[at] = k.binary("add_sat", out[at]!, k.permute(sums, value));
-        });
+        const at = row * width;
+        if (context.saturatesBesidePermutes) {
+          cases.forEach((value, v) => (out[at + v] = k.binary("add_sat", out[at + v]!, k.permute(sums, value))));
+        } else {
+          const found = cases.map((value) => k.permute(sums, value));
+          found.forEach((value, v) => (out[at + v] = k.add(out[at + v]!, value)));
+        }
       }
     }
     return out;
