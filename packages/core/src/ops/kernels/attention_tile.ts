@@ -155,7 +155,7 @@ function askForNext(k: KernelBuilder, { cut, keys, values, from, end }: Rows): v
   if (cut.sets * time > 1) return;
   const strides = headStrides(cut.dims);
   const [keyBytes, valueBytes] = [size * cellBytes(cache), valueSize * cellBytes(cache)];
-  k.loop(from, k.min(end, k.add(from, k.index(cut.valuesAhead))), 1, (row) => {
+  k.loop(from, k.min(end, k.add(from, k.index(cut.valuesAhead[0]!))), 1, (row) => {
     const [value, key] = [k.offset(values, row, strides.value), k.offset(keys, row, strides.key)];
     for (let offset = 0; offset < valueBytes; offset += LINE_BYTES) k.prefetch(value, offset, cut.askedCache);
     for (let offset = 0; offset < keyBytes; offset += LINE_BYTES) k.prefetch(key, keyBytes + offset, cut.askedCache);
@@ -178,8 +178,11 @@ function writeScores(k: KernelBuilder, rows: Rows, at: LoopValue, isSeen: boolea
     if (isSeen) return { base: k.offset(rows.keys, first, stride), offset: j * stride };
     return { base: k.offset(rows.keys, k.min(k.add(first, k.index(j)), last), stride), offset: 0 };
   });
-  const moved = isSeen && next !== undefined ? pageStep(k, next, first, cut.keysAhead, next.keys) : undefined;
-  const scores = dotRows(k, rows, right, moved).map((product, i) => {
+  const asks = cut.keysAhead.map((ahead): Ask => {
+    const moved = isSeen && next !== undefined ? pageStep(k, next, first, ahead, next.keys) : undefined;
+    return { bytes: ahead * stride, moved };
+  });
+  const scores = dotRows(k, rows, right, asks).map((product, i) => {
     const score = scoreOf(product);
     if (isSeen) return score;
     const integers = loopType("i32", type.lanes);
@@ -193,27 +196,29 @@ function writeScores(k: KernelBuilder, rows: Rows, at: LoopValue, isSeen: boolea
   return scores.reduce((a, b) => largerOf(k, a, b), before);
 }
 
+/** How far ahead something is asked for, and the bytes by which it lies beyond that, if it may. */
+interface Ask {
+  readonly bytes: number;
+  readonly moved: LoopValue | undefined;
+}
+
+/** Asks for the line that is so far ahead of one at an address. */
+function askFor(k: KernelBuilder, { bytes, moved }: Ask, at: LoopValue, offset: number, cache: 1 | 2): void {
+  k.prefetch(moved === undefined ? at : k.add(at, moved), offset + bytes, cache);
+}
+
 /** Where a row begins. */
 interface RowAddress {
   readonly base: LoopValue;
   readonly offset: number;
 }
 
-/**
- * Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on,
- * which lie `moved` bytes beyond where they would.
- */
-function dotRows(
-  k: KernelBuilder,
-  rows: Rows,
-  right: readonly RowAddress[],
-  moved: LoopValue | undefined,
-): LoopValue[] {
+/** Dot products of a set's queries with some keys, a vector for as many of them as `keys`; asks for keys further on. */
+function dotRows(k: KernelBuilder, rows: Rows, right: readonly RowAddress[], asks: readonly Ask[]): LoopValue[] {
   const { cut, height, q: left } = rows;
   const { type, dims, keys } = cut;
   const { size } = dims;
   const { lanes } = type;
-  const aheadBytes = cut.keysAhead * headStrides(dims).key;
   if (size < lanes) return dotShortRows(k, rows, right);
   const bytes = lanes * 4;
   /** Bytes of a query for each of a key. */
@@ -227,8 +232,7 @@ function dotRows(
     right.forEach((address, j) => {
       const at = k.add(address.base, there);
       if (offsetThere % LINE_BYTES === 0) {
-        const ahead = address.offset + offsetThere + aheadBytes;
-        k.prefetch(moved === undefined ? at : k.add(at, moved), ahead, cut.askedCache);
+        for (const ask of asks) askFor(k, ask, at, address.offset + offsetThere, cut.askedCache);
       }
       const other = loadElement(k, dims.cache, lanes, at, address.offset + offsetThere);
       queries.forEach((query, i) => {
@@ -333,7 +337,7 @@ function addValues(
     const add = (
       at: number,
       row: LoopValue,
-      aheadOf: LoopValue,
+      asks: readonly Ask[],
       weightAt: LoopValue,
       partial: readonly LoopValue[],
     ): LoopValue[] => {
@@ -342,7 +346,7 @@ function addValues(
         loadElement(k, cache, piece.type.lanes, row, at * stride + there(offset)),
       );
       for (let line = 0; line < there(piece.count * piece.type.lanes * 4); line += LINE_BYTES)
-        k.prefetch(aheadOf, (at + valuesAhead) * stride + there(piece.offset) + line, cut.askedCache);
+        for (const ask of asks) askFor(k, ask, row, at * stride + there(piece.offset) + line, cut.askedCache);
       return Array.from({ length: height }, (_, i) => {
         const weight = k.loadSplat(piece.type, weightAt, at * weightBytes + i * 4);
         return vectors.map((vector, v) => k.fma(weight, vector, partial[i * offsets.length + v]!));
@@ -351,13 +355,15 @@ function addValues(
     /** Adds positions up to a number of them, `ways` at a time, each of those to sums of its own. */
     const loop = (low: LoopValue, high: LoopValue, inits: readonly LoopValue[], ways: number): readonly LoopValue[] =>
       k.for(low, high, ways, inits, (at, [row, weightAt, ...partial]) => {
-        const moved = next && pageStep(k, next, k.add(from, at), valuesAhead, next.values);
-        const aheadOf = moved === undefined ? row! : k.add(row!, moved);
+        const asks = valuesAhead.map((ahead): Ask => {
+          const moved = next && pageStep(k, next, k.add(from, at), ahead, next.values);
+          return { bytes: ahead * stride, moved };
+        });
         return [
           k.add(row!, k.index(ways * stride)),
           k.add(weightAt!, k.index(ways * weightBytes)),
           ...Array.from({ length: ways }, (_, way) =>
-            add(way, row!, aheadOf, weightAt!, partial.slice(way * before.length, (way + 1) * before.length)),
+            add(way, row!, asks, weightAt!, partial.slice(way * before.length, (way + 1) * before.length)),
           ).flat(),
         ];
       });
