@@ -24,6 +24,8 @@ export interface TokenReader {
   readonly model: Model;
   prefill(tokens: ArrayLike<number>, allowed?: Uint32Array): Promise<Float32Array>;
   step(token: number, allowed?: Uint32Array): Float32Array | Promise<Float32Array>;
+  /** Those of the logits (`Session.peaks`), where there are any. */
+  readonly peaks?: Float32Array | undefined;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function* generateTokens(
   let logits = await reader.prefill(prompt, wanted());
   for (let i = 0; i < prompt.length; i++) sampler.observe(prompt[i]);
   for (let count = 0; count < maxTokens && !isFinished(); count++) {
-    const token = sampler.sample(logits, mask);
+    const token = sampler.sample(logits, mask, reader.peaks);
     constraint?.accept(token);
     if (stop?.(token) === true) return;
     yield token;

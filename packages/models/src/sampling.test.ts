@@ -228,6 +228,104 @@ test("of a large vocabulary, filters keep and draw what a plain sort does", () =
   }
 });
 
+test("of a large vocabulary, tokens come as often as they should, masked, biased and penalised", () => {
+  const logits = new Float32Array(1003); // the last group is not whole
+  new RandomStream(6, 0).fillNormal(logits, 0, 3);
+  logits.fill(-Infinity, 160, 200);
+  const allowed = new Uint32Array(32);
+  for (let token = 0; token < 1003; token++)
+    if (token % 3 > 0 && token >> 5 !== 2) allowed[token >>> 5] |= 1 << (token & 31);
+  const drawCount = 50_000;
+  for (const [temperature, mask] of [
+    [1, undefined],
+    [2.5, undefined],
+    [1, allowed],
+  ] as const) {
+    const options = {
+      temperature,
+      logitBias: { 7: 4, 1002: 6, 11: -Infinity },
+      presencePenalty: 1,
+      repetitionWindow: 2,
+    };
+    const scores = Float64Array.from(logits, (logit, token) =>
+      mask === undefined || (mask[token >>> 5] >>> (token & 31)) & 1 ? logit : -Infinity,
+    );
+    scores[7] += 4;
+    scores[1002] += 6;
+    scores[11] = -Infinity;
+    for (const token of [1001, 4]) scores[token] -= 1;
+    const best = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp((score - best) / temperature));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    const counts = new Float64Array(1003);
+    const sampler = new Sampler(1003, { ...options, seed: 3 });
+    for (let draw = 0; draw < drawCount; draw++) {
+      for (const token of [1001, 4]) sampler.observe(token); // what was drawn leaves the window
+      counts[sampler.sample(logits, mask)]++;
+    }
+    // Pearson's statistic over tokens that are expected a few times, and all others as one; z as of a normal deviate.
+    let [statistic, cells, rareCount, rareExpected] = [0, -1, 0, 0];
+    for (const [token, weight] of weights.entries()) {
+      const expected = (weight / total) * drawCount;
+      if (expected === 0) assert.equal(counts[token], 0, `token ${token}`);
+      if (expected < 5) [rareCount, rareExpected] = [rareCount + counts[token], rareExpected + expected];
+      else [statistic, cells] = [statistic + (counts[token] - expected) ** 2 / expected, cells + 1];
+    }
+    if (rareExpected >= 5) [statistic, cells] = [statistic + (rareCount - rareExpected) ** 2 / rareExpected, cells + 1];
+    const z = (Math.cbrt(statistic / cells) - (1 - 2 / (9 * cells))) / Math.sqrt(2 / (9 * cells));
+    assert.ok(z < 4, `${statistic} over ${cells} cells, temperature ${temperature}`);
+  }
+});
+
+test("known peaks change nothing, whatever the stages, and tell of logits that are none", () => {
+  const logits = new Float32Array(203);
+  new RandomStream(8, 0).fillNormal(logits, 0, 4);
+  const groups = Array.from({ length: 13 }, (_, i) => logits.subarray(16 * i, 16 * (i + 1)));
+  const peaks = Float32Array.from(groups, (group) => Math.max(...group));
+  const allowed = Uint32Array.from({ length: 7 }, (_, word) => [0, -1, 0xffff, 0x10010, -1, -1, 0x7ff][word]);
+  const cases: readonly SamplerOptions[] = [
+    {},
+    { temperature: 0 },
+    { temperature: 0, presencePenalty: 9 },
+    { repetitionPenalty: 1.5, topK: 7 },
+    { logitBias: { 40: 5, [logits.indexOf(Math.max(...logits))]: -Infinity } },
+    { minP: 0.1 },
+    { topP: 0.8 },
+    { typicalP: 0.5 },
+    { mirostat: 2 },
+  ];
+  for (const options of cases) {
+    for (const mask of [undefined, allowed]) {
+      const [plain, informed] = [new Sampler(203, { seed: 4, ...options }), new Sampler(203, { seed: 4, ...options })];
+      for (let draw = 0; draw < 40; draw++) {
+        assert.equal(informed.sample(logits, mask, peaks), plain.sample(logits, mask), JSON.stringify(options));
+      }
+    }
+    const broken = logits.slice();
+    broken[99] = NaN;
+    const told = peaks.slice();
+    told[6] = Infinity;
+    assert.throws(() => new Sampler(203, options).sample(broken, undefined, told), /logits that no token/);
+  }
+});
+
+test("probabilities are those of what was drawn from, after a draw of all as well", () => {
+  for (const [options, kept] of [
+    [{ temperature: 0.5 }, [0, 1, 2, 3, 4]],
+    [{ topK: 2 }, [1, 3]],
+    [{ temperature: 0.5 }, [0, 1, 2, 3, 4]],
+  ] as const) {
+    const sampler = new Sampler(5, options);
+    const into = new Float64Array(5);
+    sampler.sample(softmaxLogits);
+    sampler.probabilities(into);
+    const power = "temperature" in options ? 2 : 1;
+    const weights = [0.1, 0.4, 0.05, 0.3, 0.15].map((p, token) => (kept.some((k) => k === token) ? p ** power : 0));
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    weights.forEach((weight, token) => assert.ok(Math.abs(into[token] - weight / total) < 1e-6, `token ${token}`));
+  }
+});
+
 test("the penalty divides positive and multiplies negative logits of tokens in the window, once each", () => {
   const logits = Float32Array.of(4, 3, -1, -1.5);
   const greedy = (observed: number[], repetitionPenalty: number, repetitionWindow = 64): number => {

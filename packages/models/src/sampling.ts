@@ -8,17 +8,16 @@
 //
 // Nothing is allocated after construction.
 
-import { FidelityError } from "@fidelity/units";
 import { randomPurpose, RandomStream } from "./random.ts";
 import { Candidates } from "./sampling/candidates.ts";
 import { Mirostat } from "./sampling/mirostat.ts";
 import { samplerOptions, SamplingOptionError } from "./sampling/options.ts";
 import type { SamplerOptions } from "./sampling/options.ts";
+import { likeliest, LogitsError, Peaks } from "./sampling/peaks.ts";
 import { Penalties } from "./sampling/penalties.ts";
 import { keepTypical } from "./sampling/typical.ts";
 
-/** The logits cannot be a distribution: NaN, positive infinity, or nothing above negative infinity. */
-export class LogitsError extends FidelityError {}
+export { LogitsError };
 
 /** A difference of scores that rounding does not reach, and so decides nothing by itself. */
 const MIN_P_MARGIN = 1e-6;
@@ -28,12 +27,17 @@ export class Sampler {
   readonly options: Required<SamplerOptions>;
   readonly vocabSize: number;
   readonly #random: RandomStream;
+  readonly #peaks: Peaks;
   readonly #candidates: Candidates;
+  /** Groups of tokens, by their peaks. */
+  readonly #groups: Candidates;
   readonly #penalties: Penalties;
   readonly #mirostat: Mirostat | undefined;
   readonly #biased: Int32Array;
   readonly #biases: Float64Array;
   #drawCount = 0;
+  /** The highest score where the last token was drawn of all, without a list of candidates. */
+  #unlisted: number | undefined;
 
   /**
    * Throws `SamplingOptionError` for an impossible option.
@@ -44,7 +48,9 @@ export class Sampler {
     this.options = samplerOptions(options);
     const { seed, mirostat, mirostatTau, mirostatEta, logitBias } = this.options;
     this.#random = new RandomStream(seed, 0, purpose);
-    this.#candidates = new Candidates(vocabSize);
+    this.#peaks = new Peaks(vocabSize);
+    this.#candidates = new Candidates(this.#peaks.scores);
+    this.#groups = new Candidates(this.#peaks.highest);
     this.#penalties = new Penalties(vocabSize, this.options);
     this.#mirostat = mirostat === 0 ? undefined : new Mirostat(mirostat, mirostatTau, mirostatEta);
     this.#biased = Int32Array.from(Object.keys(logitBias), Number);
@@ -75,10 +81,11 @@ export class Sampler {
    * Chooses the next token from `logits` [vocabSize], which stays as it is. `allowed` has a bit for every token that
    * may come: token t is bit t % 32 of word t / 32. Throws `LogitsError` for NaN, for positive infinity and when every
    * token is masked.
+   * @param peaks the highest logit of each 16 neighbours, where somebody has them (`Session.peaks`)
    */
-  sample(logits: Float32Array, allowed?: Uint32Array): number {
-    const best = this.#score(logits, allowed);
-    const token = this.options.temperature === 0 ? best : this.#draw(best, allowed);
+  sample(logits: Float32Array, allowed?: Uint32Array, peaks?: Float32Array): number {
+    const best = this.#score(logits, allowed, peaks);
+    const token = this.options.temperature === 0 ? best : this.#draw(best);
     this.#penalties.observe(token);
     return token;
   }
@@ -91,21 +98,26 @@ export class Sampler {
    */
   verify(logits: Float32Array, guess: number, probabilities: Float64Array, allowed?: Uint32Array): number {
     const best = this.#score(logits, allowed);
-    const token = this.options.temperature === 0 ? best : this.#draw(best, allowed, { guess, probabilities });
+    const token = this.options.temperature === 0 ? best : this.#draw(best, { guess, probabilities });
     this.#penalties.observe(token);
     return token;
   }
 
   /** Writes what the last token was drawn from to `into` [vocabSize], unless the temperature is 0. */
   probabilities(into: Float64Array): void {
+    if (this.#unlisted !== undefined) {
+      this.#candidates.beginAbove(-Infinity, this.#peaks);
+      this.#candidates.weigh(this.#unlisted, this.options.temperature);
+      this.#unlisted = undefined;
+    }
     this.#candidates.probabilities(into);
   }
 
   /**
-   * Copies the logits to the scores, masked, biased and penalised; gives the lowest id of the highest score. At
-   * temperature 0 nothing is drawn, and where nothing changes the logits either, they are not copied.
+   * Copies the logits to the scores, masked, biased and penalised, and finds their peaks; gives the lowest id of the
+   * highest score. At temperature 0 nothing is drawn, and where nothing changes the logits either, that is all.
    */
-  #score(logits: Float32Array, allowed: Uint32Array | undefined): number {
+  #score(logits: Float32Array, allowed: Uint32Array | undefined, known?: Float32Array): number {
     if (logits.length !== this.vocabSize) {
       throw new LogitsError("the logits do not match the vocabulary", {
         expected: `${this.vocabSize} logits`,
@@ -113,55 +125,42 @@ export class Sampler {
         hint: "use the tokenizer that the model was trained with",
       });
     }
-    const { scores } = this.#candidates;
-    if (allowed === undefined && this.#biased.length === 0 && this.#penalties.areIdle) {
-      if (this.options.temperature > 0) scores.set(logits);
-      return highest(logits);
+    const isPlain = allowed === undefined && this.#biased.length === 0 && this.#penalties.areIdle;
+    if (isPlain && this.options.temperature === 0) return likeliest(logits, known);
+    const peaks = this.#peaks;
+    peaks.take(logits, allowed, known);
+    for (let at = 0; at < this.#biased.length; at++) {
+      peaks.scores[this.#biased[at]] += this.#biases[at];
+      peaks.touch(this.#biased[at]);
     }
-    this.#candidates.list(allowed);
-    const { tokens, count } = this.#candidates;
-    scores.fill(-Infinity);
-    for (let rank = 0; rank < count; rank++) {
-      const token = tokens[rank];
-      const score = logits[token];
-      if (!(score < Infinity)) throw unusableLogits(`logit ${token} is ${score}`);
-      scores[token] = score;
-    }
-    for (let at = 0; at < this.#biased.length; at++) scores[this.#biased[at]] += this.#biases[at];
-    this.#penalties.apply(scores);
-    let best = -1;
-    let bestScore = -Infinity;
-    for (let rank = 0; rank < count; rank++) {
-      const score = scores[tokens[rank]];
-      if (score > bestScore) {
-        best = tokens[rank];
-        bestScore = score;
-      }
-    }
-    if (best < 0) throw unusableLogits("every logit is -Infinity");
-    return best;
+    this.#penalties.apply(peaks);
+    return peaks.find();
   }
 
   /** Filters the candidates and draws one of them. */
-  #draw(best: number, allowed: Uint32Array | undefined, guessed?: Guessed): number {
+  #draw(best: number, guessed?: Guessed): number {
     const { temperature, topK, typicalP, topP, minP } = this.options;
     const candidates = this.#candidates;
     const bestScore = candidates.scores[best];
-    if (allowed === undefined) candidates.begin();
-    else candidates.keepPossible();
     this.#random.seek(this.#drawCount++);
+    const filters = topK > 0 || typicalP < 1 || topP < 1 || minP > 0;
+    this.#unlisted = undefined;
     if (this.#mirostat !== undefined) {
+      candidates.beginAbove(-Infinity, this.#peaks);
       candidates.weigh(bestScore, temperature);
       this.#mirostat.keep(candidates);
       const token = this.#choose(guessed);
       this.#mirostat.learn(candidates, token);
       return token;
     }
-    const filters = topK > 0 || typicalP < 1 || topP < 1 || minP > 0;
+    if (!filters && guessed === undefined) {
+      this.#unlisted = bestScore;
+      return this.#peaks.draw(bestScore, temperature, this.#random);
+    }
+    // Most tokens of a large vocabulary are left out before anything is computed of them, where a filter lets us.
+    candidates.beginAbove(this.#leastScore(bestScore), this.#peaks);
     if (filters) {
-      // Most tokens of a large vocabulary are left out before anything is computed of them, where a filter lets us.
       if (topK > 0 && topK < candidates.count) candidates.keepHighest(topK);
-      else if (typicalP === 1 && topP === 1) candidates.keepAbove(bestScore + Math.log(minP) - MIN_P_MARGIN);
       candidates.weigh(bestScore, 1);
       if (typicalP < 1) keepTypical(candidates, typicalP);
       if (topP < 1) candidates.keepUntil(topP * candidates.total());
@@ -171,6 +170,20 @@ export class Sampler {
     const highest = typicalP < 1 ? heaviestScore(candidates) : bestScore;
     if (!filters || temperature !== 1) candidates.weigh(highest, temperature);
     return this.#choose(guessed);
+  }
+
+  /** A score that no token is below that the filters can keep; `best` is the highest. */
+  #leastScore(best: number): number {
+    const { topK, typicalP, topP, minP } = this.options;
+    if (topK > 0) {
+      // As many groups as tokens are kept have each a token that is as high.
+      const groups = this.#groups;
+      groups.begin();
+      if (topK >= groups.count) return -Infinity;
+      groups.keepHighest(topK);
+      return groups.scores[groups.tokens[topK - 1]];
+    }
+    return typicalP === 1 && topP === 1 ? best + Math.log(minP) - MIN_P_MARGIN : -Infinity;
   }
 
   /** Draws from the candidates; a guess that was drawn elsewhere is kept as often as they allow. */
@@ -190,23 +203,6 @@ interface Guessed {
   readonly probabilities: Float64Array;
 }
 
-/** The lowest token of the highest logit: one comparison for each, since this is a part of the time of a token. */
-function highest(logits: Float32Array): number {
-  const { length } = logits;
-  let best = -1;
-  let bestScore = -Infinity;
-  for (let token = 0; token < length; token++) {
-    const score = logits[token];
-    if (!(score <= bestScore)) {
-      if (!(score < Infinity)) throw unusableLogits(`logit ${token} is ${score}`);
-      best = token;
-      bestScore = score;
-    }
-  }
-  if (best < 0) throw unusableLogits("every logit is -Infinity");
-  return best;
-}
-
 /** The largest weight of a candidate. */
 function heaviest({ tokens, weights, count }: Candidates): number {
   let most = 0;
@@ -219,12 +215,4 @@ function heaviestScore({ tokens, scores, count }: Candidates): number {
   let most = -Infinity;
   for (let rank = 0; rank < count; rank++) most = Math.max(most, scores[tokens[rank]]);
   return most;
-}
-
-function unusableLogits(got: string): LogitsError {
-  return new LogitsError("the model gave logits that no token can be drawn from", {
-    expected: "finite logits, or -Infinity for tokens that are masked",
-    got,
-    hint: "the weights are damaged or their training diverged; check the file with `fidelity show`",
-  });
 }

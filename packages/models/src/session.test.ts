@@ -234,11 +234,19 @@ test("logits of allowed tokens are those of a whole step, in every architecture,
       limited.every((logit, token) => token >> 4 === 2 || (logit !== first[token] && !Number.isNaN(logit))),
       `${architecture} reads what was not asked for`,
     );
+    assert.deepEqual(session.peaks, peaksOf(limited), architecture);
     assert.deepEqual(session.step(5), second, architecture);
+    assert.deepEqual(session.peaks, peaksOf(second), architecture);
     whole.close();
     session.close();
   }
 });
+
+/** The highest of each 16 neighbours, the last ones fewer. */
+function peaksOf(logits: Float32Array): Float32Array {
+  const groups = Array.from({ length: Math.ceil(logits.length / 16) }, (_, i) => logits.subarray(16 * i, 16 * (i + 1)));
+  return Float32Array.from(groups, (group) => Math.max(...group));
+}
 
 test("a constraint's tokens are asked for before they are chosen, and all logits where the sampler looks at them", async () => {
   const asked: (readonly number[] | undefined)[] = [];

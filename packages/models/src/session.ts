@@ -155,6 +155,7 @@ export class Session {
   // Views are taken again when the memory under them has moved, which empties them.
   #tokenView: Int32Array;
   #logitsView: Float32Array;
+  #peaksView: Float32Array;
 
   constructor(model: Model, programs: SessionPrograms, step: ForwardProgram, limit: number, chunkLength: number) {
     this.model = model;
@@ -164,6 +165,7 @@ export class Session {
     this.#step = step;
     this.#tokenView = step.tokens.i32();
     this.#logitsView = step.logits!.f32();
+    this.#peaksView = step.peaks!.f32();
   }
 
   /** Number of tokens read so far. */
@@ -199,6 +201,15 @@ export class Session {
     this.#run(this.#step, 1);
     if (this.#logitsView.length === 0) this.#logitsView = this.#step.logits!.f32();
     return this.#logitsView;
+  }
+
+  /**
+   * The highest logit of each 16 neighbours, Infinity where one is NaN, after `step` and `prefill`: what
+   * `Sampler.sample` looks at first. A view that the next step overwrites.
+   */
+  get peaks(): Float32Array {
+    if (this.#peaksView.length === 0) this.#peaksView = this.#step.peaks!.f32();
+    return this.#peaksView;
   }
 
   /**

@@ -261,7 +261,7 @@ export class Generation implements AsyncIterable<string> {
     };
     const noted: Chooser = {
       observe: (token) => sampler.observe(token),
-      sample: (logits, allowed) => note(logits, sampler.sample(logits, allowed)),
+      sample: (logits, allowed, peaks) => note(logits, sampler.sample(logits, allowed, peaks)),
       verify: (logits, guess, probabilities, allowed) =>
         note(logits, sampler.verify(logits, guess, probabilities, allowed)),
     };

@@ -129,6 +129,10 @@ export class Reader implements TokenReader {
       : this.#lane.session.step(token, allowed);
   }
 
+  get peaks(): Float32Array | undefined {
+    return this.#lane?.session.peaks;
+  }
+
   /** Gives back what it has: a session with what it has read, where that is known. Harmless when repeated. */
   release(isWhole: boolean): void {
     const { pool, batch } = this.#home;

@@ -1,13 +1,12 @@
 // The tokens that may still be chosen, with their weights. Filters take candidates from a heap in the order of a key
 // and only as far as they reach, so a small k never sorts the vocabulary. Nothing is allocated after construction.
 
+import type { Peaks } from "./peaks.ts";
+
 /** Weights of less than 2^-63 are all as light. */
 const LIGHTEST = 63;
-/** A word of bits that are all set. */
-const ALL = -1;
 
 export class Candidates {
-  /** [vocabSize]: the logits as biases and penalties left them. */
   readonly scores: Float64Array;
   /** [vocabSize]: exp of the scores over the highest one, at the temperature that was asked for last. */
   readonly weights: Float64Array;
@@ -22,15 +21,17 @@ export class Candidates {
   readonly #weightBits: Uint32Array;
   readonly #exponentSums = new Float64Array(LIGHTEST + 1);
 
-  constructor(vocabSize: number) {
-    this.scores = new Float64Array(vocabSize);
+  /** @param scores [vocabSize]: what tokens are chosen by, which others set */
+  constructor(scores: Float64Array) {
+    const vocabSize = scores.length;
+    this.scores = scores;
     this.weights = new Float64Array(vocabSize);
     this.#weightBits = new Uint32Array(this.weights.buffer);
     this.keys = new Float64Array(vocabSize);
     this.tokens = new Int32Array(vocabSize);
   }
 
-  /** All tokens that are not masked, in the order of their ids. */
+  /** All that have a score, in the order of their ids. */
   begin(): void {
     const { scores, tokens } = this;
     const { length } = scores;
@@ -42,36 +43,10 @@ export class Candidates {
     this.#isSorted = false;
   }
 
-  /** All tokens, or those whose bits `allowed` has (`Sampler.sample`), in the order of their ids. */
-  list(allowed: Uint32Array | undefined): void {
-    const { tokens } = this;
-    const { length } = tokens;
-    let count = 0;
-    for (let first = 0; first < length; first += 32) {
-      const word = allowed === undefined ? ALL : allowed[first >>> 5] | 0;
-      const end = Math.min(length, first + 32);
-      if (word === ALL) {
-        for (let token = first; token < end; token++) tokens[count++] = token;
-        continue;
-      }
-      for (let bits = word; bits !== 0; bits &= bits - 1) {
-        const token = first + 31 - Math.clz32(bits & -bits);
-        if (token < end) tokens[count++] = token;
-      }
-    }
-    this.count = count;
+  /** Those of at least a score, in the order of their ids, found by their peaks. */
+  beginAbove(least: number, peaks: Peaks): void {
+    this.count = peaks.list(least, this.tokens);
     this.#isSorted = false;
-  }
-
-  /** Leaves out those that are masked. */
-  keepPossible(): void {
-    const { scores, tokens, count } = this;
-    let kept = 0;
-    for (let rank = 0; rank < count; rank++) {
-      const token = tokens[rank];
-      if (scores[token] > -Infinity) tokens[kept++] = token;
-    }
-    this.count = kept;
   }
 
   /** Sets the weights of the candidates at a temperature; the likeliest of score `best` weighs 1. */
@@ -81,17 +56,6 @@ export class Candidates {
       const token = tokens[rank];
       weights[token] = Math.exp((scores[token] - best) / temperature);
     }
-  }
-
-  /** Keeps those of at least a score. */
-  keepAbove(least: number): void {
-    const { scores, tokens, count } = this;
-    let kept = 0;
-    for (let rank = 0; rank < count; rank++) {
-      const token = tokens[rank];
-      if (scores[token] >= least) tokens[kept++] = token;
-    }
-    this.count = kept;
   }
 
   /** Keeps the `limit` of the highest scores, highest first; the candidates are in the order of their ids. */

@@ -1,6 +1,8 @@
 // Penalties on tokens of the recent past. The repetition penalty divides positive logits and multiplies negative ones
 // (Keskar and others, arXiv 1909.05858); presence and frequency penalties subtract, as OpenAI's interface defines them.
 
+import type { Peaks } from "./peaks.ts";
+
 export interface PenaltyOptions {
   readonly repetitionPenalty: number;
   readonly presencePenalty: number;
@@ -41,9 +43,10 @@ export class Penalties {
     this.#observedCount++;
   }
 
-  /** Changes `scores` [vocabSize] of the tokens in the window, each once. */
-  apply(scores: Float64Array): void {
+  /** Changes the scores of the tokens in the window, each once. */
+  apply(peaks: Peaks): void {
     if (this.areIdle) return;
+    const { scores } = peaks;
     const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.#options;
     const length = Math.min(this.#observedCount, this.#window.length);
     for (let slot = 0; slot < length; slot++) {
@@ -53,6 +56,7 @@ export class Penalties {
       const score = scores[token];
       const scaled = score > 0 ? score / repetitionPenalty : score * repetitionPenalty;
       scores[token] = scaled - presencePenalty - count * frequencyPenalty;
+      peaks.touch(token);
       this.#counts[token] = -count;
     }
     for (let slot = 0; slot < length; slot++) {

@@ -9,6 +9,7 @@ import type { Shape } from "@fidelity/units";
 import { invariant } from "@fidelity/units";
 import type { DeviceParameters } from "../device_parameters.ts";
 import { orderedParameters } from "../device_parameters.ts";
+import { logitPeaks } from "../blocks/head.ts";
 import { recipeOf } from "../model.ts";
 import type { Model } from "../model.ts";
 import { mapParameters } from "../parameters.ts";
@@ -50,6 +51,8 @@ export interface ForwardTensors extends Settings<DeviceTensor> {
   readonly tokens: DeviceTensor;
   /** [batch, length, vocabulary]. */
   readonly logits: DeviceTensor | undefined;
+  /** `logitPeaks`, where logits are chosen. */
+  readonly peaks: DeviceTensor | undefined;
 }
 
 /** A compiled program and its tensors. */
@@ -91,9 +94,9 @@ export async function compileForward(
     const inputs = [...weights, tokens, ...state.tensors, ...(Object.values(own) as DeviceTensor[])];
     const given = new Map(donations.map(({ parameter, result }) => [result, inputs[parameter]]));
     const results = executable.resultTypes.map((type, result) => given.get(result) ?? allocate(type));
-    const logits = results.find((_tensor, result) => !given.has(result));
+    const [logits, peaks] = results.filter((_tensor, result) => !given.has(result));
     executable.bind(inputs, results);
-    return { shape, executable, tokens, ...own, logits, free };
+    return { shape, executable, tokens, ...own, logits, peaks, free };
   } catch (error) {
     free();
     throw error;
@@ -150,7 +153,9 @@ async function traceForward(
       const pages = table && rows && { table, rows };
       const past = { state: before as Tree<Tensor>, position, ...(pages && { pages }) };
       const result = model.forward(weights as Tree<Tensor>, tokens as Tensor<Shape, "i32">, past, chosen);
-      return withLogits ? { logits: result.logits, state: result.state } : { state: result.state };
+      const { logits, state: after } = result;
+      if (!withLogits) return { state: after };
+      return { logits, ...(chosen && { peaks: logitPeaks(logits) }), state: after };
     },
     inputTypes as readonly [unknown, TensorType, unknown, unknown],
   );
