@@ -23,10 +23,11 @@ import { askRow } from "./row_states.ts";
 const OUTPUTS = 4;
 const NARROW_SUMS = 4;
 /**
- * Bytes that narrow rows are asked for ahead: one stream alone is followed too late. Several need no help, but where
- * the first cache waits for few lines at a time.
+ * Bytes that narrow rows are asked for ahead, into the first cache or the second: one stream alone is followed too
+ * late. Several need no help, but where the first cache waits for few lines at a time. What the second one cannot take
+ * note of is forgotten, and so asked for again.
  */
-const NARROW_AHEAD_BYTES = 16384;
+const NARROW_AHEAD_BYTES: Readonly<Record<1 | 2, readonly number[]>> = { 1: [16384], 2: [32768, 16384] };
 /** Rows of a plain B of 4-byte elements, times rows of x, that are scaled and added in one pass over the sums. */
 const SCALED_ROWS = 8;
 /** Elements of a transposed B in a chunk, about. */
@@ -188,8 +189,9 @@ function dotRows(k: KernelBuilder, product: RowProduct, column: LoopValue, count
   const zeros = Array.from({ length: m * count * unroll }, () => k.constant(vector, 0));
   const sums = k.for(0, whole, step, zeros, (l, partial) => {
     const [xAt, bAt] = [k.offset(x, l, xBytes), k.offset(rows, l, bBytes)];
-    if (bBytes < bytes) askRow(k, bAt, NARROW_AHEAD_BYTES / 4, (step * bBytes) / 4, cache);
-    else if (product.asksWide) {
+    if (bBytes < bytes) {
+      for (const ahead of NARROW_AHEAD_BYTES[cache]) askRow(k, bAt, ahead / 4, (step * bBytes) / 4, cache);
+    } else if (product.asksWide) {
       // The next rows, in the order in which they lie.
       const next = k.add(rows, k.index(count * bRowBytes));
       askRow(k, k.offset(next, l, count * bBytes), 0, (count * step * bBytes) / 4, cache);
