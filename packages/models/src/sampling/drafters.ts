@@ -64,7 +64,7 @@ export class ModelDrafter implements Drafter {
     const isDrawn = this.#sampler.options.temperature !== 0;
     const tokens: number[] = [];
     while (tokens.length < room) {
-      const token = this.#sampler.sample(logits);
+      const token = this.#sampler.sample(logits, undefined, session.peaks);
       if (isDrawn) this.#sampler.probabilities((this.#probabilities[tokens.length] ??= this.#row()));
       tokens.push(token);
       if (tokens.length === room) break;
