@@ -9,13 +9,14 @@ import { BLOCK_ROWS, GROUP_BYTES, dotWords, finishRow, halfMost, sumGroups } fro
 import type { TernaryOperands, TernaryShapes } from "./ternary_codes.ts";
 import { productDecoding } from "./ternary_decoding.ts";
 import type { Decoding } from "./ternary_decoding.ts";
+import { TRITS } from "./trits.ts";
 
 /**
- * Up to so many times, taking a block apart anew for other rows costs less than to unpack it to memory: more often
- * where a vector has all rows of a block, since less of it is taken apart for each product. Matrix registers want it
- * unpacked.
+ * Up to so many rows of activations, taking a block apart anew for other rows costs less than to unpack it to memory:
+ * of weights of 2 and of 1.6 bits where a vector has all rows of a block, since less of it is taken apart for each
+ * product. Elsewhere up to so many times. Matrix registers want it unpacked.
  */
-const PASSES_MAX = { vector: 8, other: 3 } as const;
+const [VECTOR_ROWS_MAX, PASSES_MAX] = [{ masked: 64, trits: 40 }, 3] as const;
 /**
  * Bounds of the weights of a chunk, an eighth of all of them in between. A chunk of the smallest size takes a
  * microsecond from the cache; in memory, threads that alternate on pieces that short read at a third of the speed.
@@ -38,10 +39,14 @@ interface Schedule {
 
 /** Whether there are few rows of activations. */
 export function fitsPacked(shapes: TernaryShapes): boolean {
-  const { context } = shapes;
-  const isVector = shapes.lanes === BLOCK_ROWS && !context.tiles;
-  const passes = isVector ? PASSES_MAX.vector : PASSES_MAX.other;
-  return shapes.x.rows <= passes * scheduleOf(shapes).rows;
+  const { masked, trits } = VECTOR_ROWS_MAX;
+  const vectorRows = shapes.w.planes === TRITS ? trits : masked;
+  return shapes.x.rows <= (isWhole(shapes) ? vectorRows : PASSES_MAX * scheduleOf(shapes).rows);
+}
+
+/** Whether products are those of vectors that have all rows of a block. */
+function isWhole({ context, quads }: TernaryShapes): boolean {
+  return quads === 1 && !context.tiles;
 }
 
 function scheduleOf(shapes: TernaryShapes): Schedule {
@@ -52,7 +57,9 @@ function scheduleOf(shapes: TernaryShapes): Schedule {
   const { terms, spread } = decoding;
   const weights = [...new Set(terms.map(({ weight }) => weight))];
   const shared = weights.length * spread;
-  const rows = Math.min(x.rows, Math.max(1, Math.floor(registers / 2 / (vectors * shared))));
+  // A vector that has all rows of a block meets activations in memory, so that sums may have three of four registers.
+  const forSums = isWhole(shapes) && context.dot4 ? (registers * 3) / 4 : registers / 2;
+  const rows = Math.min(x.rows, Math.max(1, Math.floor(forSums / (vectors * shared))));
   // A sum for each term shortens the chains of additions that wait for each other.
   const ownSums = rows * vectors * terms.length <= registers / 4;
   const sumOf = Array.from({ length: ownSums ? 1 : spread }, (_, turn) =>
