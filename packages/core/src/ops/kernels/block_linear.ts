@@ -52,6 +52,8 @@ interface BlockProduct {
   readonly wholeBytes: boolean;
   /** How far ahead weights are asked for, where they come from memory, each of them once; else 0. */
   readonly aheadBytes: number;
+  /** Whether processors themselves follow lines that lie in a row better than when they are asked for. */
+  readonly followed: boolean;
 }
 
 export function lowerBlockLinear(context: LowerContext): void {
@@ -73,7 +75,8 @@ export function lowerBlockLinear(context: LowerContext): void {
     const whole = k.sub(end, k.rem(k.sub(end, first), k.index(rows)));
     const multiply = (bands: readonly LoopValue[], jump?: LoopValue): void => {
       // Where bands are left out, what is asked for ahead lies in the next one that is not.
-      const aheadBytes = jump ? Math.min(product.aheadBytes, w.bandBytes) : product.aheadBytes;
+      const askedBytes = product.followed ? 0 : product.aheadBytes;
+      const aheadBytes = jump ? Math.min(product.aheadBytes, w.bandBytes) : askedBytes;
       const block = (row: LoopValue, height: number): void => {
         for (let quad = 0; quad < quads; quad += vectors) {
           const ofRow = k.offset(corrections, k.sub(row, first), product.scaleBytes);
@@ -148,6 +151,8 @@ function productOf(context: LowerContext): BlockProduct {
     quads,
     wholeBytes: context.dot4Unsigned || !layout.planes.includes(8),
     aheadBytes: rows < count ? 0 : PREFETCH_BYTES,
+    // Measured where the first cache waits for few lines: one row with codes of four bits, not several, nor others.
+    followed: context.prefetchCache === 2 && count === 1 && layout.planes.length === 1 && layout.planes[0] === 4,
   };
 }
 
