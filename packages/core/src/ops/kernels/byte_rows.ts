@@ -9,10 +9,15 @@ import type { LowerContext } from "../../op.ts";
 import type { MatmulDims } from "../matmul.ts";
 import { foldLanes } from "./lanes.ts";
 
-/** Rows of B that are read side by side. */
+/**
+ * Rows of B that are read side by side. From far away it is one where the first cache waits for few lines at a time:
+ * such processors follow one stream better than several short ones.
+ */
 const OUTPUTS = 4;
 /** Bytes of B in a chunk, about. */
 const CHUNK_BYTES = 65536;
+/** A matrix is far that is larger than so many second caches. */
+const FAR_CACHES = 4;
 
 interface ByteRows {
   readonly dims: MatmulDims;
@@ -27,7 +32,9 @@ interface ByteRows {
 /** Lowers a product of few rows, all operands with the inner dimension last. */
 export function lowerByteRows(context: LowerContext, dims: MatmulDims): void {
   const { batch, m, n, k: inner } = dims;
-  const columns = Math.max(1, Math.ceil(CHUNK_BYTES / inner / OUTPUTS)) * OUTPUTS;
+  const isFar = m === 1 && context.prefetchCache === 2 && n * inner > FAR_CACHES * context.cacheBytes.l2;
+  const outputs = isFar ? 1 : OUTPUTS;
+  const columns = Math.max(1, Math.ceil(CHUNK_BYTES / inner / outputs)) * outputs;
   const perBatch = Math.ceil(n / columns);
   const buffers = [context.input(0), context.input(1), context.result(0)];
   context.call("row_product", batch * perBatch, 2 * batch * m * n * inner, buffers, (k, [x, b, y]) => {
@@ -42,9 +49,9 @@ export function lowerByteRows(context: LowerContext, dims: MatmulDims): void {
       b: k.offset(b!, which, inner * n),
       y: k.offset(y!, which, m * n * 4),
     };
-    const whole = k.sub(end, k.rem(k.sub(end, first), k.index(OUTPUTS)));
-    k.loop(first, whole, OUTPUTS, (column) => dotRows(k, product, column, OUTPUTS));
-    if (n % OUTPUTS !== 0) k.loop(whole, end, 1, (column) => dotRows(k, product, column, 1));
+    const whole = k.sub(end, k.rem(k.sub(end, first), k.index(outputs)));
+    k.loop(first, whole, outputs, (column) => dotRows(k, product, column, outputs));
+    if (n % outputs !== 0) k.loop(whole, end, 1, (column) => dotRows(k, product, column, 1));
   });
 }
 
