@@ -153,6 +153,7 @@ class CaseMaker {
     const table: readonly [readonly BinaryOp[], readonly LoopType[]][] = [
       [["add", "sub", "min", "max", "eq", "ne", "lt", "le", "gt", "ge"], numbers],
       [["add_sat"], [this.#vector.i16]],
+      [["average"], [this.#vector.i8]],
       [["mul"], numbers.filter((type) => type !== this.#vector.i8)],
       [["div"], [...floats, INDEX]],
       [["rem"], [INDEX]],

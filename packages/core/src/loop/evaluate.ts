@@ -328,6 +328,7 @@ const mask = (condition: boolean): number => (condition ? 1 : 0);
 const BINARY: Readonly<Record<BinaryOp, LaneOperation>> = {
   add: (a, b) => a + b,
   add_sat: (a, b) => Math.min(Math.max(a + b, -0x8000), 0x7fff),
+  average: (a, b) => ((a & 0xff) + (b & 0xff) + 1) >> 1,
   sub: (a, b) => a - b,
   mul: (a, b, kind) => (isFloat(kind) ? a * b : Math.imul(a, b)),
   div: (a, b, kind) => (isFloat(kind) ? a / b : Math.trunc(a / b)),

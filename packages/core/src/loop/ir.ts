@@ -54,13 +54,15 @@ export interface LoopValue {
  * Pure operations by arity. Comparisons give masks; `fma` may round once or twice (relaxed); `min` and `max` of floats
  * give NaN when either is, and either of -0 and 0; `nearest` rounds halves to even; shift counts are i32 scalars,
  * modulo the lane's bits. `add_sat`, of vectors of i16, goes no further than the kind does: some processors have other
- * units for it than for `add`. `scale` is a 2^b for vectors of f32 and whole numbers b, or infinite ones, for which a
- * may be NaN; not every target has it: `VectorTarget.scales` says which.
+ * units for it than for `add`. `average`, of vectors of i8, is half of the sum of two unsigned bytes, rounded up.
+ * `scale` is a 2^b for vectors of f32 and whole numbers b, or infinite ones, for which a may be NaN; not every target
+ * has it: `VectorTarget.scales` says which.
  */
 export type UnaryOp = "neg" | "abs" | "sqrt" | "floor" | "nearest" | "not";
 export type BinaryOp =
   | "add"
   | "add_sat"
+  | "average"
   | "sub"
   | "mul"
   | "div"

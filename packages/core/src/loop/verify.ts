@@ -301,6 +301,7 @@ class KernelVerifier {
     this.#check(hasArithmetic(type), `${op} of ${formatLoopType(type)}: convert to i32 first`);
     if (bits || shift) return this.#check(isInteger(type), `${op} is of integers`);
     if (op === "add_sat") this.#check(type.kind === "i16" && type.lanes > 1, "add_sat is of vectors of i16");
+    if (op === "average") this.#check(type.kind === "i8" && type.lanes > 1, "average is of vectors of i8");
     if (op === "scale") this.#check(type.kind === "f32" && type.lanes >= 4, "scale is of vectors of f32");
     if (op === "rem") this.#check(isInteger(type), "rem is of integers");
     if (op === "div" || op === "rem") this.#check(isFloat(type) || type.lanes === 1, "integers divide as scalars");

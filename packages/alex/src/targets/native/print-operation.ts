@@ -146,6 +146,7 @@ function printBinary(inst: BinaryInst, out: Printer): string {
     const t = mlirType(type);
     return out.define(`llvm.intr.sadd.sat(${out.name(inst.a)}, ${out.name(inst.b)}) : (${t}, ${t}) -> ${t}`);
   }
+  if (inst.op === "average") return printAverage(inst, out);
   if (!isFloat(type) && (inst.op === "div" || inst.op === "rem")) return printDivision(inst, inst.op, out);
   const unsigned = type.kind === "index" ? 1 : 0;
   const name = isFloat(type) ? FLOAT_BINARY[inst.op] : INTEGER_BINARY[inst.op]?.[unsigned];
@@ -157,6 +158,15 @@ function printBinary(inst: BinaryInst, out: Printer): string {
 
 function unsupported(op: string, type: LoopType): NativeTargetError {
   return new NativeTargetError(`the native target has no ${op} for ${formatLoopType(type)}`);
+}
+
+/** In lanes of twice the bits: LLVM finds vpavgb and urhadd in it. */
+function printAverage({ a, b, result: { type } }: BinaryInst, out: Printer): string {
+  const [t, wide] = [mlirType(type), loopType("i16", type.lanes)];
+  const [w, one] = [mlirType(wide), constant(out, wide, 1)];
+  const [x, y] = [a, b].map((value) => out.define(`arith.extui ${out.name(value)} : ${t} to ${w}`));
+  const sum = out.define(`arith.addi ${out.define(`arith.addi ${x}, ${y} : ${w}`)}, ${one} : ${w}`);
+  return out.define(`arith.trunci ${out.define(`arith.shrui ${sum}, ${one} : ${w}`)} : ${w} to ${t}`);
 }
 
 /** vscalefps, in all lanes, and rounded as set. */

@@ -182,6 +182,7 @@ export const BINARY: Readonly<Record<string, Readonly<Record<string, number>>>> 
     sub: simd(0x71),
     min: simd(0x76),
     max: simd(0x78),
+    average: simd(0x7b),
     eq: simd(0x23),
     ne: simd(0x24),
     lt: simd(0x25),

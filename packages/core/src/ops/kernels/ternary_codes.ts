@@ -83,7 +83,10 @@ export function halfMost(code: number): number {
   return 2 * 128 * code;
 }
 
-/** Undoes the bias of the codes, applies both scales, and writes what lies within the result. */
+/**
+ * Undoes the bias of the codes, and what they have in `excess` of 0, 1, 2; applies both scales, and writes what lies
+ * within the result.
+ */
 export function finishRow(
   k: KernelBuilder,
   { lanes, x, w }: TernaryShapes,
@@ -91,9 +94,11 @@ export function finishRow(
   row: LoopValue,
   block: LoopValue,
   sums: readonly LoopValue[],
+  excess = 0,
 ): void {
   const ofRow = k.offset(operands.x, row, 4);
-  const bias = k.splat(k.load(I32, ofRow, x.sumsOffset), lanes);
+  const sum = k.load(I32, ofRow, x.sumsOffset);
+  const bias = k.splat(excess === 0 ? sum : k.mul(sum, k.i32(1 + excess)), lanes);
   const scale = k.mul(k.load(F32, ofRow, x.scalesOffset), k.load(F32, operands.w, w.scaleOffset));
   const scales = k.splat(scale, lanes);
   const values = sums.map((sum) => k.mul(k.convert(loopType("f32", lanes), k.sub(sum, bias)), scales));

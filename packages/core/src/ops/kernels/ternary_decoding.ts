@@ -3,16 +3,15 @@
 // products need no codes. With the remainders of trits.ts, 256 t_p = 3 b_p - b'_p for the remainders before and after
 // code p, so that with q_p the activations of plane p
 //   256 sum q_p t_p = 3 sum q_p b_p - sum q_p b'_p:
-// ten products of remainders, which additions give, instead of five of codes, which take five operations each. Or two,
-// where a table tells the four codes that its bytes have room for.
+// ten products of remainders, which additions give, instead of five of codes, which take five operations each.
 
 import { invariant } from "@fidelity/units";
 import type { KernelBuilder } from "../../loop/builder.ts";
 import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import type { TernaryShapes } from "./ternary_codes.ts";
-import { ONE_TABLE_SCALES, TABLE_SCALES, TRITS } from "./trits.ts";
-import { remainders, remaindersAndTable, tritOf, tritsByComparison, tritsByTables } from "./trits.ts";
+import { HALVES_PLACES, HALVES_SCALES, TABLE_SCALES, TRITS } from "./trits.ts";
+import { remainders, tritOf, tritsByComparison, tritsByHalves, tritsByTables } from "./trits.ts";
 
 /** What products with one vector count for. */
 export interface Term {
@@ -23,10 +22,14 @@ export interface Term {
   readonly most: number;
 }
 
-/** sum over columns of activation * code = (sum over terms of weight * (activations . vector)) >> shift, exactly. */
+/**
+ * sum over columns of activation * (code + excess) = (sum over terms of weight * (activations . vector)) >> shift,
+ * exactly.
+ */
 export interface Decoding {
   readonly terms: readonly Term[];
   readonly shift: number;
+  readonly excess: number;
   /** Sums among which the terms of one weight are spread, where they would wait for each other. */
   readonly spread: number;
   /** The vectors of the terms, in their order, made when they are asked for. */
@@ -40,8 +43,7 @@ export function productDecoding(shapes: TernaryShapes): Decoding {
   const fits = 256 * 2 * 128 * w.columns < 2 ** 31;
   if (w.planes !== TRITS || !context.dot4 || !context.dot4Unsigned || !fits) return planeDecoding(shapes);
   if (!hasTables(shapes)) return BY_REMAINDERS;
-  // Rows share look-ups, and would each have a product more.
-  return x.rows === 1 ? BY_ONE_TABLE : BY_TABLES;
+  return x.rows === 1 ? BY_HALVES : BY_TABLES;
 }
 
 /** How a vector of words becomes planes of codes. */
@@ -76,7 +78,7 @@ function ofScales(scales: readonly number[], vectors: Decoding["vectors"]): Deco
   const most = Math.max(...scales);
   invariant(Number.isInteger(Math.log2(most)), "scales are powers of two");
   const terms = scales.map((scale, plane) => ({ plane, weight: most / scale, most: 2 * scale }));
-  return { terms, shift: Math.log2(most), spread: 1, vectors };
+  return { terms, shift: Math.log2(most), excess: 0, spread: 1, vectors };
 }
 
 /** What takes bytes, for words. */
@@ -105,20 +107,18 @@ const FALLING = Array.from({ length: TRITS }, (_, i) => TRITS - 1 - i);
 const BY_COMPARISON: Decoding = {
   terms: FALLING.map((plane) => ({ plane, weight: 1, most: 2 })),
   shift: 0,
+  excess: 0,
   spread: 1,
   vectors: ofBytes(tritsByComparison),
 };
 
-/** Two remainders are the last code, 256 t = 3 b - b': a product and additions instead of a second look-up. */
-const BY_ONE_TABLE: Decoding = {
-  terms: [
-    { plane: TRITS - 1, weight: 3, most: 255 },
-    { plane: TRITS - 1, weight: -1, most: 255 },
-    ...ONE_TABLE_SCALES.map((scale, plane) => ({ plane, weight: 256 / scale, most: 2 * scale })),
-  ],
-  shift: 8,
+/** Fewest instructions for one row, which shares them with no other. */
+const BY_HALVES: Decoding = {
+  terms: HALVES_PLACES.map((plane) => ({ plane, weight: 64 / HALVES_SCALES[plane]!, most: 3 * HALVES_SCALES[plane]! })),
+  shift: 6,
+  excess: 1,
   spread: 1,
-  vectors: ofBytes(remaindersAndTable),
+  vectors: tritsByHalves,
 };
 
 /** A remainder is what one code left behind, and what the next is part of: it meets both codes' activations at once. */
@@ -132,6 +132,7 @@ const BY_REMAINDERS: Decoding = {
     { plane: 0, weight: -1, most: 255 },
   ],
   shift: 8,
+  excess: 0,
   spread: 2,
   vectors: ofBytes(function* (k, bytes) {
     let place = TRITS;

@@ -95,7 +95,8 @@ export function lowerPacked(shapes: TernaryShapes): void {
         const codes = k.add(operands.x, k.index(firstRow * x.rowBytes));
         const sums = packedSums(k, shapes, { ...schedule, rows }, codes, k.offset(operands.w, block, w.blockBytes));
         for (let row = 0; row < rows; row++) {
-          finishRow(k, shapes, operands, k.index(firstRow + row), block, sums.slice(row * quads, (row + 1) * quads));
+          const ofRow = sums.slice(row * quads, (row + 1) * quads);
+          finishRow(k, shapes, operands, k.index(firstRow + row), block, ofRow, schedule.decoding.excess);
         }
       }
     });
@@ -142,12 +143,37 @@ function packedSums(
       const value = sums[output * count + sum]!;
       return weight === 1 ? value : k.mul(value, k.constant(words, weight));
     });
-    return k.shift(
+    const whole = k.shift(
       "shr_s",
       weighed.reduce((total, sum) => k.add(total, sum)),
       shift,
     );
+    return withoutRest(k, shapes, decoding.excess, codes, Math.floor(output / quads), whole);
   });
+}
+
+/**
+ * A sum without what codes with an excess took from behind a row of activations, where the last group goes further:
+ * their sum does not count that, and it is not 0.
+ */
+function withoutRest(
+  k: KernelBuilder,
+  shapes: TernaryShapes,
+  excess: number,
+  codes: LoopValue,
+  row: number,
+  sum: LoopValue,
+): LoopValue {
+  const { x, w } = shapes;
+  const read = w.groups * w.groupColumns;
+  if (excess === 0 || read <= x.rowBytes) return sum;
+  const activations = activationsOf(k, shapes, k.offset(codes, k.index(w.groups - 1), w.groupColumns));
+  const every = k.constant(sum.type, 0x01010101 * excess);
+  let rest: LoopValue = k.constant(sum.type, 0);
+  for (let plane = w.planes - (read - x.rowBytes) / 4; plane < w.planes; plane++) {
+    rest = dotWords(k, activations(row, plane), every, rest);
+  }
+  return k.sub(sum, rest);
 }
 
 /**

@@ -1,10 +1,10 @@
 // Bytes of five ternary codes (`ternary5` of storage.ts) taken apart and put together. A byte is a fraction: its
 // remainders b, 3b, 9b, ... modulo 256 say one code after another, the last column's first, in what passes 256:
 //   256 t = 3 b - b',   b' = 3 b mod 256.
-// Written to be read by additions of bytes; where tables of bytes have 128 entries, two look-ups tell all five codes,
-// and one tells all but the last.
+// Written to be read by additions of bytes; where tables of bytes have 128 entries, look-ups tell codes.
 
 import type { KernelBuilder } from "../../loop/builder.ts";
+import { loopType } from "../../loop/ir.ts";
 import type { LoopValue } from "../../loop/ir.ts";
 import { tritsValue } from "../../storage.ts";
 
@@ -49,14 +49,54 @@ export function* tritsByTables(k: KernelBuilder, bytes: LoopValue): Generator<Lo
   yield* fieldsByTable(k, bytes, 3, TABLE_SCALES.slice(3));
 }
 
-/** The scales of the codes that `remaindersAndTable` gives, from the first on: a table's bytes have room for four. */
-export const ONE_TABLE_SCALES: readonly number[] = [1, 4, 16, 64];
+/**
+ * The codes that `tritsByHalves` gives, and their scales. In this order, and with vectors made as far ahead as there,
+ * a Zen 4 has each of its four units busy: which one an instruction goes to is settled before it is known what it waits
+ * for.
+ */
+export const HALVES_PLACES: readonly number[] = [3, 2, 4, 0, 1];
+export const HALVES_SCALES: readonly number[] = [1, 4, 16, 64, 64];
 
-/** A vector of bytes, what their last codes leave behind, and the other codes times their scales, from the first on. */
-export function* remaindersAndTable(k: KernelBuilder, bytes: LoopValue): Generator<LoopValue> {
-  yield bytes;
-  yield triple(k, bytes);
-  yield* fieldsByTable(k, bytes, 0, ONE_TABLE_SCALES);
+/**
+ * The codes of a vector of words' bytes, each 1 larger, times their scales, in the order of `HALVES_PLACES`. The last
+ * code of b is in the high bits of 64 + floor(3 b / 4), which is b's average with 127 + floor(b / 2); the others are
+ * fields of a sum of two look-ups (`halfTables`).
+ */
+export function* tritsByHalves(k: KernelBuilder, words: LoopValue): Generator<LoopValue> {
+  const bytes = k.bitcast(loopType("i8", 4 * words.type.lanes), words);
+  const average = (a: LoopValue, b: LoopValue): LoopValue => k.binary("average", a, b);
+  const constant = (value: number): LoopValue => k.constant(bytes.type, value);
+  const field = (of: LoopValue, place: number): LoopValue =>
+    k.binary("and", k.bitcast(words.type, of), k.constant(words.type, (0x03030303 * HALVES_SCALES[place]!) | 0));
+  const [ofLow, ofHigh] = halfTables();
+  const fromHigh = k.lookup(average(bytes, constant(0)), ofHigh);
+  // One less than floor(b / 2), where 128 entries are told apart.
+  const low = average(bytes, constant(253 - 256));
+  const fields = k.add(fromHigh, k.lookup(low, [...ofLow.slice(1), ofLow[0]!]));
+  const [code2, code3, last] = [field(fields, 2), field(fields, 3), average(bytes, low)];
+  yield code3;
+  const code1 = field(fields, 1);
+  yield code2;
+  yield field(last, 4);
+  yield field(fields, 0);
+  yield code1;
+}
+
+/**
+ * Two tables of bytes whose sums, of the entry of floor(b / 2) in one and that of ceil(b / 2) in the other, modulo 128,
+ * are the codes of b but for the last, each 1 larger, as fields of two bits. Each b shares an entry with b - 1 and the
+ * other with b + 1, so that one after the other settles the entry that is left: of all but byte 1, which no codes give.
+ */
+function halfTables(): [low: number[], high: number[]] {
+  const [low, high] = [new Array<number>(BYTES / 2).fill(0), new Array<number>(BYTES / 2).fill(0)];
+  for (let next = 2; next <= BYTES; next++) {
+    const byte = next % BYTES;
+    const fields = [0, 1, 2, 3].reduce((sum, place) => sum + (tritOf(byte, place) + 1) * HALVES_SCALES[place]!, 0);
+    const [floor, ceil] = [byte >> 1, ((byte + 1) >> 1) % high.length];
+    if (byte % 2 === 0) low[floor] = (fields - high[ceil]!) & 0xff;
+    else high[ceil] = (fields - low[floor]!) & 0xff;
+  }
+  return [low, high];
 }
 
 /** Codes of a vector of bytes from place `first` on, times their scales: a table tells them as fields of two bits. */
