@@ -23,9 +23,9 @@ const [VECTOR_ROWS_MAX, PASSES_MAX] = [{ masked: 64, trits: 40 }, 3] as const;
  */
 const CHUNK_WEIGHTS = { least: 65_536, most: 1_048_576 } as const;
 /**
- * How far ahead of its use a line of weights is asked for: processors' own prefetching stops at pages of 4 KiB. Where the
- * first cache waits for few lines (Zen 4), weights of 1.6 bits are asked for into the second, and again, as that forgets
- * what it cannot take note of: decoding a model of 2.4B is 1.04 to 1.09 times as fast; with weights of 2 bits 0.97.
+ * How far ahead of its use a line of weights is asked for: processors' own prefetching stops at pages of 4 KiB. Where
+ * the first cache waits for few lines (Zen 4), weights of 1.6 bits are asked for into the second, and again, as that
+ * forgets what it cannot take note of: decoding a model of 2.4B is 1.04 to 1.09 times as fast; with 2 bits 0.97.
  */
 const PREFETCH_BYTES: Readonly<Record<1 | 2, readonly number[]>> = { 1: [8192], 2: [20480, 10240] };
 
