@@ -104,8 +104,8 @@ function rowOf(x: TensorType): TensorType {
 
 /**
  * One row of activations `x` [..., k] times the weights `w` [n, k], as `matmul` and `blockLinear` multiply them:
- * [..., n].
- * Weights of outputs whose group is not in the list `chosen` (`chooseOutputs`) are not read, and they are -Infinity.
+ * [..., n]. Weights of outputs whose group is not in the list `chosen` (`chooseOutputs`) are not read, and these
+ * outputs are -Infinity.
  * @throws ShapeMismatchError for more rows than one, and when dtypes or sizes do not fit.
  */
 export function chosenLinear(
