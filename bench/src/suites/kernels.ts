@@ -41,6 +41,7 @@ import type { CompileOptions, Graph, Tensor, TernaryDtype } from "@fidelity/core
 import type { Shape } from "@fidelity/units";
 import { ceilingName, ceilingSource, hasTiles } from "../ceilings.ts";
 import type { Ceiling } from "../ceilings.ts";
+import { collectGarbage } from "../collect.ts";
 import { measure, repeated } from "../measure.ts";
 import type { Bench, Source } from "../measure.ts";
 import { openBlas } from "../peers/openblas.ts";
@@ -95,8 +96,12 @@ export async function kernels(bench: Bench): Promise<void> {
   }
 }
 
-/** A device of its own for each group gives the memory of its tensors back. */
+/**
+ * A device of its own for each group gives the memory of its tensors back, once the one before is collected: the engine
+ * does not count shared memory as garbage that presses, and groups of gigabytes would add up.
+ */
 async function onDevice({ target }: Bench, threads: number, work: (device: CpuDevice) => Promise<void>): Promise<void> {
+  collectGarbage();
   const device = createDevice({ threads, target });
   try {
     await work(device);
