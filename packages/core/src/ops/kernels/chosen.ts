@@ -10,6 +10,9 @@ import { clampedIndex } from "../strided.ts";
 /** Outputs of a group. */
 export const GROUP_OUTPUTS = 16;
 
+/** Chunks at most, where nothing else bounds them: the square of their number must have less than 32 bits. */
+export const CHUNKS_MAX = 8192;
+
 export interface ChosenGroups {
   /** The address of the list. */
   readonly list: LoopValue;
@@ -49,7 +52,9 @@ export function eachChosen(
     });
   };
   const part = k.div(count, k.index(atOnce));
-  const bound = (chunk: LoopValue): LoopValue => k.div(k.mul(chunk, part), k.index(chunks));
+  // chunk * part / chunks, in two pieces: that product may have more than the 32 bits that numbers have in WebAssembly.
+  const [each, over] = [k.div(part, k.index(chunks)), k.rem(part, k.index(chunks))];
+  const bound = (chunk: LoopValue): LoopValue => k.add(k.mul(chunk, each), k.div(k.mul(chunk, over), k.index(chunks)));
   k.loop(bound(k.chunk), bound(k.add(k.chunk, one)), 1, (i) => {
     takeAll(Array.from({ length: atOnce }, (_, place) => k.add(i, k.mul(part, k.index(place)))));
   });

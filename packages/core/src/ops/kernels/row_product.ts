@@ -12,7 +12,7 @@ import type { Dtype } from "../../dtype.ts";
 import { cellBytes, elementSize, loadElement } from "../cells.ts";
 import { elementLoopType } from "../loop-types.ts";
 import type { MatmulAttrs, MatmulDims } from "../matmul.ts";
-import { eachChosen, GROUP_OUTPUTS } from "./chosen.ts";
+import { CHUNKS_MAX, eachChosen, GROUP_OUTPUTS } from "./chosen.ts";
 import { foldLanes, laneWidths, reduceEach } from "./lanes.ts";
 import { askRow } from "./row_states.ts";
 
@@ -87,7 +87,7 @@ export function lowerChosenRow(context: LowerContext, dims: MatmulDims): void {
   const [xType, bType] = context.node.inputs.map(({ dtype }) => dtype) as [Dtype, Dtype];
   const shape = rowShape(context, dims, { transposeA: false, transposeB: true }, xType, bType);
   const groups = Math.ceil(n / GROUP_OUTPUTS);
-  const chunks = Math.ceil(groups / Math.ceil(CHUNK_ELEMENTS / (GROUP_OUTPUTS * inner)));
+  const chunks = Math.min(CHUNKS_MAX, Math.ceil(groups / Math.ceil(CHUNK_ELEMENTS / (GROUP_OUTPUTS * inner))));
   const buffers = [context.input(0), context.input(1), context.input(2), context.result(0)];
   context.call("row_product", chunks, 2 * n * inner, buffers, (k, [x, b, list, y]) => {
     const product: RowProduct = { ...shape, x: x!, b: b!, y: y! };
